@@ -1,0 +1,1 @@
+"""steereval: a distributed evaluation harness for activation steering of language models."""
