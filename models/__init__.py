@@ -1,1 +1,12 @@
+"""Steering methods, and the means to fit them to activations and to apply them inside a model.
 
+This package is handed data and knows no task, no contrast set and no evaluation harness.
+"""
+
+from __future__ import annotations
+
+from steereval.models.artefact import load_steerer
+from steereval.models.fit import fit_steerer
+from steereval.models.methods.odesteer import odesteer_from_sketch
+
+__all__ = ["fit_steerer", "load_steerer", "odesteer_from_sketch"]

@@ -1,0 +1,1 @@
+"""ODESteer's flow: the polynomial count sketch, its exact quadratic form, the integrators."""

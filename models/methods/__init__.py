@@ -1,0 +1,1 @@
+"""The steering methods: one small file a method, and the registry that lists them."""

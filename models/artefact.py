@@ -1,0 +1,159 @@
+"""A fitted steerer on disk: a folder with `steerer.safetensors` and `steerer.json`.
+
+Nothing is unpickled. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from steereval.errors import ArtefactError, StoreError
+from steereval.models.methods.caa import ConstantShift
+from steereval.models.methods.odesteer import BarrierFlow
+from steereval.models.sites import Site
+from steereval.models.steerer import Steerer
+
+FORMAT_VERSION = 1
+TENSORS, CARD = "steerer.safetensors", "steerer.json"
+_KINDS: dict[str, type[Steerer]] = {kind.method: kind for kind in (ConstantShift, BarrierFlow)}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Fitted steerers by site, and the card that says where they come from."""
+
+    steerers: Mapping[Site, Steerer]
+    """One steerer a site."""
+    card: Mapping[str, Any]
+    """Method, options, model, contrast, counts, template, seed: whatever JSON holds."""
+
+
+def save_artefact(artefact: Artefact, folder: Path) -> None:
+    """Write `artefact` to `folder`, which is replaced whole. Raises StoreError."""
+    blob = save_tensors(_named_tensors(artefact.steerers))
+    card = {
+        **artefact.card,
+        "format_version": FORMAT_VERSION,
+        "sites": {
+            str(site): {"kind": steerer.method, **steerer.settings()}
+            for site, steerer in artefact.steerers.items()
+        },
+        "sha256": hashlib.sha256(blob).hexdigest(),
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+        _write(staging / TENSORS, blob)
+        _write(staging / CARD, json.dumps(card, indent=2, sort_keys=True).encode())
+        _replace_folder(staging, folder)
+    except OSError as error:
+        raise StoreError(
+            f"the steerer cannot be written to {folder}: {error.strerror or error}",
+            "Choose a folder that can be written and has room.",
+        ) from error
+
+
+def load_artefact(folder: Path) -> Artefact:
+    """Read what `save_artefact` wrote. Raises ArtefactError for anything else."""
+    card = _read_card(folder)
+    blob = _read_bytes(folder / TENSORS)
+    if hashlib.sha256(blob).hexdigest() != card.get("sha256"):
+        raise _damaged(folder / TENSORS, "its hash is not the one in steerer.json")
+    try:
+        tensors = load_tensors(blob)
+        return Artefact(_restore(card["sites"], tensors), card)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder, str(error)) from error
+
+
+def load_steerer(folder: str | Path) -> Steerer:
+    """The steerer in an artefact of one site. Raises ArtefactError."""
+    steerers = load_artefact(Path(folder)).steerers
+    if len(steerers) != 1:
+        raise ArtefactError(
+            f"{folder} holds steerers for {len(steerers)} sites",
+            "Load it with steereval.models.artefact.load_artefact.",
+        )
+    return next(iter(steerers.values()))
+
+
+def _named_tensors(steerers: Mapping[Site, Steerer]) -> dict[str, Tensor]:
+    return {
+        f"{site}:{name}": tensor.detach().cpu().contiguous()
+        for site, steerer in steerers.items()
+        for name, tensor in steerer.tensors().items()
+    }
+
+
+def _restore(sites: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[Site, Steerer]:
+    steerers: dict[Site, Steerer] = {}
+    for text, settings in sites.items():
+        values = dict(settings)
+        kind = _KINDS[values.pop("kind")]
+        prefix = f"{text}:"
+        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        steerers[Site.parse(text)] = kind(**own, **values)
+    return steerers
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ArtefactError(
+            f"there is no steerer folder {folder}", "Make one with `steereval fit ... --out`."
+        )
+    try:
+        card = json.loads(_read_bytes(folder / CARD))
+    except ValueError as error:
+        raise _damaged(folder / CARD, str(error)) from error
+    version = card.get("format_version") if isinstance(card, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtefactError(
+            f"{folder / CARD} has format version {version!r}; this program reads {FORMAT_VERSION}",
+            "Fit the steerer again, or use the version of steereval that wrote it.",
+        )
+    return dict(card)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> ArtefactError:
+    return ArtefactError(f"the steerer {path} cannot be read: {why}", "Fit it again.")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_folder(staging: Path, folder: Path) -> None:
+    """Put `staging` in the place of `folder`; two writers of the same content may race."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+        folder.replace(old / "old")
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        staging.replace(folder)
+    except OSError:
+        if not (folder / CARD).exists():
+            raise
+        shutil.rmtree(staging, ignore_errors=True)

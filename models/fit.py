@@ -1,0 +1,31 @@
+"""Fit a steerer to two matrices of activations: the simple entry to every method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from steereval.errors import InputError
+from steereval.models.methods.registry import get_method
+from steereval.models.sites import Site
+from steereval.models.steerer import ContrastData, Steerer
+
+
+def fit_steerer(
+    method: str, positive: Tensor, negative: Tensor, seed: int = 0, **options: Any
+) -> Steerer:
+    """Fit `method` to positive [n+, d] and negative [n-, d] activations of one site.
+
+    Random choices come from `seed` alone. Raises UnknownNameError for the method, InputError
+    for an option, FitError for activations from which nothing can be fitted.
+    """
+    chosen = get_method(method)
+    site = Site(0)
+    data = ContrastData(
+        {site: positive.detach().cpu().float()}, {site: negative.detach().cpu().float()}
+    )
+    steerers = chosen.fit(data, chosen.options(options), seed)
+    if site not in steerers:
+        raise InputError(f"method {method} gives no steerer", "It leaves the model as it is.")
+    return steerers[site]
