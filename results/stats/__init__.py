@@ -1,0 +1,45 @@
+"""Estimators, tests and intervals: pure functions of arrays.
+
+Seeds and items are crossed: a fit moves all items together, so seeds never count as if they were
+items. Every function refuses NaN; every random draw takes a seed.
+"""
+
+from __future__ import annotations
+
+from steereval.results.stats.bootstrap import bca_interval
+from steereval.results.stats.clusters import cluster_sign_flip, sign_flip_p_values
+from steereval.results.stats.crossed import crossed_effect
+from steereval.results.stats.effect import Effect
+from steereval.results.stats.families import adjust, partial_conjunction
+from steereval.results.stats.margins import NonInferiority, non_inferiority
+from steereval.results.stats.power import minimum_detectable_effect
+from steereval.results.stats.proportions import (
+    clopper_pearson,
+    mcnemar_midp,
+    paired_proportion_ci,
+    proportion_interval,
+    wilson,
+)
+from steereval.results.stats.ranks import rank_intervals
+from steereval.results.stats.ratios import log_ratio_influence, ratio_effect
+
+__all__ = [
+    "Effect",
+    "NonInferiority",
+    "adjust",
+    "bca_interval",
+    "clopper_pearson",
+    "cluster_sign_flip",
+    "crossed_effect",
+    "log_ratio_influence",
+    "mcnemar_midp",
+    "minimum_detectable_effect",
+    "non_inferiority",
+    "paired_proportion_ci",
+    "partial_conjunction",
+    "proportion_interval",
+    "rank_intervals",
+    "ratio_effect",
+    "sign_flip_p_values",
+    "wilson",
+]

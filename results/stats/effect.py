@@ -1,0 +1,78 @@
+"""An estimated difference with its uncertainty: what every estimator here returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+"""An array of double-precision numbers; the docstrings name the shapes."""
+
+Labels = npt.NDArray[np.intp]
+"""Integer codes of clusters or folds, one an item."""
+
+ONE_SEED = "conditional on one seed"
+TOO_FEW_SEEDS = "too few seeds"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean difference over items × seeds, its standard error, interval and test.
+
+    The unit is that of the differences given (for `ratio_effect`: the logarithm of a ratio).
+    """
+
+    estimate: float
+    """The mean difference."""
+
+    se: float
+    """Standard error over items (or clusters) and seeds; infinite where it cannot be estimated."""
+
+    df: float
+    """Degrees of freedom of the t distribution behind `low`, `high` and the t test."""
+
+    low: float
+    """Lower end of the two-sided interval."""
+
+    high: float
+    """Upper end of the two-sided interval."""
+
+    p_value: float
+    """Two-sided p-value against no difference, by the test that `test` names."""
+
+    var_item: float
+    """Variance between items, as it enters `se`: with clusters it contains the design effect.
+
+    With one seed it contains the residual, which cannot be told apart from it.
+    """
+
+    var_seed: float
+    """Variance between fits (seeds, or fold × seed), truncated at 0; 0 with one seed."""
+
+    var_residual: float
+    """Variance of what is left, items × seeds; 0 with one seed."""
+
+    n_items: int
+    """Number of items."""
+
+    n_seeds: int
+    """Number of seeds."""
+
+    n_clusters: int
+    """Number of clusters; the number of items where none are given."""
+
+    confidence: float
+    """Coverage that `low` and `high` aim at."""
+
+    test: str = "crossed t"
+    """The test behind `p_value`, in words, with its number of resamples if it has any."""
+
+    interval: str = "t"
+    """The kind of interval that `low` and `high` are, in words."""
+
+    @property
+    def caution(self) -> str:
+        """What a reader must know about the seeds; empty with three or more."""
+        return {1: ONE_SEED, 2: TOO_FEW_SEEDS}.get(self.n_seeds, "")
