@@ -1,0 +1,86 @@
+"""Frames for Transformers' own `generate`: which tokens each decoding pass holds.
+
+The rows of a batch are left-padded. With a cache the first pass holds the prompts and later
+ones a token each; without one every pass holds everything. Both are read off the pass itself,
+so that any decoding strategy steers the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steereval.models.hooks import Frame, Session
+from steereval.models.positions import Positions
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A left-padded batch of prompts, one row each."""
+
+    padding: Tensor
+    """Padding tokens in front of each row, int64 [rows]."""
+    width: int
+    """Tokens in each row, padding included."""
+    shielded: Sequence[int]
+    """Leading tokens of each prompt that are never steered (BOS, few-shot text)."""
+    interventions: Sequence[int]
+    """Intervention that acts on each row, -1 for none."""
+    keys: Sequence[str]
+    """Name of each row, for steerers that decide per query."""
+
+    def frame(self, positions: Positions, rows: int, start: int, length: int) -> Frame:
+        """The frame of a pass over columns start .. start + length of `rows` rows.
+
+        Beam search repeats each prompt's row in place, so `rows` may be a multiple.
+        """
+        repeats = rows // len(self.padding)
+        columns = torch.arange(start, start + length)
+        assigned = torch.full((len(self.padding), length), -1)
+        for row, padding in enumerate(self.padding.tolist()):
+            first, end = positions.interval(self.width - padding, self.shielded[row])
+            steered = columns >= first + padding
+            if end is not None:
+                steered &= columns < end + padding
+            assigned[row, steered & (columns >= padding)] = self.interventions[row]
+        query = torch.arange(rows)[:, None].expand(-1, length)
+        last, keys = None, list[str]()
+        if start <= self.width - 1 < start + length:
+            column = torch.full((rows,), self.width - 1 - start)
+            last = torch.stack([torch.arange(rows), column], dim=1)
+            keys = [key for key in self.keys for _ in range(repeats)]
+        return Frame(assigned.repeat_interleave(repeats, dim=0), query, last, keys)
+
+
+@contextmanager
+def generating(
+    model: nn.Module, session: Session, prompts: Prompts, positions: Positions
+) -> Iterator[None]:
+    """Give the session a frame for each pass that the model makes inside the block."""
+
+    def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if ids is None:
+            ids = kwargs["inputs_embeds"][..., 0]
+        cache = kwargs.get("past_key_values")
+        start = cache.get_seq_length() if cache is not None else 0
+        frame = prompts.frame(positions, ids.shape[0], int(start), ids.shape[1])
+        session.frame = _on(frame, ids.device)
+
+    handle = model.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+        session.frame = None
+
+
+def _on(frame: Frame, device: torch.device) -> Frame:
+    query = None if frame.query is None else frame.query.to(device)
+    last = None if frame.prompt_last is None else frame.prompt_last.to(device)
+    return Frame(frame.assigned.to(device), query, last, frame.keys)

@@ -1,0 +1,241 @@
+"""Log-likelihoods of continuations under interventions: a shared path and a plain one.
+
+The shared path computes every token that requests have in common once (`packing`), which needs
+a model that takes an attention mask of its own and explicit positions; `supports_sharing` tries
+it. The plain path feeds right-padded batches, as lm-eval's own model does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from steereval.models.hooks import Frame, Session
+from steereval.models.packing import Node, Pack, Request, build_forest, packs, shared_stem
+
+PACK_TOKENS = 320
+"""Tokens in a row: enough to keep the cores busy, few enough that attention stays cheap."""
+STEM_TOKENS = 8
+"""A shared beginning shorter than this is not worth a pass of its own."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What lm-eval wants to know of a continuation."""
+
+    log_likelihood: float
+    """Sum of the log-probabilities of its tokens, in nats."""
+    is_greedy: bool
+    """Whether greedy decoding would have produced it."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How to run the model."""
+
+    model: nn.Module
+    """A causal language model of Transformers."""
+    session: Session
+    """The interventions, already hooked into the model."""
+    softmax_dtype: torch.dtype | None = None
+    """Precision of the log-softmax; None: that of the logits."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs go."""
+        return self.model.get_input_embeddings().weight.device  # type: ignore[operator, union-attr, no-any-return]
+
+    @property
+    def _owned(self) -> bool:
+        return any(
+            steerer.per_query
+            for intervention in self.session.interventions
+            for steerer in intervention.steerers.values()
+        )
+
+    def shared(self, requests: Sequence[Request], done: Callable[[int], None]) -> list[Score]:
+        """Score `requests`, each shared token once; `done` is told how many are finished."""
+        unique = list(dict.fromkeys(requests))
+        gathered = _Gathered(unique)
+        roots = build_forest(unique, self._owned)
+        stem = shared_stem(roots)
+        cache = None
+        if len(stem) >= STEM_TOKENS:
+            cache = self._stem_cache(stem)
+            roots = list(stem[-1].children.values())
+        else:
+            stem = []
+        for pack in packs(roots, PACK_TOKENS):
+            self._score_pack(pack, len(stem), cache, gathered)
+            done(len({request for _, request, _ in pack.answers}))
+        scores = dict(zip(unique, gathered.scores(), strict=True))
+        return [scores[request] for request in requests]
+
+    def _stem_cache(self, stem: Sequence[Node]) -> DynamicCache:
+        """Keys and values of the tokens that all requests share."""
+        ids = torch.tensor([[node.token for node in stem]], device=self.device)
+        assigned = torch.tensor([[node.assigned for node in stem]], device=self.device)
+        cache = DynamicCache()
+        with torch.no_grad(), self.session.on(Frame(assigned)):
+            self.model(input_ids=ids, past_key_values=cache, use_cache=True, **self._keep([-1]))
+        return cache
+
+    def _score_pack(
+        self, pack: Pack, prefix: int, cache: DynamicCache | None, gathered: _Gathered
+    ) -> None:
+        wanted = sorted({index for index, _, _ in pack.answers})
+        row_of = {index: row for row, index in enumerate(wanted)}
+        visible = torch.from_numpy(pack.visible)
+        before = torch.ones(len(pack.tokens), prefix, dtype=torch.bool)
+        inputs: dict[str, Any] = {
+            "input_ids": torch.from_numpy(pack.tokens)[None].to(self.device),
+            "position_ids": torch.from_numpy(pack.depths)[None].to(self.device),
+            "attention_mask": torch.cat([before, visible], dim=1)[None, None].to(self.device),
+            "use_cache": cache is not None,
+        }
+        if cache is not None:
+            inputs["past_key_values"] = cache
+        keep = self._keep(wanted)
+        with torch.no_grad(), self.session.on(self._frame(pack)):
+            logits = self.model(**inputs, **keep).logits[0]
+        if cache is not None:
+            cache.crop(-len(pack.tokens))
+        if not keep:
+            logits = logits[wanted]
+        gathered.add(pack, row_of, F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype))
+
+    def _keep(self, wanted: Sequence[int]) -> dict[str, Any]:
+        """Ask for the logits of `wanted` columns alone, where the model can be asked."""
+        if not _takes(self.model, "logits_to_keep"):
+            return {}
+        return {"logits_to_keep": torch.tensor(list(wanted), device=self.device)}
+
+    def _frame(self, pack: Pack) -> Frame:
+        assigned = torch.from_numpy(pack.assigned)[None].to(self.device)
+        if not self._owned:
+            return Frame(assigned)
+        owners = torch.from_numpy(pack.owners)
+        present, first = _first_of_each(owners)
+        query = torch.searchsorted(present, owners.clamp_min(int(present[0])))
+        keys = [str(int(owner)) for owner in present]
+        last = torch.stack([torch.zeros_like(first), first], dim=1)
+        return Frame(assigned, query[None].to(self.device), last.to(self.device), keys)
+
+    def plain(
+        self, requests: Sequence[Request], batch_size: int, done: Callable[[int], None]
+    ) -> list[Score]:
+        """Score `requests` in right-padded batches, longest first, each with all its tokens."""
+        order = sorted(
+            range(len(requests)),
+            key=lambda i: (-len(requests[i].tokens), requests[i].tokens + requests[i].continuation),
+        )
+        scores: dict[int, Score] = {}
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            results = self._score_batch([requests[i] for i in chosen])
+            scores.update(zip(chosen, results, strict=True))
+            done(len(chosen))
+        return [scores[i] for i in range(len(requests))]
+
+    def _score_batch(self, batch: Sequence[Request]) -> list[Score]:
+        width = max(len(request.tokens) for request in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        assigned = torch.full((len(batch), width), -1)
+        for row, request in enumerate(batch):
+            length = len(request.tokens)
+            ids[row, :length] = torch.tensor(request.tokens)
+            assigned[row, :length] = torch.tensor([request.assigned(i) for i in range(length)])
+        last = torch.tensor([[row, len(r.context) - 1] for row, r in enumerate(batch)])
+        query = torch.arange(len(batch))[:, None].expand(-1, width)
+        frame = Frame(
+            assigned.to(self.device),
+            query.to(self.device),
+            last.to(self.device),
+            [str(request.context) for request in batch],
+        )
+        with torch.no_grad(), self.session.on(frame):
+            logits = self.model(input_ids=ids.to(self.device)).logits
+        log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
+        return [_score_row(row, request) for row, request in zip(log_probs, batch, strict=True)]
+
+
+def _score_row(log_probs: Tensor, request: Request) -> Score:
+    start = len(request.context) - 1
+    chosen = log_probs[start : start + len(request.continuation)]
+    target = torch.tensor(request.continuation, device=chosen.device)
+    values = chosen.gather(1, target[:, None])[:, 0]
+    return Score(float(values.sum()), bool((chosen.argmax(dim=-1) == target).all()))
+
+
+class _Gathered:
+    """Log-probabilities of the continuations' tokens as the packs deliver them."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests = requests
+        self._values = [torch.zeros(len(request.continuation)) for request in requests]
+        self._greedy = [True] * len(requests)
+
+    def add(self, pack: Pack, row_of: dict[int, int], log_probs: Tensor) -> None:
+        rows = torch.tensor([row_of[index] for index, _, _ in pack.answers])
+        targets = torch.tensor([self._requests[r].continuation[k] for _, r, k in pack.answers])
+        rows, targets = rows.to(log_probs.device), targets.to(log_probs.device)
+        values = log_probs[rows, targets].float().cpu().tolist()
+        greedy = (log_probs.argmax(dim=-1)[rows] == targets).cpu().tolist()
+        answers = zip(pack.answers, values, greedy, strict=True)
+        for (_, request, index), value, is_greedy in answers:
+            self._values[request][index] = value
+            self._greedy[request] &= is_greedy
+
+    def scores(self) -> list[Score]:
+        return [
+            Score(float(values.sum()), greedy)
+            for values, greedy in zip(self._values, self._greedy, strict=True)
+        ]
+
+
+def _first_of_each(owners: Tensor) -> tuple[Tensor, Tensor]:
+    """Sorted distinct owners (those above -1) and the first index of each."""
+    present = owners[owners >= 0].unique()
+    first = torch.stack([(owners == owner).nonzero()[0, 0] for owner in present])
+    return present, first
+
+
+def _takes(model: nn.Module, name: str) -> bool:
+    """Whether the model's forward has a parameter called `name`."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    return name in inspect.signature(inner.forward).parameters
+
+
+def sharing_limit(model: nn.Module) -> int | None:
+    """Longest text that the shared path serves: the sliding window, where there is one."""
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    window = getattr(config, "sliding_window", None)
+    if window is None or getattr(config, "use_sliding_window", True) is False:
+        return None
+    return int(window)
+
+
+def supports_sharing(model: nn.Module, tolerance: float) -> bool:
+    """Try the shared path on a few tokens against the plain one.
+
+    True if both give the same log-likelihoods to `tolerance`; models that cannot take the mask
+    or the positions, or that mix positions by recurrence, give False.
+    """
+    stem = tuple(range(5, 5 + STEM_TOKENS + 1))
+    texts = [(stem + (3,), (4, 5)), (stem + (3,), (6, 7, 8)), (stem + (9, 10, 11), (4, 3))]
+    requests = [Request(context, answer, -1, 0, 0) for context, answer in texts]
+    scorer = Scorer(model, Session([]), torch.float32)
+    plain = scorer.plain(requests, len(requests), lambda _: None)
+    try:
+        shared = scorer.shared(requests, lambda _: None)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError):
+        return False
+    gaps = [abs(a.log_likelihood - b.log_likelihood) for a, b in zip(plain, shared, strict=True)]
+    return max(gaps) <= tolerance
