@@ -1,0 +1,33 @@
+"""Keys by which questions and statements are recognised across contrast sets and benchmarks."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+_PLAIN_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
+_SEPARATOR = "\x1f"
+
+
+def normalise(text: str) -> str:
+    """`text` as it is compared: NFKC, plain quotes, case folded, white space collapsed."""
+    plain = unicodedata.normalize("NFKC", text).translate(_PLAIN_QUOTES)
+    return " ".join(plain.casefold().split())
+
+
+def question_key(question: str) -> str:
+    """The key (16 hexadecimal digits) of a question, the same for all its spellings.
+
+    A contrast set and a benchmark that were built from the same questions share these keys, so
+    this is how the fold of an evaluated item is found.
+    """
+    return _digest("question", normalise(question))
+
+
+def pair_key(*parts: str) -> str:
+    """The key (16 hexadecimal digits) of statements that answer no question, from what names them."""
+    return _digest("pair", *map(normalise, parts))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(_SEPARATOR.join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Scorers of generated text; each says what its number is and is not."""

@@ -1,0 +1,1 @@
+"""The embedded truthfulness benchmark: its questions, documents and scores."""

@@ -1,0 +1,40 @@
+"""The questions of the embedded truthfulness set, as lm-eval documents."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+QUESTIONS = Path(__file__).with_name("truthful_mini.jsonl")
+VERSION = "1"
+
+
+@cache
+def questions(path: Path = QUESTIONS) -> tuple[dict[str, Any], ...]:
+    """The questions: dicts of question, category, best_answer, correct and incorrect answers, source.
+
+    The best answer is the first of the correct ones.
+    """
+    return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def document(question: dict[str, Any]) -> dict[str, Any]:
+    """A question with `choices`, the correct answers before the incorrect ones, and `labels`."""
+    best, others = question["best_answer"], question["correct_answers"]
+    correct = [best, *(answer for answer in others if answer != best)]
+    incorrect = question["incorrect_answers"]
+    return {
+        **question,
+        "choices": [*correct, *incorrect],
+        "labels": [1] * len(correct) + [0] * len(incorrect),
+    }
+
+
+def load(**_: object) -> Any:
+    """The `datasets.DatasetDict` for lm-eval's `custom_dataset`, held in memory; split `test`."""
+    import datasets
+
+    rows = [document(question) for question in questions()]
+    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
