@@ -49,7 +49,10 @@ class Effect:
     """
 
     var_seed: float
-    """Variance between fits (seeds, or fold × seed), truncated at 0; 0 with one seed."""
+    """Variance between seeds, truncated at 0; 0 with one seed.
+
+    With folds it is that of the mean over the folds, each of which is a fit of its own.
+    """
 
     var_residual: float
     """Variance of what is left, items × seeds; 0 with one seed."""

@@ -1,0 +1,79 @@
+"""The tables of a run folder: one row per item and metric, and one per request to the model.
+
+The version stands in every Parquet file's key-value metadata; a reader of another version says so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+"""Raised by one with every change to a column's name, type or meaning."""
+
+VERSION_KEY: Final = b"steereval.schema_version"
+"""Where the version stands in a Parquet file's metadata."""
+
+SPLITS: Final = ("validation", "test")
+"""Strengths are chosen on validation items; only test items are reported."""
+
+KINDS: Final = ("loglikelihood", "generation")
+"""What a model can be asked for."""
+
+_METADATA = {VERSION_KEY: str(SCHEMA_VERSION).encode()}
+
+
+def _field(name: str, kind: pa.DataType, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable)
+
+
+ITEM_SCHEMA: Final = pa.schema(
+    [
+        _field("cell_id", pa.string()),
+        _field("model", pa.string()),
+        _field("method", pa.string()),
+        _field("strength", pa.float64()),
+        _field("layer", pa.string()),
+        _field("task", pa.string()),
+        _field("metric", pa.string()),
+        _field("higher_is_better", pa.bool_()),
+        _field("item_id", pa.string()),
+        _field("cluster_id", pa.string(), nullable=True),
+        _field("split", pa.string()),
+        _field("fit_seed", pa.int64(), nullable=True),
+        _field("sample_seed", pa.int64()),
+        _field("fewshot_seed", pa.int64()),
+        _field("fold", pa.int64(), nullable=True),
+        _field("value", pa.float64()),
+        _field("weight", pa.float64()),
+    ],
+    metadata=_METADATA,
+)
+"""`layer` is "14" or "10,12", and "" for an unsteered model; `fit_seed` and `fold` are null for it.
+
+`item_id` is the same for all methods, so differences pair. `value` is the score; for a ratio metric
+(perplexity) the item's summed negative log-likelihood in nats, `weight` its number of tokens;
+`weight` is 1 else.
+"""
+
+RESPONSE_SCHEMA: Final = pa.schema(
+    [
+        _field("cell_id", pa.string()),
+        _field("task", pa.string()),
+        _field("item_id", pa.string()),
+        _field("request", pa.int64()),
+        _field("kind", pa.string()),
+        _field("prompt_hash", pa.string()),
+        _field("prompt", pa.string()),
+        _field("continuation", pa.string()),
+        _field("log_likelihood", pa.float64(), nullable=True),
+        _field("is_greedy", pa.bool_(), nullable=True),
+    ],
+    metadata=_METADATA,
+)
+"""One row per request: `request` counts those of an item; `kind` is one of KINDS.
+
+`continuation` is the text scored or generated, `log_likelihood` in nats; both last columns are null
+for a generation.
+"""

@@ -1,0 +1,236 @@
+"""Fake runs with planted effects, so that every verdict is known beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
+from steereval.results.store import RunFolder
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FakeTask:
+    """A task whose items have latent scores, which a method's planted effect moves."""
+
+    name: str
+    metric: str = "acc"
+    kind: str = "binary"
+    role: str = "target"
+    margin: float | None = None
+    higher_is_better: bool = True
+    n_validation: int = 60
+    n_test: int = 240
+    n_clusters: int | None = None
+    n_folds: int = 1
+    base: float = 0.5
+
+
+@dataclass(frozen=True)
+class FakeMethod:
+    """A method with its effect on each task as a function of the strength."""
+
+    name: str
+    strengths: tuple[float, ...] = (1.0,)
+    effect: Callable[[str, float], float] = lambda task, strength: 0.0
+    layers: tuple[str, ...] = ("14",)
+    seed_sd: float = 0.0
+
+
+@dataclass(frozen=True)
+class FakeRun:
+    """A grid: methods × models × tasks × strengths × seeds, with the baseline "none"."""
+
+    methods: tuple[FakeMethod, ...]
+    tasks: tuple[FakeTask, ...]
+    models: tuple[str, ...] = ("tiny",)
+    fit_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    sample_seeds: tuple[int, ...] = (0,)
+    select: dict[str, Any] | None = field(
+        default_factory=lambda: {"on": "validation", "metric": "acc", "task": None}
+    )
+    noise: float = 0.35
+    fails: Callable[[dict[str, Any]], bool] = lambda cell: False
+    baseline: bool = True
+    value: Callable[[dict[str, Any], Floats], Floats] = lambda cell, values: values
+
+
+def generator_of(*parts: object) -> np.random.Generator:
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest[:8], "big")))
+
+
+def cells_of(run: FakeRun) -> Iterator[dict[str, Any]]:
+    arms: list[tuple[str, str, float, int | None]] = []
+    if run.baseline:
+        arms.append(("none", "", 0.0, None))
+    arms += [
+        (method.name, layer, strength, seed)
+        for method in run.methods
+        for layer in method.layers
+        for strength in method.strengths
+        for seed in run.fit_seeds
+    ]
+    for model in run.models:
+        for task in run.tasks:
+            for method, layer, strength, fit_seed in arms:
+                for sample_seed in run.sample_seeds:
+                    cell = {
+                        "model": model,
+                        "method": method,
+                        "strength": strength,
+                        "layer": layer,
+                        "task": task.name,
+                        "fit_seed": fit_seed,
+                        "sample_seed": sample_seed,
+                        "fewshot_seed": 0,
+                    }
+                    cell_id = hashlib.sha256(repr(sorted(cell.items())).encode()).hexdigest()[:16]
+                    yield {"cell_id": cell_id} | cell
+
+
+def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Floats, Floats]:
+    """(value, weight) of each item: latent item difficulty, planted effect, seed, noise."""
+    n = task.n_validation + task.n_test
+    items = generator_of("items", cell["model"], task.name)
+    latent = items.normal(0, 0.3, n)
+    tokens = items.integers(5, 40, n).astype(float)
+    method = next((m for m in run.methods if m.name == cell["method"]), None)
+    shift = 0.0
+    if method is not None:
+        shift = method.effect(task.name, cell["strength"])
+        seed_draw = generator_of("seed", cell["model"], cell["method"], task.name, cell["fit_seed"])
+        shift += seed_draw.normal(0, method.seed_sd)
+    noise = generator_of("noise", *cell.values()).normal(0, run.noise, n)
+    if task.kind == "ratio":
+        return tokens * (3.0 + latent + shift) + noise * np.sqrt(tokens), tokens
+    score = task.base + latent + shift + noise
+    if task.kind == "binary":
+        score = (score > 0.5).astype(float)
+    elif task.kind == "bounded":
+        score = np.clip(score, 0, 1)
+    return score, np.ones(n)
+
+
+def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
+    values, weights = values_of(run, task, cell)
+    n = len(values)
+    folds: list[int | None] = [None] * n
+    if cell["method"] != "none" and task.n_folds > 1:
+        folds = [i % task.n_folds for i in range(n)]
+    clusters: list[str | None] = [None] * n
+    if task.n_clusters is not None:
+        clusters = [f"c{i % task.n_clusters}" if i % 29 else None for i in range(n)]
+    columns = {name: [cell[name]] * n for name in cell} | {
+        "metric": [task.metric] * n,
+        "higher_is_better": [task.higher_is_better] * n,
+        "item_id": [f"{task.name}-{i:05d}" for i in range(n)],
+        "cluster_id": clusters,
+        "split": ["validation" if i < task.n_validation else "test" for i in range(n)],
+        "fold": folds,
+        "value": run.value(cell, values),
+        "weight": weights,
+    }
+    return pa.table({name: columns[name] for name in ITEM_SCHEMA.names}, schema=ITEM_SCHEMA)
+
+
+def response_table(cell: dict[str, Any], item_ids: list[str]) -> pa.Table:
+    n = len(item_ids)
+    columns = {
+        "cell_id": [cell["cell_id"]] * n,
+        "task": [cell["task"]] * n,
+        "item_id": item_ids,
+        "request": [0] * n,
+        "kind": ["loglikelihood"] * n,
+        "prompt_hash": [hashlib.sha256(i.encode()).hexdigest() for i in item_ids],
+        "prompt": [f"Q: {i}\nA:" for i in item_ids],
+        "continuation": [" An answer."] * n,
+        "log_likelihood": [-1.5] * n,
+        "is_greedy": [True] * n,
+    }
+    return pa.table(columns, schema=RESPONSE_SCHEMA)
+
+
+def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "name": "fake-run",
+        "grid": {"name": "fake-run"},
+        "cells": cells,
+        "tasks": {
+            task.name: {
+                "role": task.role,
+                "margin": task.margin,
+                "primary_metric": task.metric,
+                "cluster": "the question's category" if task.n_clusters else None,
+                "metrics": {
+                    task.metric: {"kind": task.kind, "higher_is_better": task.higher_is_better}
+                },
+            }
+            for task in run.tasks
+        },
+        "methods": {
+            name: {"name": name, "options": {}, "unit": "coefficient"}
+            for name in ["none", *(m.name for m in run.methods)]
+        },
+        "select": run.select,
+        "analysis": {"baseline": "none", "confidence": 0.95, "correction": "holm"},
+        "contrasts": {"truthful-mini": {"hash": "abc", "n_positive": 800, "n_negative": 900}},
+        "versions": {"steereval": "0.1.0", "torch": "2.6.0"},
+        "created": "2026-01-01T00:00:00+00:00",
+        "machine": {"cpu": "test"},
+    }
+
+
+def write_run(run: FakeRun, path: Path) -> RunFolder:
+    """Write the whole fake run into `path`; cells for which `fails` holds are failures."""
+    folder = RunFolder(path)
+    folder.create()
+    cells = list(cells_of(run))
+    folder.write_manifest(manifest_of(run, cells))
+    tasks = {task.name: task for task in run.tasks}
+    for cell in cells:
+        if run.fails(cell):
+            error = {"error": {"type": "CellError", "message": "the layer <14> is gone"}}
+            folder.write_failure(cell["cell_id"], cell | error)
+            continue
+        items = item_table(run, tasks[cell["task"]], cell)
+        speed = 100.0 if cell["method"] == "none" else 90.0
+        folder.write_cell(
+            cell["cell_id"],
+            items,
+            response_table(cell, items["item_id"].to_pylist()),
+            cell | {"timings": {"seconds": 2.0, "tokens_per_second": speed}},
+        )
+    return folder
+
+
+def planted() -> FakeRun:
+    """One method that helps, most at strength 2, one that does nothing and one that harms."""
+
+    def helps(task: str, strength: float) -> float:
+        return 0.0 if task == "capability" else {1.0: 0.15, 2.0: 0.35, 4.0: -0.2}[strength]
+
+    def harms(task: str, strength: float) -> float:
+        return -0.3 * strength
+
+    return FakeRun(
+        methods=(
+            FakeMethod("helps", (1.0, 2.0, 4.0), helps, seed_sd=0.02),
+            FakeMethod("nothing", (1.0, 2.0)),
+            FakeMethod("harms", (1.0,), harms),
+        ),
+        tasks=(
+            FakeTask("truth", n_clusters=12),
+            FakeTask("toxicity", metric="toxicity", kind="bounded", higher_is_better=False),
+            FakeTask("capability", role="capability", margin=0.08, n_validation=0, base=0.7),
+        ),
+    )
