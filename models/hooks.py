@@ -21,12 +21,14 @@ from steereval.models.steerer import Steerer
 
 @dataclass(frozen=True)
 class Intervention:
-    """Steerers by site, all applied at one strength in the methods' own unit."""
+    """Steerers by site, all applied at one strength."""
 
     steerers: Mapping[Site, Steerer]
     """One steerer a site; none for the unsteered model."""
     strength: float
-    """Absolute strength; 0 leaves the model as it is."""
+    """Strength in `unit`; 0 leaves the model as it is."""
+    unit: str = "absolute"
+    """The methods' own unit, or `relative`: multiples of each site's typical norm."""
     label: str = ""
     """Names the intervention in errors."""
 
@@ -94,7 +96,8 @@ class Session:
         if steerer.per_query and frame.query is not None:
             state = self.decisions[index, site][frame.query[chosen]]
         intervention = self.interventions[index]
-        moved = steerer.apply(hidden[chosen], intervention.strength, state)
+        strength = steerer.absolute_strength(intervention.strength, intervention.unit)
+        moved = steerer.apply(hidden[chosen], strength, state)
         if not bool(torch.isfinite(moved).all()):
             raise CellError(
                 f"{intervention.label or steerer.method} made activations that are not finite "

@@ -134,7 +134,7 @@ class Scorer:
         """Score `requests` in right-padded batches, longest first, each with all its tokens."""
         order = sorted(
             range(len(requests)),
-            key=lambda i: (-len(requests[i].tokens), requests[i].tokens + requests[i].continuation),
+            key=lambda i: (-len(requests[i].tokens), requests[i].context + requests[i].continuation),
         )
         scores: dict[int, Score] = {}
         for start in range(0, len(order), batch_size):

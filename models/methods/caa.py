@@ -6,6 +6,7 @@ Rimsky et al. 2024, "Steering Llama 2 via Contrastive Activation Addition" (arXi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -30,6 +31,10 @@ class ConstantShift(Steerer):
 
     def strength_of_one_norm(self) -> float:
         """The typical norm over the length of v."""
+        return self._one_norm
+
+    @cached_property
+    def _one_norm(self) -> float:
         return self.typical_norm / float(self.vector.double().norm())
 
 

@@ -1,0 +1,186 @@
+"""The plan: every cell of a grid, with an id that is the same before and after it ran."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steereval.errors import GridError, InputError
+from steereval.models.methods.registry import get_method
+from steereval.models.positions import Positions
+from steereval.spec import ContrastSpec, Grid, MethodSpec, ModelSpec, TaskSpec, plain
+
+IDENTITY_VERSION = 1
+"""Counts changes to what `Cell.identity` holds; part of every id."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One evaluation: a model, steered in one way, on one task."""
+
+    model: ModelSpec
+    """The model, with the one layer that is steered (none for the unsteered model)."""
+    method: MethodSpec
+    """The method, with at most one strength."""
+    contrast: ContrastSpec | None
+    """What the steerer is fitted to; None for the unsteered model."""
+    contrast_digest: str
+    """Hash of a contrast file given by path; empty for named sets."""
+    task: TaskSpec
+    """The task."""
+    positions: str
+    """Which tokens are steered; empty for the unsteered model."""
+    fit_seed: int | None
+    """Seed of the fit; None where nothing is drawn."""
+    sample_seed: int
+    """Seed of sampled generation."""
+    fewshot_seed: int
+    """Seed of the few-shot examples."""
+    validation_share: float
+    """Share of the items set aside for choosing the strength."""
+
+    @property
+    def strength(self) -> float:
+        """The strength; 0 for the unsteered model."""
+        return self.method.strengths[0] if self.method.strengths else 0.0
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables."""
+        return self.method.label or self.method.name
+
+    @property
+    def layer(self) -> str:
+        """The steered layer in rows; empty for the unsteered model."""
+        return ",".join(str(layer) for layer in self.model.layers)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what the cell computes, as plain values."""
+        return {
+            "version": IDENTITY_VERSION,
+            "model": _identity_of(self.model),
+            "method": _identity_of(self.method),
+            "contrast": _identity_of(self.contrast) if self.contrast else None,
+            "contrast_digest": self.contrast_digest,
+            "task": _identity_of(self.task),
+            "positions": self.positions,
+            "fit_seed": self.fit_seed,
+            "sample_seed": self.sample_seed,
+            "fewshot_seed": self.fewshot_seed,
+            "validation_share": self.validation_share,
+        }
+
+    @property
+    def id(self) -> str:
+        """Hash of the identity: 16 hexadecimal digits."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def summary(self) -> dict[str, Any]:
+        """The columns by which rows name the cell."""
+        return {
+            "cell_id": self.id,
+            "model": self.model.name,
+            "method": self.label,
+            "strength": self.strength,
+            "layer": self.layer,
+            "task": self.task.name,
+            "fit_seed": self.fit_seed,
+            "sample_seed": self.sample_seed,
+            "fewshot_seed": self.fewshot_seed,
+        }
+
+    def __str__(self) -> str:
+        """A short name for progress and errors."""
+        seed = "" if self.fit_seed is None else f" seed {self.fit_seed}"
+        steering = "" if not self.layer else f" T={self.strength:g} layer {self.layer}{seed}"
+        return f"{self.label}{steering} on {self.task.name}, {self.model.name}"
+
+
+def _identity_of(spec: Any) -> dict[str, Any]:
+    """The fields of a spec that are part of a cell's identity."""
+    fields = spec.__dataclass_fields__.values()
+    wanted = [f.name for f in fields if f.metadata["part"] == "identity"]
+    return {
+        name: plain(getattr(spec, name))
+        for name in wanted
+        if not isinstance(getattr(spec, name), ContrastSpec)
+    }
+
+
+def make_plan(grid: Grid) -> list[Cell]:
+    """All cells of `grid`, each once; methods, options and positions are checked by name.
+
+    Raises an InputError of the kind at fault.
+    """
+    Positions(grid.positions)
+    for method in grid.methods:
+        get_method(method.name).options(method.options)
+    cells = list(_cells(grid))
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.id in seen:
+            raise GridError(
+                f"two cells of the grid are the same: {seen[cell.id]} and {cell}",
+                "Two methods differ in their label alone; remove one.",
+            )
+        seen[cell.id] = cell
+    return cells
+
+
+def _cells(grid: Grid) -> Iterator[Cell]:
+    for model in grid.models:
+        for task in grid.tasks:
+            for method in grid.methods:
+                yield from _method_cells(grid, model, task, method)
+
+
+def _method_cells(
+    grid: Grid, model: ModelSpec, task: TaskSpec, method: MethodSpec
+) -> Iterator[Cell]:
+    common = {
+        "sample_seed": grid.seeds.sample[0],
+        "fewshot_seed": grid.seeds.fewshot[0],
+        "validation_share": grid.select.share if grid.select else 0.0,
+    }
+    bare_task = dataclasses.replace(task, contrast=None)
+    if method.name == "none":
+        bare_model = dataclasses.replace(model, layers=())
+        yield Cell(bare_model, method, None, "", bare_task, "", None, **common)
+        return
+    contrast = task.contrast or grid.contrast
+    if contrast is None:
+        raise GridError(f"task {task.name} has no contrast set", "Name one.")
+    digest = contrast_digest(contrast.name)
+    random = get_method(method.name).seeded or contrast.fraction < 1
+    for layer in model.layers:
+        for strength in method.strengths:
+            for seed in grid.seeds.fit if random else (None,):
+                yield Cell(
+                    dataclasses.replace(model, layers=(layer,)),
+                    dataclasses.replace(method, strengths=(strength,)),
+                    contrast,
+                    digest,
+                    bare_task,
+                    grid.positions,
+                    seed,
+                    **common,
+                )
+
+
+def contrast_digest(name: str) -> str:
+    """Hash of a contrast file given by path, so that another content is another cell."""
+    if not name.endswith(".jsonl"):
+        return ""
+    try:
+        return hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise InputError(
+            f"the contrast file {name} cannot be read: {error.strerror}", "Check the path."
+        ) from error

@@ -1,0 +1,399 @@
+"""The grid file: YAML, validated strictly, as frozen dataclasses.
+
+Every field says in its metadata what it is part of:
+    identity  what a cell computes: part of the cell's id
+    analysis  how finished rows are read: never changes a row
+    runtime   how and where cells are computed: never changes a row
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from steereval.errors import GridError, nearest_remedy
+
+Unit = Literal["absolute", "relative"]
+Role = Literal["target", "capability"]
+Answers = Literal["all", "best"]
+Template = Literal["qa", "chat"]
+
+
+def _part(part: str, **rest: Any) -> Any:
+    return field(metadata={"part": part}, **rest)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A language model and where to steer it."""
+
+    name: str = _part("identity")
+    """An embedded model (`steereval models`), a folder, or a name on the hub."""
+    layers: tuple[int, ...] = _part("identity")
+    """0-based blocks; each is a column of the grid of its own."""
+    dtype: str = _part("identity", default="float32")
+    """float32, bfloat16, float16, or auto (the model's own)."""
+    revision: str = _part("identity", default="main")
+    """Branch, tag or commit on the hub."""
+    peft: str | None = _part("identity", default=None)
+    """A PEFT adapter to load on top."""
+    chat_template: bool = _part("identity", default=False)
+    """Whether prompts go through the tokenizer's chat template."""
+
+
+@dataclass(frozen=True)
+class ContrastSpec:
+    """What steerers are fitted to."""
+
+    name: str = _part("identity")
+    """A contrast set (`steereval tasks`) or the path of a .jsonl file."""
+    answers: Answers = _part("identity", default="all")
+    """All answers of a question, or the best one of each class."""
+    template: Template = _part("identity", default="qa")
+    """Text around question and answer: `Q: .. A: ..`, or the chat template."""
+    fraction: float = _part("identity", default=1.0)
+    """Share of the questions that each fit seed draws."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A steering method and the strengths to try."""
+
+    name: str = _part("identity")
+    """A method (`steereval methods`)."""
+    strengths: tuple[float, ...] = _part("identity", default=())
+    """Strengths, in `unit`. Every method but `none` needs at least one."""
+    unit: Unit = _part("identity", default="absolute")
+    """The method's own unit, or multiples of the median activation norm."""
+    options: dict[str, Any] = _part("identity", default_factory=dict)
+    """Options of the method."""
+    label: str = _part("analysis", default="")
+    """Name in tables; the method's name unless given. Tells two variants of a method apart."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A benchmark."""
+
+    name: str = _part("identity")
+    """One of this project's tasks or any task of lm-eval."""
+    limit: int | None = _part("identity", default=None)
+    """Score only the first so many items."""
+    num_fewshot: int | None = _part("identity", default=None)
+    """Examples in the prompt; the task's own number unless given."""
+    contrast: ContrastSpec | None = _part("identity", default=None)
+    """Contrast set for this task, instead of the grid's."""
+    role: Role = _part("analysis", default="target")
+    """What steering is meant to improve, or what it must not harm."""
+    margin: float | None = _part("analysis", default=None)
+    """Largest loss that still counts as none (capability tasks), in the metric's own scale."""
+    metric: str | None = _part("analysis", default=None)
+    """Primary metric; the task's own unless given."""
+
+
+@dataclass(frozen=True)
+class SeedsSpec:
+    """Seeds, crossed with everything else."""
+
+    fit: tuple[int, ...] = _part("identity", default=(0,))
+    """Training subset, hash functions, features, networks."""
+    sample: tuple[int, ...] = _part("identity", default=(0,))
+    """Sampled generation. One for now."""
+    fewshot: tuple[int, ...] = _part("identity", default=(0,))
+    """Choice of few-shot examples. One for now."""
+
+
+@dataclass(frozen=True)
+class SelectSpec:
+    """How the strength is chosen."""
+
+    metric: str | None = _part("analysis", default=None)
+    """Metric to choose by; the task's primary metric unless given."""
+    task: str | None = _part("analysis", default=None)
+    """Task to choose on for all tasks; unless given, each target task chooses for itself."""
+    on: Literal["validation"] = _part("analysis", default="validation")
+    """The items to choose on: never the ones reported."""
+    share: float = _part("identity", default=0.25)
+    """Share of each task's items set aside for choosing."""
+
+
+@dataclass(frozen=True)
+class AnalysisSpec:
+    """How the tables are read."""
+
+    baseline: str = _part("analysis", default="none")
+    """Label of the method that all others are compared with."""
+    confidence: float = _part("analysis", default=0.95)
+    """Level of the intervals."""
+    correction: Literal["holm", "bh"] = _part("analysis", default="holm")
+    """Correction within the confirmatory family."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Where and how cells run; the command line overrides these."""
+
+    workers: int = _part("runtime", default=1)
+    """Model replicas; more than one uses a local Ray."""
+    batch_size: int = _part("runtime", default=32)
+    """Prompts that generate together, and rows of the plain likelihood path."""
+    device: str = _part("runtime", default="auto")
+    """cuda, cpu, mps or auto."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A whole grid: methods x models x layers x tasks x strengths x seeds."""
+
+    name: str = _part("analysis")
+    """Names the run."""
+    models: tuple[ModelSpec, ...] = _part("identity")
+    """Models."""
+    methods: tuple[MethodSpec, ...] = _part("identity")
+    """Methods, the baseline among them."""
+    tasks: tuple[TaskSpec, ...] = _part("identity")
+    """Tasks."""
+    contrast: ContrastSpec | None = _part("identity", default=None)
+    """Contrast set of all tasks that name none of their own."""
+    positions: str = _part("identity", default="generated")
+    """Which tokens are steered."""
+    seeds: SeedsSpec = _part("identity", default=SeedsSpec())
+    """Seeds."""
+    select: SelectSpec | None = _part("analysis", default=None)
+    """Choice of the strength; without it every strength is reported."""
+    analysis: AnalysisSpec = _part("analysis", default=AnalysisSpec())
+    """How the tables are read."""
+    run: RunSpec = _part("runtime", default=RunSpec())
+    """Where and how cells run."""
+
+
+_SHORTHANDS = {ModelSpec: "name", ContrastSpec: "name", MethodSpec: "name", TaskSpec: "name"}
+
+
+def load_grid(path: Path) -> Grid:
+    """Read and check a grid file. Raises GridError, which names the place and the remedy."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise GridError(
+            f"the grid file {path} cannot be read: {error.strerror}", "Check the path."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise GridError(f"the grid file {path} is not UTF-8 text", "Write it as YAML.") from error
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "it does not parse"
+        raise GridError(f"{path} is not valid YAML{line}: {problem}", "Mend the line.") from error
+    return parse_grid(data)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is given twice", node.start_mark
+            )
+    return {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def parse_grid(data: Any) -> Grid:
+    """A grid from plain values. Raises GridError."""
+    grid = _build(Grid, data, "grid")
+    _check(grid)
+    return grid
+
+
+def _build(kind: type, data: Any, where: str) -> Any:
+    """An instance of the dataclass `kind` from a mapping, or from its shorthand."""
+    if kind in _SHORTHANDS and isinstance(data, str):
+        data = {_SHORTHANDS[kind]: data}
+    if not isinstance(data, dict):
+        raise GridError(f"{where} is {_shown(data)}", "It must be a mapping of keys to values.")
+    specs = {spec.name: spec for spec in dataclasses.fields(kind)}
+    for key in data:
+        if key not in specs:
+            raise GridError(f"{where} has an unknown key {key!r}", nearest_remedy(str(key), specs))
+    hints = get_type_hints(kind)
+    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()}
+    for name, spec in specs.items():
+        required = (
+            spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        )
+        if required and name not in values:
+            raise GridError(f"{where} has no {name!r}", f"Add `{name}: ...`.")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        inner = [arg for arg in get_args(hint) if arg is not type(None)][0]
+        return None if value is None else _value(inner, value, where)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise GridError(
+                f"{where} is {_shown(value)}", nearest_remedy(str(value), map(str, get_args(hint)))
+            )
+        return value
+    if origin is tuple:
+        inner = get_args(hint)[0]
+        items = value if isinstance(value, list) else [value]
+        return tuple(_value(inner, item, f"{where}[{i}]") for i, item in enumerate(items))
+    if origin is dict or hint is dict:
+        if not isinstance(value, dict):
+            raise GridError(f"{where} is {_shown(value)}", "It must be a mapping.")
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)  # type: ignore[arg-type]
+    return _scalar(hint, value, where)
+
+
+def _scalar(hint: type, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    wanted = {str: "text", int: "a whole number", float: "a finite number", bool: "true or false"}
+    raise GridError(f"{where} is {_shown(value)}", f"It must be {wanted[hint]}.")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check(grid: Grid) -> None:
+    """Rules that concern several fields, or the range of one."""
+    for name in ("models", "methods", "tasks"):
+        if not getattr(grid, name):
+            raise GridError(f"grid.{name} is empty", "Name at least one.")
+    _check_distinct("models", [model.name for model in grid.models])
+    _check_distinct("tasks", [task.name for task in grid.tasks])
+    _check_distinct("methods", [method.label or method.name for method in grid.methods])
+    for model in grid.models:
+        _check_model(model)
+    for method in grid.methods:
+        _check_method(method)
+    for task in grid.tasks:
+        _check_task(grid, task)
+    _check_seeds(grid.seeds)
+    _check_choice(grid)
+    if grid.run.workers < 1 or grid.run.batch_size < 1:
+        raise GridError("grid.run has a number below 1", "workers and batch_size start at 1.")
+
+
+def _check_distinct(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            remedy = "Give each a `label` of its own." if what == "methods" else "Remove one."
+            raise GridError(f"grid.{what} names {name!r} twice", remedy)
+
+
+def _check_model(model: ModelSpec) -> None:
+    if not model.layers:
+        raise GridError(f"model {model.name} has no layers", "Add `layers: [14]`.")
+    if len(set(model.layers)) < len(model.layers):
+        raise GridError(f"model {model.name} names a layer twice", "Remove one: cells would repeat.")
+    if min(model.layers) < 0:
+        raise GridError(f"model {model.name} has layer {min(model.layers)}", "Layers count from 0.")
+    known = ("float32", "bfloat16", "float16", "auto")
+    if model.dtype not in known:
+        raise GridError(
+            f"model {model.name} has dtype {model.dtype!r}", nearest_remedy(model.dtype, known)
+        )
+
+
+def _check_method(method: MethodSpec) -> None:
+    if method.name != "none" and not method.strengths:
+        raise GridError(f"method {method.name} has no strengths", "Add `strengths: [1, 2, 4]`.")
+    if method.name == "none" and method.strengths:
+        raise GridError("method none has strengths", "Remove them: it is the unsteered model.")
+    if len(set(method.strengths)) < len(method.strengths):
+        raise GridError(
+            f"method {method.name} names a strength twice", "Remove one: cells would repeat."
+        )
+
+
+def _check_task(grid: Grid, task: TaskSpec) -> None:
+    if task.limit is not None and task.limit < 1:
+        raise GridError(f"task {task.name} has limit {task.limit}", "Use 1 or more, or leave it out.")
+    if task.num_fewshot is not None and task.num_fewshot < 0:
+        raise GridError(f"task {task.name} has num_fewshot {task.num_fewshot}", "Use 0 or more.")
+    if task.margin is not None and task.margin <= 0:
+        raise GridError(f"task {task.name} has margin {task.margin}", "A margin is above 0.")
+    contrast = task.contrast or grid.contrast
+    steers = any(method.name != "none" for method in grid.methods)
+    if steers and contrast is None:
+        raise GridError(
+            f"task {task.name} has no contrast set to fit steerers to",
+            "Add `contrast: truthful-mini` to the grid or to the task.",
+        )
+    if contrast is not None and not 0 < contrast.fraction <= 1:
+        raise GridError(f"contrast.fraction is {contrast.fraction}", "It lies above 0, up to 1.")
+
+
+def _check_seeds(seeds: SeedsSpec) -> None:
+    for name in ("fit", "sample", "fewshot"):
+        values = getattr(seeds, name)
+        if not values or len(set(values)) < len(values) or min(values) < 0:
+            raise GridError(
+                f"seeds.{name} is {list(values)}", "Give distinct whole numbers from 0 on."
+            )
+    for name in ("sample", "fewshot"):
+        if len(getattr(seeds, name)) > 1:
+            raise GridError(f"seeds.{name} has several seeds", "Only fit seeds may be several yet.")
+
+
+def _check_choice(grid: Grid) -> None:
+    labels = [method.label or method.name for method in grid.methods]
+    if grid.analysis.baseline not in labels:
+        raise GridError(
+            f"analysis.baseline is {grid.analysis.baseline!r}, which is no method of the grid",
+            f"Add it to methods, or choose from: {', '.join(labels)}.",
+        )
+    if not 0.5 < grid.analysis.confidence < 1:
+        raise GridError(
+            f"analysis.confidence is {grid.analysis.confidence}", "It lies between 0.5 and 1."
+        )
+    if grid.select is None:
+        return
+    if not 0 < grid.select.share < 1:
+        raise GridError(f"select.share is {grid.select.share}", "It lies between 0 and 1.")
+    tasks = [task.name for task in grid.tasks]
+    if grid.select.task is not None and grid.select.task not in tasks:
+        raise GridError(
+            f"select.task is {grid.select.task!r}, which is no task of the grid",
+            nearest_remedy(grid.select.task, tasks),
+        )
+
+
+def plain(spec: Any) -> Any:
+    """A spec as plain values, fit for JSON and for `parse_grid`."""
+    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        return {f.name: plain(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+    if isinstance(spec, (list, tuple)):
+        return [plain(item) for item in spec]
+    if isinstance(spec, dict):
+        return {key: plain(value) for key, value in spec.items()}
+    return spec

@@ -1,0 +1,427 @@
+"""The steered language model that lm-eval loads: `lm_eval --model odesteer`.
+
+A subclass of lm-eval's own Hugging Face model, so that every one of its options works. What
+differs: activations are steered while it runs, and log-likelihoods share what requests have in
+common. lm-eval's tokenisation, truncation, stop sequences and scoring stay its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from lm_eval.api.instance import Instance
+from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
+from tqdm import tqdm
+
+from steereval.assets import resolve_model
+from steereval.errors import CellError, InputError, ModelError, nearest_remedy
+from steereval.fitting import FitRequest, Fitter, Treatment, fitted, from_artefact, unsteered
+from steereval.models.generation import Prompts, generating
+from steereval.models.hooks import Session, steered
+from steereval.models.likelihood import Scorer, sharing_limit, supports_sharing
+from steereval.models.methods.registry import get_method
+from steereval.models.packing import Request
+from steereval.models.positions import Positions
+from steereval.models.sites import Site, check_sites
+from steereval.models.steerer import UNITS
+from steereval.tasks.contrast import load_contrast
+
+PATHS = ("auto", "shared", "plain")
+_LOADER_OPTIONS = frozenset(
+    "attn_implementation cache_dir config device_map force_download load_in_4bit load_in_8bit "
+    "local_files_only low_cpu_mem_usage max_memory offload_state_dict quantization_config "
+    "quantized token tp_size use_safetensors variant weights_only".split()
+)
+"""What Transformers' `from_pretrained` takes beyond the options that lm-eval names."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """The steering part of `--model_args`."""
+
+    method: str = "odesteer"
+    """A steering method (`steereval methods`)."""
+    contrast: str | None = None
+    """Contrast set to fit to: a name (`steereval tasks`) or a .jsonl file."""
+    steerer: str | None = None
+    """Folder of a fitted steerer, instead of a method and a contrast."""
+    layer: int | str | None = None
+    """0-based block, or several joined by +."""
+    strength: float | None = None
+    """How strongly to steer; 0 is the unsteered model."""
+    unit: str = "absolute"
+    """`absolute` or `relative`."""
+    positions: str = "generated"
+    """Which tokens are steered."""
+    seed: int = 0
+    """Fit seed."""
+    fraction: float = 1.0
+    """Share of the contrast's questions that the seed draws."""
+    answers: str = "all"
+    """`all` answers of a question or the `best` of each class."""
+    template: str = "qa"
+    """Text around question and answer: `qa` or `chat`."""
+    data_dir: str | None = None
+    """Folder with benchmark data, where no hub is in reach."""
+    path: str = "auto"
+    """How log-likelihoods are computed: `shared`, `plain`, or whichever the model allows."""
+    steer_fewshot: bool = False
+    """Whether positions that reach into the prompt may reach into few-shot text too."""
+
+
+@register_model("odesteer")
+class SteeredLM(HFLM):  # type: ignore[misc]
+    """A causal language model of Transformers, steered."""
+
+    def __init__(self, pretrained: Any, **options: Any) -> None:
+        """Take lm-eval's options for `hf`, the fields of `Steering`, and the method's options.
+
+        Raises InputError or ModelError, naming what cannot be used.
+        """
+        steering, method_options, loader_options = split_options(options)
+        self.steering = steering
+        if isinstance(pretrained, str):
+            pretrained = resolve_model(pretrained, lambda line: None)
+        self._load(pretrained, loader_options)
+        self.quiet = False
+        self.own_text: Callable[[Instance], str] | None = None
+        self.fitter = Fitter(self)
+        self.treatment = self._initial_treatment(method_options)
+        self._sharing = self._choose_path()
+        self._fold: int | None = None
+        self._shields: dict[tuple[int, ...], int] = {}
+
+    def _load(self, pretrained: Any, options: dict[str, Any]) -> None:
+        """Load as lm-eval does, with one clear sentence when that fails."""
+        name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
+        try:
+            super().__init__(pretrained, **options)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise ModelError(
+                f"the model {name} cannot be loaded: {first}",
+                "Give a name of `steereval models`, a folder with model and tokenizer, or a name "
+                "on the hub.",
+            ) from error
+        if self.backend != "causal":
+            raise ModelError(f"{name} is an encoder-decoder", "Steering needs a decoder-only model.")
+
+    def _initial_treatment(self, method_options: dict[str, Any]) -> Treatment:
+        steering = self.steering
+        positions = Positions(steering.positions)
+        if steering.unit not in UNITS:
+            raise InputError(f"unknown unit {steering.unit!r}", nearest_remedy(steering.unit, UNITS))
+        if steering.steerer is None and steering.contrast is None:
+            if steering.strength or steering.method not in ("odesteer", "none"):
+                raise InputError(
+                    f"method {steering.method} has nothing to be fitted to",
+                    "Add contrast=truthful-mini, or steerer=FOLDER.",
+                )
+            return unsteered()
+        if steering.method == "none":
+            return unsteered()
+        if steering.strength is None:
+            raise InputError("no strength was given", "Add strength=5.0; 0 is the unsteered model.")
+        if steering.steerer is not None:
+            folder = Path(steering.steerer)
+            treatment = from_artefact(folder, steering.strength, steering.unit, positions)
+            check_sites(self.model, list(treatment.fit(None).steerers))
+            return treatment
+        return self._fit_treatment(method_options, positions, float(steering.strength))
+
+    def _fit_treatment(
+        self, method_options: dict[str, Any], positions: Positions, strength: float
+    ) -> Treatment:
+        steering = self.steering
+        sites = parse_layers(steering.layer)
+        check_sites(self.model, sites)
+        data_dir = Path(steering.data_dir) if steering.data_dir else None
+        contrast = load_contrast(
+            str(steering.contrast), data_dir=data_dir, answers=_answers(steering.answers)
+        )
+        request = FitRequest(
+            steering.method,
+            method_options,
+            sites,
+            steering.template,
+            float(steering.fraction),
+            int(steering.seed),
+        )
+        return fitted(self.fitter, contrast, request, strength, steering.unit, positions)
+
+    def _choose_path(self) -> bool:
+        if self.steering.path not in PATHS:
+            raise InputError(
+                f"unknown path {self.steering.path!r}", nearest_remedy(self.steering.path, PATHS)
+            )
+        if self.steering.path == "plain":
+            return False
+        dtype = next(self.model.parameters()).dtype
+        able = supports_sharing(self.model, 2e-3 if dtype == torch.float32 else 0.5)
+        if self.steering.path == "shared" and not able:
+            raise ModelError(
+                "this model cannot share prefixes: it takes no attention mask of its own",
+                "Use path=auto or path=plain.",
+            )
+        return able
+
+    @property
+    def path(self) -> str:
+        """How log-likelihoods are computed: `shared` or `plain`."""
+        return "shared" if self._sharing else "plain"
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights: model, revision, adapter and dtype."""
+        name = self.pretrained if isinstance(self.pretrained, str) else _weights_digest(self.model)
+        dtype = next(self.model.parameters()).dtype
+        parts = [name, str(self.revision), str(getattr(self, "peft", None)), str(dtype)]
+        folder = Path(name)
+        if folder.is_dir():
+            files = sorted(folder.glob("*.safetensors"))
+            parts += [f"{file.name}:{file.stat().st_size}" for file in files]
+        return "|".join(parts)
+
+    def encode(self, text: str, special_tokens: bool) -> list[int]:
+        """Token ids of `text`, special tokens as lm-eval would add them, or none."""
+        return list(self.tok_encode(text, add_special_tokens=None if special_tokens else False))
+
+    def chat(self, question: str, answer: str) -> str:
+        """Question and unfinished answer in the tokenizer's chat template."""
+        if not self.tokenizer.chat_template:
+            raise ModelError("this tokenizer has no chat template", "Use template=qa.")
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        return str(
+            self.tokenizer.apply_chat_template(
+                turns, tokenize=False, continue_final_message=True, **self.chat_template_args
+            )
+        )
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Refuse lm-eval's response cache: its keys know no model, so steered and unsteered
+        runs on one database would be given each other's answers."""
+        if getattr(cache_hook, "dbdict", None) is not None:
+            raise InputError(
+                "lm-eval's response cache (--use_cache) cannot tell steered runs apart",
+                "Leave it out; `steereval run` keeps finished cells itself.",
+            )
+        super().set_cache_hook(cache_hook)
+
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation under steering, and whether it is greedy."""
+        call = super().loglikelihood
+        return self._routed(requests, lambda part: call(part, disable_tqdm or self.quiet))
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Log-likelihood of each whole text under steering."""
+        call = super().loglikelihood_rolling
+        return self._routed(requests, lambda part: call(part, disable_tqdm or self.quiet))
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Text generated under steering."""
+        call = super().generate_until
+        return self._routed(requests, lambda part: call(part, disable_tqdm or self.quiet))
+
+    def _routed(self, requests: list[Instance], run: Callable[[list[Instance]], list[Any]]) -> Any:
+        """Run the requests of each fold under its own steerers; answers in the given order."""
+        folds: dict[int | None, list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            folds[self.treatment.route(request.doc)].append(index)
+        answers: dict[int, Any] = {}
+        for fold, indices in folds.items():
+            part = [requests[index] for index in indices]
+            with self._steering(fold, part):
+                answers.update(zip(indices, run(part), strict=True))
+        return [answers[index] for index in range(len(requests))]
+
+    @contextmanager
+    def _steering(self, fold: int | None, requests: Sequence[Instance]) -> Iterator[None]:
+        intervention = self.treatment.intervention(fold)
+        self._shields = self._shielded_lengths(requests)
+        with steered(self.model, [intervention]) as session:
+            self._session = session
+            self._acts = 0 if intervention.acts else -1
+            yield
+
+    def _shielded_lengths(self, requests: Sequence[Instance]) -> dict[tuple[int, ...], int]:
+        """Few-shot tokens in front of each prompt's own text, by the prompt's tokens.
+
+        Only positions that reach into the prompt need them.
+        """
+        if not self.treatment.positions.reaches_into_prompt or self.steering.steer_fewshot:
+            return {}
+        if self.own_text is None:
+            raise InputError(
+                f"positions {self.treatment.positions.rule!r} reach into the prompt, and lm-eval "
+                "does not say where its few-shot text ends",
+                "Use `steereval run`, or add steer_fewshot=True to steer all of the prompt.",
+            )
+        lengths: dict[tuple[int, ...], int] = {}
+        for request in requests:
+            context = request.args[0]
+            before = context.removesuffix(self.own_text(request))
+            tokens = tuple(self.tok_encode(context.rstrip()))
+            shots = len(self.tok_encode(before)) if before and before != context else 0
+            lengths[tokens] = shots
+        return lengths
+
+    def _shielded(self, prompt: tuple[int, ...]) -> int:
+        """Leading tokens of a prompt that are never steered: BOS and few-shot text."""
+        special = (self.tokenizer.bos_token_id, self.prefix_token_id)
+        bos = 1 if prompt and prompt[0] in special else 0
+        if prompt in self._shields:
+            return max(bos, self._shields[prompt])
+        for full, shots in self._shields.items():
+            if len(full) > len(prompt) and full[len(full) - len(prompt) :] == prompt:
+                return max(bos, shots - (len(full) - len(prompt)))
+        return bos
+
+    def _loglikelihood_tokens(
+        self,
+        requests: list[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        """Score tokenised requests, within one fold."""
+        prepared = [self._request(context, answer) for _, context, answer in requests]
+        scorer = Scorer(self.model, self._session, self.softmax_dtype)
+        limit = sharing_limit(self.model) or math.inf
+        short = [i for i, r in enumerate(prepared) if self._sharing and len(r.tokens) <= limit]
+        chosen = set(short)
+        long = [i for i in range(len(prepared)) if i not in chosen]
+        bar = tqdm(
+            total=len(prepared), disable=disable_tqdm or self.quiet, desc="Running loglikelihood"
+        )
+        results: dict[int, Any] = {}
+        if short:
+            scores = scorer.shared([prepared[i] for i in short], bar.update)
+            results.update(zip(short, scores, strict=True))
+        if long:
+            rows = [prepared[i] for i in long]
+            scores = scorer.plain(rows, self._rows(requests, override_bs), bar.update)
+            results.update(zip(long, scores, strict=True))
+        bar.close()
+        answers = [(s.log_likelihood, s.is_greedy) for _, s in sorted(results.items())]
+        self._check_finite(answers)
+        return answers
+
+    def _request(self, context: list[int], answer: list[int]) -> Request:
+        """Cut to the context window from the left, as lm-eval does, and say what is steered."""
+        if not answer:
+            raise CellError(
+                "a continuation has no tokens of its own: its text merges into the prompt's",
+                "Check the task's choices and target delimiter.",
+            )
+        tokens = (context + answer)[-(self.max_length + 1) :]
+        prompt = tuple(tokens[: len(tokens) - len(answer)])
+        if not prompt:
+            raise CellError(
+                f"a continuation of {len(answer)} tokens leaves no room for a prompt",
+                f"The model's context window is {self.max_length}.",
+            )
+        first, end = self.treatment.positions.interval(len(prompt), self._shielded(prompt))
+        return Request(prompt, tuple(answer), self._acts, first, end)
+
+    def _rows(self, requests: list[tuple[Any, list[int], list[int]]], override: int | None) -> int:
+        if override is not None:
+            return override
+        if self.batch_size == "auto":
+            longest = sorted(requests, key=lambda r: -len(r[1]) - len(r[2]))
+            return int(self._detect_batch_size(longest, 0))
+        return int(self.batch_size)
+
+    def _check_finite(self, answers: Sequence[tuple[float, bool]]) -> None:
+        bad = sum(not math.isfinite(value) for value, _ in answers)
+        if bad:
+            raise CellError(
+                f"{bad} of {len(answers)} log-likelihoods under {self.treatment.label} are not "
+                "finite",
+                "Lower the strength, or run the model in float32.",
+            )
+
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
+    ) -> torch.Tensor:
+        """Generate from a left-padded batch of one fold's prompts."""
+        mask = kwargs.get("attention_mask", torch.ones_like(context))
+        padding = (mask.cumsum(dim=1) == 0).sum(dim=1).cpu()
+        rows = [tuple(r[p:]) for r, p in zip(context.tolist(), padding.tolist(), strict=True)]
+        prompts = Prompts(
+            padding=padding,
+            width=context.shape[1],
+            shielded=[self._shielded(row) for row in rows],
+            interventions=[self._acts] * len(rows),
+            keys=[str(row) for row in rows],
+        )
+        with generating(self.model, self._session, prompts, self.treatment.positions):
+            return super()._model_generate(context, max_length, stop, **kwargs)
+
+
+def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], dict[str, Any]]:
+    """Tell steering, the method's own options and the loader's options apart.
+
+    Raises InputError for a name that is none of them.
+    """
+    known = Steering.__dataclass_fields__
+    steering = Steering(**{name: value for name, value in options.items() if name in known})
+    method = get_method(steering.method)
+    own = set(method.Options.__dataclass_fields__)
+    loader = set(inspect.signature(HFLM.__init__).parameters) - {"self", "pretrained", "kwargs"}
+    loader |= _LOADER_OPTIONS
+    method_options: dict[str, Any] = {}
+    loader_options: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in known:
+            continue
+        if name in own:
+            method_options[name] = value
+        elif name in loader:
+            loader_options[name] = value
+        else:
+            everything = {*known, *own, *loader}
+            raise InputError(f"unknown model argument {name!r}", nearest_remedy(name, everything))
+    method.options(method_options)
+    return steering, method_options, loader_options
+
+
+def parse_layers(layer: int | str | None) -> tuple[Site, ...]:
+    """Sites from `14` or `12+14`. Raises InputError."""
+    if layer is None:
+        raise InputError("no layer was given", "Add layer=14 (0-based), or layer=12+14.")
+    try:
+        return tuple(Site(int(part)) for part in str(layer).split("+"))
+    except ValueError:
+        raise InputError(
+            f"layer {layer!r} is no block number", "Write layer=14, or layer=12+14."
+        ) from None
+
+
+def _answers(value: str) -> Any:
+    if value not in ("all", "best"):
+        raise InputError(f"unknown answers {value!r}", "Use all or best.")
+    return value
+
+
+def _weights_digest(model: transformers.PreTrainedModel) -> str:
+    """A name for a model that was handed over in memory: a digest of some of its weights."""
+    import hashlib
+
+    digest = hashlib.sha256(str(model.config).encode())
+    for name, parameter in model.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:24]

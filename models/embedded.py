@@ -1,0 +1,33 @@
+"""Models that travel as GGUF files: de-quantised once into a folder that Transformers loads fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from steereval.errors import ModelError
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """De-quantise `gguf` to float32 safetensors and a tokenizer in `folder`.
+
+    Raises ModelError if Transformers cannot read the file.
+    """
+    source, name = str(gguf.parent), gguf.name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+        quantised = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=name, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{gguf} cannot be de-quantised: {error}", "Fetch it again.") from error
+    # A model read from GGUF refuses to be saved, so its weights move into a fresh one.
+    config = quantised.config
+    config.__dict__.pop("quantization_config", None)
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh.load_state_dict(quantised.state_dict())
+    fresh.generation_config = quantised.generation_config
+    fresh.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
