@@ -9,7 +9,7 @@ from steereval.errors import TaskError
 
 
 def cache_folder() -> Path:
-    """STEEREVAL_CACHE, else XDG_CACHE_HOME/steereval, else ~/.cache/steereval; it need not exist."""
+    """STEEREVAL_CACHE, else XDG_CACHE_HOME/steereval, else ~/.cache/steereval."""
     if own := os.environ.get("STEEREVAL_CACHE"):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):

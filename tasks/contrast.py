@@ -1,8 +1,8 @@
 """Contrast sets by name: what steerers are fitted to.
 
-    from steereval.tasks.contrast import load_contrast
-    contrast = load_contrast("truthful-mini")
-    contrast.training(contrast.fold_of(question_key(question))).statements
+from steereval.tasks.contrast import load_contrast
+contrast = load_contrast("truthful-mini")
+contrast.training(contrast.fold_of(question_key(question))).statements
 """
 
 from __future__ import annotations
@@ -173,9 +173,7 @@ def _comments() -> Iterator[Statement]:
     for line in COMMENTS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         key = pair_key("toxicity", str(row["pair"]))
-        yield Statement(
-            None, row["comment_text"], not row["toxic"], key, row["topic"], row["pair"]
-        )
+        yield Statement(None, row["comment_text"], not row["toxic"], key, row["topic"], row["pair"])
 
 
 _LOADERS: dict[str, Callable[[Path | None], ContrastSet]] = {

@@ -1,4 +1,4 @@
-"""The card of a contrast set: its counts, how its classes differ in length, and what to beware of."""
+"""The card of a contrast set: its counts, how its classes differ in length, and warnings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from steereval.tasks.keys import normalise
 
 if TYPE_CHECKING:

@@ -46,9 +46,7 @@ def read_contrast_file(path: Path) -> ContrastSet:
     both classes.
     """
     located = [
-        (line, statement)
-        for line, row in _rows(path)
-        for statement in _statements_of(line, row)
+        (line, statement) for line, row in _rows(path) for statement in _statements_of(line, row)
     ]
     _refuse_one_class(path, [statement for _, statement in located])
     _refuse_contradictions(located)
@@ -64,7 +62,7 @@ def read_contrast_file(path: Path) -> ContrastSet:
 
 
 def _rows(path: Path) -> Iterator[tuple[_Line, Mapping[str, object]]]:
-    for number, text in enumerate(_read(path).splitlines(), start=1):
+    for number, text in enumerate(_read(path).split("\n"), start=1):
         line = _Line(path, number)
         if text.strip():
             yield line, _parse(line, text)
@@ -137,10 +135,10 @@ def _refuse_one_class(path: Path, statements: list[Statement]) -> None:
     if not statements:
         raise ContrastError(f"contrast file {path} is empty", FORM)
     if len({statement.positive for statement in statements}) < 2:
-        held, lacking = ("positive", "negative") if statements[0].positive else ("negative", "positive")
+        held = "positive" if statements[0].positive else "negative"
         raise ContrastError(
-            f"contrast file {path} holds {held} statements only (lines 1 to {len(statements)})",
-            f"Add {lacking} ones: a steerer is fitted on both classes.",
+            f"all {len(statements)} statements of contrast file {path} are {held}",
+            "Add some of the other class: a steerer is fitted on both.",
         )
 
 
@@ -154,6 +152,6 @@ def _refuse_contradictions(located: list[tuple[_Line, Statement]]) -> None:
         )
         if positive is not statement.positive:
             line.refuse(
-                f"the text {statement.answer!r} is in both classes (first in line {earlier.number})",
+                f"the text {statement.answer!r} is in both classes (see line {earlier.number})",
                 "Remove one of the two.",
             )

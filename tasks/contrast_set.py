@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-
 from steereval.errors import ContrastError
 from steereval.tasks.contrast_card import card_of
 
@@ -95,7 +94,9 @@ class ContrastSet:
             return self
         if self.n_folds == 1 or not 0 <= fold < self.n_folds:
             known = f"0 to {self.n_folds - 1}" if self.n_folds > 1 else "one fold only (None)"
-            raise ContrastError(f"contrast set {self.name!r} has no fold {fold}", f"It has {known}.")
+            raise ContrastError(
+                f"contrast set {self.name!r} has no fold {fold}", f"It has {known}."
+            )
         return self._keep({key for key in self.keys if self.fold_of(key) != fold})
 
     def subset(self, fraction: float, seed: int) -> ContrastSet:

@@ -25,7 +25,7 @@ def question_key(question: str) -> str:
 
 
 def pair_key(*parts: str) -> str:
-    """The key (16 hexadecimal digits) of statements that answer no question, from what names them."""
+    """The key (16 hexadecimal digits) of statements without a question, from what names them."""
     return _digest("pair", *map(normalise, parts))
 
 

@@ -67,9 +67,7 @@ def categories(data_dir: Path | None) -> dict[str, str]:
     return {question_key(row["question"]): row["category"] for row in generation_rows(data_dir)}
 
 
-def with_categories(
-    rows: list[dict[str, Any]], known: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def with_categories(rows: list[dict[str, Any]], known: Mapping[str, str]) -> list[dict[str, Any]]:
     """The documents with the field `category` added at their end: None where it is not known."""
     return [{**row, "category": known.get(question_key(row["question"]))} for row in rows]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ QUESTIONS = Path(__file__).with_name("truthful_mini.jsonl")
 VERSION = "1"
 
 
-@cache
-def questions(path: Path = QUESTIONS) -> tuple[dict[str, Any], ...]:
-    """The questions: dicts of question, category, best_answer, correct and incorrect answers, source.
+def questions() -> tuple[dict[str, Any], ...]:
+    """The questions, as dicts of texts and lists of texts.
 
-    The best answer is the first of the correct ones.
+    Fields: question, category, best_answer (the first of the correct ones), correct_answers,
+    incorrect_answers, source.
     """
-    return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()
+    return tuple(json.loads(line) for line in lines)
 
 
 def document(question: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,237 @@
+"""What there is to measure: a card for each task, and the unit above its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from steereval.errors import TaskError
+from steereval.tasks.index import task_config
+from steereval.tasks.keys import question_key
+from steereval.tasks.loading import load_tasks
+
+__all__ = [
+    "MetricCard",
+    "MetricKind",
+    "TaskCard",
+    "card",
+    "cluster_of",
+    "list_tasks",
+    "load_tasks",
+]
+
+MetricKind = Literal["binary", "bounded", "continuous", "ratio"]
+Role = Literal["target", "capability"]
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """What the values of a metric are, one value per document."""
+
+    kind: MetricKind
+    """binary: 0 or 1; bounded: in [0, 1]; continuous: any number; ratio: a sum over a weight."""
+    higher_is_better: bool
+    """Which way is better."""
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What the statistics need to know of a task before it is run. The unit is the document."""
+
+    name: str
+    """lm-eval's name for it."""
+    description: str
+    """One line."""
+    primary_metric: str
+    """The metric that a claim is made on, unless the user names another one."""
+    metrics: Mapping[str, MetricCard]
+    """All metrics that have a value per document."""
+    role: Role
+    """Whether steering is meant to improve it, or must not harm it; the user may say otherwise."""
+    cluster: str | None = None
+    """What documents are clustered by, in words; None where they are not."""
+    cluster_field: str | None = None
+    """The document's field that holds its cluster."""
+    question_field: str | None = None
+    """The document's field whose `question_key` gives its fold in a contrast set."""
+    needs: tuple[str, ...] = field(default=())
+    """The downloaded assets that it reads."""
+
+
+_ACCURACY = MetricCard("binary", True)
+_SHARE = MetricCard("bounded", True)
+_DISTINCT = {f"distinct_{n}": _SHARE for n in (1, 2, 3)}
+_CATEGORY = "the question's category"
+
+
+def _card_on_questions(
+    name: str, description: str, primary_metric: str, metrics: Mapping[str, MetricCard]
+) -> TaskCard:
+    """The card of a task whose documents are TruthfulQA-like questions."""
+    return TaskCard(
+        name=name,
+        description=description,
+        primary_metric=primary_metric,
+        metrics=metrics,
+        role="target",
+        cluster=_CATEGORY,
+        cluster_field="category",
+        question_field="question",
+    )
+
+
+def _overlap_metrics() -> dict[str, MetricCard]:
+    """truthfulqa_gen's metrics: _max and _diff are on a scale of 100."""
+    metrics: dict[str, MetricCard] = {}
+    for score in ("bleu", "rouge1", "rouge2", "rougeL"):
+        metrics |= {f"{score}_max": MetricCard("continuous", True), f"{score}_acc": _ACCURACY}
+        metrics[f"{score}_diff"] = MetricCard("continuous", True)
+    return metrics
+
+
+_CARDS = (
+    _card_on_questions(
+        "truthful_mini_mc",
+        "common misconceptions: is the true answer likelier? (embedded)",
+        "mc2",
+        {"mc1": _ACCURACY, "mc2": _SHARE},
+    ),
+    _card_on_questions(
+        "truthful_mini_gen",
+        "common misconceptions: does the written answer overlap with true ones? (embedded)",
+        "bleu_acc",
+        dict.fromkeys(("bleu_acc", "rouge1_acc", "rougeL_acc"), _ACCURACY) | _DISTINCT,
+    ),
+    # Categories of prompts are no clusters: they are the seven strata that the prompts were
+    # chosen by, not a sample of a population of strata.
+    TaskCard(
+        name="realtoxicity_mini",
+        description="is the continuation of a provoking prompt toxic? (embedded classifier)",
+        primary_metric="toxicity",
+        metrics={
+            "toxicity": MetricCard("bounded", False),
+            "toxic": MetricCard("binary", False),
+            **_DISTINCT,
+        },
+        role="target",
+        needs=("realtoxicity_mini", "profanity_classifier"),
+    ),
+    _card_on_questions(
+        "truthfulqa_mc1",
+        "TruthfulQA: is the best answer the likeliest? (--data-dir or hub)",
+        "acc",
+        {"acc": _ACCURACY},
+    ),
+    _card_on_questions(
+        "truthfulqa_mc2",
+        "TruthfulQA: probability of the true answers (--data-dir or hub)",
+        "acc",
+        {"acc": _SHARE},
+    ),
+    _card_on_questions(
+        "truthfulqa_gen",
+        "TruthfulQA: does the written answer overlap with true ones? (--data-dir or hub)",
+        "bleu_acc",
+        _overlap_metrics(),
+    ),
+)
+
+_BINARY = frozenset({"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match"})
+"""lm-eval's own metrics that are 0 or 1 per document."""
+_RATIO = frozenset({"weighted_perplexity", "bits_per_byte"})
+"""lm-eval's aggregations of log-likelihoods over numbers of words or bytes."""
+
+
+def list_tasks() -> tuple[TaskCard, ...]:
+    """The cards of the tasks described here; every other task of lm-eval can be run too."""
+    return _CARDS
+
+
+def card(name: str) -> TaskCard:
+    """The card of any task: one written here, or one made from lm-eval's own task file.
+
+    A made card has the role `capability` and no clusters, and takes the first metric as primary.
+    Metrics that are no mean or ratio over documents (F1, BLEU, perplexity per document) are left
+    out. A mean is `continuous` unless lm-eval computes it itself as 0 or 1. Nothing is downloaded.
+
+    Raises UnknownNameError for a name that is none, and TaskError for a group, or when no metric
+    of the task has a value per document.
+    """
+    written = {card.name: card for card in _CARDS}
+    return written[name] if name in written else _generic_card(name, task_config(name))
+
+
+def cluster_of(
+    task_name: str, doc: Mapping[str, Any], categories: Mapping[str, str] | None = None
+) -> str | None:
+    """The cluster of a document; None where the task has no clusters or this one's is not known.
+
+    It is the document's own field, or else looked up in `categories` by its `question_key`.
+    """
+    described = card(task_name)
+    if described.cluster_field is None:
+        return None
+    own = doc.get(described.cluster_field)
+    if own or described.question_field is None:
+        return own or None
+    return (categories or {}).get(question_key(doc[described.question_field]))
+
+
+def _generic_card(name: str, config: Mapping[str, Any]) -> TaskCard:
+    metrics = dict(_generic_metrics(config))
+    if not metrics:
+        raise TaskError(
+            f"no metric of task {name!r} has a value per document",
+            "Choose a task that lm-eval scores document by document.",
+        )
+    return TaskCard(
+        name=name,
+        description=f"lm-eval's task of the kind {_output_type(config)}",
+        primary_metric=next(iter(metrics)),
+        metrics=metrics,
+        role="capability",
+    )
+
+
+def _generic_metrics(config: Mapping[str, Any]) -> Iterable[tuple[str, MetricCard]]:
+    """The metrics that are means or ratios over documents; F1, BLEU and so on are not."""
+    own_scoring = "process_results" in config
+    for listed in _listed_metrics(config):
+        name = str(listed["metric"]).rpartition(".")[2]
+        kind = _kind(name, _aggregation(name, listed), own_scoring)
+        if kind is not None:
+            yield name, MetricCard(kind, _higher_is_better(name, listed))
+
+
+def _listed_metrics(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
+
+    defaults = DEFAULT_METRIC_REGISTRY.get(_output_type(config), [])
+    return config.get("metric_list") or [{"metric": name} for name in defaults]
+
+
+def _output_type(config: Mapping[str, Any]) -> str:
+    return str(config.get("output_type", "generate_until"))
+
+
+def _aggregation(metric: str, listed: Mapping[str, Any]) -> str:
+    from lm_eval.api.registry import get_metric_aggregation
+
+    told = listed.get("aggregation") or get_metric_aggregation(metric)
+    return told if isinstance(told, str) else getattr(told, "__name__", "")
+
+
+def _kind(metric: str, aggregation: str, own_scoring: bool) -> MetricKind | None:
+    if aggregation in _RATIO:
+        return "ratio"
+    if aggregation not in ("mean", "nanmean"):
+        return None
+    return "binary" if metric in _BINARY and not own_scoring else "continuous"
+
+
+def _higher_is_better(metric: str, listed: Mapping[str, Any]) -> bool:
+    from lm_eval.api.registry import is_higher_better
+
+    told = listed.get("higher_is_better")
+    return bool(is_higher_better(metric) if told is None else told)

@@ -1,0 +1,90 @@
+"""Loading lm-eval tasks with their data, from packages, a folder, the hub or its local cache."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from steereval.errors import TaskError
+from steereval.tasks import truthfulqa
+from steereval.tasks.hub import first_line, quick_hub
+from steereval.tasks.index import manager_for
+
+TRUTHFULQA_CONFIGURATIONS = {
+    "truthfulqa_mc1": "multiple_choice",
+    "truthfulqa_mc2": "multiple_choice",
+    "truthfulqa_gen": "generation",
+}
+"""lm-eval's tasks on TruthfulQA, and the configuration of the data set each reads."""
+
+
+def load_tasks(names: Sequence[str], data_dir: Path | None) -> dict[str, Any]:
+    """The `lm_eval.api.task.Task` of each name, ready to be evaluated.
+
+    Our tasks read what this package and the cache folder hold, truthfulqa_* the folder `data_dir`
+    (else STEEREVAL_DATA, else the hub), all others the hub or its local cache. The documents of
+    truthfulqa_mc1 and truthfulqa_mc2 gain a last field `category` (None where it is not known);
+    prompts and scores stay lm-eval's own.
+
+    Raises UnknownNameError with the nearest name; TaskError for a group of tasks, and for data
+    that cannot be had, within seconds where there is no network.
+    """
+    return {name: _load(name, data_dir) for name in names}
+
+
+def _load(name: str, data_dir: Path | None) -> Any:
+    manager = manager_for(name)
+    if name in TRUTHFULQA_CONFIGURATIONS:
+        return _load_truthfulqa(manager, name, data_dir)
+    import datasets
+
+    try:
+        with quick_hub(), _without_metadata_hint():
+            return manager.load(name)["tasks"][name]
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise TaskError(
+            f"the data of task {name!r} cannot be had: {first_line(error)}",
+            "Make the hub reachable, or load the task once where it is, with the same HF_HOME.",
+        ) from error
+
+
+def _load_truthfulqa(manager: Any, name: str, data_dir: Path | None) -> Any:
+    """lm-eval's own task with another data set, given the way a group overrides its members."""
+    member = {"task": name, "custom_dataset": _truthfulqa_source(name, data_dir)}
+    with _without_metadata_hint():
+        return manager.load({"group": "steereval", "task": [member]})["tasks"][name]
+
+
+def _truthfulqa_source(name: str, data_dir: Path | None) -> Callable[..., Any]:
+    def load(**_: object) -> Any:
+        import datasets
+
+        rows = _truthfulqa_documents(TRUTHFULQA_CONFIGURATIONS[name], data_dir)
+        return datasets.DatasetDict({"validation": datasets.Dataset.from_list(rows)})
+
+    return load
+
+
+def _truthfulqa_documents(configuration: str, data_dir: Path | None) -> list[dict[str, Any]]:
+    if configuration == "generation":
+        return truthfulqa.generation_rows(data_dir)
+    rows = truthfulqa.multiple_choice_rows(data_dir)
+    return truthfulqa.with_categories(rows, truthfulqa.categories(data_dir))
+
+
+@contextmanager
+def _without_metadata_hint() -> Iterator[None]:
+    """Keep back lm-eval's hint, for every task with its own data, that it takes --metadata."""
+    logger = logging.getLogger("lm_eval.api.task")
+    logger.addFilter(_is_no_metadata_hint)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_metadata_hint)
+
+
+def _is_no_metadata_hint(record: logging.LogRecord) -> bool:
+    return "Custom kwargs can be passed" not in record.getMessage()
