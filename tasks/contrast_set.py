@@ -126,7 +126,7 @@ class ContrastSet:
         if len({statement.positive for statement in kept}) < 2:
             raise ContrastError(
                 f"a part of contrast set {self.name!r} with {len(keys)} of {len(self.keys)} keys "
-                "holds statements of one class only",
+                "lacks one of the classes",
                 "Take a larger part, or a set whose keys hold both classes.",
             )
         return replace(self, statements=kept, fold_keys=self.fold_keys or self.keys)

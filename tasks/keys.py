@@ -12,7 +12,8 @@ _SEPARATOR = "\x1f"
 def normalise(text: str) -> str:
     """`text` as it is compared: NFKC, plain quotes, case folded, white space collapsed."""
     plain = unicodedata.normalize("NFKC", text).translate(_PLAIN_QUOTES)
-    return " ".join(plain.casefold().split())
+    # Case folding can take a text out of its normal form, hence the second time.
+    return " ".join(unicodedata.normalize("NFKC", plain.casefold()).split())
 
 
 def question_key(question: str) -> str:
