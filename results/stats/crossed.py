@@ -132,13 +132,9 @@ def _with_sign_flip(
     effect: Effect, column: Floats, clusters: Labels, resamples: int, seed: int | Sequence[int]
 ) -> Effect:
     p_value = cluster_sign_flip(column, clusters, resamples, seed)
-    return replace(effect, p_value=p_value, test=sign_flip_words(effect.n_clusters, resamples))
-
-
-def sign_flip_words(n_clusters: int, resamples: int) -> str:
-    """How a sign flip over so many clusters came to its p-value, in words."""
-    how = "all patterns" if n_clusters <= EXACT_CLUSTERS else f"{resamples} resamples"
-    return f"sign flip over clusters, {how}"
+    units = "clusters" if effect.n_clusters < effect.n_items else "items"
+    how = "all patterns" if effect.n_clusters <= EXACT_CLUSTERS else f"{resamples} resamples"
+    return replace(effect, p_value=p_value, test=f"sign flip over {units}, {how}")
 
 
 def _unbounded(matrix: Floats, confidence: float) -> Effect:

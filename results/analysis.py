@@ -1,0 +1,186 @@
+"""From a run folder to everything that a report says: one pure function of the stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from steereval.results.leaderboard import Row, rows_of_table
+from steereval.results.manifest import Plan, parse_plan
+from steereval.results.ranking import ranks_of
+from steereval.results.replication import Replication, replications
+from steereval.results.response import StrengthPoint, points_of_table
+from steereval.results.scores import load_scores
+from steereval.results.selection import selection_rule
+from steereval.results.source import Source
+from steereval.results.stats import adjust
+from steereval.results.store import FAILED, RunFolder
+from steereval.results.verdicts import judge
+
+CONFIRMATORY = "confirmatory"
+EXPLORATORY = "exploratory"
+
+
+@dataclass(frozen=True)
+class CellCounts:
+    """What became of the planned cells."""
+
+    planned: int
+    """In the manifest."""
+
+    done: int
+    """Finished and counted here."""
+
+    failed: int
+    """Recorded as failed."""
+
+    pending: int
+    """Planned, without a record."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed cell, with what it would have been."""
+
+    cell_id: str
+    """Its id."""
+
+    setting: str
+    """Model, method, strength, task and seeds, in words."""
+
+    error: str
+    """Its error, in the words of the record."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that a report says, apart from provenance."""
+
+    plan: Plan
+    """What was planned."""
+
+    models: tuple[str, ...]
+    """In the order of the grid."""
+
+    rows: tuple[Row, ...]
+    """The leaderboard, by model, task and metric in the order of the grid, primary first."""
+
+    responses: tuple[StrengthPoint, ...]
+    """Scores at every strength, of the same tables; exploratory."""
+
+    replications: tuple[Replication, ...]
+    """Across models and across target tasks."""
+
+    cells: CellCounts
+    """What became of the planned cells."""
+
+    failures: tuple[Failure, ...]
+    """The failed cells."""
+
+    notes: tuple[str, ...]
+    """What had to be done otherwise than the grid says."""
+
+
+def analyse(run: RunFolder) -> Analysis:
+    """Analyse what `run` holds so far; StoreError if a file of it cannot be used.
+
+    Failed and missing cells leave gaps that the rows count; they never stop the analysis. The same
+    rows give the same analysis, resampling included.
+    """
+    plan, records = parse_plan(run.read_manifest()), run.records()
+    timings = {cell_id: record.get("timings") or {} for cell_id, record in records.items()}
+    source = Source(plan, load_scores(run), timings)
+    tables = list(source.tables())
+    rows = [row for table in tables for row in _ranked(source, list(rows_of_table(source, *table)))]
+    judged = _judged(rows, plan)
+    return Analysis(
+        plan=plan,
+        models=tuple(source.models),
+        rows=tuple(judged),
+        responses=tuple(point for table in tables for point in points_of_table(source, *table)),
+        replications=tuple(replications(judged, plan.alpha)),
+        cells=_counts(plan, records),
+        failures=tuple(_failures(records)),
+        notes=tuple(_notes(source)),
+    )
+
+
+def _ranked(source: Source, rows: list[Row]) -> list[Row]:
+    scores = source.scores.get((rows[0].model, rows[0].task.name)) if rows else None
+    if scores is None or not rows[0].is_primary:
+        return rows
+    ranks = ranks_of(rows, scores, source.plan.alpha)
+    return [replace(row, rank=ranks.get(i)) for i, row in enumerate(rows)]
+
+
+def _judged(rows: Sequence[Row], plan: Plan) -> list[Row]:
+    """Adjusted p-values within each model's two families, and the verdicts."""
+    judged = list(rows)
+    families: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        if not row.is_baseline:
+            family = CONFIRMATORY if row.is_confirmatory else EXPLORATORY
+            families.setdefault((row.model, family), []).append(i)
+    for (_, family), places in families.items():
+        method = plan.correction if family == CONFIRMATORY else "bh"
+        adjusted = adjust([_raw_p(rows[i]) for i in places], method)
+        for i, p in zip(places, adjusted, strict=True):
+            judged[i] = _with_verdict(rows[i], family, float(p), plan)
+    return judged
+
+
+def _raw_p(row: Row) -> float:
+    """A planned row without a comparison stays in its family, with p = 1."""
+    return 1.0 if row.comparison is None else row.comparison.effect.p_value
+
+
+def _with_verdict(row: Row, family: str, p_adjusted: float, plan: Plan) -> Row:
+    if row.comparison is None:
+        return replace(row, family=family)
+    verdict = judge(row.comparison.effect, p_adjusted, row.metric, row.task, plan.alpha)
+    return replace(row, family=family, p_adjusted=p_adjusted, verdict=verdict)
+
+
+def _counts(plan: Plan, records: dict[str, dict[str, Any]]) -> CellCounts:
+    planned = {cell["cell_id"] for cell in plan.cells}
+    failed = sum(record["status"] == FAILED for record in records.values())
+    return CellCounts(
+        planned=len(planned),
+        done=len(records) - failed,
+        failed=failed,
+        pending=len(planned - set(records)),
+    )
+
+
+def _failures(records: dict[str, dict[str, Any]]) -> Iterator[Failure]:
+    for cell_id, record in records.items():
+        if record["status"] == FAILED:
+            yield Failure(cell_id, _setting_in_words(record), _error_in_words(record.get("error")))
+
+
+def _setting_in_words(record: dict[str, Any]) -> str:
+    names = ("model", "method", "strength", "layer", "task", "fit_seed", "sample_seed")
+    return ", ".join(f"{n} {record[n]}" for n in names if record.get(n) not in (None, ""))
+
+
+def _error_in_words(error: object) -> str:
+    if isinstance(error, dict):
+        parts = [str(error[key]) for key in ("type", "message") if error.get(key)]
+        return ": ".join(parts) or "no message was recorded"
+    return str(error) if error else "no message was recorded"
+
+
+def _notes(source: Source) -> Iterator[str]:
+    select = source.plan.select
+    for task in source.plan.tasks.values():
+        rule = selection_rule(source.plan, task)
+        if select is not None and rule is not None and rule.substituted:
+            yield (
+                f"Strengths for {task.name} are chosen by {rule.task}'s primary metric "
+                f"{rule.metric.name}, since {rule.task} has no metric {select.metric}."
+            )
+    for (model, name), scores in source.scores.items():
+        if not bool(np.any(scores.is_test)):
+            yield f"{model} has no test items on {name}, so nothing is reported there."

@@ -1,0 +1,150 @@
+"""The manifest of a run as typed values: what was planned, and how it is to be analysed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steereval.errors import StoreError
+
+BINARY = "binary"
+BOUNDED = "bounded"
+RATIO = "ratio"
+TARGET = "target"
+CAPABILITY = "capability"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score that a task gives every item."""
+
+    name: str
+    """As in the item rows."""
+
+    kind: str
+    """"binary", "bounded" (0 to 1), "continuous", or "ratio" (of sums: perplexity)."""
+
+    higher_is_better: bool
+    """Whether more of it is an improvement."""
+
+    @property
+    def in_points(self) -> bool:
+        """Whether scores are shown in points, 100 × value."""
+        return self.kind in (BINARY, BOUNDED)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the grid, and the part it plays."""
+
+    name: str
+    """As in the item rows."""
+
+    role: str
+    """"target": to be improved; "capability": to be kept."""
+
+    margin: float | None
+    """Declared beforehand, in the metric's own unit; for a ratio its relative change.
+
+    For a capability the loss that is tolerated; for a target the least effect of interest.
+    """
+
+    primary: str
+    """The metric that the confirmatory family tests."""
+
+    cluster: str | None
+    """What its clusters are, in words."""
+
+    metrics: dict[str, Metric]
+    """Its declared metrics, by name."""
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it belongs to the confirmatory family."""
+        return self.role == TARGET
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How strengths are chosen: on validation items only."""
+
+    metric: str
+    """The metric that the best strength has to maximise (or minimise, if lower is better)."""
+
+    task: str | None
+    """The task it is taken from; None: each target task for itself, the first for capabilities."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a manifest says, apart from what only the report prints."""
+
+    name: str
+    """The run's name."""
+
+    cells: tuple[dict[str, Any], ...]
+    """The planned cells, each with its id and its identity."""
+
+    tasks: dict[str, Task]
+    """The tasks in the order of the grid."""
+
+    methods: tuple[str, ...]
+    """The labels of the methods in the order of the grid."""
+
+    select: Selection | None
+    """None: every strength is a row of its own."""
+
+    baseline: str
+    """Label of the method that the others are compared with."""
+
+    confidence: float
+    """Coverage of the intervals; 1 - confidence is the level of the tests."""
+
+    correction: str
+    """How p-values of the confirmatory family are adjusted, a method of `stats.adjust`."""
+
+    @property
+    def alpha(self) -> float:
+        """The level of the tests."""
+        return 1.0 - self.confidence
+
+
+def parse_plan(manifest: dict[str, Any]) -> Plan:
+    """The plan in `manifest`; StoreError that names what is missing or of the wrong form."""
+    try:
+        return _plan(manifest)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(
+            f"manifest.json does not say what an analysis needs: {type(error).__name__}: {error}",
+            "Start the run again with the same grid, which writes the manifest anew.",
+        ) from error
+
+
+def _plan(manifest: dict[str, Any]) -> Plan:
+    select, analysis = manifest.get("select"), manifest["analysis"]
+    return Plan(
+        name=str(manifest["name"]),
+        cells=tuple(dict(cell) for cell in manifest["cells"]),
+        tasks={name: _task(name, entry) for name, entry in manifest["tasks"].items()},
+        methods=tuple(manifest["methods"]),
+        select=Selection(select.get("metric", ""), select.get("task")) if select else None,
+        baseline=str(analysis.get("baseline", "none")),
+        confidence=float(analysis.get("confidence", 0.95)),
+        correction=str(analysis.get("correction", "holm")),
+    )
+
+
+def _task(name: str, entry: dict[str, Any]) -> Task:
+    metrics = {
+        metric: Metric(metric, str(known["kind"]), bool(known["higher_is_better"]))
+        for metric, known in entry["metrics"].items()
+    }
+    margin = entry.get("margin")
+    return Task(
+        name=name,
+        role=str(entry["role"]),
+        margin=None if margin is None else float(margin),
+        primary=str(entry["primary_metric"]),
+        cluster=entry.get("cluster"),
+        metrics=metrics,
+    )

@@ -1,0 +1,109 @@
+"""Rank intervals of the arms of one table, from tests of every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from steereval.results.comparison import group_items, seed_of, untestable
+from steereval.results.leaderboard import Row
+from steereval.results.manifest import BINARY, RATIO, Metric
+from steereval.results.pairing import Pair, Setting, one_side, pair
+from steereval.results.scores import Mask, TaskScores
+from steereval.results.stats import (
+    adjust,
+    crossed_effect,
+    mcnemar_midp,
+    rank_intervals,
+    sign_flip_p_values,
+)
+from steereval.results.stats.crossed import RESAMPLES
+from steereval.results.stats.effect import Floats
+
+Ranks = dict[int, tuple[int, int]]
+"""{place in the list of rows: (best, worst)}."""
+
+
+def ranks_of(rows: Sequence[Row], scores: TaskScores, alpha: float) -> Ranks:
+    """Rank intervals of the rows of one table; rows that cannot be compared have none.
+
+    All pairs are tested on the items that every arm has: by the crossed t where a pair has several
+    seeds, else by McNemar's mid-p (binary, no clusters) or by sign flips shared by all pairs, and
+    adjusted by Holm.
+    """
+    usable = [i for i, row in enumerate(rows) if _is_usable(row)]
+    settings = [Setting(rows[i].arm, rows[i].strengths) for i in usable]
+    found = _all_pairs(settings, rows[0].metric, scores) if len(usable) > 1 else {}
+    if not found:
+        return {}
+    matrix = np.ones((len(usable), len(usable)))
+    adjusted = adjust(_p_values(rows[0], found, scores), "holm")
+    for (j, k), p in zip(found, adjusted, strict=True):
+        matrix[j, k] = matrix[k, j] = p
+    means = _means(settings, rows[0].metric, scores, next(iter(found.values())).items)
+    return dict(zip(usable, rank_intervals(means, matrix, alpha), strict=True))
+
+
+def _is_usable(row: Row) -> bool:
+    return row.score is not None and bool(np.isfinite(row.score.mean))
+
+
+def _all_pairs(
+    settings: Sequence[Setting], metric: Metric, scores: TaskScores
+) -> dict[tuple[int, int], Pair]:
+    """Every pair on the items that all pairs have; empty if there is no such item."""
+    items = scores.is_test
+    for _ in range(2):  # first find the common items, then pair on them
+        pairs = {
+            (j, k): pair(scores, settings[j], settings[k], metric.name, metric.kind == RATIO, items)
+            for j, k in combinations(range(len(settings)), 2)
+        }
+        for found in pairs.values():
+            items = items & found.items if found is not None else np.zeros_like(items)
+    if any(untestable(found, metric) for found in pairs.values()):
+        return {}
+    return {key: found for key, found in pairs.items() if found is not None}
+
+
+def _means(
+    settings: Sequence[Setting], metric: Metric, scores: TaskScores, items: Mask
+) -> list[float]:
+    """The settings' scores on `items`, with higher for better."""
+    ratio, sign = metric.kind == RATIO, 1 if metric.higher_is_better else -1
+    sides = (one_side(scores, setting, metric.name, ratio) for setting in settings)
+    return [
+        sign * float(side.take(items).influence(ratio).mean()) for side in sides if side is not None
+    ]
+
+
+def _p_values(row: Row, pairs: dict[tuple[int, int], Pair], scores: TaskScores) -> list[float]:
+    ratio = row.metric.kind == RATIO
+    p_values, waiting = dict.fromkeys(pairs, 1.0), {}
+    for key, found in pairs.items():
+        n_seeds, grouping = len(found.seeds), group_items(scores, found)
+        a, b = found.a.broadcast(n_seeds), found.b.broadcast(n_seeds)
+        diff = a.influence(ratio) - b.influence(ratio)
+        if n_seeds > 1:
+            effect = crossed_effect(diff, grouping.clusters, grouping.folds)
+            p_values[key] = effect.p_value
+        elif row.metric.kind == BINARY and grouping.clusters is None and _is_binary(diff):
+            p_values[key] = mcnemar_midp(int(np.sum(diff > 0)), int(np.sum(diff < 0)))
+        else:
+            waiting[key] = diff[:, 0]
+    if waiting:
+        p_values |= _flipped(row, waiting, scores, next(iter(pairs.values())).items)
+    return list(p_values.values())
+
+
+def _flipped(
+    row: Row, columns: dict[tuple[int, int], Floats], scores: TaskScores, items: Mask
+) -> dict[tuple[int, int], float]:
+    seed = seed_of("|".join(["ranks", row.model, row.task.name, row.metric.name]))
+    matrix = np.column_stack(list(columns.values()))
+    found = sign_flip_p_values(matrix, scores.clusters[items], RESAMPLES, seed)
+    return dict(zip(columns, (float(p) for p in found), strict=True))
+
+
+def _is_binary(diff: Floats) -> bool:
+    return bool(np.isin(diff, (-1.0, 0.0, 1.0)).all())

@@ -1,0 +1,98 @@
+"""In how many models, or tasks, an improvement replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from steereval.results.leaderboard import Row
+from steereval.results.stats import partial_conjunction
+from steereval.results.verdicts import one_sided_p
+
+
+@dataclass(frozen=True)
+class Replication:
+    """An arm's improvements over several places: models on one task, or target tasks of a model."""
+
+    arm: str
+    """The arm; without its layer where every model has one layer of its own."""
+
+    across: str
+    """"models" or "tasks"."""
+
+    where: str
+    """The task, or the model, that is held fixed."""
+
+    places: tuple[str, ...]
+    """The models, or tasks, in the order of the grid."""
+
+    n_tested: int
+    """In how many of them there is a comparison; the others count as no improvement (p = 1)."""
+
+    p_values: tuple[float, ...]
+    """p_{u/N} of "improves in at least u of the N places", u = 1..N."""
+
+    at_least: int
+    """The largest u with p_{u/N} below alpha; 0 if none."""
+
+    @property
+    def sentence(self) -> str:
+        """The claim in words."""
+        n = len(self.places)
+        if self.at_least == 0:
+            return f"no improvement shown in any of {n} {self.across} (p {self.p_values[0]:.3f})"
+        p = self.p_values[self.at_least - 1]
+        text = "<0.001" if p < 0.001 else f"{p:.3f}"
+        return f"improves in at least {self.at_least} of {n} {self.across} (p {text})"
+
+
+def replications(rows: Sequence[Row], alpha: float) -> list[Replication]:
+    """Across models (for each arm and target task) and across target tasks (arm and model)."""
+    mine = [row for row in rows if row.is_confirmatory]
+    names = _names(mine)
+    found = []
+    for name, task in dict.fromkeys((names[_key(row)], row.task.name) for row in mine):
+        group = [r for r in mine if (names[_key(r)], r.task.name) == (name, task)]
+        found += _of(name, "models", task, [(row.model, row) for row in group], alpha)
+    for name, model in dict.fromkeys((row.name, row.model) for row in mine):
+        group = [r for r in mine if (r.name, r.model) == (name, model)]
+        found += _of(name, "tasks", model, [(row.task.name, row) for row in group], alpha)
+    return found
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row.model, row.name
+
+
+def _names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """{(model, arm): name across models}: the method alone if no model has two rows of it."""
+    arms = {(row.model, row.arm.method, row.name) for row in rows}
+    counts: dict[str, int] = {}
+    for model, method, _ in arms:
+        own = sum(1 for other in arms if other[:2] == (model, method))
+        counts[method] = max(counts.get(method, 0), own)
+    return {(model, name): method if counts[method] == 1 else name for model, method, name in arms}
+
+
+def _of(
+    arm: str, across: str, where: str, group: Iterable[tuple[str, Row]], alpha: float
+) -> list[Replication]:
+    places = dict(group)
+    if len(places) < 2:
+        return []
+    tested = [
+        one_sided_p(row.comparison.effect, row.metric) if row.comparison is not None else 1.0
+        for row in places.values()
+    ]
+    p_values = partial_conjunction(tested)
+    return [
+        Replication(
+            arm=arm,
+            across=across,
+            where=where,
+            places=tuple(places),
+            n_tested=sum(row.comparison is not None for row in places.values()),
+            p_values=tuple(float(p) for p in p_values),
+            at_least=int((p_values < alpha).sum()),
+        )
+    ]

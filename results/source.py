@@ -1,0 +1,116 @@
+"""What an analysis is made from: the plan, the scores and the timings of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from steereval.results.manifest import Metric, Plan, Task
+from steereval.results.pairing import Setting
+from steereval.results.scores import Arm, Seed, TaskScores
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What running took, as far as the cells' records tell."""
+
+    tokens_per_second: float | None
+    """Mean over the cells of the row."""
+
+    relative: float | None
+    """Divided by the baseline's mean on the same model and task."""
+
+    seconds: float | None
+    """Mean wall-clock time of a cell."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that rows are made from."""
+
+    plan: Plan
+    """What was planned."""
+
+    scores: Mapping[tuple[str, str], TaskScores]
+    """{(model, task): scores} of the finished cells."""
+
+    timings: Mapping[str, Mapping[str, Any]]
+    """{cell id: timings of its record}."""
+
+    @property
+    def models(self) -> list[str]:
+        """The planned models, in the order of the grid."""
+        return list(dict.fromkeys(str(cell["model"]) for cell in self.plan.cells))
+
+    def tables(self) -> Iterator[tuple[str, Task, Metric]]:
+        """Every model, task and metric that has a leaderboard, in the order of the grid."""
+        for model in self.models:
+            for task in self.plan.tasks.values():
+                if self.planned_arms(model, task.name):
+                    for metric in self.metrics(model, task):
+                        yield model, task, metric
+
+    def metrics(self, model: str, task: Task) -> list[Metric]:
+        """The metrics of a task, primary first: the declared ones, and others found in rows."""
+        scores = self.scores.get((model, task.name))
+        found = scores.directions if scores is not None else {}
+        undeclared = {
+            name: Metric(name, "continuous", better)
+            for name, better in found.items()
+            if name not in task.metrics
+        }
+        known = task.metrics | undeclared
+        return sorted(known.values(), key=lambda metric: metric.name != task.primary)
+
+    def planned_seeds(self, model: str, task: str, arm: Arm) -> set[Seed]:
+        """The fit seeds that the plan has for an arm."""
+        return {cell["fit_seed"] for cell in self._cells(model, arm) if cell["task"] == task}
+
+    def planned_strengths(self, model: str, arm: Arm) -> set[float]:
+        """The strengths that the plan has for an arm."""
+        return {float(cell["strength"]) for cell in self._cells(model, arm)}
+
+    def planned_arms(self, model: str, task: str) -> list[Arm]:
+        """The arms that the plan has: the baseline first, then in the order of the grid."""
+        arms = dict.fromkeys(
+            Arm(cell["method"], cell["layer"])
+            for cell in self.plan.cells
+            if cell["model"] == model and cell["task"] == task
+        )
+        return sorted(arms, key=lambda arm: arm.method != self.plan.baseline)
+
+    def baseline(self, model: str, task: str) -> Setting:
+        """The baseline as a setting; without strengths if no cell of it finished."""
+        scores = self.scores.get((model, task))
+        cells = [] if scores is None else list(scores.cells)
+        mine = [cell for cell in cells if cell.arm.method == self.plan.baseline]
+        arm = mine[0].arm if mine else Arm(self.plan.baseline, "")
+        return Setting(arm, {cell.fit_seed: cell.strength for cell in mine})
+
+    def cost(self, model: str, task: str, setting: Setting) -> Cost:
+        """The mean cost of the finished cells of `setting`."""
+        speed = self._timing(model, task, setting, "tokens_per_second")
+        base = self._timing(model, task, self.baseline(model, task), "tokens_per_second")
+        relative = speed / base if speed is not None and base else None
+        return Cost(speed, relative, self._timing(model, task, setting, "seconds"))
+
+    def _cells(self, model: str, arm: Arm) -> list[dict[str, Any]]:
+        wanted = (model, arm.method, arm.layer)
+        return [
+            cell
+            for cell in self.plan.cells
+            if (cell["model"], cell["method"], cell["layer"]) == wanted
+        ]
+
+    def _timing(self, model: str, task: str, setting: Setting, key: str) -> float | None:
+        scores = self.scores.get((model, task))
+        cells = [] if scores is None else [c for c in scores.cells if c.arm == setting.arm]
+        values = [
+            float(value)
+            for cell in cells
+            if setting.strengths.get(cell.fit_seed) == cell.strength
+            and isinstance(value := self.timings.get(cell.cell_id, {}).get(key), int | float)
+        ]
+        return float(np.mean(values)) if values else None

@@ -1,0 +1,101 @@
+"""Verdicts: a fixed vocabulary for what a comparison shows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from steereval.results import wording
+from steereval.results.manifest import RATIO, Metric, Task
+from steereval.results.stats import Effect, minimum_detectable_effect, non_inferiority
+
+BETTER = "better"
+MEANINGFUL = "better and meaningful"
+EQUIVALENT = "equivalent"
+NON_INFERIOR = "non-inferior"
+WORSE = "worse"
+INCONCLUSIVE = "inconclusive"
+
+VOCABULARY = (MEANINGFUL, BETTER, EQUIVALENT, NON_INFERIOR, INCONCLUSIVE, WORSE)
+"""All verdicts, the most favourable first; "non-inferior" is for capabilities with a margin."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one comparison with the baseline shows."""
+
+    word: str
+    """One of VOCABULARY."""
+
+    sentence: str
+    """The difference with its interval; for "inconclusive" also what the design detects."""
+
+    p_margin: float | None
+    """One-sided p-value against "worse by the margin or more"; None without a margin to keep."""
+
+
+def judge(effect: Effect, p_adjusted: float, metric: Metric, task: Task, alpha: float) -> Verdict:
+    """The verdict on `effect`, a difference in the metric's own direction.
+
+    A primary metric of a capability task with a margin is tested for non-inferiority at 5 %, all
+    else by `p_adjusted` and the interval; the margin of a target task is its least effect of
+    interest and the range of equivalence.
+    """
+    margin = margin_of(task, metric)
+    facing = oriented(effect, metric)
+    if margin is not None and not task.is_target:
+        kept = non_inferiority(facing, margin)
+        return Verdict(kept.verdict, _sentence(kept.verdict, effect, metric), kept.p_value)
+    word = _word(facing, p_adjusted, margin, alpha)
+    return Verdict(word, _sentence(word, effect, metric), None)
+
+
+def margin_of(task: Task, metric: Metric) -> float | None:
+    """The margin on the effect's scale: for a ratio log(1 + margin); primary metrics only."""
+    if task.margin is None or task.margin <= 0 or metric.name != task.primary:
+        return None
+    return math.log1p(task.margin) if metric.kind == RATIO else task.margin
+
+
+def oriented(effect: Effect, metric: Metric) -> Effect:
+    """`effect` with its sign such that positive is an improvement."""
+    if metric.higher_is_better:
+        return effect
+    return replace(effect, estimate=-effect.estimate, low=-effect.high, high=-effect.low)
+
+
+def detectable_effect(effect: Effect) -> float:
+    """The least effect that the design of `effect` detects, at 5 % with a power of 80 %."""
+    if math.isinf(effect.se):
+        return math.inf
+    return minimum_detectable_effect(
+        effect.var_item,
+        effect.var_seed,
+        effect.var_residual,
+        effect.n_items,
+        effect.n_seeds,
+        n_clusters=effect.n_clusters,
+    )
+
+
+def one_sided_p(effect: Effect, metric: Metric) -> float:
+    """p-value against "no improvement", from the two-sided one and the sign."""
+    improves = oriented(effect, metric).estimate > 0
+    return effect.p_value / 2 if improves else 1.0 - effect.p_value / 2
+
+
+def _word(effect: Effect, p_adjusted: float, margin: float | None, alpha: float) -> str:
+    if p_adjusted < alpha and effect.low > 0:
+        return MEANINGFUL if margin is not None and effect.low > margin else BETTER
+    if p_adjusted < alpha and effect.high < 0:
+        return WORSE
+    if margin is not None and non_inferiority(effect, margin).verdict == EQUIVALENT:
+        return EQUIVALENT
+    return INCONCLUSIVE
+
+
+def _sentence(word: str, effect: Effect, metric: Metric) -> str:
+    text = wording.difference(effect, metric)
+    if word != INCONCLUSIVE:
+        return text
+    return f"{text}; {wording.detectable(detectable_effect(effect), metric, effect.se)}"

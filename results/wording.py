@@ -1,0 +1,72 @@
+"""Numbers in words: points, factors and plain units, never mixed."""
+
+from __future__ import annotations
+
+import math
+
+from steereval.results.manifest import RATIO, Metric
+from steereval.results.stats import Effect
+
+
+def scale_of(metric: Metric) -> float:
+    """What a difference is multiplied by for display: 100 where it is shown in points."""
+    return 100.0 if metric.in_points else 1.0
+
+
+def number(value: float, decimals: int, sign: bool = False) -> str:
+    """`value` with so many decimals, "inf" and "-inf" as ∞ and -∞."""
+    if math.isnan(value):
+        return "n/a"
+    if math.isinf(value):
+        return ("+" if sign and value > 0 else "-" if value < 0 else "") + "∞"
+    text = f"{value:{'+' if sign else ''}.{decimals}f}"
+    is_zero = float(text) == 0.0
+    return text.replace("-", "+" if sign else "") if is_zero else text
+
+
+def decimals_for(se: float) -> int:
+    """So many decimals that the standard error shows about two digits, from one to six."""
+    if not math.isfinite(se) or se <= 0.0:
+        return 1
+    return min(6, max(1, math.ceil(0.5 - math.log10(se))))
+
+
+def difference(effect: Effect, metric: Metric) -> str:
+    """The difference with its interval: "+2.1 points [-0.9, +5.1]"; ratios as factors."""
+    if metric.kind == RATIO:
+        factors = [factor(x) for x in (effect.estimate, effect.low, effect.high)]
+        return f"× {factors[0]} [{factors[1]}, {factors[2]}]"
+    scale = scale_of(metric)
+    decimals = decimals_for(scale * effect.se)
+    ends = [number(scale * x, decimals, True) for x in (effect.estimate, effect.low, effect.high)]
+    unit = " points" if metric.in_points else ""
+    return f"{ends[0]}{unit} [{ends[1]}, {ends[2]}]"
+
+
+def factor(log_ratio: float) -> str:
+    """exp of a log ratio, e.g. "1.083"."""
+    if log_ratio > math.log(1e6):
+        return "∞" if math.isinf(log_ratio) else f"{math.exp(min(log_ratio, 700)):.1e}"
+    return f"{math.exp(log_ratio):.3f}"
+
+
+def detectable(mde: float, metric: Metric, se: float) -> str:
+    """What the design detects: "this design detects 4.3 or more"."""
+    if math.isinf(mde):
+        return "this design detects no effect of any size"
+    if mde == 0.0:
+        return "no item differs, so what this design detects cannot be told"
+    if metric.kind == RATIO:
+        return f"this design detects a factor of {factor(mde)} or more"
+    scale = scale_of(metric)
+    return f"this design detects {number(scale * mde, decimals_for(scale * se))} or more"
+
+
+def p_value(p: float) -> str:
+    """A p-value to three decimals, or "<0.001"."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def strength(value: float) -> str:
+    """A strength without needless decimals."""
+    return f"{value:g}"
