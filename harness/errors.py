@@ -54,7 +54,7 @@ class UnknownNameError(InputError):
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """An error for `name`, which is no `kind` (e.g. "method"), naming the nearest of `known`."""
+        """An error for `name`, which is no `kind` ("method", say), naming the nearest known."""
         return cls(f"unknown {kind} {name!r}", nearest_remedy(name, known))
 
 

@@ -203,9 +203,10 @@ def _read_states(path: Path) -> Tensor | None:
     if not path.exists():
         return None
     try:
-        return load_file(path)["states"]
+        states: Tensor = load_file(path)["states"]
     except (SafetensorError, OSError, KeyError):
         return None
+    return states
 
 
 def _write_states(path: Path, states: Tensor) -> None:
@@ -215,7 +216,7 @@ def _write_states(path: Path, states: Tensor) -> None:
         handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
         os.close(handle)
         save_file({"states": states.contiguous()}, name)
-        os.replace(name, path)
+        Path(name).replace(path)
     except OSError:
         return
 
@@ -295,4 +296,3 @@ def from_artefact(folder: Path, strength: float, unit: str, positions: Positions
         lambda _: artefact,
         lambda _: None,
     )
-

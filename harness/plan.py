@@ -144,7 +144,7 @@ def _cells(grid: Grid) -> Iterator[Cell]:
 def _method_cells(
     grid: Grid, model: ModelSpec, task: TaskSpec, method: MethodSpec
 ) -> Iterator[Cell]:
-    common = {
+    common: dict[str, Any] = {
         "sample_seed": grid.seeds.sample[0],
         "fewshot_seed": grid.seeds.fewshot[0],
         "validation_share": grid.select.share if grid.select else 0.0,

@@ -187,7 +187,7 @@ def load_grid(path: Path) -> Grid:
     except UnicodeDecodeError as error:
         raise GridError(f"the grid file {path} is not UTF-8 text", "Write it as YAML.") from error
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+        data = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
@@ -218,7 +218,7 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 def parse_grid(data: Any) -> Grid:
     """A grid from plain values. Raises GridError."""
-    grid = _build(Grid, data, "grid")
+    grid: Grid = _build(Grid, data, "grid")
     _check(grid)
     return grid
 
@@ -247,7 +247,7 @@ def _build(kind: type, data: Any, where: str) -> Any:
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        inner = [arg for arg in get_args(hint) if arg is not type(None)][0]
+        inner = next(arg for arg in get_args(hint) if arg is not type(None))
         return None if value is None else _value(inner, value, where)
     if origin is Literal:
         if value not in get_args(hint):
@@ -314,7 +314,9 @@ def _check_model(model: ModelSpec) -> None:
     if not model.layers:
         raise GridError(f"model {model.name} has no layers", "Add `layers: [14]`.")
     if len(set(model.layers)) < len(model.layers):
-        raise GridError(f"model {model.name} names a layer twice", "Remove one: cells would repeat.")
+        raise GridError(
+            f"model {model.name} names a layer twice", "Remove one: cells would repeat."
+        )
     if min(model.layers) < 0:
         raise GridError(f"model {model.name} has layer {min(model.layers)}", "Layers count from 0.")
     known = ("float32", "bfloat16", "float16", "auto")
@@ -337,7 +339,9 @@ def _check_method(method: MethodSpec) -> None:
 
 def _check_task(grid: Grid, task: TaskSpec) -> None:
     if task.limit is not None and task.limit < 1:
-        raise GridError(f"task {task.name} has limit {task.limit}", "Use 1 or more, or leave it out.")
+        raise GridError(
+            f"task {task.name} has limit {task.limit}", "Use 1 or more, or leave it out."
+        )
     if task.num_fewshot is not None and task.num_fewshot < 0:
         raise GridError(f"task {task.name} has num_fewshot {task.num_fewshot}", "Use 0 or more.")
     if task.margin is not None and task.margin <= 0:

@@ -7,17 +7,19 @@ common. lm-eval's tokenisation, truncation, stop sequences and scoring stay its 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
@@ -27,7 +29,7 @@ from steereval.assets import resolve_model
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
 from steereval.fitting import FitRequest, Fitter, Treatment, fitted, from_artefact, unsteered
 from steereval.models.generation import Prompts, generating
-from steereval.models.hooks import Session, steered
+from steereval.models.hooks import steered
 from steereval.models.likelihood import Scorer, sharing_limit, supports_sharing
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
@@ -36,11 +38,13 @@ from steereval.models.sites import Site, check_sites
 from steereval.models.steerer import UNITS
 from steereval.tasks.contrast import load_contrast
 
+T = TypeVar("T")
+eval_logger = logging.getLogger(__name__)
 PATHS = ("auto", "shared", "plain")
 _LOADER_OPTIONS = frozenset(
-    "attn_implementation cache_dir config device_map force_download load_in_4bit load_in_8bit "
-    "local_files_only low_cpu_mem_usage max_memory offload_state_dict quantization_config "
-    "quantized token tp_size use_safetensors variant weights_only".split()
+    {"attn_implementation", "cache_dir", "config", "device_map", "force_download"}
+    | {"load_in_4bit", "load_in_8bit", "local_files_only", "low_cpu_mem_usage", "max_memory"}
+    | {"offload_state_dict", "quantization_config", "token", "use_safetensors", "variant"}
 )
 """What Transformers' `from_pretrained` takes beyond the options that lm-eval names."""
 
@@ -91,7 +95,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         steering, method_options, loader_options = split_options(options)
         self.steering = steering
         if isinstance(pretrained, str):
-            pretrained = resolve_model(pretrained, lambda line: None)
+            pretrained = resolve_model(pretrained, eval_logger.info)
         self._load(pretrained, loader_options)
         self.quiet = False
         self.own_text: Callable[[Instance], str] | None = None
@@ -114,13 +118,17 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "on the hub.",
             ) from error
         if self.backend != "causal":
-            raise ModelError(f"{name} is an encoder-decoder", "Steering needs a decoder-only model.")
+            raise ModelError(
+                f"{name} is an encoder-decoder", "Steering needs a decoder-only model."
+            )
 
     def _initial_treatment(self, method_options: dict[str, Any]) -> Treatment:
         steering = self.steering
         positions = Positions(steering.positions)
         if steering.unit not in UNITS:
-            raise InputError(f"unknown unit {steering.unit!r}", nearest_remedy(steering.unit, UNITS))
+            raise InputError(
+                f"unknown unit {steering.unit!r}", nearest_remedy(steering.unit, UNITS)
+            )
         if steering.steerer is None and steering.contrast is None:
             if steering.strength or steering.method not in ("odesteer", "none"):
                 raise InputError(
@@ -180,17 +188,17 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """How log-likelihoods are computed: `shared` or `plain`."""
         return "shared" if self._sharing else "plain"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Names the weights: model, revision, adapter and dtype."""
-        name = self.pretrained if isinstance(self.pretrained, str) else _weights_digest(self.model)
-        dtype = next(self.model.parameters()).dtype
-        parts = [name, str(self.revision), str(getattr(self, "peft", None)), str(dtype)]
-        folder = Path(name)
-        if folder.is_dir():
-            files = sorted(folder.glob("*.safetensors"))
-            parts += [f"{file.name}:{file.stat().st_size}" for file in files]
-        return "|".join(parts)
+        """A digest of the weights, so that kept activations are never those of another model."""
+        model = self.model
+        digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
+        for name, parameter in model.named_parameters():
+            flat = parameter.detach().flatten()
+            sample = flat[:: max(1, flat.numel() // 256)].float().cpu()
+            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+            digest.update(sample.numpy().tobytes())
+        return digest.hexdigest()[:24]
 
     def encode(self, text: str, special_tokens: bool) -> list[int]:
         """Token ids of `text`, special tokens as lm-eval would add them, or none."""
@@ -236,12 +244,14 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         call = super().generate_until
         return self._routed(requests, lambda part: call(part, disable_tqdm or self.quiet))
 
-    def _routed(self, requests: list[Instance], run: Callable[[list[Instance]], list[Any]]) -> Any:
+    def _routed(
+        self, requests: list[Instance], run: Callable[[list[Instance]], list[T]]
+    ) -> list[T]:
         """Run the requests of each fold under its own steerers; answers in the given order."""
         folds: dict[int | None, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             folds[self.treatment.route(request.doc)].append(index)
-        answers: dict[int, Any] = {}
+        answers: dict[int, T] = {}
         for fold, indices in folds.items():
             part = [requests[index] for index in indices]
             with self._steering(fold, part):
@@ -353,6 +363,23 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "Lower the strength, or run the model in float32.",
             )
 
+    def unsteered_likelihoods(self, texts: Sequence[tuple[str, str]]) -> list[tuple[float, int]]:
+        """Log-likelihood and number of tokens of each continuation after its prompt, unsteered.
+
+        An empty continuation has log-likelihood 0 and no tokens.
+        """
+        pairs = [self._encode_pair(prompt, text) if text else ([], []) for prompt, text in texts]
+        asked = [i for i, (_, answer) in enumerate(pairs) if answer]
+        own, self.treatment = self.treatment, unsteered()
+        try:
+            with self._steering(None, []):
+                requests = [(None, *pairs[i]) for i in asked]
+                scores = self._loglikelihood_tokens(requests) if requests else []
+        finally:
+            self.treatment = own
+        totals = dict(zip(asked, (value for value, _ in scores), strict=True))
+        return [(totals.get(i, 0.0), len(answer)) for i, (_, answer) in enumerate(pairs)]
+
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
@@ -368,7 +395,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             keys=[str(row) for row in rows],
         )
         with generating(self.model, self._session, prompts, self.treatment.positions):
-            return super()._model_generate(context, max_length, stop, **kwargs)
+            tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
+        return tokens
 
 
 def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], dict[str, Any]]:
@@ -376,10 +404,10 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
 
     Raises InputError for a name that is none of them.
     """
-    known = Steering.__dataclass_fields__
+    known = {spec.name for spec in fields(Steering)}
     steering = Steering(**{name: value for name, value in options.items() if name in known})
     method = get_method(steering.method)
-    own = set(method.Options.__dataclass_fields__)
+    own = {spec.name for spec in fields(method.Options)}
     loader = set(inspect.signature(HFLM.__init__).parameters) - {"self", "pretrained", "kwargs"}
     loader |= _LOADER_OPTIONS
     method_options: dict[str, Any] = {}
@@ -414,14 +442,3 @@ def _answers(value: str) -> Any:
     if value not in ("all", "best"):
         raise InputError(f"unknown answers {value!r}", "Use all or best.")
     return value
-
-
-def _weights_digest(model: transformers.PreTrainedModel) -> str:
-    """A name for a model that was handed over in memory: a digest of some of its weights."""
-    import hashlib
-
-    digest = hashlib.sha256(str(model.config).encode())
-    for name, parameter in model.named_parameters():
-        digest.update(name.encode())
-        digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:24]

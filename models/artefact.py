@@ -104,8 +104,8 @@ def _restore(sites: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[Si
         values = dict(settings)
         kind = _KINDS[values.pop("kind")]
         prefix = f"{text}:"
-        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        steerers[Site.parse(text)] = kind(**own, **values)
+        values |= {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        steerers[Site.parse(text)] = kind(**values)
     return steerers
 
 

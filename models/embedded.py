@@ -1,4 +1,4 @@
-"""Models that travel as GGUF files: de-quantised once into a folder that Transformers loads fast."""
+"""Models that travel as GGUF files: de-quantised once into a folder that loads fast."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def last_token_states(
     model: nn.Module,
     texts: Sequence[Sequence[int]],
     sites: Sequence[Site],
-    done: Callable[[int], None] = lambda _: None,
+    done: Callable[[int], object] = lambda _: None,
 ) -> dict[Site, Tensor]:
     """States [n, d] (float32, CPU) of the last token of each of n tokenised texts, by site.
 
@@ -75,4 +75,4 @@ def _stacked(site: Site, rows: Sequence[Tensor | None]) -> Tensor:
 
 
 def _device(model: nn.Module) -> torch.device:
-    return model.get_input_embeddings().weight.device  # type: ignore[operator, union-attr, no-any-return]
+    return model.get_input_embeddings().weight.device  # type: ignore[operator, no-any-return]

@@ -159,7 +159,7 @@ def _attach(model: nn.Module, site: Site, change: Callable[[Site, Tensor], Tenso
     return output_projection(block).register_forward_pre_hook(on_projection)
 
 
-class _Enough(Exception):  # noqa: N818 - control flow, never seen outside this module
+class _Enough(Exception):
     """All sites were read, so the rest of the forward pass is not needed."""
 
 

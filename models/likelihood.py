@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache
 
@@ -50,7 +50,7 @@ class Scorer:
     @property
     def device(self) -> torch.device:
         """Where the inputs go."""
-        return self.model.get_input_embeddings().weight.device  # type: ignore[operator, union-attr, no-any-return]
+        return self.model.get_input_embeddings().weight.device  # type: ignore[operator, no-any-return]
 
     @property
     def _owned(self) -> bool:
@@ -60,7 +60,7 @@ class Scorer:
             for steerer in intervention.steerers.values()
         )
 
-    def shared(self, requests: Sequence[Request], done: Callable[[int], None]) -> list[Score]:
+    def shared(self, requests: Sequence[Request], done: Callable[[int], object]) -> list[Score]:
         """Score `requests`, each shared token once; `done` is told how many are finished."""
         unique = list(dict.fromkeys(requests))
         gathered = _Gathered(unique)
@@ -129,12 +129,15 @@ class Scorer:
         return Frame(assigned, query[None].to(self.device), last.to(self.device), keys)
 
     def plain(
-        self, requests: Sequence[Request], batch_size: int, done: Callable[[int], None]
+        self, requests: Sequence[Request], batch_size: int, done: Callable[[int], object]
     ) -> list[Score]:
         """Score `requests` in right-padded batches, longest first, each with all its tokens."""
         order = sorted(
             range(len(requests)),
-            key=lambda i: (-len(requests[i].tokens), requests[i].context + requests[i].continuation),
+            key=lambda i: (
+                -len(requests[i].tokens),
+                requests[i].context + requests[i].continuation,
+            ),
         )
         scores: dict[int, Score] = {}
         for start in range(0, len(order), batch_size):
@@ -202,7 +205,7 @@ class _Gathered:
 
 def _first_of_each(owners: Tensor) -> tuple[Tensor, Tensor]:
     """Sorted distinct owners (those above -1) and the first index of each."""
-    present = owners[owners >= 0].unique()
+    present = torch.unique(owners[owners >= 0])
     first = torch.stack([(owners == owner).nonzero()[0, 0] for owner in present])
     return present, first
 
@@ -229,7 +232,7 @@ def supports_sharing(model: nn.Module, tolerance: float) -> bool:
     or the positions, or that mix positions by recurrence, give False.
     """
     stem = tuple(range(5, 5 + STEM_TOKENS + 1))
-    texts = [(stem + (3,), (4, 5)), (stem + (3,), (6, 7, 8)), (stem + (9, 10, 11), (4, 3))]
+    texts = [((*stem, 3), (4, 5)), ((*stem, 3), (6, 7, 8)), ((*stem, 9, 10, 11), (4, 3))]
     requests = [Request(context, answer, -1, 0, 0) for context, answer in texts]
     scorer = Scorer(model, Session([]), torch.float32)
     plain = scorer.plain(requests, len(requests), lambda _: None)

@@ -85,7 +85,8 @@ def build_forest(requests: Sequence[Request], owned: bool = False) -> list[Node]
     prompts: dict[tuple[int, ...], int] = {}
     for number, request in enumerate(requests):
         query = prompts.setdefault(request.context, len(prompts)) if owned else -1
-        level, path = roots, []
+        level = roots
+        path: list[Node] = []
         for index, token in enumerate(request.tokens):
             assigned = request.assigned(index)
             last_of_prompt = index >= len(request.context) - 1

@@ -75,7 +75,7 @@ def block_at(model: nn.Module, layer: int) -> nn.Module:
             f"layer {layer} is out of range: this model has {len(blocks)} blocks",
             f"Choose a layer from 0 to {len(blocks) - 1}.",
         )
-    return blocks[layer]
+    return list(blocks)[layer]
 
 
 def output_projection(block: nn.Module) -> nn.Module:

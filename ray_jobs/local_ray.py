@@ -77,7 +77,7 @@ class _Run:
         while self._busy:
             (done,), _ = ray.wait(list(self._busy), num_returns=1)
             number, actor, work = self._busy.pop(done)
-            if self._settle(done, number, work):
+            if self._settle(done, work):
                 self._give(number, actor)
             else:
                 self._queue.forget(number)
@@ -99,7 +99,7 @@ class _Run:
         if work is not None:
             self._busy[actor.run.remote(work.payload)] = (number, actor, work)
 
-    def _settle(self, done: Any, number: int, work: Work) -> bool:
+    def _settle(self, done: Any, work: Work) -> bool:
         """Tell how `work` ended; False if its worker is dead."""
         try:
             seconds = ray.get(done)

@@ -21,7 +21,9 @@ class Queue:
     def of(cls, works: Sequence[Work]) -> Queue:
         """A queue of `works`; equal costs keep their order."""
         queue = cls()
-        for work in sorted(reversed(works), key=lambda work: work.cost):
+        ordered = list(reversed(works))
+        ordered.sort(key=lambda work: work.cost)
+        for work in ordered:
             queue.waiting.setdefault(work.affinity, []).append(work)
         return queue
 

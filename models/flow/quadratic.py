@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steereval.models.flow.sketch import PolynomialSketch
+from steereval.models.flow.sketch import PolynomialSketch, safe_norm
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class QuadraticForm:
     def value(self, x: Tensor) -> Tensor:
         """w . phi(x) [...] for x [..., d]."""
         z = self.rotate(x)
-        unit = z / _norm(z)
+        unit = z / safe_norm(z)
         quadratic = 0.5 * (self.eigenvalues.to(x.dtype) * unit * unit).sum(dim=-1)
         return quadratic + unit @ self.linear.to(x.dtype) + self.constant
 
@@ -57,11 +57,7 @@ class QuadraticForm:
 
     def direction(self, z: Tensor) -> Tensor:
         """Unit field [..., d] in eigen-coordinates; zero where the gradient vanishes."""
-        unit = z / _norm(z)
+        unit = z / safe_norm(z)
         pull = self.eigenvalues.to(z.dtype) * unit + self.linear.to(z.dtype)
         tangent = pull - unit * (unit * pull).sum(dim=-1, keepdim=True)
-        return tangent / _norm(tangent)
-
-
-def _norm(x: Tensor) -> Tensor:
-    return x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        return tangent / safe_norm(tangent)

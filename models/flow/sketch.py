@@ -41,7 +41,8 @@ class PolynomialSketch:
     def features(self, x: Tensor) -> Tensor:
         """phi(x) [..., D] for x [..., d], in the dtype of x."""
         spectra = self._spectra(self._entries(x))
-        return torch.fft.irfft(_product(spectra), n=self.components)
+        features: Tensor = torch.fft.irfft(_product(spectra), n=self.components)
+        return features
 
     def dot(self, x: Tensor, weights: Tensor) -> Tensor:
         """weights . phi(x) [...] for weights [D]."""
@@ -52,7 +53,7 @@ class PolynomialSketch:
 
         phi sees x/|x| alone, so the gradient has no part along x. It takes 2 degree + 1 FFTs.
         """
-        unit = x / _norm(x)
+        unit = x / safe_norm(x)
         spectra = self._spectra(self._entries(x))
         target = torch.fft.rfft(weights.to(x.dtype))
         gradient = torch.zeros_like(x)
@@ -64,7 +65,8 @@ class PolynomialSketch:
             gathered = correlation[..., self.index_hash[k, :width]]
             gradient = gradient + gathered * self.sign_hash[k, :width].to(x.dtype)
         gradient = self.gamma**0.5 * gradient
-        return gradient - unit * (unit * gradient).sum(dim=-1, keepdim=True)
+        tangent: Tensor = gradient - unit * (unit * gradient).sum(dim=-1, keepdim=True)
+        return tangent
 
     def quadratic_form(self, weights: Tensor) -> Tensor:
         """M [d + 1, d + 1], float64, with weights . phi(x) = e^T M e. Only for degree 2."""
@@ -74,7 +76,7 @@ class PolynomialSketch:
         return sign.double() * weights.double()[index]
 
     def _entries(self, x: Tensor) -> Tensor:
-        unit = x / _norm(x)
+        unit = x / safe_norm(x)
         constant = torch.full_like(x[..., :1], self.coef0**0.5)
         return torch.cat([self.gamma**0.5 * unit, constant], dim=-1)
 
@@ -96,6 +98,7 @@ def _product(spectra: list[Tensor]) -> Tensor:
     return result
 
 
-def _norm(x: Tensor) -> Tensor:
+def safe_norm(x: Tensor) -> Tensor:
     """Norms [..., 1], never zero, so that a zero vector has a zero direction and no NaN."""
-    return x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    norms: Tensor = x.norm(dim=-1, keepdim=True)
+    return norms.clamp_min(torch.finfo(x.dtype).tiny)

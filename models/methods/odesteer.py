@@ -19,7 +19,7 @@ from steereval.errors import InputError
 from steereval.models.flow.integrators import SOLVERS, displacement
 from steereval.models.flow.logistic import fit_logistic
 from steereval.models.flow.quadratic import QuadraticForm
-from steereval.models.flow.sketch import PolynomialSketch
+from steereval.models.flow.sketch import PolynomialSketch, safe_norm
 from steereval.models.methods.method import SiteMethod
 from steereval.models.steerer import Steerer, typical_norm
 
@@ -105,9 +105,7 @@ class BarrierFlow(Steerer):
     def sketch(self) -> PolynomialSketch:
         """The feature map."""
         components = len(self.coef)
-        return PolynomialSketch(
-            self.index_hash, self.sign_hash, components, self.gamma, self.coef0
-        )
+        return PolynomialSketch(self.index_hash, self.sign_hash, components, self.gamma, self.coef0)
 
     @cached_property
     def quadratic(self) -> QuadraticForm | None:
@@ -131,9 +129,7 @@ class BarrierFlow(Steerer):
         if form is not None:
             return form.rotate_back(form.direction(form.rotate(x)))
         gradient = self.sketch.tangent_gradient(x, self.coef)
-        return gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(
-            torch.finfo(x.dtype).tiny
-        )
+        return gradient / safe_norm(gradient)
 
     def log_odds(self, x: Tensor) -> Tensor:
         """Log-odds [...] of "positive" at x [..., d]: w . phi(x) + b."""

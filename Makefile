@@ -1,0 +1,46 @@
+# make quickstart   set up and run the main job on the embedded model and data
+# make test         set up and run the tests
+# make check        set up, then ruff, mypy and the import rules
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+ROOMS := harness models ray_jobs results tasks
+OUT ?= runs/quickstart
+
+.PHONY: quickstart test check setup format clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt build_backend/backend.py build_backend/_steereval_hook.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+quickstart: $(READY)
+	$(BIN)/steereval run examples/quickstart.yaml --out $(OUT)
+
+test: $(READY)
+	$(BIN)/steereval models fetch smollm2-135m
+	$(BIN)/steereval tasks fetch realtoxicity_mini
+	$(BIN)/steereval tasks fetch profanity_classifier
+	$(BIN)/pytest
+
+check: $(READY) .typed/steereval
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd .typed && ../$(BIN)/mypy --config-file ../pyproject.toml --package steereval
+	$(BIN)/pytest -q tests/test_architecture.py
+
+# mypy wants to see the package as it is installed: one folder with the rooms inside.
+.typed/steereval: Makefile
+	rm -rf .typed && mkdir -p $@
+	ln -s $(foreach room,$(filter-out harness,$(ROOMS)),../../$(room)) $@/
+	for file in harness/*; do ln -s ../../$$file $@/; done
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .typed build dist *.egg-info

@@ -1,0 +1,135 @@
+"""The command line: `steereval COMMAND ...`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from steereval.errors import SteerEvalError, nearest_remedy
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 (failed cells or errors) or 2 (bad input)."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    # Progress bars of libraries would write over the run's own display.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if given[:1] == ["lm-eval"]:
+        os.environ.pop("TQDM_DISABLE", None)
+        from steereval.commands import lm_eval
+
+        return lm_eval(given[1:])
+    arguments = _parser().parse_args(given)
+    try:
+        status: int = arguments.command(arguments)
+        return status
+    except KeyboardInterrupt:
+        print("steereval: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    except SteerEvalError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        print(f"steereval: error: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what the nearest command or option is."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Print one sentence and exit with status 2."""
+        hint = ""
+        if "invalid choice: '" in message:
+            wrong = message.split("invalid choice: '")[1].split("'")[0]
+            hint = " " + nearest_remedy(wrong, COMMANDS)
+        self.exit(2, f"{self.prog}: error: {message}.{hint}\n")
+
+
+COMMANDS = ("models", "methods", "tasks", "fit", "plan", "run", "report", "lm-eval")
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Imported here so that `lm-eval` starts without them.
+    from steereval import commands
+
+    parser = _Parser(
+        prog="steereval",
+        description="Evaluate activation steering of language models: grids, per-item rows, "
+        "statistics, reports.",
+    )
+    parser.set_defaults(debug=False)
+    subs = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    models = _add(subs, "models", "embedded models; `models fetch NAME` downloads one")
+    _add_fetch(models, commands.models)
+    _add(subs, "methods", "steering methods").set_defaults(command=commands.methods)
+    tasks = _add(subs, "tasks", "tasks and contrast sets; `tasks fetch NAME` downloads data")
+    tasks.add_argument("--path", action="store_true", help="print the folder with the task files")
+    _add_fetch(tasks, commands.tasks)
+    _add_fit(subs).set_defaults(command=commands.fit)
+
+    plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
+    _add_grid(plan)
+    plan.set_defaults(command=commands.plan)
+    run = _add(subs, "run", "run a grid, or go on with it, and report")
+    _add_grid(run)
+    run.add_argument("--out", required=True, help="run folder")
+    run.add_argument("--workers", type=int, help="model replicas; several use a local Ray")
+    run.add_argument("--batch-size", type=int, help="prompts that generate together")
+    run.add_argument("--device", help="cuda, cpu, mps or auto")
+    run.add_argument("--no-report", action="store_true", help="leave the report for later")
+    run.set_defaults(command=commands.run)
+    report = _add(subs, "report", "build the report of a run folder")
+    report.add_argument("run", help="run folder")
+    report.add_argument("--out", help="folder for the report; RUN/report unless given")
+    report.set_defaults(command=commands.report)
+    _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
+    return parser
+
+
+def _add(subs: argparse._SubParsersAction[_Parser], name: str, help: str) -> _Parser:
+    parser = subs.add_parser(name, help=help, description=help)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _add_fetch(parser: argparse.ArgumentParser, command: object) -> None:
+    parser.add_argument("action", nargs="?", choices=["fetch"], help="download")
+    parser.add_argument("asset", nargs="?", help="what to download")
+    parser.add_argument("--accept-licence", action="store_true", help="accept its terms of use")
+    parser.set_defaults(command=command)
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("grid", help="grid file (YAML)")
+    parser.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
+    parser.add_argument("--limit", type=int, help="score only the first so many items of each task")
+
+
+def _add_fit(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    fit = _add(subs, "fit", "fit one steerer and save it")
+    fit.add_argument("--model", required=True, help="embedded model, folder or name on the hub")
+    fit.add_argument("--method", required=True, help="steering method")
+    fit.add_argument("--contrast", required=True, help="contrast set or .jsonl file")
+    fit.add_argument("--layer", required=True, help="0-based block, or several joined by +")
+    fit.add_argument("--out", required=True, help="folder for the steerer")
+    fit.add_argument("--seed", type=int, default=0, help="fit seed")
+    fit.add_argument("--fraction", type=float, default=1.0, help="share of the questions drawn")
+    fit.add_argument("--answers", default="all", choices=["all", "best"])
+    fit.add_argument("--template", default="qa", choices=["qa", "chat"])
+    fit.add_argument("--dtype", default="float32", help="precision of the model")
+    fit.add_argument("--device", default="auto", help="cuda, cpu, mps or auto")
+    fit.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
+    fit.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="option of the method"
+    )
+    return fit
+
+
+if __name__ == "__main__":
+    sys.exit(main())

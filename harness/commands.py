@@ -1,0 +1,193 @@
+"""What each command of the command line does."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from steereval.assets import ASSETS, Asset, fetch
+from steereval.errors import InputError, UnknownNameError
+from steereval.spec import Grid, load_grid
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def models(arguments: argparse.Namespace) -> int:
+    """List the embedded models, or fetch one."""
+    return _list_or_fetch(arguments, [a for a in ASSETS.values() if a.kind == "model"])
+
+
+def tasks(arguments: argparse.Namespace) -> int:
+    """List tasks, contrast sets and their data, or fetch some."""
+    from steereval.tasks.catalogue import list_tasks
+    from steereval.tasks.contrast import CONTRAST_NAMES
+    from steereval.tasks.index import task_folder
+
+    if arguments.path:
+        print(task_folder())
+        return 0
+    if arguments.action is None:
+        for described in list_tasks():
+            print(f"{described.name:20} {described.description}")
+        print(f"{'any lm-eval task':20} by its own name")
+        print(f"\nContrast sets: {', '.join(CONTRAST_NAMES)}, or a .jsonl file of your own pairs")
+        print("\nData to fetch:")
+    return _list_or_fetch(arguments, [a for a in ASSETS.values() if a.kind == "data"])
+
+
+def _list_or_fetch(arguments: argparse.Namespace, assets: Sequence[Asset]) -> int:
+    if arguments.action is None:
+        for asset in assets:
+            state = "here" if asset.folder.exists() else "not fetched"
+            print(f"{asset.name:20} {asset.summary} ({asset.licence}; {state})")
+        return 0
+    known = {asset.name for asset in assets}
+    if arguments.asset is None:
+        raise InputError("nothing to fetch was named", f"Name one of: {', '.join(sorted(known))}.")
+    if arguments.asset not in known:
+        raise UnknownNameError.of("asset", arguments.asset, known)
+    print(fetch(arguments.asset, _say, arguments.accept_licence))
+    return 0
+
+
+def methods(_: argparse.Namespace) -> int:
+    """List the steering methods with their options."""
+    from steereval.models.methods.registry import METHODS
+
+    for method in METHODS.values():
+        print(f"{method.name:16} {method.summary}")
+        for option in dataclasses.fields(method.Options):
+            print(f"{'':16}   {option.name} = {option.default!r}")
+    return 0
+
+
+def fit(arguments: argparse.Namespace) -> int:
+    """Fit one steerer and write its artefact."""
+    from steereval.fitting import FitRequest
+    from steereval.models.artefact import save_artefact
+    from steereval.models.methods.registry import get_method
+    from steereval.run import WorkerSettings, load_model
+    from steereval.spec import ModelSpec
+    from steereval.steered_lm import parse_layers
+    from steereval.tasks.contrast import load_contrast
+
+    options = dict(_option(text) for text in arguments.option)
+    get_method(arguments.method).options(options)
+    sites = parse_layers(arguments.layer)
+    if not 0 < arguments.fraction <= 1:
+        raise InputError(f"--fraction is {arguments.fraction}", "It lies above 0, up to 1.")
+    data_dir = _data_dir(arguments)
+    contrast = load_contrast(arguments.contrast, data_dir=data_dir, answers=arguments.answers)
+    spec = ModelSpec(arguments.model, (), arguments.dtype)
+    lm = load_model(spec, WorkerSettings("", None, 1, arguments.device))
+    request = FitRequest(
+        arguments.method, options, sites, arguments.template, arguments.fraction, arguments.seed
+    )
+    artefact = lm.fitter.fit(contrast, request, None)
+    if not artefact.steerers:
+        raise InputError(f"method {arguments.method} gives no steerer", "There is nothing to save.")
+    card = {**artefact.card, "model_name": arguments.model}
+    save_artefact(dataclasses.replace(artefact, card=card), Path(arguments.out))
+    print(arguments.out)
+    return 0
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise InputError(f"--option {text!r} has no value", "Write NAME=VALUE.")
+    return name, value
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Print the cells of a grid, their cost and the effect that they can detect."""
+    from steereval.estimate import describe
+    from steereval.plan import make_plan
+
+    grid = _grid(arguments)
+    cells = make_plan(grid)
+    print(f"{grid.name}: {len(cells)} cells")
+    counts = Counter((cell.model.name, cell.task.name, cell.label) for cell in cells)
+    for (model, task, label), count in counts.items():
+        print(f"  {model:16} {task:24} {label:20} {count:4} cells")
+    for line in describe(grid, cells, _data_dir(arguments)):
+        print(line)
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a grid and build its report; the status is 1 if a cell failed."""
+    from steereval.session import run_grid
+
+    grid = _grid(arguments)
+    overrides = {
+        name: getattr(arguments, name)
+        for name in ("workers", "batch_size", "device")
+        if getattr(arguments, name) is not None
+    }
+    for name in ("workers", "batch_size"):
+        if overrides.get(name, 1) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {overrides[name]}", "Use 1 or more.")
+    grid = dataclasses.replace(grid, run=dataclasses.replace(grid.run, **overrides))
+    out = Path(arguments.out)
+    summary = run_grid(grid, out, _data_dir(arguments), _say)
+    for failure in summary.failed:
+        _say(f"failed: {failure}")
+    _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
+    if not arguments.no_report:
+        from steereval.results.report import build_report
+        from steereval.results.store import RunFolder
+
+        print(build_report(RunFolder(out)))
+    return 1 if summary.failed else 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Build the report of a run folder."""
+    from steereval.results.report import build_report
+    from steereval.results.store import RunFolder
+
+    out = Path(arguments.out) if arguments.out else None
+    print(build_report(RunFolder(Path(arguments.run)), out))
+    return 0
+
+
+def lm_eval(arguments: Sequence[str]) -> int:
+    """lm-eval's own command line, with `odesteer` registered."""
+    import lm_eval.models  # noqa: F401 - its built-ins must be registered first
+    from lm_eval.__main__ import cli_evaluate
+    from lm_eval.api.registry import model_registry
+
+    if "odesteer" not in model_registry:
+        model_registry.register("odesteer", target="steereval.steered_lm:SteeredLM")
+    sys.argv = ["lm_eval", *arguments]
+    cli_evaluate()
+    return 0
+
+
+def _grid(arguments: argparse.Namespace) -> Grid:
+    grid = load_grid(Path(arguments.grid))
+    if arguments.limit is None:
+        return grid
+    if arguments.limit < 1:
+        raise InputError(f"--limit is {arguments.limit}", "Use 1 or more.")
+    limited = tuple(dataclasses.replace(task, limit=arguments.limit) for task in grid.tasks)
+    return dataclasses.replace(grid, tasks=limited)
+
+
+def _data_dir(arguments: argparse.Namespace) -> Path | None:
+    given = arguments.data_dir or os.environ.get("STEEREVAL_DATA")
+    if given is None:
+        return None
+    folder = Path(given)
+    if not folder.is_dir():
+        raise InputError(f"the data folder {folder} does not exist", "Check --data-dir.")
+    return folder.resolve()

@@ -1,0 +1,100 @@
+"""What must be true before the first cell runs, checked at once and cheaply.
+
+A name that is misspelt, a layer that does not exist or data that cannot be had is an error
+here, not after an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from steereval.assets import fetch, resolve_model
+from steereval.errors import GridError, ModelError, nearest_remedy
+from steereval.spec import ContrastSpec, Grid, ModelSpec
+from steereval.tasks.catalogue import TaskCard, card, load_tasks
+from steereval.tasks.contrast import ContrastSet, load_contrast
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the checks found, for the manifest."""
+
+    tasks: dict[str, TaskCard]
+    """Card of each task."""
+    sizes: dict[str, int]
+    """Items of each task that will be scored."""
+    generates: frozenset[str]
+    """Tasks that ask for text."""
+    contrasts: dict[str, dict[str, Any]]
+    """Card of each contrast set."""
+
+
+def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
+    """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
+    for model in grid.models:
+        check_layers(model, resolve_model(model.name, say))
+    cards = {task.name: card(task.name) for task in grid.tasks}
+    for described in cards.values():
+        for asset in described.needs:
+            fetch(asset, say)
+    tasks = load_tasks([task.name for task in grid.tasks], data_dir)
+    for task in grid.tasks:
+        check_metrics(grid, task.name, task.metric, cards[task.name])
+    contrasts = load_contrasts(grid, data_dir)
+    return Prepared(
+        cards,
+        {t.name: min(t.limit or 10**12, len(tasks[t.name].eval_docs)) for t in grid.tasks},
+        frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
+        {name: contrast.card() for name, contrast in contrasts.items()},
+    )
+
+
+def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:
+    """The contrast sets that steerers of `grid` are fitted to, by name."""
+    wanted: dict[str, ContrastSpec] = {}
+    if any(method.name != "none" for method in grid.methods):
+        for task in grid.tasks:
+            spec = task.contrast or grid.contrast
+            if spec is not None:
+                wanted[spec.name] = spec
+    return {
+        name: load_contrast(name, data_dir=data_dir, answers=spec.answers)
+        for name, spec in wanted.items()
+    }
+
+
+def check_layers(model: ModelSpec, location: str) -> None:
+    """Raise ModelError unless the model's configuration can be read and has the layers asked."""
+    try:
+        config = AutoConfig.from_pretrained(location, revision=model.revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"the model {model.name} cannot be had: {str(error).strip().splitlines()[0]}",
+            "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "
+            "the hub.",
+        ) from error
+    blocks = getattr(config.get_text_config(), "num_hidden_layers", None)
+    for layer in model.layers:
+        if blocks is not None and layer >= blocks:
+            raise ModelError(
+                f"layer {layer} is out of range: {model.name} has {blocks} blocks",
+                f"Choose a layer from 0 to {blocks - 1}.",
+            )
+
+
+def check_metrics(grid: Grid, task: str, metric: str | None, described: TaskCard) -> None:
+    """Raise GridError for a metric that the task does not have."""
+    if metric is not None and metric not in described.metrics:
+        remedy = nearest_remedy(metric, described.metrics)
+        raise GridError(f"task {task} has no metric {metric!r}", remedy)
+    chosen = grid.select.metric if grid.select else None
+    if grid.select and chosen and grid.select.task in (None, task):
+        role = next(t.role for t in grid.tasks if t.name == task)
+        if role == "target" and chosen not in described.metrics:
+            remedy = nearest_remedy(chosen, described.metrics)
+            raise GridError(f"select.metric is {chosen!r}, which {task} does not have", remedy)
