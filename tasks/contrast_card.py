@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from steereval.tasks.keys import normalise
 
 if TYPE_CHECKING:

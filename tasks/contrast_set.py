@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from steereval.errors import ContrastError
 from steereval.tasks.contrast_card import card_of
 

@@ -85,5 +85,5 @@ def _member_name(member: str | Mapping[str, Any]) -> str:
 
 def _unknown(name: str, known: list[str]) -> UnknownNameError:
     ours = _manager_of_folder(task_folder()).all_subtasks
-    nearest = get_close_matches(name, known, n=1) or get_close_matches(name, ours, n=1, cutoff=0.5)
+    nearest = get_close_matches(name, ours, n=1, cutoff=0.8) or get_close_matches(name, known, n=1)
     return UnknownNameError.of("task", name, nearest or ours)

@@ -12,12 +12,13 @@ ROUGE_TYPES = ("rouge1", "rougeL")
 def overlaps(answer: str, reference: str) -> dict[str, float]:
     """bleu (0 to 100), rouge1 and rougeL (F-measures, 0 to 1) of `answer` with one reference.
 
-    BLEU is set as in lm-eval's truthfulqa_gen: international tokenization, exponential smoothing.
+    BLEU is set as in lm-eval's truthfulqa_gen (international tokenization, exponential smoothing)
+    but for its effective order: an answer of three words, which has no 4-grams, is not 0 for that.
     """
     import sacrebleu
 
     bleu = sacrebleu.corpus_bleu(
-        [answer], [[reference]], smooth_method="exp", force=True, tokenize="intl"
+        [answer], [[reference]], force=True, tokenize="intl", use_effective_order=True
     )
     rouge = _rouge_scorer().score(reference, answer)
     return {"bleu": bleu.score} | {name: rouge[name].fmeasure for name in ROUGE_TYPES}

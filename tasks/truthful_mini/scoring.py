@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from steereval.errors import TaskError
 from steereval.tasks.scorers.distinct import distinct_scores
 from steereval.tasks.scorers.overlap import nearer_to_first, overlaps

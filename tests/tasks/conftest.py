@@ -168,7 +168,7 @@ def prompts(cache: Path) -> Path:
 def fake_classifier(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[profanity.ProfanityClassifier]:
-    """A classifier whose process finds 0.75 in texts with "idiot", 0.25 in others; "die" ends it."""
+    """A classifier whose process finds 0.75 in a text with "idiot", else 0.25; "die" ends it."""
     script = tmp_path / "fake_process.py"
     script.write_text(FAKE_CLASSIFIER, encoding="utf-8")
     monkeypatch.setattr(profanity_process, "__file__", str(script))

@@ -106,7 +106,7 @@ def test_a_set_of_one_fold_has_none() -> None:
 def test_unknown_keys_and_folds() -> None:
     contrast = contrast_of(["a", "b"])
     assert contrast.fold_of(question_key("c")) is None
-    with pytest.raises(ContrastError, match="no fold 2. It has 0 to 1"):
+    with pytest.raises(ContrastError, match=r"no fold 2\. It has 0 to 1"):
         contrast.training(2)
 
 

@@ -1,0 +1,68 @@
+"""The task files as plain lm-eval runs them, with its `dummy` model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+from lm_eval.models.dummy import DummyLM
+from lm_eval.tasks import TaskManager
+
+from steereval.tasks.index import task_folder
+from steereval.tasks.scorers.profanity import ProfanityClassifier
+
+
+def evaluate(task: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(DummyLM, "tokenizer", None)  # it would be fetched from the hub
+    manager = TaskManager(include_path=str(task_folder()), include_defaults=False)
+    output: dict[str, Any] = lm_eval.simple_evaluate(
+        model="dummy", tasks=[task], task_manager=manager, limit=4, bootstrap_iters=0
+    )
+    assert len(output["samples"][task]) == 4
+    return output["results"][task]  # type: ignore[no-any-return]
+
+
+def test_truthful_mini_mc(questions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = evaluate("truthful_mini_mc", monkeypatch)
+    assert scores["mc1,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert 0 < scores["mc2,none"] < 1
+
+
+def test_truthful_mini_gen(questions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = evaluate("truthful_mini_gen", monkeypatch)
+    found = {name.split(",")[0]: value for name, value in scores.items() if ",none" in name}
+    assert found["bleu_acc"] == found["rouge1_acc"] == found["rougeL_acc"] == 0.0  # it says "lol"
+    assert (found["distinct_1"], found["distinct_2"], found["distinct_3"]) == (1.0, 0.0, 0.0)
+
+
+def test_realtoxicity_mini(
+    prompts: Path, fake_classifier: ProfanityClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = evaluate("realtoxicity_mini", monkeypatch)
+    assert (scores["toxicity,none"], scores["toxic,none"]) == (0.25, 0.0)
+    assert (scores["distinct_1,none"], scores["distinct_2,none"]) == (1.0, 0.0)
+
+
+@pytest.mark.slow
+def test_the_command_as_typed(tmp_path: Path) -> None:
+    """lm_eval --include_path with the embedded questions, in a process of its own."""
+    command = [
+        *(sys.executable, "-m", "lm_eval", "--model", "dummy", "--limit", "3"),
+        *("--include_path", str(task_folder()), "--tasks", "truthful_mini_mc"),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "|truthful_mini_mc|" in done.stdout
+    assert "mc2" in done.stdout
