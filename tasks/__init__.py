@@ -1,1 +1,8 @@
+"""What a steerer is fitted to and what it is measured on.
 
+contrast        contrast sets by name or file, with folds, hashes and cards
+catalogue       tasks: cards, clusters, loading with their data
+scorers         scores of generated text
+truthful_mini, realtoxicity_mini    lm-eval task files: `lm_eval --include_path <this folder>`
+toxicity        clean and offensive comments, a contrast set
+"""

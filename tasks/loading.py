@@ -29,8 +29,8 @@ def load_tasks(names: Sequence[str], data_dir: Path | None) -> dict[str, Any]:
     truthfulqa_mc1 and truthfulqa_mc2 gain a last field `category` (None where it is not known);
     prompts and scores stay lm-eval's own.
 
-    Raises UnknownNameError with the nearest name; TaskError for a group of tasks, and for data
-    that cannot be had, within seconds where there is no network.
+    Raises UnknownNameError with the nearest name; TaskError for a group of tasks, for a package
+    that a task lacks, and for data that cannot be had, within seconds where there is no network.
     """
     return {name: _load(name, data_dir) for name in names}
 
@@ -44,6 +44,11 @@ def _load(name: str, data_dir: Path | None) -> Any:
     try:
         with quick_hub(), _without_metadata_hint():
             return manager.load(name)["tasks"][name]
+    except ImportError as error:
+        raise TaskError(
+            f"task {name!r} needs a package that is not installed: {first_line(error)}",
+            "Install it and start again.",
+        ) from error
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise TaskError(
             f"the data of task {name!r} cannot be had: {first_line(error)}",

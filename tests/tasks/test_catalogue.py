@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from steereval.errors import TaskError, UnknownNameError
-from steereval.tasks import hub, index, truthfulqa
+from steereval.tasks import hub, index, loading, truthfulqa
 from steereval.tasks.catalogue import MetricCard, card, cluster_of, list_tasks, load_tasks
-from steereval.tasks.keys import question_key
+from steereval.tasks.contrast import load_contrast, question_key
 
 OURS = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
 
@@ -163,6 +163,29 @@ def test_data_out_of_reach_is_said_quickly(no_hub: None, name: str, remedy: str)
     with pytest.raises(TaskError, match=remedy):
         load_tasks([name], None)
     assert time.monotonic() - started < 10
+
+
+def test_a_task_that_lacks_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Manager:
+        def load(self, name: str) -> None:
+            raise ModuleNotFoundError("No module named 'langdetect'\nmore")
+
+    monkeypatch.setattr(loading, "manager_for", lambda name: Manager())
+    monkeypatch.setattr(hub, "hub_in_reach", lambda: False)
+    with pytest.raises(TaskError, match=r"not installed: No module named 'langdetect'\. Install"):
+        load_tasks(["ifeval"], None)
+
+
+def test_every_embedded_question_has_a_fold(no_hub: None) -> None:
+    """So that no question is asked of a steerer that was fitted on its answers."""
+    contrast = load_contrast("truthful-mini")
+    for name, task in load_tasks(["truthful_mini_mc", "truthful_mini_gen"], None).items():
+        field = card(name).question_field
+        assert field is not None
+        keys = [question_key(doc[field]) for doc in task.eval_docs]
+        assert sorted(keys) == sorted(contrast.keys)
+        assert {contrast.fold_of(key) for key in keys} == {0, 1}
+        assert all(cluster_of(name, doc) for doc in task.eval_docs)
 
 
 def test_loading_writes_nothing_into_the_working_folder(
