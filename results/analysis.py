@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from steereval.results.leaderboard import Row, rows_of_table
 from steereval.results.manifest import Plan, parse_plan
 from steereval.results.ranking import ranks_of

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from steereval.results.manifest import BINARY, BOUNDED, RATIO, Metric
 from steereval.results.pairing import Pair, Side
 from steereval.results.scores import NO_FOLD, TaskScores

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from steereval.results.comparison import Comparison, compare, untestable
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Pair, one_side, pair

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from steereval.results.scores import Arm, Cell, Mask, Scores, Seed, TaskScores
 from steereval.results.stats import log_ratio_influence
 from steereval.results.stats.effect import Floats

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+
 from steereval.results.comparison import group_items, seed_of, untestable
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import BINARY, RATIO, Metric

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from steereval.errors import StoreError
 from steereval.results.stats.effect import Floats, Labels
 from steereval.results.store import RunFolder

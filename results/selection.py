@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from steereval.results.manifest import RATIO, Metric, Plan, Task
 from steereval.results.pairing import Setting, Side, one_side
 from steereval.results.scores import Arm, Seed, TaskScores

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from steereval.results.manifest import Metric, Task
 from steereval.results.pairing import Setting
 from steereval.results.scores import Arm, Seed

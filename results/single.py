@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
 from steereval.results.comparison import SHORT_LIST, seed_of
 from steereval.results.manifest import BINARY, BOUNDED, RATIO, Metric
 from steereval.results.pairing import Side

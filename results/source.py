@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from steereval.results.manifest import Metric, Plan, Task
 from steereval.results.pairing import Setting
 from steereval.results.scores import Arm, Seed, TaskScores

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from steereval.errors import StoreError
 from steereval.results import atomic, tables
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA, SCHEMA_VERSION

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from steereval.errors import StoreError
 from steereval.results.schema import ITEM_SCHEMA, SCHEMA_VERSION, SPLITS, VERSION_KEY
 

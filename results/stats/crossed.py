@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
 from steereval.results.stats import checks
 from steereval.results.stats.clusters import (
     EXACT_CLUSTERS,

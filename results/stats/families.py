@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from statsmodels.stats.multitest import multipletests
+
 from steereval.errors import UnknownNameError
 from steereval.results.stats import checks
 from steereval.results.stats.effect import Floats

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from steereval.results.store import RunFolder
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from steereval.errors import InputError, UnknownNameError
 from steereval.results import stats
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from statsmodels.regression.mixed_linear_model import MixedLM
+
 from steereval.results import stats
 
 DRAWS = 1500

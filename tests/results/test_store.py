@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, item_table, response_table
+
 from steereval.errors import StoreError
 from steereval.results.schema import ITEM_SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from steereval.results.store import RunFolder

@@ -1,0 +1,218 @@
+"""Everything that the page and the Markdown show, put together once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from steereval.results.analysis import Analysis
+from steereval.results.leaderboard import Row
+from steereval.results.report.drawing import Picture, slug
+from steereval.results.report.forest import forest
+from steereval.results.report.grid import Grid
+from steereval.results.report.leader_grids import basis_grid, result_grid
+from steereval.results.report.opening import Block, summary, verdict_blocks
+from steereval.results.report.other_grids import (
+    failure_grid,
+    replication_grid,
+    response_grid,
+    seed_grid,
+)
+from steereval.results.report.response_plot import response
+from steereval.results.response import StrengthPoint
+
+Key = tuple[str, str, str]
+"""(model, task, metric)."""
+
+_Entry = TypeVar("_Entry", Row, StrengthPoint)
+
+
+@dataclass(frozen=True)
+class ModelBlock:
+    """One model's part of the leaderboard."""
+
+    model: str
+    """The model's label."""
+
+    results: tuple[tuple[Grid, Grid], ...]
+    """For each task and metric the result and what it rests on."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report shows, in the order in which it shows it."""
+
+    title: str
+    """The run's name."""
+
+    created: str
+    """When the run was planned."""
+
+    summary: tuple[str, ...]
+    """The opening sentences."""
+
+    blocks: tuple[Block, ...]
+    """The verdicts in words."""
+
+    notes: tuple[str, ...]
+    """What was done otherwise than the grid says."""
+
+    reading: tuple[tuple[str, str], ...]
+    """How to read it: terms and what they mean."""
+
+    models: tuple[ModelBlock, ...]
+    """The leaderboard."""
+
+    forests: tuple[Picture, ...]
+    """Forest plots."""
+
+    responses: tuple[Picture, ...]
+    """Strength response plots."""
+
+    response_grids: tuple[Grid, ...]
+    """Strength response tables."""
+
+    replication: Grid | None
+    """None with one model and one target task."""
+
+    failures: Grid | None
+    """None if nothing failed."""
+
+    seeds: Grid
+    """The seeds of the plan."""
+
+    provenance: tuple[tuple[str, str], ...]
+    """Versions, machine, counts: names and values."""
+
+    documents: tuple[tuple[str, str], ...]
+    """Longer pieces of provenance as JSON: titles and texts."""
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All figures."""
+        return self.forests + self.responses
+
+
+def content_of(analysis: Analysis, manifest: dict[str, Any]) -> Content:
+    """The content of the report on `analysis`, with the provenance in `manifest`."""
+    plan = analysis.plan
+    rows = _grouped(analysis.rows)
+    points = _grouped(analysis.responses)
+    primary = [group for group in rows.values() if group[0].is_primary]
+    curves = [group for group in points.values() if group[0].metric.name == group[0].task.primary]
+    replication = analysis.replications
+    return Content(
+        title=plan.name,
+        created=str(manifest.get("created", "")),
+        summary=tuple(summary(analysis)),
+        blocks=tuple(verdict_blocks(analysis)),
+        notes=analysis.notes,
+        reading=tuple(_reading(analysis)),
+        models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),
+        forests=tuple(p for group in primary if (p := forest(group)) is not None),
+        responses=tuple(p for g in curves if (p := response(g, plan.baseline)) is not None),
+        response_grids=tuple(
+            response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
+        ),
+        replication=replication_grid(replication) if replication else None,
+        failures=failure_grid(analysis.failures) if analysis.failures else None,
+        seeds=seed_grid(analysis),
+        provenance=tuple(_provenance(analysis, manifest)),
+        documents=tuple(_documents(manifest)),
+    )
+
+
+def _grouped(entries: Sequence[_Entry]) -> dict[Key, list[_Entry]]:
+    groups: dict[Key, list[_Entry]] = {}
+    for entry in entries:
+        key = (entry.model, entry.task.name, entry.metric.name)
+        groups.setdefault(key, []).append(entry)
+    return groups
+
+
+def _model_block(model: str, rows: dict[Key, list[Row]], confidence: float) -> ModelBlock:
+    mine = {key: group for key, group in rows.items() if key[0] == model}
+    return ModelBlock(
+        model,
+        tuple(
+            (result_grid(group, slug(*key), confidence), basis_grid(group, slug(*key)))
+            for key, group in mine.items()
+        ),
+    )
+
+
+def _reading(analysis: Analysis) -> list[tuple[str, str]]:
+    plan = analysis.plan
+    percent = f"{100 * plan.confidence:g} %"
+    return [
+        (
+            "Difference",
+            f"Method minus “{plan.baseline}” on the same test items and seeds, with its {percent} "
+            "interval over items (or clusters) and fit seeds. Binary and bounded scores are in "
+            "points, 100 × score; perplexities are compared as factors.",
+        ),
+        (
+            "Better, worse",
+            f"The adjusted p-value is below {plan.alpha:.2g} and the interval lies on one side of "
+            "no difference. “Better and meaningful”: the whole interval exceeds the least effect "
+            "of interest that was declared beforehand.",
+        ),
+        (
+            "Equivalent, non-inferior",
+            "The 90 % interval lies within the declared margin, or above its lower end. No "
+            "significant difference is not evidence of no harm, so a capability counts as kept "
+            "only by one of these two.",
+        ),
+        (
+            "Inconclusive",
+            "Neither. It always comes with the least difference that this design detects (at 5 %, "
+            "with a power of 80 %).",
+        ),
+        (
+            "Adjusted p",
+            f"By {plan.correction} over methods × target tasks of a model, primary metrics; all "
+            "other rows are exploratory and adjusted by Benjamini-Hochberg.",
+        ),
+        (
+            "Seeds",
+            "A fit seed moves all items together, so seeds are crossed with items and never "
+            "counted as items. One seed: the result holds for that seed only. Two: the test is "
+            "too generous.",
+        ),
+        (
+            "Strength",
+            "Chosen on validation items for each fit seed, then frozen; only test items are "
+            "reported. Where that was not possible, the row says so.",
+        ),
+    ]
+
+
+def _provenance(analysis: Analysis, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    cells = analysis.cells
+    facts = [
+        ("Planned", str(manifest.get("created", "not recorded"))),
+        (
+            "Cells",
+            f"{cells.planned} planned, {cells.done} finished, {cells.failed} failed, "
+            f"{cells.pending} without a record",
+        ),
+        ("Schema version", str(manifest.get("schema_version"))),
+    ]
+    for section in ("versions", "machine"):
+        known = manifest.get(section) or {}
+        facts += [(f"{name}", str(value)) for name, value in known.items()]
+    return facts
+
+
+def _documents(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    documents = [
+        (f"Contrast set {name}", card) for name, card in (manifest.get("contrasts") or {}).items()
+    ]
+    documents += [("Methods", manifest.get("methods")), ("Grid", manifest.get("grid"))]
+    return [
+        (title, json.dumps(value, indent=2, ensure_ascii=False))
+        for title, value in documents
+        if value
+    ]

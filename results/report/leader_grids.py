@@ -1,0 +1,226 @@
+"""The leaderboard's tables: one for the result, one for what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from steereval.results import wording
+from steereval.results.leaderboard import Row
+from steereval.results.manifest import RATIO, Metric
+from steereval.results.report.grid import Column, Entry, Grid
+from steereval.results.report.opening import MARKS, role_words, tone_of
+from steereval.results.scores import Seed
+from steereval.results.single import Score
+
+_ABSENT = Entry("–", -math.inf)
+
+
+def result_grid(rows: Sequence[Row], name: str, confidence: float) -> Grid:
+    """Score, difference and verdict of the rows of one table."""
+    percent = f"{100 * confidence:g} %"
+    columns = (
+        Column("Method"),
+        Column("Strength", help="Chosen on validation items, if the table below says so"),
+        Column("Score ± SE", True, "Mean over test items and seeds, with its standard error"),
+        Column(f"Difference [{percent}]", True, "To the baseline, paired by item and seed"),
+        Column("Adjusted p", True, "Within the family of tests"),
+        Column("Verdict"),
+        Column("Detects", True, "Least difference that this design detects (5 %, power 80 %)"),
+        Column("Rank", True, "Interval of ranks that tests of all pairs leave open"),
+    )
+    return Grid(f"{name}-result", caption(rows[0]), columns, tuple(_result(row) for row in rows))
+
+
+def basis_grid(rows: Sequence[Row], name: str) -> Grid:
+    """What the rows of one table rest on: choices, counts, tests, variances, cost."""
+    columns = (
+        Column("Method"),
+        Column("How the strength was chosen"),
+        Column("Validation → test", True, "Score of the chosen strengths on validation items"),
+        Column("Items", True, "Test items compared; left out: missing in one arm"),
+        Column("Clusters", True, "Single items without a known cluster included"),
+        Column("Seeds", True, "Fit seeds, crossed with items"),
+        Column("p", True, "Before adjusting"),
+        Column("Test"),
+        Column("df", True),
+        Column("Variance", True, "Shares of items / seeds / residual in the difference's variance"),
+        Column("Discordant", True, "Items for / against the method, mean over seeds"),
+        Column("Tokens/s", True, "And relative to the baseline"),
+        Column("Family"),
+    )
+    title = f"What it rests on: {caption(rows[0])}"
+    return Grid(f"{name}-basis", title, columns, tuple(_basis(row) for row in rows))
+
+
+def caption(row: Row) -> str:
+    """Task, metric, unit and part of a table, in words."""
+    direction = "higher is better" if row.metric.higher_is_better else "lower is better"
+    rank = "primary metric" if row.is_primary else "secondary metric, exploratory"
+    return (
+        f"{row.task.name} · {row.metric.name} ({unit_words(row.metric)}, {direction}; {rank}; "
+        f"{role_words(row)})"
+    )
+
+
+def unit_words(metric: Metric) -> str:
+    """The unit that scores and differences are shown in."""
+    if metric.kind == RATIO:
+        return "perplexity, differences as factors"
+    return "points" if metric.in_points else "own unit"
+
+
+def score_words(score: Score | None, metric: Metric) -> str:
+    """A score with its standard error, in points where that is the unit."""
+    if score is None:
+        return "–"
+    scale = wording.scale_of(metric)
+    if score.se is None:
+        return wording.number(scale * score.mean, 1)
+    decimals = wording.decimals_for(scale * score.se)
+    mean, se = (wording.number(scale * x, decimals) for x in (score.mean, score.se))
+    return f"{mean} ± {se}"
+
+
+def strength_words(strengths: Iterable[tuple[Seed, float]]) -> str:
+    """ "2", or "2 (3 seeds), 4 (2 seeds)" where seeds differ."""
+    counts = Counter(strength for _, strength in strengths)
+    if len(counts) <= 1:
+        return "".join(wording.strength(strength) for strength in counts) or "–"
+    return ", ".join(
+        f"{wording.strength(strength)} ({number} seed{'s' if number > 1 else ''})"
+        for strength, number in sorted(counts.items())
+    )
+
+
+def _result(row: Row) -> tuple[Entry, ...]:
+    tone, verdict = tone_of(row), row.verdict
+    word = verdict.word if verdict is not None else "baseline" if row.is_baseline else "not tested"
+    strengths = Entry("–") if row.is_baseline else Entry(strength_words(row.strengths.items()))
+    return (
+        Entry(row.arm.label, note=row.caution),
+        strengths,
+        Entry(score_words(row.score, row.metric), row.score.mean if row.score else -math.inf),
+        _difference(row),
+        _number(row.p_adjusted, wording.p_value),
+        Entry(word if row.is_baseline else f"{MARKS[tone]} {word}", tone=tone, note=row.untested),
+        _detects(row),
+        _rank(row),
+    )
+
+
+def _basis(row: Row) -> tuple[Entry, ...]:
+    comparison = row.comparison
+    how = row.how_chosen + (f" (best of {row.n_candidates})" if row.n_candidates else "")
+    if comparison is None:
+        counts: tuple[Entry, ...] = (_items(row), _ABSENT, _seeds(row))
+        counts += (_ABSENT, Entry("–"), _ABSENT, _ABSENT, _ABSENT)
+    else:
+        effect = comparison.effect
+        counts = (
+            _items(row),
+            _clusters(row),
+            _seeds(row),
+            _number(effect.p_value, wording.p_value),
+            Entry(effect.test, note=f"interval: {effect.interval}"),
+            Entry(f"{effect.df:.0f}", effect.df),
+            _shares(row),
+            _discordant(row),
+        )
+    return (
+        Entry(row.name),
+        Entry(how or "–"),
+        _validation(row),
+        *counts,
+        _speed(row),
+        _family(row),
+    )
+
+
+def _difference(row: Row) -> Entry:
+    if row.comparison is None:
+        return _ABSENT
+    effect = row.comparison.effect
+    return Entry(wording.difference(effect, row.metric).replace(" points", ""), effect.estimate)
+
+
+def _detects(row: Row) -> Entry:
+    if row.mde is None or row.comparison is None:
+        return _ABSENT
+    if row.metric.kind == RATIO:
+        return Entry(f"× {wording.factor(row.mde)}", row.mde)
+    scale = wording.scale_of(row.metric)
+    decimals = wording.decimals_for(scale * row.comparison.effect.se)
+    return Entry(wording.number(scale * row.mde, decimals), row.mde)
+
+
+def _rank(row: Row) -> Entry:
+    if row.rank is None:
+        return _ABSENT
+    best, worst = row.rank
+    return Entry(str(best) if best == worst else f"{best} – {worst}", best)
+
+
+def _items(row: Row) -> Entry:
+    if row.comparison is not None:
+        n = row.comparison.effect.n_items
+    else:
+        n = row.score.n_items if row.score else 0
+    folds = row.comparison.grouping.n_folds if row.comparison is not None else 1
+    notes = [f"{row.n_dropped_items} left out"] if row.n_dropped_items else []
+    notes += [f"{folds} folds"] if folds > 1 else []
+    return Entry(str(n), n, note=", ".join(notes))
+
+
+def _clusters(row: Row) -> Entry:
+    if row.comparison is None:
+        return _ABSENT
+    grouping = row.comparison.grouping
+    if grouping.clusters is None:
+        return Entry("items", grouping.n_clusters)
+    note = f"{grouping.n_unclustered} single items" if grouping.n_unclustered else ""
+    return Entry(str(grouping.n_clusters), grouping.n_clusters, note=note)
+
+
+def _seeds(row: Row) -> Entry:
+    if row.is_unseeded:
+        return Entry("unseeded", 0)
+    n = row.comparison.effect.n_seeds if row.comparison else row.score.n_seeds if row.score else 0
+    return Entry(str(n), n, note=f"{row.n_dropped_seeds} missing" if row.n_dropped_seeds else "")
+
+
+def _shares(row: Row) -> Entry:
+    if row.variance_shares is None:
+        return _ABSENT
+    return Entry(" / ".join(f"{100 * s:.0f}" for s in row.variance_shares), row.variance_shares[1])
+
+
+def _discordant(row: Row) -> Entry:
+    if row.comparison is None or row.comparison.discordant is None:
+        return _ABSENT
+    b, c = row.comparison.discordant
+    return Entry(f"{b:.4g} / {c:.4g}", b + c)
+
+
+def _validation(row: Row) -> Entry:
+    if row.validation_score is None or row.score is None:
+        return _ABSENT
+    scale = wording.scale_of(row.metric)
+    before, after = (wording.number(scale * x, 1) for x in (row.validation_score, row.score.mean))
+    return Entry(f"{before} → {after}", row.validation_score)
+
+
+def _speed(row: Row) -> Entry:
+    if row.cost.tokens_per_second is None:
+        return _ABSENT
+    note = f"× {row.cost.relative:.2f}" if row.cost.relative is not None else ""
+    return Entry(f"{row.cost.tokens_per_second:.4g}", row.cost.tokens_per_second, note=note)
+
+
+def _family(row: Row) -> Entry:
+    return Entry(row.family or "–")
+
+
+def _number(value: float | None, words: Callable[[float], str]) -> Entry:
+    return _ABSENT if value is None else Entry(words(value), value)

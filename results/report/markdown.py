@@ -1,0 +1,71 @@
+"""The report as Markdown: the same words and tables as the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steereval.results.report.content import Content
+from steereval.results.report.drawing import Picture
+from steereval.results.report.grid import markdown_text
+from steereval.results.report.opening import Block
+
+
+def render_markdown(content: Content) -> str:
+    """The whole report as Markdown; figures are linked as files beside it."""
+    return "\n".join(_lines(content)).rstrip() + "\n"
+
+
+def _lines(content: Content) -> Iterator[str]:
+    yield f"# {markdown_text(content.title)}\n"
+    for sentence in (*content.summary, *content.notes):
+        yield f"- {markdown_text(sentence)}"
+    yield "\n## Verdicts\n"
+    for block in content.blocks:
+        yield from _block(block)
+    yield "## How to read it\n"
+    for term, meaning in content.reading:
+        yield f"- **{term}.** {meaning}"
+    yield "\n## Leaderboard\n"
+    for model in content.models:
+        yield f"### {markdown_text(model.model)}\n"
+        for pair in model.results:
+            for grid in pair:
+                yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    yield from _evidence(content)
+    yield from _provenance(content)
+
+
+def _block(block: Block) -> Iterator[str]:
+    yield f"### {markdown_text(block.model)}: {markdown_text(block.title)} ({block.role})\n"
+    for line in block.lines:
+        caution = f" ({line.caution})" if line.caution else ""
+        yield f"- {markdown_text(line.arm)}: **{line.word}**, {markdown_text(line.text)}{caution}"
+    yield ""
+
+
+def _evidence(content: Content) -> Iterator[str]:
+    if content.pictures:
+        yield "## Figures\n"
+    for picture in content.pictures:
+        yield _figure(picture)
+    if content.response_grids:
+        yield "## Strength response (exploratory)\n"
+    for grid in content.response_grids:
+        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    for last in (content.replication, content.failures):
+        if last is not None:
+            yield f"## {last.caption}\n\n{last.markdown()}\n"
+
+
+def _figure(picture: Picture) -> str:
+    title = markdown_text(picture.title)
+    return f"![{title}](figures/{picture.name}.png)\n\n{picture.caption}\n"
+
+
+def _provenance(content: Content) -> Iterator[str]:
+    yield "## Provenance\n"
+    for name, value in content.provenance:
+        yield f"- {markdown_text(name)}: {markdown_text(value)}"
+    yield f"\n{content.seeds.markdown()}\n"
+    for title, text in content.documents:
+        yield f"{markdown_text(title)}\n\n~~~json\n{text}\n~~~\n"

@@ -1,0 +1,37 @@
+"""The report as one HTML page that needs no network."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from steereval.results.report.content import Content
+from steereval.results.report.drawing import Picture
+
+
+def render_page(content: Content) -> str:
+    """The page, with its style, script and figures inside it; everything else is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.from_string(_part("page.html.j2"))
+    return template.render(
+        content=content,
+        style=Markup(_part("page.css")),
+        script=Markup(_part("tables.js")),
+        inline=_inline,
+    )
+
+
+def _inline(picture: Picture) -> Markup:
+    """A figure's SVG, in which matplotlib has escaped all text."""
+    return Markup(picture.inline)
+
+
+def _part(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
