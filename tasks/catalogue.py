@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from steereval.errors import TaskError
@@ -148,6 +149,7 @@ def list_tasks() -> tuple[TaskCard, ...]:
     return _CARDS
 
 
+@cache
 def card(name: str) -> TaskCard:
     """The card of any task: one written here, or one made from lm-eval's own task file.
 

@@ -20,6 +20,7 @@ def task_folder() -> Path:
     return Path(__file__).parent
 
 
+@cache
 def manager_for(name: str) -> Any:
     """An `lm_eval.tasks.TaskManager` whose index holds the single task `name`.
 

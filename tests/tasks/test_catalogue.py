@@ -88,6 +88,15 @@ def test_clusters() -> None:
     assert cluster_of("arc_easy", {"question": "Is it?"}, known) is None
 
 
+def test_the_cluster_of_a_document_is_found_quickly() -> None:
+    """It is asked for every document, and must not look for the task's file each time."""
+    cluster_of("arc_easy", {})
+    started = time.monotonic()
+    for _ in range(1000):
+        cluster_of("arc_easy", {})
+    assert time.monotonic() - started < 1
+
+
 def test_our_own_tasks_load_without_a_network(
     no_hub: None, questions: list[dict[str, Any]], prompts: Path
 ) -> None:
