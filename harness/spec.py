@@ -196,8 +196,18 @@ def load_grid(path: Path) -> Grid:
     return parse_grid(data)
 
 
+def _is_yes_or_no(tag: str, first: str) -> bool:
+    """Whether a rule of YAML 1.1 turns yes, no, on and off into true and false."""
+    return tag == "tag:yaml.org,2002:bool" and first not in "tTfF"
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice."""
+    """A safe loader that refuses a key given twice, and to which `on` and `no` are words."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
+        first: [(tag, pattern) for tag, pattern in rules if not _is_yes_or_no(tag, first)]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:

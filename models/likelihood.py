@@ -74,7 +74,7 @@ class Scorer:
             stem = []
         for pack in packs(roots, PACK_TOKENS):
             self._score_pack(pack, len(stem), cache, gathered)
-            done(len({request for _, request, _ in pack.answers}))
+            done(sum(index == 0 for _, _, index in pack.answers))
         scores = dict(zip(unique, gathered.scores(), strict=True))
         return [scores[request] for request in requests]
 
@@ -90,7 +90,7 @@ class Scorer:
     def _score_pack(
         self, pack: Pack, prefix: int, cache: DynamicCache | None, gathered: _Gathered
     ) -> None:
-        wanted = sorted({index for index, _, _ in pack.answers})
+        wanted = sorted({index for index, _, _ in pack.answers}) or [0]
         row_of = {index: row for row, index in enumerate(wanted)}
         visible = torch.from_numpy(pack.visible)
         before = torch.ones(len(pack.tokens), prefix, dtype=torch.bool)

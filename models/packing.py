@@ -116,38 +116,93 @@ def shared_stem(roots: Sequence[Node]) -> list[Node]:
 
 
 def packs(roots: Sequence[Node], budget: int) -> Iterator[Pack]:
-    """Lay out whole trees, several to a row of about `budget` tokens."""
-    row: list[Node] = []
-    used = 0
+    """Lay out the trees in rows of about `budget` tokens.
+
+    A tree that is too large is split below a common chain of ancestors, which every row that
+    needs it holds again. Where that would repeat more than a quarter of the budget the row
+    grows instead, up to four budgets.
+    """
+    row = _Row()
     for root in roots:
-        if row and used + root.size > budget:
-            yield _lay_out(row)
-            row, used = [], 0
-        row.append(root)
-        used += root.size
-    if row:
-        yield _lay_out(row)
+        for chain, node in _pieces(root, (), budget):
+            repeated = sum(above in row for above in chain)
+            full = budget if 4 * repeated <= budget else 4 * budget
+            if row.size and row.size + node.size + len(chain) - repeated > full:
+                yield row.pack()
+                row = row.next()
+            row.add(chain, node)
+    if row.size:
+        yield row.pack()
 
 
-def _lay_out(roots: Sequence[Node]) -> Pack:
-    order: list[Node] = []
-    parents: list[int] = []
-    stack = [(root, -1) for root in reversed(roots)]
-    while stack:
-        node, parent = stack.pop()
-        stack.extend((child, len(order)) for child in reversed(node.children.values()))
-        order.append(node)
-        parents.append(parent)
-    visible = np.zeros((len(order), len(order)), dtype=bool)
-    for index, parent in enumerate(parents):
-        if parent >= 0:
-            visible[index] = visible[parent]
-        visible[index, index] = True
-    return Pack(
-        tokens=np.array([node.token for node in order], dtype=np.int64),
-        depths=np.array([node.depth for node in order], dtype=np.int64),
-        assigned=np.array([node.assigned for node in order], dtype=np.int64),
-        owners=np.array([node.owner for node in order], dtype=np.int64),
-        visible=visible,
-        answers=tuple((i, *answer) for i, node in enumerate(order) for answer in node.answers),
-    )
+def _pieces(
+    node: Node, chain: tuple[Node, ...], budget: int
+) -> Iterator[tuple[tuple[Node, ...], Node]]:
+    """Subtrees within the budget, each with the chain of ancestors that it hangs from."""
+    while node.size > budget and len(node.children) == 1:
+        chain = (*chain, node)
+        (node,) = node.children.values()
+    if node.size <= budget or not node.children:
+        yield chain, node
+        return
+    for child in node.children.values():
+        yield from _pieces(child, (*chain, node), budget)
+
+
+class _Row:
+    """A row being filled: nodes in an order in which ancestors come first."""
+
+    def __init__(self, answered: set[int] | None = None) -> None:
+        self._order: list[Node] = []
+        self._parents: list[int] = []
+        self._index: dict[int, int] = {}
+        self._answered: set[int] = set() if answered is None else answered
+
+    def __contains__(self, node: Node) -> bool:
+        return id(node) in self._index
+
+    @property
+    def size(self) -> int:
+        return len(self._order)
+
+    def next(self) -> _Row:
+        """An empty row that knows which ancestors have given their answers already."""
+        return _Row(self._answered)
+
+    def add(self, chain: Sequence[Node], node: Node) -> None:
+        """Lay out `chain`, where it is not there yet, and the whole subtree of `node`."""
+        parent = -1
+        for above in chain:
+            parent = self._index[id(above)] if above in self else self._append(above, parent)
+        stack = [(node, parent)]
+        while stack:
+            current, above = stack.pop()
+            index = self._append(current, above)
+            stack.extend((child, index) for child in reversed(current.children.values()))
+
+    def _append(self, node: Node, parent: int) -> int:
+        self._index[id(node)] = len(self._order)
+        self._order.append(node)
+        self._parents.append(parent)
+        return len(self._order) - 1
+
+    def pack(self) -> Pack:
+        order = self._order
+        visible = np.zeros((len(order), len(order)), dtype=bool)
+        for index, parent in enumerate(self._parents):
+            if parent >= 0:
+                visible[index] = visible[parent]
+            visible[index, index] = True
+        answers = []
+        for index, node in enumerate(order):
+            if id(node) not in self._answered:
+                answers += [(index, *answer) for answer in node.answers]
+                self._answered.add(id(node))
+        return Pack(
+            tokens=np.array([node.token for node in order], dtype=np.int64),
+            depths=np.array([node.depth for node in order], dtype=np.int64),
+            assigned=np.array([node.assigned for node in order], dtype=np.int64),
+            owners=np.array([node.owner for node in order], dtype=np.int64),
+            visible=visible,
+            answers=tuple(answers),
+        )

@@ -75,7 +75,8 @@ def block_at(model: nn.Module, layer: int) -> nn.Module:
             f"layer {layer} is out of range: this model has {len(blocks)} blocks",
             f"Choose a layer from 0 to {len(blocks) - 1}.",
         )
-    return list(blocks)[layer]
+    block: nn.Module = blocks.get_submodule(str(layer))
+    return block
 
 
 def output_projection(block: nn.Module) -> nn.Module:
