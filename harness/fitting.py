@@ -48,6 +48,10 @@ class Reader(Protocol):
         """Names the weights: name, revision, adapter, dtype."""
         ...
 
+    def shares(self, length: int) -> bool:
+        """Whether texts of up to `length` tokens may share what they have in common."""
+        ...
+
     def encode(self, text: str, special_tokens: bool) -> list[int]:
         """Token ids of `text`, with BOS where the model wants one and `special_tokens` is set."""
         ...
@@ -141,7 +145,8 @@ class Fitter:
         missing = [site for site in sites if site not in known]
         if missing:
             texts = [self._tokens(statement, template) for statement in contrast.statements]
-            found = last_token_states(self.reader.model, texts, missing)
+            share = self.reader.shares(max(len(text) for text in texts))
+            found = last_token_states(self.reader.model, texts, missing, share)
             for site, states in found.items():
                 _write_states(files[site], states)
             known.update(found)
@@ -272,7 +277,13 @@ def fitted(
     """Steerers that are fitted when first needed, cross-fitted where the contrast has folds."""
 
     def fold_of(question: str) -> int | None:
-        return contrast.fold_of(question_key(question))
+        key = question_key(question)
+        if contrast.n_folds == 1 and key in contrast.keys:
+            raise ContrastError(
+                f"contrast set {contrast.name} holds the question {question!r}, which is tested",
+                "Remove the task's own questions from it: a test on them would mean nothing.",
+            )
+        return contrast.fold_of(key)
 
     label = f"{request.method} at strength {strength:g}"
     return Treatment(

@@ -100,9 +100,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self.quiet = False
         self.own_text: Callable[[Instance], str] | None = None
         self.fitter = Fitter(self)
-        self.treatment = self._initial_treatment(method_options)
         self._sharing = self._choose_path()
-        self._fold: int | None = None
+        self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
 
     def _load(self, pretrained: Any, options: dict[str, Any]) -> None:
@@ -187,6 +186,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def path(self) -> str:
         """How log-likelihoods are computed: `shared` or `plain`."""
         return "shared" if self._sharing else "plain"
+
+    def shares(self, length: int) -> bool:
+        """Whether texts of up to `length` tokens may share what they have in common."""
+        return self._sharing and length <= (sharing_limit(self.model) or math.inf)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -309,8 +312,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """Score tokenised requests, within one fold."""
         prepared = [self._request(context, answer) for _, context, answer in requests]
         scorer = Scorer(self.model, self._session, self.softmax_dtype)
-        limit = sharing_limit(self.model) or math.inf
-        short = [i for i, r in enumerate(prepared) if self._sharing and len(r.tokens) <= limit]
+        short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
         chosen = set(short)
         long = [i for i in range(len(prepared)) if i not in chosen]
         bar = tqdm(

@@ -1,4 +1,8 @@
-"""Activations of the last token of many texts, in batches, for several sites in one pass."""
+"""Activations of the last token of many texts, for several sites in one pass.
+
+Texts that begin alike (answers to one question) share what they have in common, as in
+`packing`, where the model allows it; otherwise they run in padded batches.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,58 @@ from torch import Tensor, nn
 
 from steereval.errors import FitError
 from steereval.models.hooks import reading
+from steereval.models.likelihood import PACK_TOKENS
+from steereval.models.packing import Pack, Request, build_forest, packs
 from steereval.models.sites import Site
 
 BATCH_TOKENS = 1024
 """Padded tokens in a batch."""
 
+Run = Callable[..., dict[Site, Tensor]]
+Texts = Sequence[Sequence[int]]
+Found = dict[int, dict[Site, Tensor]]
+
 
 def last_token_states(
-    model: nn.Module,
-    texts: Sequence[Sequence[int]],
-    sites: Sequence[Site],
-    done: Callable[[int], object] = lambda _: None,
+    model: nn.Module, texts: Sequence[Sequence[int]], sites: Sequence[Site], share: bool = False
 ) -> dict[Site, Tensor]:
     """States [n, d] (float32, CPU) of the last token of each of n tokenised texts, by site.
 
-    Texts are batched by length and right-padded under a mask. `done` is told how many texts are
-    finished. Raises FitError for an empty text or states that are not finite.
+    `share`: whether the model takes packed rows (`likelihood.supports_sharing`). Raises FitError
+    for an empty text or states that are not finite.
     """
     if any(len(text) == 0 for text in texts):
         raise FitError("a contrast text has no tokens", "Remove empty texts from the contrast set.")
-    rows: dict[Site, list[Tensor | None]] = {site: [None] * len(texts) for site in sites}
+    found: Found = {}
     with reading(model, sites) as run:
-        for batch in _batches(texts):
-            ids, mask, last = _padded([texts[i] for i in batch], _device(model))
-            states = run(input_ids=ids, attention_mask=mask, use_cache=False)
-            for site in sites:
-                chosen = states[site][torch.arange(len(batch)), last].float().cpu()
-                for index, row in zip(batch, chosen, strict=True):
-                    rows[site][index] = row
-            done(len(batch))
-    return {site: _stacked(site, rows[site]) for site in sites}
+        read = _read_packed if share else _read_batches
+        read(run, texts, _device(model), found)
+    return {site: _stacked(site, [found[i][site] for i in range(len(texts))]) for site in sites}
+
+
+def _read_packed(run: Run, texts: Texts, device: torch.device, found: Found) -> None:
+    requests = [Request(tuple(text), (0,), -1, 0, 0) for text in texts]
+    for pack in packs(build_forest(requests), PACK_TOKENS):
+        states = run(**_packed_inputs(pack, device), use_cache=False)
+        for index, text, _ in pack.answers:
+            found[text] = {site: rows[0, index].float().cpu() for site, rows in states.items()}
+
+
+def _packed_inputs(pack: Pack, device: torch.device) -> dict[str, Tensor]:
+    """What the model is fed for a row that stands alone."""
+    return {
+        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
+        "position_ids": torch.from_numpy(pack.depths)[None].to(device),
+        "attention_mask": torch.from_numpy(pack.visible)[None, None].to(device),
+    }
+
+
+def _read_batches(run: Run, texts: Texts, device: torch.device, found: Found) -> None:
+    for batch in _batches(texts):
+        ids, mask, last = _padded([texts[i] for i in batch], device)
+        states = run(input_ids=ids, attention_mask=mask, use_cache=False)
+        for row, text in enumerate(batch):
+            found[text] = {s: rows[row, last[row]].float().cpu() for s, rows in states.items()}
 
 
 def _batches(texts: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -64,8 +90,8 @@ def _padded(
     return ids.to(device), mask.to(device), [len(text) - 1 for text in texts]
 
 
-def _stacked(site: Site, rows: Sequence[Tensor | None]) -> Tensor:
-    states = torch.stack([row for row in rows if row is not None])
+def _stacked(site: Site, rows: Sequence[Tensor]) -> Tensor:
+    states = torch.stack(list(rows))
     if not bool(torch.isfinite(states).all()):
         raise FitError(
             f"activations at layer {site} are not finite",
