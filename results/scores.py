@@ -41,7 +41,12 @@ class Arm:
     @property
     def label(self) -> str:
         """The arm in words."""
-        return f"{self.method} @ {self.layer}" if self.layer else self.method
+        return f"{self.method} ({self.layer_words})" if self.layer else self.method
+
+    @property
+    def layer_words(self) -> str:
+        """ "layer 14", "layers 10,12", or "" for an unsteered model."""
+        return f"layer{'s' if ',' in self.layer else ''} {self.layer}" if self.layer else ""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def decode(path: Path, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
 def parse(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
     """The Parquet bytes of `path` as a table of `schema`."""
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{path} is damaged: {error}", START_AGAIN) from error
     check_version((table.schema.metadata or {}).get(VERSION_KEY), path)

@@ -26,6 +26,14 @@ from steereval.results.response import StrengthPoint
 Key = tuple[str, str, str]
 """(model, task, metric)."""
 
+_CORRECTIONS = {
+    "holm": "Holm",
+    "bonferroni": "Bonferroni",
+    "hochberg": "Hochberg",
+    "bh": "Benjamini-Hochberg",
+    "by": "Benjamini-Yekutieli",
+}
+
 _Entry = TypeVar("_Entry", Row, StrengthPoint)
 
 
@@ -172,8 +180,9 @@ def _reading(analysis: Analysis) -> list[tuple[str, str]]:
         ),
         (
             "Adjusted p",
-            f"By {plan.correction} over methods × target tasks of a model, primary metrics; all "
-            "other rows are exploratory and adjusted by Benjamini-Hochberg.",
+            f"By {_CORRECTIONS.get(plan.correction, plan.correction)} over methods × target tasks "
+            "of a model, primary metrics; all other rows are exploratory and adjusted by "
+            "Benjamini-Hochberg.",
         ),
         (
             "Seeds",

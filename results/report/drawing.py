@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#1c2430"
@@ -28,8 +27,7 @@ TONE_COLOURS = {
 }
 """Colours of verdicts, from Okabe and Ito's palette: told apart by colour-blind readers too."""
 
-ARM_COLOURS = ("#0173b3", "#de6005", "#029e74", "#c264a0", "#b58600", "#3c9fd8", "#4b5564")
-ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+CURVE = "#0173b3"
 
 _PAGE_COLOURS = {
     INK: "var(--ink)",
@@ -37,9 +35,9 @@ _PAGE_COLOURS = {
     RULE: "var(--rule)",
     PAPER: "var(--card)",
     BAND: "var(--band)",
+    CURVE: "var(--good)",
 }
 _PAGE_COLOURS |= {colour: f"var(--{tone})" for tone, colour in TONE_COLOURS.items()}
-_PAGE_COLOURS |= {colour: f"var(--arm{i})" for i, colour in enumerate(ARM_COLOURS)}
 
 _RC = {
     "font.family": "sans-serif",
@@ -96,14 +94,10 @@ class Picture:
 
 
 @contextlib.contextmanager
-def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of so many inches in the house style, with one set of axes."""
+def house_style(width: float, height: float) -> Iterator[Figure]:
+    """An empty figure of so many inches, and the house style for what is drawn meanwhile."""
     with mpl.rc_context(_RC):
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
-        axes = figure.add_subplot()
-        axes.set_facecolor("none")
-        axes.set_axisbelow(True)
-        yield figure, axes
+        yield Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
 
 
 def finish(figure: Figure, name: str, title: str, caption: str) -> Picture:
@@ -111,6 +105,7 @@ def finish(figure: Figure, name: str, title: str, caption: str) -> Picture:
     svg, png = io.StringIO(), io.BytesIO()
     with mpl.rc_context(_RC | {"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.set_layout_engine("none")  # what the first pass has laid out stays
         figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
     return Picture(name, title, caption, svg.getvalue(), png.getvalue())
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from steereval.results import wording
 from steereval.results.leaderboard import Row
@@ -15,8 +16,8 @@ from steereval.results.report.drawing import (
     MUTED,
     TONE_COLOURS,
     Picture,
-    drawing,
     finish,
+    house_style,
     slug,
 )
 from steereval.results.report.opening import tone_of
@@ -34,7 +35,10 @@ def forest(rows: Sequence[Row]) -> Picture | None:
     if not compared:
         return None
     first = compared[0]
-    with drawing(5.4, 0.95 + 0.3 * len(compared)) as (figure, axes):
+    with house_style(5.4, 0.95 + 0.3 * len(compared)) as figure:
+        axes = figure.add_subplot()
+        axes.set_axisbelow(True)
+        axes.set_facecolor("none")
         places = range(len(compared) - 1, -1, -1)
         limits = _limits(compared)
         _margin_band(axes, first)
@@ -48,7 +52,7 @@ def forest(rows: Sequence[Row]) -> Picture | None:
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(_axis_label(first))
         if first.metric.kind == RATIO:
-            axes.xaxis.set_major_formatter(lambda x, _: f"{math.exp(x):.3g}")
+            _factor_ticks(axes, limits)
         name = slug("forest", first.model, first.task.name, first.metric.name)
         title = f"{first.model}: {first.task.name} · {first.metric.name}"
         return finish(figure, name, title, CAPTION)
@@ -86,6 +90,16 @@ def _margin_band(axes: Axes, row: Row) -> None:
         axes.axvspan(-scaled, scaled, color=BAND, linewidth=0)
         for end in (-scaled, scaled):
             axes.axvline(end, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+
+
+def _factor_ticks(axes: Axes, limits: tuple[float, float]) -> None:
+    """Round factors on the logarithmic axis, unless they span orders of magnitude."""
+    if limits[1] - limits[0] < math.log(10):
+        factors = MaxNLocator(6).tick_values(*(math.exp(x) for x in limits))
+        inside = [f for f in factors if f > 0 and limits[0] <= math.log(f) <= limits[1]]
+        axes.set_xticks([math.log(f) for f in inside], [f"{f:g}" for f in inside])
+    else:
+        axes.xaxis.set_major_formatter(lambda x, _: f"{math.exp(min(x, 700)):.2g}")
 
 
 def _axis_label(row: Row) -> str:

@@ -50,7 +50,7 @@ def basis_grid(rows: Sequence[Row], name: str) -> Grid:
         Column("Tokens/s", True, "And relative to the baseline"),
         Column("Family"),
     )
-    title = f"What it rests on: {caption(rows[0])}"
+    title = f"What it rests on: {rows[0].task.name} · {rows[0].metric.name}"
     return Grid(f"{name}-basis", title, columns, tuple(_basis(row) for row in rows))
 
 
@@ -99,7 +99,7 @@ def _result(row: Row) -> tuple[Entry, ...]:
     word = verdict.word if verdict is not None else "baseline" if row.is_baseline else "not tested"
     strengths = Entry("–") if row.is_baseline else Entry(strength_words(row.strengths.items()))
     return (
-        Entry(row.arm.label, note=row.caution),
+        _arm(row, row.caution),
         strengths,
         Entry(score_words(row.score, row.metric), row.score.mean if row.score else -math.inf),
         _difference(row),
@@ -112,7 +112,6 @@ def _result(row: Row) -> tuple[Entry, ...]:
 
 def _basis(row: Row) -> tuple[Entry, ...]:
     comparison = row.comparison
-    how = row.how_chosen + (f" (best of {row.n_candidates})" if row.n_candidates else "")
     if comparison is None:
         counts: tuple[Entry, ...] = (_items(row), _ABSENT, _seeds(row))
         counts += (_ABSENT, Entry("–"), _ABSENT, _ABSENT, _ABSENT)
@@ -123,19 +122,33 @@ def _basis(row: Row) -> tuple[Entry, ...]:
             _clusters(row),
             _seeds(row),
             _number(effect.p_value, wording.p_value),
-            Entry(effect.test, note=f"interval: {effect.interval}"),
+            Entry(
+                effect.test, note="" if effect.interval == "t" else f"interval: {effect.interval}"
+            ),
             Entry(f"{effect.df:.0f}", effect.df),
             _shares(row),
             _discordant(row),
         )
     return (
-        Entry(row.name),
-        Entry(how or "–"),
+        _arm(row),
+        _chosen(row),
         _validation(row),
         *counts,
         _speed(row),
         _family(row),
     )
+
+
+def _arm(row: Row, caution: str = "") -> Entry:
+    strengths = row.strengths.values() if row.name != row.arm.label else ()
+    words = [row.arm.layer_words, *(f"strength {s:g}" for s in list(strengths)[:1]), caution]
+    return Entry(row.arm.method, note=", ".join(filter(None, words)))
+
+
+def _chosen(row: Row) -> Entry:
+    if row.n_candidates:
+        return Entry(f"best of {row.n_candidates}", note=row.how_chosen)
+    return Entry(row.how_chosen or "–")
 
 
 def _difference(row: Row) -> Entry:
@@ -200,7 +213,7 @@ def _discordant(row: Row) -> Entry:
     if row.comparison is None or row.comparison.discordant is None:
         return _ABSENT
     b, c = row.comparison.discordant
-    return Entry(f"{b:.4g} / {c:.4g}", b + c)
+    return Entry(" / ".join(f"{x:.1f}".removesuffix(".0") for x in (b, c)), b + c)
 
 
 def _validation(row: Row) -> Entry:
@@ -220,6 +233,10 @@ def _speed(row: Row) -> Entry:
 
 def _family(row: Row) -> Entry:
     return Entry(row.family or "–")
+
+
+def _unbroken(test: str) -> str:
+    return test.replace("crossed t", "crossed\N{NO-BREAK SPACE}t")
 
 
 def _number(value: float | None, words: Callable[[float], str]) -> Entry:

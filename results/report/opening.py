@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from steereval.results import verdicts, wording
 from steereval.results.analysis import Analysis
 from steereval.results.leaderboard import Row
+from steereval.results.manifest import RATIO
 from steereval.results.selection import NOT_CHOSEN
 
 TONES = {
@@ -19,7 +20,8 @@ TONES = {
     verdicts.INCONCLUSIVE: "open",
     verdicts.WORSE: "bad",
 }
-MARKS = {"good": "▲", "bad": "▼", "even": "＝", "open": "?", "none": "–"}
+NOT_TESTED = "not tested"
+MARKS = {"good": "▲", "bad": "▼", "even": "=", "open": "?", "none": "–"}
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ def difference_words(row: Row) -> str:
         p, name = row.p_adjusted if row.p_adjusted is not None else 1.0, "adjusted p"
     text = wording.p_value(p)
     joined = f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
+    joined = joined.replace(f" {text}", f"\N{NO-BREAK SPACE}{text}").replace(
+        " =", "\N{NO-BREAK SPACE}="
+    )
     return f"{row.verdict.sentence}; {joined}"
 
 
@@ -115,7 +120,7 @@ def _block(rows: Sequence[Row]) -> Block:
         model=rows[0].model,
         title=f"{task.name} · {metric.name}",
         role=f"{role_words(rows[0])}, {direction}",
-        lines=tuple(_line(row) for row in sorted(rows, key=_favour)),
+        lines=tuple(_lines(rows)),
     )
 
 
@@ -126,9 +131,9 @@ def role_words(row: Row) -> str:
     if margin is None:
         return role
     meaning = "least effect of interest" if row.task.is_target else "margin"
-    unit = (
-        " points" if row.metric.in_points else " (relative)" if row.metric.kind == "ratio" else ""
-    )
+    if row.metric.kind == RATIO:
+        return f"{role}, {meaning} a factor of {1 + margin:g}"
+    unit = " points" if row.metric.in_points else ""
     return f"{role}, {meaning} {wording.scale_of(row.metric) * margin:g}{unit}"
 
 
@@ -137,17 +142,25 @@ def _favour(row: Row) -> int:
     return len(words) if row.verdict is None else words.index(row.verdict.word)
 
 
-def _line(row: Row) -> Line:
-    word = "not tested" if row.verdict is None else row.verdict.word
-    return Line(row.name, word, tone_of(row), difference_words(row), row.caution)
+def _lines(rows: Sequence[Row]) -> Iterator[Line]:
+    """One line a verdict; what could not be tested for the same reason shares a line."""
+    untested: dict[str, list[str]] = {}
+    for row in sorted(rows, key=_favour):
+        if row.verdict is None:
+            untested.setdefault(row.untested, []).append(row.name)
+        else:
+            text = difference_words(row)
+            yield Line(row.name, row.verdict.word, tone_of(row), text, row.caution)
+    for reason, names in untested.items():
+        yield Line(", ".join(names), NOT_TESTED, "none", reason, "")
 
 
 def _count_of_verdicts(analysis: Analysis) -> str:
     rows = [row for row in analysis.rows if row.is_confirmatory]
     if not rows:
         return "No method is compared on a target task."
-    words = Counter("not tested" if r.verdict is None else r.verdict.word for r in rows)
-    order = [*verdicts.VOCABULARY, "not tested"]
+    words = Counter(NOT_TESTED if r.verdict is None else r.verdict.word for r in rows)
+    order = [*verdicts.VOCABULARY, NOT_TESTED]
     counts = ", ".join(f"{words[word]} {word}" for word in order if words[word])
     plural = "comparison" if len(rows) == 1 else "comparisons"
     baseline = analysis.plan.baseline

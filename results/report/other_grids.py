@@ -83,7 +83,7 @@ def _point(point: StrengthPoint) -> tuple[Entry, ...]:
         low, high = (wording.number(scale * x, decimals) for x in (score.low, score.high))
         ends = f"[{low}, {high}]"
     return (
-        Entry(point.arm.label),
+        Entry(point.arm.method, note=point.arm.layer_words),
         Entry(wording.strength(point.strength), point.strength),
         Entry(score_words(score, point.metric), score.mean if score else -math.inf),
         Entry(ends),

@@ -1,4 +1,4 @@
-"""Strength response: the score at every strength, with what was chosen marked by a ring."""
+"""Strength response: the score at every strength, one panel an arm, with what was chosen ringed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from steereval.results import wording
 from steereval.results.manifest import RATIO
 from steereval.results.report.drawing import (
-    ARM_COLOURS,
-    ARM_MARKERS,
+    CURVE,
     INK,
     MUTED,
-    PAPER,
     Picture,
-    drawing,
     finish,
+    house_style,
     slug,
 )
 from steereval.results.response import StrengthPoint
@@ -25,8 +24,20 @@ from steereval.results.scores import Arm
 
 CAPTION = (
     "Score on test items at every strength, with its interval; exploratory. Rings mark strengths "
-    "chosen on validation items in at least one fit seed. The grey line is the baseline."
+    "chosen on validation items in at least one fit seed. The dashed line is the baseline, the "
+    "band its interval."
 )
+
+COLUMNS = 3
+"""Panels side by side."""
+
+MANY_TICKS = 5
+"""With more strengths than this the axis has ticks of its own instead of one each."""
+
+TITLE_WIDTH = 22
+"""Characters above a panel."""
+
+_ROOM = 0.35
 
 
 def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | None:
@@ -38,64 +49,89 @@ def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | None:
             arms.setdefault(point.arm, []).append(point)
     if not any(len(found) > 1 for found in arms.values()):
         return None
-    first = drawn[0]
-    with drawing(5.4, 3.1 + 0.16 * ((len(arms) + 1) // 2)) as (figure, axes):
-        _baseline(axes, [p for p in drawn if p.arm.method == baseline])
-        for i, (arm, found) in enumerate(arms.items()):
-            _curve(axes, arm, found, i)
-        _dress(axes, first, drawn)
-        figure.legend(loc="outside lower center", ncols=2, fontsize=8.5, handlelength=1.6)
+    first, rows = drawn[0], math.ceil(len(arms) / COLUMNS)
+    with house_style(5.4, 0.75 + 1.55 * rows) as figure:
+        panels = _panels(figure, len(arms), rows)
+        for axes, (arm, found) in zip(panels, arms.items(), strict=True):
+            _baseline(axes, [p for p in drawn if p.arm.method == baseline])
+            _curve(axes, found)
+            _ticks(axes, found)
+            axes.set_title(_panel_title(arm, list(arms)), fontsize=8.5, color=INK, loc="left")
+        panels[0].set_ylim(*_limits(drawn))
+        figure.supxlabel("strength", fontsize=9, color=MUTED)
+        figure.supylabel(_score_label(first), fontsize=9, color=MUTED)
         name = slug("strength", first.model, first.task.name, first.metric.name)
         title = f"{first.model}: {first.task.name} · {first.metric.name}"
         return finish(figure, name, title, CAPTION)
 
 
-def _curve(axes: Axes, arm: Arm, points: Sequence[StrengthPoint], number: int) -> None:
-    colour = ARM_COLOURS[number % len(ARM_COLOURS)]
-    marker = ARM_MARKERS[number % len(ARM_MARKERS)]
-    strengths = [p.strength for p in points]
-    means = [_shown(p, "mean") for p in points]
-    axes.plot(
-        *(strengths, means),
-        marker=marker,
-        markersize=5,
-        color=colour,
-        label=arm.label,
-        linewidth=1.6,
-    )
+def _panels(figure: Figure, number: int, rows: int) -> list[Axes]:
+    columns = min(COLUMNS, number)
+    first = figure.add_subplot(rows, columns, 1)
+    others = [
+        figure.add_subplot(rows, columns, place, sharey=first) for place in range(2, number + 1)
+    ]
+    panels = [first, *others]
+    for place, axes in enumerate(panels):
+        axes.tick_params(axis="both", labelcolor=MUTED, labelsize=8, labelleft=place % columns == 0)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.set_facecolor("none")
+    return panels
+
+
+def _panel_title(arm: Arm, arms: Sequence[Arm]) -> str:
+    """The method, with its layer where a method has several, cut to a panel's width."""
+    several = sum(other.method == arm.method for other in arms) > 1
+    title = arm.label if several else arm.method
+    return title if len(title) <= TITLE_WIDTH else f"{title[: TITLE_WIDTH - 1]}…"
+
+
+def _curve(axes: Axes, points: Sequence[StrengthPoint]) -> None:
+    strengths, means = [p.strength for p in points], [_shown(p, "mean") for p in points]
+    axes.plot(strengths, means, "o-", markersize=4.5, color=CURVE, linewidth=1.6)
     for point in points:
         low, high = _shown(point, "low"), _shown(point, "high")
         if math.isfinite(low) and math.isfinite(high):
-            axes.plot([point.strength] * 2, [low, high], color=colour, linewidth=1.2, alpha=0.75)
+            axes.plot([point.strength] * 2, [low, high], color=CURVE, linewidth=1.3, alpha=0.7)
     chosen = [(p.strength, _shown(p, "mean")) for p in points if p.n_chosen]
-    if chosen:
-        xs, ys = zip(*chosen, strict=True)
+    for x, y in chosen:
         axes.plot(
-            *(xs, ys), "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, zorder=5
+            [x], [y], "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, zorder=5
         )
 
 
 def _baseline(axes: Axes, points: Sequence[StrengthPoint]) -> None:
     for point in points[:1]:
-        axes.axhline(_shown(point, "mean"), color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.axhline(_shown(point, "mean"), color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
         low, high = _shown(point, "low"), _shown(point, "high")
         if math.isfinite(low) and math.isfinite(high):
-            axes.axhspan(low, high, color=MUTED, alpha=0.12, linewidth=0)
+            axes.axhspan(low, high, color=MUTED, alpha=0.13, linewidth=0)
 
 
-def _dress(axes: Axes, first: StrengthPoint, points: Sequence[StrengthPoint]) -> None:
-    strengths = [p.strength for p in points if p.strength > 0]
-    if strengths and max(strengths) / min(strengths) > 20 and all(p.strength >= 0 for p in points):
+def _ticks(axes: Axes, points: Sequence[StrengthPoint]) -> None:
+    strengths = [p.strength for p in points]
+    if min(strengths) > 0 and max(strengths) / min(strengths) > 8:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    better = "higher" if first.metric.higher_is_better else "lower"
-    unit = ", points" if first.metric.in_points else ""
-    unit = ", perplexity" if first.metric.kind == RATIO else unit
-    axes.set_xlabel("strength")
-    axes.set_ylabel(f"{first.metric.name}{unit} ({better} is better)")
-    axes.tick_params(axis="y", labelcolor=MUTED)
-    axes.grid(axis="y")
-    axes.set_facecolor(PAPER)
+        axes.minorticks_off()
+    if len(strengths) <= MANY_TICKS:
+        axes.set_xticks(strengths, [f"{x:g}" for x in strengths])
+    axes.margins(x=0.12)
+
+
+def _limits(points: Sequence[StrengthPoint]) -> tuple[float, float]:
+    """Room for the means; an interval of few seeds may be far wider and then leaves the panel."""
+    means = [_shown(p, "mean") for p in points]
+    errors = [e for p in points if math.isfinite(e := _shown(p, "se"))]
+    room = _ROOM * (max(means) - min(means)) + 2 * min(errors, default=0.0)
+    return min(means) - (room or 1.0), max(means) + (room or 1.0)
+
+
+def _score_label(point: StrengthPoint) -> str:
+    better = "higher" if point.metric.higher_is_better else "lower"
+    unit = ", points" if point.metric.in_points else ""
+    unit = ", perplexity" if point.metric.kind == RATIO else unit
+    return f"{point.metric.name}{unit} ({better} is better)"
 
 
 def _shown(point: StrengthPoint, part: str) -> float:

@@ -227,7 +227,7 @@ def test_without_selection_each_strength_is_a_marked_row(write: Write) -> None:
     rows = [r for r in write(run).rows if (r.task.name, r.arm.method) == ("truth", "helps")]
     assert [set(r.strengths.values()) for r in rows] == [{1.0}, {2.0}, {4.0}]
     assert {r.how_chosen for r in rows} == {"not chosen on validation items"}
-    assert rows[1].name == "helps @ 14, strength 2"
+    assert rows[1].name == "helps (layer 14), strength 2"
 
 
 def test_without_validation_items_nothing_can_be_chosen(write: Write) -> None:

@@ -1,0 +1,318 @@
+"""The report: whole, self-contained, escaped, the same in all its forms, and right in odd runs."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import html.parser
+import io
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, manifest_of, planted, write_run
+
+from steereval.errors import StoreError
+from steereval.results.analysis import Analysis, analyse
+from steereval.results.report import build, build_report
+from steereval.results.report.flat import FLAT_SCHEMA
+from steereval.results.store import RunFolder
+
+Floats = npt.NDArray[np.float64]
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that elements nest, and keeps text, links and ids."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def analysis(planted_run: RunFolder) -> Analysis:
+    return analyse(planted_run)
+
+
+@pytest.fixture(scope="module")
+def folder(planted_run: RunFolder) -> Path:
+    return build_report(planted_run).parent
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / "index.html").read_text(encoding="utf-8"))
+
+
+def test_everything_is_there(folder: Path, planted_run: RunFolder) -> None:
+    assert folder == planted_run.path / "report"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("index.html", "report.md", "leaderboard.csv", "leaderboard.parquet"),
+        *("items.jsonl", "figures"),
+    }
+    stems = sorted(path.stem for path in (folder / "figures").glob("*.svg"))
+    assert stems == sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    assert "forest-tiny-truth-acc" in stems
+    assert "strength-tiny-truth-acc" in stems
+
+
+def test_the_page_needs_no_network(page: Page) -> None:
+    for tag, name, value in page.attributes:
+        if name in ("href", "src", "xlink:href", "action", "srcset", "data"):
+            assert value.startswith(("#", "data:")), (tag, name, value)
+        if name in ("style", "clip-path", "fill"):
+            assert "url(" not in value or "url(#" in value
+    assert not {"link", "img", "iframe", "object"} & {tag for tag, _, _ in page.attributes}
+
+
+def test_the_style_fetches_nothing(folder: Path) -> None:
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    styles = "".join(re.findall(r"<style[^>]*>(.*?)</style>", text, re.DOTALL))
+    assert "@import" not in styles
+    assert "url(" not in styles
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    links = [v[1:] for _, n, v in page.attributes if n in ("href", "xlink:href") and v[0] == "#"]
+    assert set(links) <= set(ids)
+
+
+def test_the_page_opens_with_the_verdicts_in_words(page: Page, analysis: Analysis) -> None:
+    text = page.text
+    assert "6 confirmatory comparisons with “none” on target tasks: 3 better" in text
+    assert "93 of 93 planned cells finished." in text
+    places = [text.index(f" {w} ") for w in ("How to read it", "Leaderboard", "Provenance")]
+    for row in analysis.rows:
+        if row.verdict is not None and row.is_primary:
+            assert row.verdict.sentence in text
+            assert text.index(row.verdict.sentence) < text.rindex(" Leaderboard ")
+    assert places == sorted(places)
+
+
+def test_markdown_says_the_same(folder: Path, analysis: Analysis) -> None:
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    for row in analysis.rows:
+        if row.verdict is not None:
+            assert row.verdict.sentence in text
+    for picture in re.findall(r"\]\((figures/[^)]*)\)", text):
+        assert (folder / picture).exists()
+    widths: set[int] = set()
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            widths.add(len(re.findall(r"(?<!\\)\|", line)))
+            assert len(widths) == 1
+        else:
+            widths = set()
+
+
+def test_csv_and_parquet_hold_the_analysis(folder: Path, analysis: Analysis) -> None:
+    table = pq.read_table(folder / "leaderboard.parquet")
+    assert table.schema.equals(FLAT_SCHEMA)
+    with (folder / "leaderboard.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == table.num_rows == len(analysis.rows)
+    for line, record, row in zip(lines, table.to_pylist(), analysis.rows, strict=True):
+        assert line["method"] == record["method"] == row.arm.method
+        if row.comparison is not None:
+            assert record["difference"] == row.comparison.effect.estimate
+            assert float(line["difference_low"]) == row.comparison.effect.low
+            assert record["verdict"] == (row.verdict.word if row.verdict else None)
+            assert record["n_clusters"] == row.comparison.effect.n_clusters
+
+
+def test_items_are_json_lines(folder: Path, planted_run: RunFolder) -> None:
+    lines = [json.loads(line) for line in (folder / "items.jsonl").open(encoding="utf-8")]
+    items = planted_run.read_items()
+    assert len(lines) == items.num_rows
+    assert lines[0]["scores"] == {items["metric"][0].as_py(): items["value"][0].as_py()}
+    assert {line["split"] for line in lines} == {"validation", "test"}
+
+
+def test_tables_can_be_downloaded_and_sorted(page: Page) -> None:
+    links = [v for t, n, v in page.attributes if (t, n) == ("a", "href") and v.startswith("data:")]
+    assert links
+    for link in links:
+        head, data = link.split(",")
+        assert head == "data:text/csv;charset=utf-8;base64"
+        rows = list(csv.reader(io.StringIO(base64.b64decode(data).decode())))
+        assert {len(row) for row in rows} == {len(rows[0])}
+    orders = [value for _, name, value in page.attributes if name == "data-order"]
+    assert all(np.isfinite(float(o)) or o == "-inf" for o in orders)
+
+
+def test_figures_are_whole_svg_files(folder: Path) -> None:
+    for path in (folder / "figures").glob("*.svg"):
+        root = ET.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    forest = (folder / "figures" / "forest-tiny-truth-acc.svg").read_text(encoding="utf-8")
+    assert all(name in forest for name in ("helps", "nothing", "harms"))
+
+
+def test_building_again_gives_the_same_bytes(planted_run: RunFolder, tmp_path: Path) -> None:
+    first = build_report(planted_run, tmp_path / "first").parent
+    second = build_report(planted_run, tmp_path / "second").parent
+    for path in first.rglob("*.*"):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
+
+
+def small(**changes: Any) -> FakeRun:
+    run = FakeRun(
+        methods=(FakeMethod("caa", (1.0, 2.0)),),
+        tasks=(FakeTask("truth", n_validation=10, n_test=30),),
+        fit_seeds=(0, 1, 2),
+    )
+    return dataclasses.replace(run, **changes)
+
+
+def infinite(cell: dict[str, Any], values: Floats) -> Floats:
+    return np.where((cell["method"] == "caa") & (np.arange(len(values)) == 39), np.inf, values)
+
+
+PPL = FakeTask(
+    "ppl", metric="perplexity", kind="ratio", higher_is_better=False, n_validation=10, n_test=30
+)
+
+ODD_RUNS = {
+    "most cells failed": small(fails=lambda cell: int(cell["cell_id"], 16) % 10 < 6),
+    "all cells failed": small(fails=lambda cell: True),
+    "one seed": small(fit_seeds=(0,)),
+    "one item": small(tasks=(FakeTask("truth", n_validation=0, n_test=1),)),
+    "only the baseline": small(methods=()),
+    "constant scores": small(value=lambda cell, values: np.ones_like(values)),
+    "constant zeros": small(value=lambda cell, values: np.zeros_like(values)),
+    "infinite values": small(tasks=(PPL,), value=infinite),
+    "all infinite": small(tasks=(PPL,), value=lambda cell, v: np.full_like(v, np.inf)),
+    "huge perplexity": small(tasks=(PPL,), value=lambda c, v: v * 80.0),
+    "no baseline": small(baseline=False),
+    "nothing chosen": small(select=None),
+    "no validation items": small(tasks=(FakeTask("truth", n_validation=0, n_test=9),)),
+    "only validation items": small(tasks=(FakeTask("truth", n_validation=9, n_test=0),)),
+    "one method at one strength": small(methods=(FakeMethod("caa"),)),
+    "negative and large strengths": small(methods=(FakeMethod("caa", (-2.0, 0.5, 64.0)),)),
+}
+
+
+@pytest.mark.parametrize("name", ODD_RUNS)
+def test_odd_runs_are_reported_without_a_lie(name: str, tmp_path: Path) -> None:
+    run = write_run(ODD_RUNS[name], tmp_path)
+    page = Page(build_report(run).read_text(encoding="utf-8"))
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b", page.text)
+    done, planned = len(run.finished()), len(list(cells_of(ODD_RUNS[name])))
+    assert f"{done} of {planned} planned cells finished" in page.text
+    analysis = analyse(run)
+    words = {row.verdict.word for row in analysis.rows if row.verdict is not None}
+    assert words <= {"inconclusive"}
+    assert ("Failed cells" in page.text) == (done < planned)
+
+
+def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.create()
+    run.write_manifest(manifest_of(small(), list(cells_of(small()))))
+    assert "7 have not run" in Page(build_report(run).read_text(encoding="utf-8")).text
+
+
+def test_names_cannot_become_markup(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script> & \"x\" | $y$ '_z_'"
+    run = write_run(small(methods=(FakeMethod(name, (1.0, 2.0)),), models=(f"a/{name}",)), tmp_path)
+    path = build_report(run)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert name in page.text
+    assert "<script>alert" not in path.read_text(encoding="utf-8")
+    markdown = (path.parent / "report.md").read_text(encoding="utf-8")
+    assert "<script>" not in re.sub(r"~~~json\n.*?\n~~~", "", markdown, flags=re.DOTALL)
+    for picture in (path.parent / "figures").iterdir():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", picture.name)
+
+
+def test_failed_cells_are_listed_with_their_errors(tmp_path: Path) -> None:
+    run = write_run(small(fails=lambda cell: cell["fit_seed"] == 1), tmp_path)
+    text = Page(build_report(run).read_text(encoding="utf-8")).text
+    assert "CellError: the layer <14> is gone" in text
+    assert "1 missing" in text
+
+
+def test_an_earlier_report_is_replaced_whole(tmp_path: Path) -> None:
+    run = write_run(small(), tmp_path / "run")
+    folder = build_report(run, tmp_path / "out").parent
+    (folder / "stale.txt").write_text("old")
+    build_report(run, tmp_path / "out")
+    assert not (folder / "stale.txt").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
+
+
+def test_a_failure_on_the_way_leaves_the_earlier_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(small(), tmp_path / "run")
+    before = build_report(run).read_bytes()
+
+    def broken(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(build, "write_item_lines", broken)
+    with pytest.raises(StoreError, match="No space left on device"):
+        build_report(run)
+    assert (run.path / "report" / "index.html").read_bytes() == before
+    assert not list(run.path.glob(".tmp-*"))
+
+
+def test_a_folder_that_is_no_report_is_never_replaced(tmp_path: Path) -> None:
+    run = write_run(small(), tmp_path / "run")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("…")
+    with pytest.raises(StoreError, match="thesis is in the way: it is not a report"):
+        build_report(run, tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter1.tex").exists()
+
+
+def test_models_and_tasks_of_a_large_grid_have_their_own_tables(tmp_path: Path) -> None:
+    run = dataclasses.replace(planted(), models=("a/one", "b/two"), fit_seeds=(0, 1, 2))
+    text = Page(build_report(write_run(run, tmp_path)).read_text(encoding="utf-8")).text
+    assert "improves in at least 2 of 2 models" in text
+    assert text.count("truth · acc (points, higher is better; primary metric; to be improved)") == 2
+
+
+def test_a_laptop_without_a_gpu_stack_can_read_a_run() -> None:
+    code = (
+        "import sys, steereval.results.report, steereval.results.analysis\n"
+        "heavy = {'torch', 'lm_eval', 'ray', 'transformers', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
