@@ -124,7 +124,7 @@ def _plan(manifest: dict[str, Any]) -> Plan:
     select, analysis = manifest.get("select"), manifest["analysis"]
     return Plan(
         name=str(manifest["name"]),
-        cells=tuple(dict(cell) for cell in manifest["cells"]),
+        cells=tuple(_cell(cell) for cell in manifest["cells"]),
         tasks={name: _task(name, entry) for name, entry in manifest["tasks"].items()},
         methods=tuple(manifest["methods"]),
         select=Selection(select.get("metric", ""), select.get("task")) if select else None,
@@ -132,6 +132,17 @@ def _plan(manifest: dict[str, Any]) -> Plan:
         confidence=float(analysis.get("confidence", 0.95)),
         correction=str(analysis.get("correction", "holm")),
     )
+
+
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
+    """A planned cell with the types of the item rows; an unsteered one may leave fields null."""
+    names = ("cell_id", "model", "method", "task", "fit_seed", "sample_seed", "fewshot_seed")
+    known = {name: cell[name] for name in names}
+    layer, strength = cell["layer"], cell["strength"]
+    return known | {
+        "layer": "" if layer is None else str(layer),
+        "strength": 0.0 if strength is None else float(strength),
+    }
 
 
 def _task(name: str, entry: dict[str, Any]) -> Task:

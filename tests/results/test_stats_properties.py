@@ -16,6 +16,9 @@ from steereval.results import stats
 
 Floats = npt.NDArray[np.float64]
 
+law = settings(deadline=None, max_examples=60)
+"""No deadline: a busy machine is no failure."""
+
 SHAPES = st.tuples(st.integers(2, 12), st.integers(1, 5))
 VALUES = st.floats(-100, 100).map(lambda x: round(x, 3))
 MATRICES = hnp.arrays(np.float64, SHAPES, elements=VALUES)
@@ -28,6 +31,7 @@ def numbers(effect: stats.Effect) -> list[float]:
 
 
 @given(MATRICES)
+@law
 def test_the_order_of_items_and_seeds_does_not_matter(matrix: Floats) -> None:
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(rng.permutation(matrix, axis=0), axis=1)
@@ -36,6 +40,7 @@ def test_the_order_of_items_and_seeds_does_not_matter(matrix: Floats) -> None:
 
 
 @given(MATRICES, st.sampled_from([0.125, 8.0, -2.0]))
+@law
 def test_scaling_scales_and_leaves_the_p_value(matrix: Floats, factor: float) -> None:
     effect, scaled = stats.crossed_effect(matrix), stats.crossed_effect(factor * matrix)
     assert scaled.estimate == pytest.approx(factor * effect.estimate, abs=1e-12)
@@ -45,6 +50,7 @@ def test_scaling_scales_and_leaves_the_p_value(matrix: Floats, factor: float) ->
 
 
 @given(MATRICES, st.integers(-50, 50))
+@law
 def test_translation_moves_the_interval_only(matrix: Floats, shift: int) -> None:
     effect, moved = stats.crossed_effect(matrix), stats.crossed_effect(matrix + shift)
     assert moved.estimate == pytest.approx(effect.estimate + shift, abs=1e-9)
@@ -53,6 +59,7 @@ def test_translation_moves_the_interval_only(matrix: Floats, shift: int) -> None
 
 
 @given(MATRICES)
+@law
 def test_swapping_the_arms_mirrors_everything(matrix: Floats) -> None:
     effect, mirrored = stats.crossed_effect(matrix), stats.crossed_effect(-matrix)
     assert (mirrored.low, mirrored.high) == pytest.approx((-effect.high, -effect.low))
@@ -60,6 +67,7 @@ def test_swapping_the_arms_mirrors_everything(matrix: Floats) -> None:
 
 
 @given(MATRICES)
+@law
 def test_singleton_clusters_and_one_fold_change_nothing_but_the_test(matrix: Floats) -> None:
     n = len(matrix)
     plain = stats.crossed_effect(matrix)
@@ -70,6 +78,7 @@ def test_singleton_clusters_and_one_fold_change_nothing_but_the_test(matrix: Flo
 
 
 @given(MATRICES)
+@law
 def test_the_interval_and_the_t_test_agree(matrix: Floats) -> None:
     effect = stats.crossed_effect(matrix)
     excludes = effect.low > 0 or effect.high < 0
@@ -79,6 +88,7 @@ def test_the_interval_and_the_t_test_agree(matrix: Floats) -> None:
 
 
 @given(P_VALUES, st.sampled_from(["holm", "bonferroni", "hochberg", "bh", "by"]))
+@law
 def test_adjusting_never_lowers_and_keeps_the_order(p_values: Floats, method: str) -> None:
     adjusted = stats.adjust(p_values, method)
     assert np.all(adjusted >= p_values - 1e-15)
@@ -87,6 +97,7 @@ def test_adjusting_never_lowers_and_keeps_the_order(p_values: Floats, method: st
 
 
 @given(P_VALUES)
+@law
 def test_partial_conjunction_grows_with_the_claim_and_starts_at_bonferroni(p: Floats) -> None:
     claims = stats.partial_conjunction(p)
     assert np.all(np.diff(claims) >= 0)
@@ -95,6 +106,7 @@ def test_partial_conjunction_grows_with_the_claim_and_starts_at_bonferroni(p: Fl
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 40))
+@law
 def test_paired_proportions_mirror_and_stay_in_range(b: int, c: int, rest: int) -> None:
     n = b + c + rest
     if n == 0:
@@ -109,6 +121,7 @@ def test_paired_proportions_mirror_and_stay_in_range(b: int, c: int, rest: int) 
 
 
 @given(st.integers(0, 40), st.integers(1, 40))
+@law
 def test_single_proportions_lie_in_their_intervals(successes: int, n: int) -> None:
     successes = min(successes, n)
     for interval in (stats.wilson, stats.clopper_pearson, stats.proportion_interval):
@@ -117,7 +130,7 @@ def test_single_proportions_lie_in_their_intervals(successes: int, n: int) -> No
 
 
 @given(MATRICES, st.floats(0.01, 50))
-@settings(max_examples=50)
+@law
 def test_equivalence_implies_non_inferiority(matrix: Floats, margin: float) -> None:
     effect = stats.crossed_effect(matrix)
     verdict = stats.non_inferiority(effect, margin)
@@ -130,7 +143,7 @@ def test_equivalence_implies_non_inferiority(matrix: Floats, margin: float) -> N
 
 
 @given(hnp.arrays(np.float64, st.integers(2, 40), elements=VALUES), st.integers(2, 8))
-@settings(max_examples=25, deadline=None)
+@law
 def test_sign_flips_ignore_the_order_of_items_and_the_sign(values: Floats, groups: int) -> None:
     clusters = np.arange(len(values)) % groups
     order = np.random.default_rng(1).permutation(len(values))
