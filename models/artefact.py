@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -42,7 +43,10 @@ class Artefact:
 
 
 def save_artefact(artefact: Artefact, folder: Path) -> None:
-    """Write `artefact` to `folder`, which is replaced whole. Raises StoreError."""
+    """Write `artefact` to `folder`; a steerer that is there already is replaced whole.
+
+    Raises StoreError if `folder` cannot be written or holds anything else.
+    """
     blob = save_tensors(_named_tensors(artefact.steerers))
     card = {
         **artefact.card,
@@ -51,11 +55,12 @@ def save_artefact(artefact: Artefact, folder: Path) -> None:
             str(site): {"kind": steerer.method, **steerer.settings()}
             for site, steerer in artefact.steerers.items()
         },
-        "sha256": hashlib.sha256(blob).hexdigest(),
     }
+    card["sha256"] = _digest(card, blob)
+    _refuse_other_content(folder)
+    staging = folder.parent / f".tmp-{uuid4().hex}"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+        staging.mkdir(parents=True)
         _write(staging / TENSORS, blob)
         _write(staging / CARD, json.dumps(card, indent=2, sort_keys=True).encode())
         _replace_folder(staging, folder)
@@ -64,18 +69,37 @@ def save_artefact(artefact: Artefact, folder: Path) -> None:
             f"the steerer cannot be written to {folder}: {error.strerror or error}",
             "Choose a folder that can be written and has room.",
         ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _refuse_other_content(folder: Path) -> None:
+    """Raise StoreError rather than delete what is no steerer."""
+    if not folder.exists() or (folder / CARD).exists():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise StoreError(
+            f"{folder} exists and is not a steerer folder", "Choose a folder that is new or empty."
+        )
+
+
+def _digest(card: Mapping[str, Any], blob: bytes) -> str:
+    """A hash of the tensors and of all that the card says, its own hash aside."""
+    content = {name: value for name, value in card.items() if name != "sha256"}
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode() + blob).hexdigest()
 
 
 def load_artefact(folder: Path) -> Artefact:
     """Read what `save_artefact` wrote. Raises ArtefactError for anything else."""
     card = _read_card(folder)
     blob = _read_bytes(folder / TENSORS)
-    if hashlib.sha256(blob).hexdigest() != card.get("sha256"):
-        raise _damaged(folder / TENSORS, "its hash is not the one in steerer.json")
+    if _digest(card, blob) != card.get("sha256"):
+        raise _damaged(folder, "its hash is not the one in steerer.json")
     try:
         tensors = load_tensors(blob)
         return Artefact(_restore(card["sites"], tensors), card)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder, str(error)) from error
 
 
@@ -147,13 +171,12 @@ def _write(path: Path, data: bytes) -> None:
 
 def _replace_folder(staging: Path, folder: Path) -> None:
     """Put `staging` in the place of `folder`; two writers of the same content may race."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
-        folder.replace(old / "old")
+    old = folder.parent / f".tmp-{uuid4().hex}"
+    with suppress(FileNotFoundError):
+        folder.replace(old)
         shutil.rmtree(old, ignore_errors=True)
     try:
         staging.replace(folder)
     except OSError:
         if not (folder / CARD).exists():
             raise
-        shutil.rmtree(staging, ignore_errors=True)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from steereval.errors import FitError
 from steereval.models.hooks import reading
 from steereval.models.likelihood import PACK_TOKENS
-from steereval.models.packing import Pack, Request, build_forest, packs
+from steereval.models.packed_row import packed_inputs
+from steereval.models.packing import Request, build_forest, packs
 from steereval.models.sites import Site
 
 BATCH_TOKENS = 1024
@@ -38,30 +39,21 @@ def last_token_states(
     found: Found = {}
     with reading(model, sites) as run:
         read = _read_packed if share else _read_batches
-        read(run, texts, _device(model), found)
+        read(run, model, texts, found)
     return {site: _stacked(site, [found[i][site] for i in range(len(texts))]) for site in sites}
 
 
-def _read_packed(run: Run, texts: Texts, device: torch.device, found: Found) -> None:
+def _read_packed(run: Run, model: nn.Module, texts: Texts, found: Found) -> None:
     requests = [Request(tuple(text), (0,), -1, 0, 0) for text in texts]
     for pack in packs(build_forest(requests), PACK_TOKENS):
-        states = run(**_packed_inputs(pack, device), use_cache=False)
+        states = run(**packed_inputs(model, pack), use_cache=False)
         for index, text, _ in pack.answers:
             found[text] = {site: rows[0, index].float().cpu() for site, rows in states.items()}
 
 
-def _packed_inputs(pack: Pack, device: torch.device) -> dict[str, Tensor]:
-    """What the model is fed for a row that stands alone."""
-    return {
-        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
-        "position_ids": torch.from_numpy(pack.depths)[None].to(device),
-        "attention_mask": torch.from_numpy(pack.visible)[None, None].to(device),
-    }
-
-
-def _read_batches(run: Run, texts: Texts, device: torch.device, found: Found) -> None:
+def _read_batches(run: Run, model: nn.Module, texts: Texts, found: Found) -> None:
     for batch in _batches(texts):
-        ids, mask, last = _padded([texts[i] for i in batch], device)
+        ids, mask, last = _padded([texts[i] for i in batch], _device(model))
         states = run(input_ids=ids, attention_mask=mask, use_cache=False)
         for row, text in enumerate(batch):
             found[text] = {s: rows[row, last[row]].float().cpu() for s, rows in states.items()}

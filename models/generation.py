@@ -61,23 +61,41 @@ class Prompts:
 def generating(
     model: nn.Module, session: Session, prompts: Prompts, positions: Positions
 ) -> Iterator[None]:
-    """Give the session a frame for each pass that the model makes inside the block."""
+    """Give the session a frame for each pass of the one generation inside the block."""
+    seen = 0
 
     def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        nonlocal seen
         ids = kwargs.get("input_ids", args[0] if args else None)
         if ids is None:
             ids = kwargs["inputs_embeds"][..., 0]
-        cache = kwargs.get("past_key_values")
-        start = cache.get_seq_length() if cache is not None else 0
-        frame = prompts.frame(positions, ids.shape[0], int(start), ids.shape[1])
-        session.frame = _on(frame, ids.device)
+        start = _start(kwargs.get("past_key_values"), seen, ids.shape[1])
+        seen = start + ids.shape[1]
+        session.frame = _on(prompts.frame(positions, ids.shape[0], start, ids.shape[1]), ids.device)
 
-    handle = model.register_forward_pre_hook(before, with_kwargs=True)
+    handle = _that_runs(model).register_forward_pre_hook(before, with_kwargs=True)
     try:
         yield
     finally:
         handle.remove()
         session.frame = None
+
+
+def _that_runs(model: nn.Module) -> nn.Module:
+    """The module whose forward `generate` calls: PEFT's `generate` goes past its own."""
+    inner: nn.Module = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    return inner
+
+
+def _start(cache: Any, seen: int, length: int) -> int:
+    """Column at which a pass of `length` columns begins, after `seen` columns.
+
+    A cache of keys knows it. Recurrent models have none: there a pass that is longer than all
+    before it holds the whole text again.
+    """
+    if hasattr(cache, "get_seq_length"):
+        return int(cache.get_seq_length())
+    return 0 if length > seen else seen
 
 
 def _on(frame: Frame, device: torch.device) -> Frame:

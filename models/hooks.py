@@ -60,8 +60,10 @@ class Session:
     """Those that a frame's `assigned` refers to."""
     frame: Frame | None = None
     """The pass at hand; None leaves the model alone."""
-    decisions: dict[tuple[int, Site], Tensor] = field(default_factory=dict)
+    decisions: dict[tuple[int, Site], Tensor | None] = field(default_factory=dict)
     """State of each query by intervention and site, from the pass that held its prompt."""
+    _placed: dict[tuple[int, Site], Steerer] = field(default_factory=dict)
+    """Steerers on the device of their site's activations."""
 
     @contextmanager
     def on(self, frame: Frame) -> Iterator[None]:
@@ -78,24 +80,17 @@ class Session:
         if frame is None:
             return hidden
         for index, intervention in enumerate(self.interventions):
-            steerer = intervention.steerers.get(site)
-            if steerer is None or intervention.strength == 0:
-                continue
-            hidden = self._apply(site, index, steerer.to(hidden.device), hidden, frame)
+            if intervention.acts and site in intervention.steerers:
+                hidden = self._apply(site, index, hidden, frame)
         return hidden
 
-    def _apply(
-        self, site: Site, index: int, steerer: Steerer, hidden: Tensor, frame: Frame
-    ) -> Tensor:
-        if steerer.per_query:
-            self._decide(site, index, steerer, hidden, frame)
-        chosen = frame.assigned == index
+    def _apply(self, site: Site, index: int, hidden: Tensor, frame: Frame) -> Tensor:
+        intervention = self.interventions[index]
+        steerer = self._steerer(site, index, hidden.device)
+        chosen = (frame.assigned == index).to(hidden.device)
+        state = self._state(site, index, hidden, frame, chosen) if steerer.per_query else None
         if not bool(chosen.any()):
             return hidden
-        state = None
-        if steerer.per_query and frame.query is not None:
-            state = self.decisions[index, site][frame.query[chosen]]
-        intervention = self.interventions[index]
         strength = steerer.absolute_strength(intervention.strength, intervention.unit)
         moved = steerer.apply(hidden[chosen], strength, state)
         if not bool(torch.isfinite(moved).all()):
@@ -108,15 +103,25 @@ class Session:
         steered[chosen] = moved
         return steered
 
-    def _decide(
-        self, site: Site, index: int, steerer: Steerer, hidden: Tensor, frame: Frame
-    ) -> None:
-        if frame.prompt_last is None:
-            return
-        rows, columns = frame.prompt_last.unbind(dim=1)
-        decided = steerer.begin(hidden[rows, columns], frame.keys)
-        if decided is not None:
-            self.decisions[index, site] = decided
+    def _steerer(self, site: Site, index: int, device: torch.device) -> Steerer:
+        """The steerer on `device`, to which it is moved once."""
+        if (index, site) not in self._placed:
+            self._placed[index, site] = self.interventions[index].steerers[site]
+        placed = self._placed[index, site] = self._placed[index, site].to(device)
+        return placed
+
+    def _state(
+        self, site: Site, index: int, hidden: Tensor, frame: Frame, chosen: Tensor
+    ) -> Tensor | None:
+        """State of the query of each chosen token, decided now if this pass holds the prompts."""
+        if frame.prompt_last is not None:
+            rows, columns = frame.prompt_last.to(hidden.device).unbind(dim=1)
+            steerer = self._placed[index, site]
+            self.decisions[index, site] = steerer.begin(hidden[rows, columns], frame.keys)
+        decided = self.decisions.get((index, site))
+        if decided is None or frame.query is None:
+            return None
+        return decided[frame.query.to(hidden.device)[chosen]]
 
 
 @contextmanager
@@ -147,7 +152,8 @@ def _attach(model: nn.Module, site: Site, change: Callable[[Site, Tensor], Tenso
 
         return block.register_forward_hook(on_block)
 
-    width = head_width(model)
+    projection = output_projection(block)
+    width = head_width(model, projection)
     start = site.head * width
 
     def on_projection(module: nn.Module, inputs: Any) -> Any:
@@ -156,7 +162,7 @@ def _attach(model: nn.Module, site: Site, change: Callable[[Site, Tensor], Tenso
         joined = torch.cat([heads[..., :start], moved, heads[..., start + width :]], dim=-1)
         return (joined, *inputs[1:])
 
-    return output_projection(block).register_forward_pre_hook(on_projection)
+    return projection.register_forward_pre_hook(on_projection)
 
 
 class _Enough(Exception):

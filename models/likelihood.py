@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from steereval.models.hooks import Frame, Session
+from steereval.models.packed_row import masks_by_index, packed_inputs
 from steereval.models.packing import Node, Pack, Request, build_forest, packs, shared_stem
 
 PACK_TOKENS = 320
@@ -75,6 +77,7 @@ class Scorer:
         for pack in packs(roots, PACK_TOKENS):
             self._score_pack(pack, len(stem), cache, gathered)
             done(sum(index == 0 for _, _, index in pack.answers))
+        done(len(requests) - len(unique))
         scores = dict(zip(unique, gathered.scores(), strict=True))
         return [scores[request] for request in requests]
 
@@ -90,20 +93,13 @@ class Scorer:
     def _score_pack(
         self, pack: Pack, prefix: int, cache: DynamicCache | None, gathered: _Gathered
     ) -> None:
-        wanted = sorted({index for index, _, _ in pack.answers}) or [0]
+        wanted = sorted({index for index, _, _ in pack.answers})
         row_of = {index: row for row, index in enumerate(wanted)}
-        visible = torch.from_numpy(pack.visible)
-        before = torch.ones(len(pack.tokens), prefix, dtype=torch.bool)
-        inputs: dict[str, Any] = {
-            "input_ids": torch.from_numpy(pack.tokens)[None].to(self.device),
-            "position_ids": torch.from_numpy(pack.depths)[None].to(self.device),
-            "attention_mask": torch.cat([before, visible], dim=1)[None, None].to(self.device),
-            "use_cache": cache is not None,
-        }
+        inputs = packed_inputs(self.model, pack, prefix) | {"use_cache": cache is not None}
         if cache is not None:
             inputs["past_key_values"] = cache
         keep = self._keep(wanted)
-        with torch.no_grad(), self.session.on(self._frame(pack)):
+        with torch.no_grad(), self.session.on(self._frame(pack, gathered.requests)):
             logits = self.model(**inputs, **keep).logits[0]
         if cache is not None:
             cache.crop(-len(pack.tokens))
@@ -117,16 +113,24 @@ class Scorer:
             return {}
         return {"logits_to_keep": torch.tensor(list(wanted), device=self.device)}
 
-    def _frame(self, pack: Pack) -> Frame:
+    def _frame(self, pack: Pack, requests: Sequence[Request]) -> Frame:
+        """Which intervention acts on each token, and which query each owned token is of."""
         assigned = torch.from_numpy(pack.assigned)[None].to(self.device)
-        if not self._owned:
+        present = np.unique(pack.owners[pack.owners >= 0])
+        if len(present) == 0:
             return Frame(assigned)
-        owners = torch.from_numpy(pack.owners)
-        present, first = _first_of_each(owners)
-        query = torch.searchsorted(present, owners.clamp_min(int(present[0])))
-        keys = [str(int(owner)) for owner in present]
-        last = torch.stack([torch.zeros_like(first), first], dim=1)
-        return Frame(assigned, query[None].to(self.device), last.to(self.device), keys)
+        ends = [len(requests[owner].context) - 1 for owner in present]
+        last = [
+            np.flatnonzero((pack.owners == owner) & (pack.depths == end))[0]
+            for owner, end in zip(present, ends, strict=True)
+        ]
+        query = torch.from_numpy(np.searchsorted(present, pack.owners))
+        return Frame(
+            assigned,
+            query[None].to(self.device),
+            torch.tensor([[0, int(column)] for column in last], device=self.device),
+            [requests[owner].key for owner in present],
+        )
 
     def plain(
         self, requests: Sequence[Request], batch_size: int, done: Callable[[int], object]
@@ -161,7 +165,7 @@ class Scorer:
             assigned.to(self.device),
             query.to(self.device),
             last.to(self.device),
-            [str(request.context) for request in batch],
+            [request.key for request in batch],
         )
         with torch.no_grad(), self.session.on(frame):
             logits = self.model(input_ids=ids.to(self.device)).logits
@@ -181,13 +185,13 @@ class _Gathered:
     """Log-probabilities of the continuations' tokens as the packs deliver them."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
-        self._requests = requests
+        self.requests = requests
         self._values = [torch.zeros(len(request.continuation)) for request in requests]
         self._greedy = [True] * len(requests)
 
     def add(self, pack: Pack, row_of: dict[int, int], log_probs: Tensor) -> None:
         rows = torch.tensor([row_of[index] for index, _, _ in pack.answers])
-        targets = torch.tensor([self._requests[r].continuation[k] for _, r, k in pack.answers])
+        targets = torch.tensor([self.requests[r].continuation[k] for _, r, k in pack.answers])
         rows, targets = rows.to(log_probs.device), targets.to(log_probs.device)
         values = log_probs[rows, targets].float().cpu().tolist()
         greedy = (log_probs.argmax(dim=-1)[rows] == targets).cpu().tolist()
@@ -203,13 +207,6 @@ class _Gathered:
         ]
 
 
-def _first_of_each(owners: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorted distinct owners (those above -1) and the first index of each."""
-    present = torch.unique(owners[owners >= 0])
-    first = torch.stack([(owners == owner).nonzero()[0, 0] for owner in present])
-    return present, first
-
-
 def _takes(model: nn.Module, name: str) -> bool:
     """Whether the model's forward has a parameter called `name`."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
@@ -217,12 +214,12 @@ def _takes(model: nn.Module, name: str) -> bool:
 
 
 def sharing_limit(model: nn.Module) -> int | None:
-    """Longest text that the shared path serves: the sliding window, where there is one."""
+    """Longest text that the shared path serves: the attention window, where there is one."""
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    window = getattr(config, "sliding_window", None)
-    if window is None or getattr(config, "use_sliding_window", True) is False:
-        return None
-    return int(window)
+    windows = [getattr(config, "attention_chunk_size", None)]
+    if getattr(config, "use_sliding_window", True) is not False:
+        windows.append(getattr(config, "sliding_window", None))
+    return min((int(window) for window in windows if window), default=None)
 
 
 def supports_sharing(model: nn.Module, tolerance: float) -> bool:
@@ -231,14 +228,31 @@ def supports_sharing(model: nn.Module, tolerance: float) -> bool:
     True if both give the same log-likelihoods to `tolerance`; models that cannot take the mask
     or the positions, or that mix positions by recurrence, give False.
     """
-    stem = tuple(range(5, 5 + STEM_TOKENS + 1))
-    texts = [((*stem, 3), (4, 5)), ((*stem, 3), (6, 7, 8)), ((*stem, 9, 10, 11), (4, 3))]
-    requests = [Request(context, answer, -1, 0, 0) for context, answer in texts]
+    if masks_by_index(model):
+        return False
+    requests = _probe()
+    alone = requests[:-1]
     scorer = Scorer(model, Session([]), torch.float32)
     plain = scorer.plain(requests, len(requests), lambda _: None)
     try:
         shared = scorer.shared(requests, lambda _: None)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError):
+        after_stem = scorer.shared(alone, lambda _: None)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError):
         return False
-    gaps = [abs(a.log_likelihood - b.log_likelihood) for a, b in zip(plain, shared, strict=True)]
-    return max(gaps) <= tolerance
+    pairs = [*zip(plain, shared, strict=True), *zip(plain[:-1], after_stem, strict=True)]
+    return all(abs(a.log_likelihood - b.log_likelihood) <= tolerance for a, b in pairs)
+
+
+def _probe() -> list[Request]:
+    """Texts that share a stem, and a last one that does not; few enough token ids for any model.
+
+    Together they make a row several times longer than each, so that a model which goes by the
+    index in the row, not by the position given, is told apart.
+    """
+    stem = tuple(range(5, 5 + STEM_TOKENS + 1))
+    own = [tuple((7 * i + 11 * text) % 50 + 3 for i in range(12)) for text in range(5)]
+    contexts = [(*stem, *tokens[:9]) for tokens in own] + [(4, *own[0])]
+    return [
+        Request(context, tokens[9:], -1, 0, 0)
+        for context, tokens in zip(contexts, [*own, own[1]], strict=True)
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
@@ -30,22 +32,35 @@ def parse_options(owner: str, schema: type, given: dict[str, Any]) -> Any:
 def _convert(owner: str, name: str, value: Any, kind: Any) -> Any:
     choices = get_args(kind) or (kind,)
     for choice in choices:
-        if choice is bool and isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        if choice is bool or isinstance(value, bool):
-            if choice is bool and isinstance(value, bool):
-                return value
-            continue
-        if choice in (int, float) and isinstance(value, (int, float, str)):
-            try:
-                number = float(value)
-            except ValueError:
-                continue
-            if choice is float or number == int(number):
-                return choice(number)
-        if choice is str and isinstance(value, str):
-            return value
-        if value is None and choice is type(None):
-            return None
+        found, converted = _as(choice, value)
+        if found:
+            return converted
     wanted = " or ".join(getattr(choice, "__name__", str(choice)) for choice in choices)
     raise InputError(f"method {owner}: option {name} is {value!r}", f"It must be of type {wanted}.")
+
+
+def _as(choice: Any, value: Any) -> tuple[bool, Any]:
+    """Whether `value` can be taken as a `choice`, and what it is then."""
+    if isinstance(value, bool) or choice is bool:
+        words = {"true": True, "false": False}
+        known = words.get(value.lower()) if isinstance(value, str) else value
+        return choice is bool and isinstance(known, bool), known
+    if choice is type(None) or choice is str:
+        return isinstance(value, choice), value
+    if choice in (int, float) and isinstance(value, (int, float, str)):
+        return _as_number(choice, value)
+    return False, None
+
+
+def _as_number(choice: type, value: int | float | str) -> tuple[bool, int | float]:
+    """`value` as a finite number; as a whole one, without rounding, for int."""
+    try:
+        if choice is int and not isinstance(value, float):
+            with suppress(ValueError):
+                return True, int(value)
+        number = float(value)
+    except (ValueError, OverflowError):
+        return False, 0
+    if not math.isfinite(number):
+        return False, 0
+    return choice is float or number.is_integer(), choice(number)

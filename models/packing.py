@@ -34,6 +34,11 @@ class Request:
         """What the model is fed: all but the last token of the continuation."""
         return self.context + self.continuation[:-1]
 
+    @property
+    def key(self) -> str:
+        """Names the query, for steerers whose draws must not depend on the batch."""
+        return str(self.context)
+
     def assigned(self, index: int) -> int:
         """The intervention that acts on token `index`, or -1."""
         inside = index >= self.first and (self.end is None or index < self.end)
@@ -51,7 +56,7 @@ class Node:
     depth: int
     """Its position in every text that it belongs to."""
     owner: int
-    """Query to which the token belongs once it is steered, or -1."""
+    """First request of the one query to which the token belongs; -1 if queries share it."""
     children: dict[tuple[int, int, int], Node] = field(default_factory=dict)
     """Next tokens by (token, assigned, owner)."""
     size: int = 1
@@ -71,7 +76,7 @@ class Pack:
     assigned: NDArray[np.int64]
     """Interventions [T], -1 for none."""
     owners: NDArray[np.int64]
-    """Query of each token [T], -1 where it has none."""
+    """Owner of each token [T], -1 where it has none."""
     visible: NDArray[np.bool_]
     """Whether token i (row) sees token j (column), [T, T]."""
     answers: tuple[tuple[int, int, int], ...]
@@ -79,37 +84,48 @@ class Pack:
 
 
 def build_forest(requests: Sequence[Request], owned: bool = False) -> list[Node]:
-    """The prefix trees of `requests`. With `owned`, steered tokens of different prompts are
-    kept apart even where they are the same, as steerers that decide per query need."""
+    """The prefix trees of `requests`.
+
+    With `owned`, what steering can change in one query (steered tokens, and all from the last
+    one of the prompt on) is kept apart from other queries even where the tokens are the same, as
+    steerers that decide per query need. A query is a context and how it is steered.
+    """
     roots: dict[tuple[int, int, int], Node] = {}
-    prompts: dict[tuple[int, ...], int] = {}
+    queries: dict[tuple[object, ...], int] = {}
     for number, request in enumerate(requests):
-        query = prompts.setdefault(request.context, len(prompts)) if owned else -1
-        level = roots
-        path: list[Node] = []
-        for index, token in enumerate(request.tokens):
-            assigned = request.assigned(index)
-            last_of_prompt = index >= len(request.context) - 1
-            owner = query if owned and last_of_prompt else -1
-            key = (token, assigned, owner)
-            if key not in level:
-                level[key] = Node(token, assigned, index, owner)
-                for above in path:
-                    above.size += 1
-            path.append(level[key])
-            level = level[key].children
-        start = len(request.context) - 1
+        query = -1
+        if owned and request.intervention >= 0:
+            steered = (request.intervention, request.first, request.end)
+            query = queries.setdefault((request.context, *steered), number)
+        path = _add_path(roots, request, query)
         for index in range(len(request.continuation)):
-            path[start + index].answers.append((number, index))
+            path[len(request.context) - 1 + index].answers.append((number, index))
     return list(roots.values())
 
 
+def _add_path(roots: dict[tuple[int, int, int], Node], request: Request, query: int) -> list[Node]:
+    """The nodes of the request's tokens, made where they are missing."""
+    level = roots
+    path: list[Node] = []
+    for index, token in enumerate(request.tokens):
+        assigned = request.assigned(index)
+        own = assigned >= 0 or index >= len(request.context) - 1
+        key = (token, assigned, query if own else -1)
+        if key not in level:
+            level[key] = Node(token, assigned, index, key[2])
+            for above in path:
+                above.size += 1
+        path.append(level[key])
+        level = level[key].children
+    return path
+
+
 def shared_stem(roots: Sequence[Node]) -> list[Node]:
-    """The chain of tokens with which every request begins, up to the first that branches or
-    predicts something: empty when there is none."""
+    """The chain of tokens with which every request begins, up to the first that branches,
+    belongs to one query or predicts something: empty when there is none."""
     stem: list[Node] = []
     level = list(roots)
-    while len(level) == 1 and not level[0].answers:
+    while len(level) == 1 and not level[0].answers and level[0].owner < 0:
         stem.append(level[0])
         level = list(level[0].children.values())
     return stem
@@ -124,7 +140,7 @@ def packs(roots: Sequence[Node], budget: int) -> Iterator[Pack]:
     """
     row = _Row()
     for root in roots:
-        for chain, node in _pieces(root, (), budget):
+        for chain, node in _pieces(root, budget):
             repeated = sum(above in row for above in chain)
             full = budget if 4 * repeated <= budget else 4 * budget
             if row.size and row.size + node.size + len(chain) - repeated > full:
@@ -135,18 +151,16 @@ def packs(roots: Sequence[Node], budget: int) -> Iterator[Pack]:
         yield row.pack()
 
 
-def _pieces(
-    node: Node, chain: tuple[Node, ...], budget: int
-) -> Iterator[tuple[tuple[Node, ...], Node]]:
+def _pieces(root: Node, budget: int) -> Iterator[tuple[tuple[Node, ...], Node]]:
     """Subtrees within the budget, each with the chain of ancestors that it hangs from."""
-    while node.size > budget and len(node.children) == 1:
-        chain = (*chain, node)
-        (node,) = node.children.values()
-    if node.size <= budget or not node.children:
-        yield chain, node
-        return
-    for child in node.children.values():
-        yield from _pieces(child, (*chain, node), budget)
+    stack: list[tuple[tuple[Node, ...], Node]] = [((), root)]
+    while stack:
+        chain, node = stack.pop()
+        if node.size <= budget or not node.children:
+            yield chain, node
+            continue
+        below = (*chain, node)
+        stack.extend((below, child) for child in reversed(node.children.values()))
 
 
 class _Row:
@@ -176,8 +190,8 @@ class _Row:
             parent = self._index[id(above)] if above in self else self._append(above, parent)
         stack = [(node, parent)]
         while stack:
-            current, above = stack.pop()
-            index = self._append(current, above)
+            current, before = stack.pop()
+            index = self._append(current, before)
             stack.extend((child, index) for child in reversed(current.children.values()))
 
     def _append(self, node: Node, parent: int) -> int:

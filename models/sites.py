@@ -1,7 +1,8 @@
 """Where steering acts: a block's output, or one attention head's input to the output projection.
 
 Blocks are found by structure, not by a list of architectures: a decoder's blocks are the longest
-`ModuleList` of modules of one class that hold attention or another sequence mixer.
+`ModuleList`, outside towers for images and sound, of modules that hold attention or another
+sequence mixer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from steereval.errors import ModelError
 
 _PROJECTION_NAMES = ("o_proj", "out_proj", "c_proj", "dense", "wo", "proj")
 _ATTENTION_NAMES = ("attn", "attention")
+_MIXER_NAMES = (*_ATTENTION_NAMES, "mixer", "conv", "temporal", "recurrent", "mamba", "lstm", "ssm")
+_TOWER_NAMES = ("vision", "visual", "image", "audio", "speech", "encoder", "tower")
 
 
 @dataclass(frozen=True, order=True)
@@ -42,29 +45,28 @@ def find_blocks(model: nn.Module) -> nn.ModuleList:
 
     Raises ModelError if no list of blocks is found.
     """
-    candidates = [module for _, module in _decoder_lists(model)]
+    candidates = list(_decoder_lists(model))
     if not candidates:
         raise ModelError(
             f"no list of decoder blocks was found in {type(model).__name__}",
-            "Steering needs a decoder made of a ModuleList of blocks of one class.",
+            "Steering needs a decoder made of a ModuleList of blocks with attention or the like.",
         )
     return max(candidates, key=len)
 
 
-def _decoder_lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
+def _decoder_lists(model: nn.Module) -> Iterator[nn.ModuleList]:
     """Lists of sequence-mixing blocks outside vision and audio towers."""
     for name, module in model.named_modules():
-        parts = name.lower().split(".")
-        if any(word in part for part in parts for word in ("vision", "visual", "audio", "encoder")):
+        if any(word in name.lower() for word in _TOWER_NAMES):
             continue
-        if isinstance(module, nn.ModuleList) and len(module) > 0 and _is_mixer(module[0]):
-            yield name, module
+        if isinstance(module, nn.ModuleList) and any(_is_mixer(block) for block in module):
+            yield module
 
 
 def _is_mixer(block: nn.Module) -> bool:
     """Whether `block` holds attention, a convolution or a recurrence: mixes positions, that is."""
-    words = (*_ATTENTION_NAMES, "mixer", "conv", "temporal", "recurrent")
-    return any(word in name.lower() for name, _ in block.named_children() for word in words)
+    names = [name.lower() for name, _ in block.named_children()]
+    return any(word in name for name in names for word in _MIXER_NAMES)
 
 
 def block_at(model: nn.Module, layer: int) -> nn.Module:
@@ -75,8 +77,7 @@ def block_at(model: nn.Module, layer: int) -> nn.Module:
             f"layer {layer} is out of range: this model has {len(blocks)} blocks",
             f"Choose a layer from 0 to {len(blocks) - 1}.",
         )
-    block: nn.Module = blocks.get_submodule(str(layer))
-    return block
+    return blocks.get_submodule(str(layer))
 
 
 def output_projection(block: nn.Module) -> nn.Module:
@@ -86,8 +87,9 @@ def output_projection(block: nn.Module) -> nn.Module:
     """
     for name, module in block.named_modules():
         parts = name.split(".")
-        inside_attention = any(word in part for part in parts[:-1] for word in _ATTENTION_NAMES)
-        if inside_attention and parts[-1] in _PROJECTION_NAMES and hasattr(module, "weight"):
+        if not any(_is_attention(part) for part in parts[:-1]):
+            continue
+        if parts[-1] in _PROJECTION_NAMES and getattr(module, "weight", None) is not None:
             return module
     raise ModelError(
         f"no attention output projection was found in {type(block).__name__}",
@@ -95,11 +97,36 @@ def output_projection(block: nn.Module) -> nn.Module:
     )
 
 
-def head_width(model: nn.Module) -> int:
-    """Width of one attention head, from the model's configuration."""
+def _is_attention(name: str) -> bool:
+    """Whether a module of this name is attention with heads; linear attention has its own."""
+    return "linear" not in name and any(word in name for word in _ATTENTION_NAMES)
+
+
+def head_width(model: nn.Module, projection: nn.Module) -> int:
+    """Width of one attention head at the input of its output `projection`.
+
+    Read off the projection, since a head's values may be wider than its keys. Raises ModelError
+    if that input is no whole number of heads.
+    """
+    width = getattr(projection, "in_features", None) or getattr(projection, "nx", None)
+    heads = _attention_heads(model)
+    if not isinstance(width, int) or width % heads:
+        raise ModelError(
+            f"the input of {type(projection).__name__} is not {heads} heads side by side",
+            "Steer the block's output instead.",
+        )
+    return width // heads
+
+
+def _attention_heads(model: nn.Module) -> int:
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    explicit = getattr(config, "head_dim", None)
-    return int(explicit or config.hidden_size // config.num_attention_heads)
+    heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(heads, int):
+        raise ModelError(
+            f"{type(model).__name__} does not say how many attention heads it has",
+            "Steer the block's output instead.",
+        )
+    return heads
 
 
 def check_sites(model: nn.Module, sites: Sequence[Site]) -> None:
@@ -108,10 +135,10 @@ def check_sites(model: nn.Module, sites: Sequence[Site]) -> None:
         block = block_at(model, site.layer)
         if site.head is None:
             continue
-        heads = model.config.get_text_config().num_attention_heads  # type: ignore[operator, union-attr]
+        heads = _attention_heads(model)
         if not 0 <= site.head < heads:
             raise ModelError(
                 f"head {site.head} is out of range: this model has {heads} heads",
                 f"Choose a head from 0 to {heads - 1}.",
             )
-        output_projection(block)
+        head_width(model, output_projection(block))

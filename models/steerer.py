@@ -158,6 +158,11 @@ class Steerer(ABC):
                 f"{self.method} has no relative strengths",
                 "They exist for methods that displace along a direction or a flow; use absolute.",
             )
+        if self.typical_norm <= 0:
+            raise InputError(
+                f"this {self.method} steerer does not know the norm of its activations",
+                "Only a fitted steerer has relative strengths; use absolute.",
+            )
         return strength * scale
 
     def tensors(self) -> dict[str, Tensor]:

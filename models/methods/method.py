@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from steereval.errors import InputError, nearest_remedy
+from steereval.errors import InputError
 from steereval.models.options import parse_options
 from steereval.models.sites import Site
 from steereval.models.steerer import ContrastData, Steerer
@@ -47,7 +47,7 @@ class Method(ABC):
             if getattr(data, part) is None:
                 raise InputError(
                     f"method {self.name} needs {part}, which the contrast data does not hold",
-                    nearest_remedy(part, self.needs),
+                    f"Give ContrastData with {part}, or choose another method.",
                 )
 
 

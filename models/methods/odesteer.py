@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from steereval.errors import InputError
+from steereval.errors import FitError, InputError
 from steereval.models.flow.integrators import SOLVERS, displacement
 from steereval.models.flow.logistic import fit_logistic
 from steereval.models.flow.quadratic import QuadraticForm
 from steereval.models.flow.sketch import PolynomialSketch, safe_norm
 from steereval.models.methods.method import SiteMethod
+from steereval.models.options import parse_options
 from steereval.models.steerer import Steerer, typical_norm
 
 
@@ -193,6 +194,11 @@ def fit_flow(
         options.C,
         options.max_iterations,
     )
+    if not bool(coef.any()):
+        raise FitError(
+            "the two classes look the same from the origin, so their barrier has no gradient",
+            "Check that the contrast's positive and negative texts differ.",
+        )
     return build_flow(
         sketch,
         coef,
@@ -230,11 +236,13 @@ def odesteer_from_sketch(
 ) -> BarrierFlow:
     """ODESteer with known hash functions [degree, d + 1] and weights [D] instead of a fit.
 
-    Raises InputError when the shapes do not fit together.
+    Raises InputError when the shapes do not fit together, or for a value out of range.
     """
+    options = {"degree": degree, "gamma": gamma, "coef0": coef0, "solver": solver, "steps": steps}
+    parse_options("odesteer", FlowOptions, options)
     index, sign = torch.as_tensor(index_hash).long(), torch.as_tensor(sign_hash)
     weights = torch.as_tensor(coef).double().flatten()
-    if index.ndim != 2 or index.shape != sign.shape or len(index) != degree:
+    if index.ndim != 2 or index.shape != sign.shape or len(index) != degree or len(index[0]) < 2:
         raise InputError(
             f"index_hash {tuple(index.shape)} and sign_hash {tuple(sign.shape)} do not fit "
             f"degree {degree}",
@@ -245,6 +253,5 @@ def odesteer_from_sketch(
             f"index_hash reaches {int(index.max())}, but coef has {len(weights)} components",
             "Hashes must lie in [0, len(coef)).",
         )
-    FlowOptions(degree=degree, gamma=gamma, coef0=coef0, solver=solver, steps=steps)
     sketch = PolynomialSketch(index, sign, len(weights), gamma, coef0)
     return build_flow(sketch, weights, float(intercept), solver=solver, steps=steps)

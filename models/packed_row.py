@@ -1,0 +1,42 @@
+"""What a model is fed for a packed row, and which models can take one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steereval.models.packing import Pack
+
+
+def packed_inputs(model: nn.Module, pack: Pack, prefix: int = 0) -> dict[str, Any]:
+    """Tokens, positions and mask of `pack`, which stands after `prefix` cached tokens."""
+    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    before = torch.ones(len(pack.tokens), prefix, dtype=torch.bool)
+    visible = torch.cat([before, torch.from_numpy(pack.visible)], dim=1)
+    return {
+        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
+        "position_ids": torch.from_numpy(pack.depths)[None].to(device),
+        "attention_mask": _mask(model, visible)[None, None].to(device),
+    }
+
+
+def _mask(model: nn.Module, visible: Tensor) -> Tensor:
+    """The mask in the form that the model's attention takes: eager attention adds it."""
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    if getattr(config, "_attn_implementation", None) != "eager":
+        return visible
+    dtype: torch.dtype = model.dtype  # type: ignore[assignment]
+    return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+
+
+def masks_by_index(model: nn.Module) -> bool:
+    """Whether attention layers keep a mask of their own, by index in the row.
+
+    Such a mask has a fixed size, and a local one (GPT-Neo) knows no depths.
+    """
+    return any(
+        "attn" in name and buffer.dtype == torch.bool and buffer.ndim >= 2
+        for name, buffer in model.named_buffers()
+    )

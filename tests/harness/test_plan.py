@@ -1,0 +1,157 @@
+"""Cells and their ids: golden values, and what may and may not change them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steereval.errors import GridError, InputError, UnknownNameError
+from steereval.plan import IDENTITY_VERSION, Cell, make_plan
+from steereval.spec import load_grid, parse_grid
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def grid(**changes: Any) -> Any:
+    data: dict[str, Any] = {
+        "name": "g",
+        "models": [{"name": "smollm2-135m", "layers": [14]}],
+        "contrast": {"name": "truthful-mini", "fraction": 0.8},
+        "methods": [
+            "none",
+            {"name": "caa", "strengths": [1, 2]},
+            {"name": "odesteer", "strengths": [5], "options": {"steps": 4}},
+        ],
+        "tasks": [{"name": "truthful_mini_mc", "limit": 10}],
+        "seeds": {"fit": [0, 1]},
+        "select": {"on": "validation"},
+    }
+    return parse_grid(data | changes)
+
+
+def test_the_ids_of_version_1_are_golden() -> None:
+    """Ids name files of finished runs. If this fails, raise IDENTITY_VERSION and say so in the
+    changelog: every run folder of the version before will be computed again."""
+    assert IDENTITY_VERSION == 1
+    assert [cell.id for cell in make_plan(grid())] == GOLDEN
+
+
+GOLDEN = [
+    "7caa92313b86a812",
+    "a6388883e2917178",
+    "ae523d044d93798b",
+    "6a1a8b30e2df7b8d",
+    "09afc9a15f2892c7",
+    "e30819164e378905",
+    "43ef417834e28788",
+]
+
+
+def test_ids_are_distinct_and_stable() -> None:
+    first, second = make_plan(grid()), make_plan(grid())
+    assert [cell.id for cell in first] == [cell.id for cell in second]
+    assert len({cell.id for cell in first}) == len(first) == 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"analysis": {"confidence": 0.9}},
+        {"run": {"batch_size": 3, "workers": 2}},
+        {"tasks": [{"name": "truthful_mini_mc", "limit": 10, "margin": 0.1, "metric": "mc1"}]},
+        {
+            "methods": [
+                "none",
+                {"name": "caa", "strengths": [1, 2], "label": "mean shift"},
+                {"name": "odesteer", "strengths": [5], "options": {"steps": 4}},
+            ]
+        },
+    ],
+)
+def test_analysis_and_runtime_fields_leave_ids_alone(change: dict[str, Any]) -> None:
+    assert {c.id for c in make_plan(grid(**change))} == {c.id for c in make_plan(grid())}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": [{"name": "smollm2-135m", "layers": [13]}]},
+        {"models": [{"name": "smollm2-135m", "layers": [14], "dtype": "bfloat16"}]},
+        {"contrast": {"name": "truthful-mini", "fraction": 0.7}},
+        {"contrast": {"name": "truthful-mini", "fraction": 0.8, "answers": "best"}},
+        {"positions": "all"},
+        {"tasks": [{"name": "truthful_mini_mc", "limit": 11}]},
+        {"tasks": [{"name": "truthful_mini_mc", "limit": 10, "num_fewshot": 2}]},
+        {"seeds": {"fit": [2, 3]}},
+        {"select": {"share": 0.3}},
+    ],
+)
+def test_identity_fields_change_the_ids_of_steered_cells(change: dict[str, Any]) -> None:
+    steered = {c.id for c in make_plan(grid()) if c.layer}
+    assert not steered & {c.id for c in make_plan(grid(**change))}
+
+
+def test_the_baseline_does_not_depend_on_what_steers() -> None:
+    others = grid(
+        models=[{"name": "smollm2-135m", "layers": [3, 4]}], contrast="truthfulqa", positions="all"
+    )
+    assert baseline(make_plan(grid())) == baseline(make_plan(others))
+
+
+def baseline(cells: list[Cell]) -> list[str]:
+    return [cell.id for cell in cells if cell.method.name == "none"]
+
+
+def test_a_method_without_randomness_is_fitted_once() -> None:
+    cells = make_plan(grid(contrast="truthful-mini"))
+    assert [c.fit_seed for c in cells if c.method.name == "caa"] == [None, None]
+    assert [c.fit_seed for c in cells if c.method.name == "odesteer"] == [0, 1]
+
+
+def test_an_id_survives_the_way_through_plain_values() -> None:
+    for cell in make_plan(grid()):
+        assert dataclasses.replace(cell).id == cell.id
+        assert cell.summary()["cell_id"] == cell.id
+
+
+def test_another_contrast_file_is_another_cell(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"positive": "a", "negative": "b"}\n')
+    before = {c.id for c in make_plan(grid(contrast=str(path))) if c.layer}
+    path.write_text('{"positive": "a", "negative": "c"}\n')
+    assert not before & {c.id for c in make_plan(grid(contrast=str(path)))}
+
+
+def test_names_are_checked() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'odesteer'"):
+        make_plan(grid(methods=["none", {"name": "odester", "strengths": [1]}]))
+    with pytest.raises(InputError, match="no option 'step'"):
+        make_plan(
+            grid(methods=["none", {"name": "odesteer", "strengths": [1], "options": {"step": 1}}])
+        )
+    with pytest.raises(InputError, match="unknown positions"):
+        make_plan(grid(positions="last"))
+    with pytest.raises(InputError, match="cannot be read"):
+        make_plan(grid(contrast="missing.jsonl"))
+
+
+def test_cells_that_differ_in_their_label_alone_are_refused() -> None:
+    twice = [
+        "none",
+        {"name": "caa", "strengths": [1], "label": "one"},
+        {"name": "caa", "strengths": [1], "label": "two"},
+    ]
+    with pytest.raises(GridError, match="are the same"):
+        make_plan(grid(methods=twice))
+
+
+def test_the_quickstart_is_as_large_as_it_says() -> None:
+    quickstart = load_grid(EXAMPLES / "quickstart.yaml")
+    assert len(quickstart.methods) >= 4
+    assert sum(len(method.strengths) >= 3 for method in quickstart.methods) >= 2
+    assert len(quickstart.tasks) >= 2
+    assert len(quickstart.seeds.fit) >= 3
