@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +194,11 @@ def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 def write_run(run: FakeRun, path: Path) -> RunFolder:
     """Write the whole fake run into `path`; cells for which `fails` holds are failures."""
+    with mock.patch("os.fsync"):  # a fake run need not survive a crash of the machine
+        return _write_run(run, path)
+
+
+def _write_run(run: FakeRun, path: Path) -> RunFolder:
     folder = RunFolder(path)
     folder.create()
     cells = list(cells_of(run))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from statsmodels.stats.multitest import multipletests
 
 from steereval.errors import InputError, UnknownNameError
 from steereval.results import stats
@@ -94,6 +95,21 @@ def test_adjusting_never_lowers_and_keeps_the_order(p_values: Floats, method: st
     assert np.all(adjusted >= p_values - 1e-15)
     assert np.all(adjusted <= 1)
     assert np.all(np.diff(adjusted[np.argsort(p_values)]) >= -1e-12)
+
+
+@given(P_VALUES)
+@settings(deadline=None, max_examples=15)
+def test_adjusted_p_values_are_those_of_statsmodels(p_values: Floats) -> None:
+    names = {
+        "holm": "holm",
+        "bonferroni": "bonferroni",
+        "hochberg": "simes-hochberg",
+        "bh": "fdr_bh",
+        "by": "fdr_by",
+    }
+    for ours, theirs in names.items():
+        expected = multipletests(p_values, method=theirs)[1]
+        assert stats.adjust(p_values, ours) == pytest.approx(expected)
 
 
 @given(P_VALUES)
