@@ -11,7 +11,6 @@ BINARY = "binary"
 BOUNDED = "bounded"
 RATIO = "ratio"
 TARGET = "target"
-CAPABILITY = "capability"
 
 
 @dataclass(frozen=True)

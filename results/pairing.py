@@ -39,9 +39,6 @@ class Side:
     seeds: tuple[Seed, ...]
     """The fit seeds; (None,) where nothing was fitted."""
 
-    n_draws: int
-    """The largest number of draws (sample × few-shot seeds) within a fit seed."""
-
     @property
     def measured(self) -> Mask:
         """[items], whether every seed has a value."""
@@ -54,7 +51,7 @@ class Side:
 
     def take(self, items: Mask) -> Side:
         """The same with the items of `items` only."""
-        return Side(self.values[items], self.weights[items], self.seeds, self.n_draws)
+        return Side(self.values[items], self.weights[items], self.seeds)
 
     def influence(self, ratio: bool) -> Floats:
         """[items, seeds]: values whose mean is the score (for a ratio: its logarithm)."""
@@ -66,7 +63,7 @@ class Side:
             return self
         shape = (len(self.values), n_seeds)
         values, weights = np.broadcast_to(self.values, shape), np.broadcast_to(self.weights, shape)
-        return Side(values, weights, self.seeds, self.n_draws)
+        return Side(values, weights, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,6 @@ def _side(found: _Draws, draws: dict[Seed, list[Draw]], ratio: bool) -> Side:
         values=np.column_stack([values for values, _ in columns]),
         weights=np.column_stack([weights for _, weights in columns]),
         seeds=tuple(found),
-        n_draws=max(len(d) for d in draws.values()),
     )
 
 

@@ -11,6 +11,7 @@ from steereval.results.analysis import Analysis
 from steereval.results.leaderboard import Row
 from steereval.results.report.drawing import Picture, slug
 from steereval.results.report.forest import forest
+from steereval.results.report.glossary import how_to_read
 from steereval.results.report.grid import Grid
 from steereval.results.report.leader_grids import basis_grid, result_grid
 from steereval.results.report.opening import Block, summary, verdict_blocks
@@ -25,14 +26,6 @@ from steereval.results.response import StrengthPoint
 
 Key = tuple[str, str, str]
 """(model, task, metric)."""
-
-_CORRECTIONS = {
-    "holm": "Holm",
-    "bonferroni": "Bonferroni",
-    "hochberg": "Hochberg",
-    "bh": "Benjamini-Hochberg",
-    "by": "Benjamini-Yekutieli",
-}
 
 _Entry = TypeVar("_Entry", Row, StrengthPoint)
 
@@ -117,7 +110,7 @@ def content_of(analysis: Analysis, manifest: dict[str, Any]) -> Content:
         summary=tuple(summary(analysis)),
         blocks=tuple(verdict_blocks(analysis)),
         notes=analysis.notes,
-        reading=tuple(_reading(analysis)),
+        reading=how_to_read(plan),
         models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),
         forests=tuple(p for group in primary if (p := forest(group)) is not None),
         responses=tuple(p for g in curves if (p := response(g, plan.baseline)) is not None),
@@ -149,53 +142,6 @@ def _model_block(model: str, rows: dict[Key, list[Row]], confidence: float) -> M
             for key, group in mine.items()
         ),
     )
-
-
-def _reading(analysis: Analysis) -> list[tuple[str, str]]:
-    plan = analysis.plan
-    percent = f"{100 * plan.confidence:g} %"
-    return [
-        (
-            "Difference",
-            f"Method minus “{plan.baseline}” on the same test items and seeds, with its {percent} "
-            "interval over items (or clusters) and fit seeds. Binary and bounded scores are in "
-            "points, 100 × score; perplexities are compared as factors.",
-        ),
-        (
-            "Better, worse",
-            f"The adjusted p-value is below {plan.alpha:.2g} and the interval lies on one side of "
-            "no difference. “Better and meaningful”: the whole interval exceeds the least effect "
-            "of interest that was declared beforehand.",
-        ),
-        (
-            "Equivalent, non-inferior",
-            "The 90 % interval lies within the declared margin, or above its lower end. No "
-            "significant difference is not evidence of no harm, so a capability counts as kept "
-            "only by one of these two.",
-        ),
-        (
-            "Inconclusive",
-            "Neither. It always comes with the least difference that this design detects (at 5 %, "
-            "with a power of 80 %).",
-        ),
-        (
-            "Adjusted p",
-            f"By {_CORRECTIONS.get(plan.correction, plan.correction)} over methods × target tasks "
-            "of a model, primary metrics; all other rows are exploratory and adjusted by "
-            "Benjamini-Hochberg.",
-        ),
-        (
-            "Seeds",
-            "A fit seed moves all items together, so seeds are crossed with items and never "
-            "counted as items. One seed: the result holds for that seed only. Two: the test is "
-            "too generous.",
-        ),
-        (
-            "Strength",
-            "Chosen on validation items for each fit seed, then frozen; only test items are "
-            "reported. Where that was not possible, the row says so.",
-        ),
-    ]
 
 
 def _provenance(analysis: Analysis, manifest: dict[str, Any]) -> list[tuple[str, str]]:

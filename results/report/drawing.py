@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from steereval.results.scores import Arm
 
 INK = "#1c2430"
 MUTED = "#66707c"
@@ -28,6 +30,9 @@ TONE_COLOURS = {
 """Colours of verdicts, from Okabe and Ito's palette: told apart by colour-blind readers too."""
 
 CURVE = "#0173b3"
+
+WIDTH = 4.6
+"""Inches; a phone shows it at three quarters of its size."""
 
 _PAGE_COLOURS = {
     INK: "var(--ink)",
@@ -108,6 +113,13 @@ def finish(figure: Figure, name: str, title: str, caption: str) -> Picture:
         figure.set_layout_engine("none")  # what the first pass has laid out stays
         figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
     return Picture(name, title, caption, svg.getvalue(), png.getvalue())
+
+
+def short_label(arm: Arm, arms: Collection[Arm], width: int) -> str:
+    """The method, with its layer where a method has several, cut to so many characters."""
+    several = any(other.method == arm.method and other != arm for other in arms)
+    label = arm.label if several else arm.method
+    return label if len(label) <= width else f"{label[: width - 1]}…"
 
 
 def slug(*parts: str) -> str:

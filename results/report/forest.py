@@ -15,9 +15,11 @@ from steereval.results.report.drawing import (
     BAND,
     MUTED,
     TONE_COLOURS,
+    WIDTH,
     Picture,
     finish,
     house_style,
+    short_label,
     slug,
 )
 from steereval.results.report.opening import tone_of
@@ -28,6 +30,9 @@ CAPTION = (
     "non-inferior, grey inconclusive, orange worse. The band is the margin, where one was declared."
 )
 
+LABEL_WIDTH = 24
+"""Characters beside the axis."""
+
 
 def forest(rows: Sequence[Row]) -> Picture | None:
     """The forest plot of one model, task and metric; None if nothing was compared."""
@@ -35,7 +40,7 @@ def forest(rows: Sequence[Row]) -> Picture | None:
     if not compared:
         return None
     first = compared[0]
-    with house_style(5.4, 0.95 + 0.3 * len(compared)) as figure:
+    with house_style(WIDTH, 0.95 + 0.3 * len(compared)) as figure:
         axes = figure.add_subplot()
         axes.set_axisbelow(True)
         axes.set_facecolor("none")
@@ -45,7 +50,7 @@ def forest(rows: Sequence[Row]) -> Picture | None:
         axes.axvline(0.0, color=MUTED, linewidth=1.0)
         for place, row in zip(places, compared, strict=True):
             _interval(axes, row, place, limits)
-        axes.set_yticks(list(places), [row.name for row in compared])
+        axes.set_yticks(list(places), [_label(row, compared) for row in compared])
         axes.set_ylim(-0.6, len(compared) - 0.4)
         axes.set_xlim(*limits)
         axes.grid(axis="x")
@@ -56,6 +61,11 @@ def forest(rows: Sequence[Row]) -> Picture | None:
         name = slug("forest", first.model, first.task.name, first.metric.name)
         title = f"{first.model}: {first.task.name} · {first.metric.name}"
         return finish(figure, name, title, CAPTION)
+
+
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    short = short_label(row.arm, [other.arm for other in rows], LABEL_WIDTH)
+    return row.name.replace(row.arm.label, short, 1)
 
 
 def _interval(axes: Axes, row: Row, place: int, limits: tuple[float, float]) -> None:

@@ -123,7 +123,8 @@ def _basis(row: Row) -> tuple[Entry, ...]:
             _seeds(row),
             _number(effect.p_value, wording.p_value),
             Entry(
-                effect.test, note="" if effect.interval == "t" else f"interval: {effect.interval}"
+                _unbroken(effect.test),
+                note="" if effect.interval == "t" else f"interval: {effect.interval}",
             ),
             Entry(f"{effect.df:.0f}", effect.df),
             _shares(row),

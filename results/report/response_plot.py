@@ -14,9 +14,11 @@ from steereval.results.report.drawing import (
     CURVE,
     INK,
     MUTED,
+    WIDTH,
     Picture,
     finish,
     house_style,
+    short_label,
     slug,
 )
 from steereval.results.response import StrengthPoint
@@ -34,7 +36,7 @@ COLUMNS = 3
 MANY_TICKS = 5
 """With more strengths than this the axis has ticks of its own instead of one each."""
 
-TITLE_WIDTH = 22
+TITLE_WIDTH = 18
 """Characters above a panel."""
 
 _ROOM = 0.35
@@ -50,13 +52,14 @@ def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | None:
     if not any(len(found) > 1 for found in arms.values()):
         return None
     first, rows = drawn[0], math.ceil(len(arms) / COLUMNS)
-    with house_style(5.4, 0.75 + 1.55 * rows) as figure:
+    with house_style(WIDTH, 0.75 + 1.45 * rows) as figure:
         panels = _panels(figure, len(arms), rows)
         for axes, (arm, found) in zip(panels, arms.items(), strict=True):
             _baseline(axes, [p for p in drawn if p.arm.method == baseline])
             _curve(axes, found)
             _ticks(axes, found)
-            axes.set_title(_panel_title(arm, list(arms)), fontsize=8.5, color=INK, loc="left")
+            title = short_label(arm, arms.keys(), TITLE_WIDTH)
+            axes.set_title(title, fontsize=8.5, color=INK, loc="left")
         panels[0].set_ylim(*_limits(drawn))
         figure.supxlabel("strength", fontsize=9, color=MUTED)
         figure.supylabel(_score_label(first), fontsize=9, color=MUTED)
@@ -78,13 +81,6 @@ def _panels(figure: Figure, number: int, rows: int) -> list[Axes]:
         axes.set_axisbelow(True)
         axes.set_facecolor("none")
     return panels
-
-
-def _panel_title(arm: Arm, arms: Sequence[Arm]) -> str:
-    """The method, with its layer where a method has several, cut to a panel's width."""
-    several = sum(other.method == arm.method for other in arms) > 1
-    title = arm.label if several else arm.method
-    return title if len(title) <= TITLE_WIDTH else f"{title[: TITLE_WIDTH - 1]}…"
 
 
 def _curve(axes: Axes, points: Sequence[StrengthPoint]) -> None:

@@ -1,0 +1,58 @@
+"""How to read the report: its terms, in words that fit the run at hand."""
+
+from __future__ import annotations
+
+from steereval.results.manifest import Plan
+
+_CORRECTIONS = {
+    "holm": "Holm",
+    "bonferroni": "Bonferroni",
+    "hochberg": "Hochberg",
+    "bh": "Benjamini-Hochberg",
+    "by": "Benjamini-Yekutieli",
+}
+
+_TERMS = {
+    "Difference": (
+        "Method minus “{baseline}” on the same test items and seeds, with its {percent} interval "
+        "over items (or clusters) and fit seeds. Binary and bounded scores are in points, "
+        "100 × score; perplexities are compared as factors."
+    ),
+    "Better, worse": (
+        "The adjusted p-value is below {alpha} and the interval lies on one side of no difference. "
+        "“Better and meaningful”: the whole interval exceeds the least effect of interest that was "
+        "declared beforehand."
+    ),
+    "Equivalent, non-inferior": (
+        "The 90 % interval lies within the declared margin, or above its lower end. No significant "
+        "difference is not evidence of no harm, so a capability counts as kept only by one of "
+        "these two."
+    ),
+    "Inconclusive": (
+        "Neither. It always comes with the least difference that this design detects (at 5 %, with "
+        "a power of 80 %)."
+    ),
+    "Adjusted p": (
+        "By {correction} over methods × target tasks of a model, primary metrics; all other rows "
+        "are exploratory and adjusted by Benjamini-Hochberg."
+    ),
+    "Seeds": (
+        "A fit seed moves all items together, so seeds are crossed with items and never counted as "
+        "items. One seed: the result holds for that seed only. Two: the test is too generous."
+    ),
+    "Strength": (
+        "Chosen on validation items for each fit seed, then frozen; only test items are reported. "
+        "Where that was not possible, the row says so."
+    ),
+}
+
+
+def how_to_read(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """(term, meaning) of everything that the report's tables use."""
+    words = {
+        "baseline": plan.baseline,
+        "percent": f"{100 * plan.confidence:g} %",
+        "alpha": f"{plan.alpha:.2g}",
+        "correction": _CORRECTIONS.get(plan.correction, plan.correction),
+    }
+    return tuple((term, meaning.format(**words)) for term, meaning in _TERMS.items())
