@@ -126,7 +126,7 @@ def _plan(manifest: dict[str, Any]) -> Plan:
         cells=tuple(_cell(cell) for cell in manifest["cells"]),
         tasks={name: _task(name, entry) for name, entry in manifest["tasks"].items()},
         methods=tuple(manifest["methods"]),
-        select=Selection(select.get("metric", ""), select.get("task")) if select else None,
+        select=Selection(select.get("metric") or "", select.get("task")) if select else None,
         baseline=str(analysis.get("baseline", "none")),
         confidence=float(analysis.get("confidence", 0.95)),
         correction=str(analysis.get("correction", "holm")),

@@ -24,11 +24,15 @@ def number(value: float, decimals: int, sign: bool = False) -> str:
     return text.replace("-", "+" if sign else "") if is_zero else text
 
 
-def decimals_for(se: float) -> int:
-    """So many decimals that the standard error shows about two digits, from one to six."""
+def decimals_for(se: float, metric: Metric) -> int:
+    """Decimals that a displayed standard error deserves, from one to six.
+
+    One digit of it in points, which are read side by side; two where units are free.
+    """
     if not math.isfinite(se) or se <= 0.0:
         return 1
-    return min(6, max(1, math.ceil(0.5 - math.log10(se))))
+    digits = 1 if metric.in_points else 2
+    return min(6, max(1, math.ceil(digits - 1 - math.log10(se))))
 
 
 def difference(effect: Effect, metric: Metric) -> str:
@@ -37,7 +41,7 @@ def difference(effect: Effect, metric: Metric) -> str:
         factors = [factor(x) for x in (effect.estimate, effect.low, effect.high)]
         return f"× {factors[0]} [{factors[1]}, {factors[2]}]"
     scale = scale_of(metric)
-    decimals = decimals_for(scale * effect.se)
+    decimals = decimals_for(scale * effect.se, metric)
     ends = [number(scale * x, decimals, True) for x in (effect.estimate, effect.low, effect.high)]
     unit = " points" if metric.in_points else ""
     return f"{ends[0]}{unit} [{ends[1]}, {ends[2]}]"
@@ -59,7 +63,7 @@ def detectable(mde: float, metric: Metric, se: float) -> str:
     if metric.kind == RATIO:
         return f"this design detects a factor of {factor(mde)} or more"
     scale = scale_of(metric)
-    return f"this design detects {number(scale * mde, decimals_for(scale * se))} or more"
+    return f"this design detects {number(scale * mde, decimals_for(scale * se, metric))} or more"
 
 
 def p_value(p: float) -> str:

@@ -78,7 +78,7 @@ def score_words(score: Score | None, metric: Metric) -> str:
     scale = wording.scale_of(metric)
     if score.se is None:
         return wording.number(scale * score.mean, 1)
-    decimals = wording.decimals_for(scale * score.se)
+    decimals = wording.decimals_for(scale * score.se, metric)
     mean, se = (wording.number(scale * x, decimals) for x in (score.mean, score.se))
     return f"{mean} ± {se}"
 
@@ -165,7 +165,7 @@ def _detects(row: Row) -> Entry:
     if row.metric.kind == RATIO:
         return Entry(f"× {wording.factor(row.mde)}", row.mde)
     scale = wording.scale_of(row.metric)
-    decimals = wording.decimals_for(scale * row.comparison.effect.se)
+    decimals = wording.decimals_for(scale * row.comparison.effect.se, row.metric)
     return Entry(wording.number(scale * row.mde, decimals), row.mde)
 
 

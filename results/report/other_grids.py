@@ -79,7 +79,7 @@ def _point(point: StrengthPoint) -> tuple[Entry, ...]:
     if score is None or score.low is None or score.high is None:
         ends = "–"
     else:
-        decimals = wording.decimals_for(scale * (score.se or 0.0))
+        decimals = wording.decimals_for(scale * (score.se or 0.0), point.metric)
         low, high = (wording.number(scale * x, decimals) for x in (score.low, score.high))
         ends = f"[{low}, {high}]"
     return (
