@@ -20,7 +20,7 @@ _MIXER_NAMES = (*_ATTENTION_NAMES, "mixer", "conv", "temporal", "recurrent", "ma
 _TOWER_NAMES = ("vision", "visual", "image", "audio", "speech", "encoder", "tower")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Site:
     """A place in a decoder whose activations are read and steered."""
 
@@ -28,6 +28,14 @@ class Site:
     """0-based index of the block."""
     head: int | None = None
     """Attention head whose slice of the output projection's input is meant; None: block output."""
+
+    def __lt__(self, other: Site) -> bool:
+        """Whether it comes before `other` in a forward pass: heads before their block's output."""
+        return self._rank < other._rank
+
+    @property
+    def _rank(self) -> tuple[int, bool, int]:
+        return self.layer, self.head is None, self.head or 0
 
     def __str__(self) -> str:
         """`14`, or `14.h3` for a head; the inverse of `parse`."""
@@ -85,6 +93,7 @@ def output_projection(block: nn.Module) -> nn.Module:
 
     Raises ModelError if the block has none that is recognised.
     """
+    module: nn.Module
     for name, module in block.named_modules():
         parts = name.split(".")
         if not any(_is_attention(part) for part in parts[:-1]):

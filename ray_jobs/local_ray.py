@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.ray_jobs.schedule import Queue
@@ -72,19 +72,40 @@ class _Run:
         self._named = 0
 
     def loop(self, workers: int) -> None:
-        for _ in range(workers):
-            self._give(*self._spawn())
-        while self._busy:
-            (done,), _ = ray.wait(list(self._busy), num_returns=1)
-            number, actor, work = self._busy.pop(done)
-            if self._settle(done, work):
-                self._give(number, actor)
-            else:
-                self._queue.forget(number)
-                self._give(*self._spawn())
+        """Keep `workers` actors busy until no work waits and none is under way."""
+        try:
+            for _ in range(workers):
+                self._start()
+            while self._busy:
+                (done,), _ = ray.wait(list(self._busy), num_returns=1)
+                number, actor, work = self._busy.pop(done)
+                if self._settle(done, work):
+                    self._give(number, actor)
+                else:
+                    self._queue.forget(number)
+                    self._start()
+        finally:
+            # Where the run ends early, nobody waits for what is still under way.
+            for _, actor, _ in self._busy.values():
+                ray.kill(actor)
 
-    def _spawn(self) -> tuple[int, Any]:
+    def _start(self) -> None:
+        """Give the next work to a new actor, if there is any."""
         self._named += 1
+        work = self._queue.next_for(self._named)
+        if work is not None:
+            self._begin(self._named, self._spawn(), work)
+
+    def _give(self, number: int, actor: Any) -> None:
+        """Give the next work to an actor that is done; without any, the actor ends."""
+        work = self._queue.next_for(number)
+        if work is not None:
+            self._begin(number, actor, work)
+
+    def _begin(self, number: int, actor: Any, work: Work) -> None:
+        self._busy[actor.run.remote(work.payload)] = (number, actor, work)
+
+    def _spawn(self) -> Any:
         threads = max(1, (os.cpu_count() or 1) // self._executor.workers)
         environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         options = {
@@ -92,12 +113,7 @@ class _Run:
             "num_gpus": self._executor.gpus_each,
             "runtime_env": {"env_vars": environment},
         }
-        return self._named, ray.remote(_Actor).options(**options).remote(self._factory)
-
-    def _give(self, number: int, actor: Any) -> None:
-        work = self._queue.next_for(number)
-        if work is not None:
-            self._busy[actor.run.remote(work.payload)] = (number, actor, work)
+        return ray.remote(_Actor).options(**options).remote(self._factory)
 
     def _settle(self, done: Any, work: Work) -> bool:
         """Tell how `work` ended; False if its worker is dead."""
@@ -106,13 +122,13 @@ class _Run:
         except RayTaskError as error:
             self._listen(Outcome(work, _own_error(error), 0.0))
             return True
-        except RayActorError as error:
+        except RayError as error:
             self._bury(work, error)
             return False
         self._listen(Outcome(work, None, seconds))
         return True
 
-    def _bury(self, work: Work, error: RayActorError) -> None:
+    def _bury(self, work: Work, error: RayError) -> None:
         deaths = self._deaths[work.id] = self._deaths.get(work.id, 0) + 1
         if deaths <= self._executor.retries:
             self._queue.put_back(work)

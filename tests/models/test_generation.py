@@ -1,0 +1,319 @@
+"""Generation steers the tokens that likelihoods steer, with any cache, batch and strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from steereval.models import fit_steerer
+from steereval.models.generation import Prompts, generating
+from steereval.models.hooks import Intervention, steered
+from steereval.models.likelihood import Scorer
+from steereval.models.packing import Request
+from steereval.models.positions import Positions
+from steereval.models.sites import Site
+
+PROMPTS = [(5, 6, 7, 8, 9), (10, 11), (12, 13, 14, 15), (16,)]
+NEW = 6
+RULES = ("generated", "all", "prompt", "prompt-last", "continuation", "1:3")
+TOLERANCE = 1e-4
+
+
+def padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Left-padded token ids and mask [rows, width]."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    return ids, mask
+
+
+def batch_of(
+    prompts: Sequence[Sequence[int]], interventions: Sequence[int], shielded: int = 0
+) -> Prompts:
+    width = max(len(prompt) for prompt in prompts)
+    return Prompts(
+        torch.tensor([width - len(prompt) for prompt in prompts]),
+        width,
+        [shielded] * len(prompts),
+        interventions,
+        [str(tuple(prompt)) for prompt in prompts],
+    )
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    chosen: Sequence[Intervention],
+    rule: str = "generated",
+    *,
+    acting: Sequence[int] | None = None,
+    shielded: int = 0,
+    processors: Sequence[LogitsProcessor] = (),
+    **options: Any,
+) -> Any:
+    """Greedy or beam search of six tokens, row n under intervention acting[n] (default 0)."""
+    ids, mask = padded(prompts)
+    batch = batch_of(prompts, acting or [0] * len(prompts), shielded)
+    config = GenerationConfig(
+        max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False, pad_token_id=0, output_logits=True,
+        return_dict_in_generate=True, output_scores=True, **options,
+    )  # fmt: skip
+    with steered(model, chosen) as session, generating(model, session, batch, Positions(rule)):
+        return model.generate(
+            ids,
+            attention_mask=mask,
+            generation_config=config,
+            logits_processor=LogitsProcessorList(processors),
+        )
+
+
+def answers(output: Any) -> list[list[int]]:
+    found: list[list[int]] = output.sequences[:, -NEW:].tolist()
+    return found
+
+
+def logits(output: Any) -> Tensor:
+    """Logits [rows, new tokens, vocabulary]."""
+    return torch.stack(output.logits, dim=1)
+
+
+def likelihoods(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
+    chosen: Sequence[Intervention],
+    rule: str,
+    path: str,
+    acting: Sequence[int] | None = None,
+    shielded: int = 0,
+) -> list[float]:
+    positions = Positions(rule)
+    requests = [
+        Request(tuple(p), tuple(c), n, *positions.interval(len(p), shielded))
+        for p, c, n in zip(prompts, continuations, acting or [0] * len(prompts), strict=True)
+    ]
+    with steered(model, chosen) as session:
+        scorer = Scorer(model, session)
+        if path == "shared":
+            scores = scorer.shared(requests, lambda _: None)
+        else:
+            scores = scorer.plain(requests, 3, lambda _: None)
+    return [score.log_likelihood for score in scores]
+
+
+def caa(strength: float, layer: int = 1, seed: int = 0) -> Intervention:
+    draw = torch.Generator().manual_seed(seed)
+    steerer = fit_steerer(
+        "caa", torch.randn(9, 32, generator=draw), torch.randn(9, 32, generator=draw)
+    )
+    return Intervention({Site(layer): steerer}, strength)
+
+
+def odesteer(strength: float) -> Intervention:
+    draw = torch.Generator().manual_seed(9)
+    positive = torch.randn(20, 32, generator=draw) + 1
+    steerer = fit_steerer("odesteer", positive, torch.randn(20, 32, generator=draw), components=64)
+    return Intervention({Site(0): steerer, Site(2): steerer}, strength)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_cache_does_not_matter(any_model: Any, rule: str) -> None:
+    one = generate(any_model, PROMPTS, [caa(6.0)], rule)
+    other = generate(any_model, PROMPTS, [caa(6.0)], rule, use_cache=False)
+    assert answers(one) == answers(other)
+    assert torch.allclose(logits(one), logits(other), atol=TOLERANCE)
+
+
+def test_batch_does_not_matter(any_model: Any) -> None:
+    """Alone, or left-padded beside longer prompts."""
+    together = logits(generate(any_model, PROMPTS, [odesteer(4.0)]))
+    for row, prompt in enumerate(PROMPTS):
+        alone = logits(generate(any_model, [prompt], [odesteer(4.0)]))
+        assert torch.allclose(together[row], alone[0], atol=TOLERANCE)
+
+
+def test_steering_changes_the_answers(any_model: Any) -> None:
+    plain = logits(generate(any_model, PROMPTS, [caa(0.0)]))
+    moved = logits(generate(any_model, PROMPTS, [caa(6.0)]))
+    assert ((plain - moved)[:, 0].abs().amax(dim=-1) > 0.01).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_likelihood_is_that_of_the_generation(any_model: Any, rule: str) -> None:
+    """The plain path scores a greedy answer as the generation that made it did."""
+    chosen = [caa(6.0), odesteer(6.0)]
+    acting = [0, 1, 0, 1]
+    output = generate(any_model, PROMPTS, chosen, rule, acting=acting, shielded=1)
+    made = answers(output)
+    chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
+    found = likelihoods(any_model, PROMPTS, made, chosen, rule, "plain", acting, shielded=1)
+    assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
+def test_shared_likelihood_is_that_of_the_generation(tiny: Any, name: str, rule: str) -> None:
+    model = tiny(name)
+    output = generate(model, PROMPTS, [odesteer(6.0)], rule, shielded=1)
+    made = answers(output)
+    chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
+    found = likelihoods(model, PROMPTS, made, [odesteer(6.0)], rule, "shared", shielded=1)
+    assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bloom"])
+def test_beams(tiny: Any, name: str, use_cache: bool) -> None:
+    """Each beam's score is the likelihood of its text under its own row's steering."""
+    model = tiny(name)
+    chosen, acting = [caa(6.0), odesteer(6.0)], [0, 1, 1, 0]
+    output = generate(model, PROMPTS, chosen, acting=acting, num_beams=3, length_penalty=0.0,
+                      num_return_sequences=2, use_cache=use_cache)  # fmt: skip
+    twice = [prompt for prompt in PROMPTS for _ in range(2)]
+    found = likelihoods(
+        model, twice, answers(output), chosen, "generated", "plain",
+        [index for index in acting for _ in range(2)],
+    )  # fmt: skip
+    assert found == pytest.approx(output.sequences_scores.tolist(), abs=TOLERANCE)
+
+
+def test_rows_of_a_batch_have_their_own_interventions(tiny: Any) -> None:
+    model = tiny("llama")
+    chosen = [caa(6.0), odesteer(6.0)]
+    mixed = logits(generate(model, PROMPTS, chosen, acting=[0, 1, -1, 1]))
+    plain = logits(generate(model, PROMPTS, []))
+    first = logits(generate(model, PROMPTS, chosen[:1]))
+    second = logits(generate(model, PROMPTS, chosen[1:]))
+    wanted = torch.stack([first[0], second[1], plain[2], second[3]])
+    assert torch.allclose(mixed, wanted, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("rule", ["generated", "all", "continuation"])
+def test_a_gate_decides_in_generation_as_in_likelihoods(tiny: Any, gate: Any, rule: str) -> None:
+    """Two gates at two layers: the same keys, scores and answers, whatever path or batch."""
+    model = tiny("llama")
+
+    def gates() -> tuple[Intervention, list[Any]]:
+        steerers = [gate(32, seed=1), gate(32, seed=2)]
+        return Intervention(dict(zip([Site(0), Site(2)], steerers, strict=True)), 5.0), steerers
+
+    intervention, together = gates()
+    output = generate(model, PROMPTS, [intervention], rule)
+    made = answers(output)
+    chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
+    wanted = chances.sum(dim=(1, 2)).tolist()
+    for path in ("plain", "shared"):
+        intervention, apart = gates()
+        found = likelihoods(model, PROMPTS, made, [intervention], rule, path)
+        assert found == pytest.approx(wanted, abs=TOLERANCE)
+        for one, other in zip(together, apart, strict=True):
+            assert one.decided.keys() == other.decided.keys() == {str(p) for p in PROMPTS}
+            for key, scores in one.decided.items():
+                assert scores == pytest.approx(other.decided[key], abs=TOLERANCE)
+    opened = [score > 0 for steerer in together for (score,) in steerer.decided.values()]
+    assert any(opened)
+    assert not all(opened)
+
+
+@pytest.mark.parametrize("options", [{"use_cache": False}, {"num_beams": 2}])
+def test_a_gate_without_cache_and_with_beams(tiny: Any, gate: Any, options: Any) -> None:
+    model = tiny("llama")
+    intervention = Intervention({Site(1): gate(32)}, 5.0)
+    output = generate(model, PROMPTS, [intervention], length_penalty=0.0, **options)
+    if "num_beams" in options:
+        wanted = output.sequences_scores.tolist()
+    else:
+        made = torch.tensor(answers(output))[..., None]
+        wanted = logits(output).log_softmax(-1).gather(2, made).sum(dim=(1, 2)).tolist()
+    found = likelihoods(model, PROMPTS, answers(output), [intervention], "generated", "plain")
+    assert found == pytest.approx(wanted, abs=TOLERANCE)
+
+
+def test_lora_model(lora: Any) -> None:
+    """PEFT's `generate` goes past PEFT's own forward, and is steered all the same."""
+    model = lora("llama", "o_proj")
+    output = generate(model, PROMPTS, [caa(6.0)])
+    made = answers(output)
+    chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
+    found = likelihoods(model, PROMPTS, made, [caa(6.0)], "generated", "plain")
+    assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
+
+
+class Failing(LogitsProcessor):
+    """Raises at the third token."""
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        if ids.shape[1] == max(len(prompt) for prompt in PROMPTS) + 2:
+            raise RuntimeError("the processor failed")
+        return scores
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_hooks_are_gone_after_an_error_inside_generate(
+    tiny: Any, lora: Any, count_hooks: Any, wrapped: bool
+) -> None:
+    model = lora("llama", "o_proj") if wrapped else tiny("llama")
+    before = count_hooks(model)
+    with pytest.raises(RuntimeError, match="the processor failed"):
+        generate(model, PROMPTS, [caa(6.0)], processors=[Failing()])
+    assert count_hooks(model) == before
+    generate(model, PROMPTS, [caa(6.0)])
+    assert count_hooks(model) == before
+
+
+prompts = st.lists(st.integers(1, 6), min_size=1, max_size=4)
+
+
+@given(prompts, st.sampled_from(RULES), st.integers(0, 3), st.data())
+def test_frames_of_pieces_make_up_the_whole(
+    lengths: list[int], rule: str, shielded: int, data: st.DataObject
+) -> None:
+    """However the columns come in passes, each token is steered as the rule says."""
+    texts = [tuple(range(1, length + 1)) for length in lengths]
+    batch = batch_of(texts, list(range(len(texts))), shielded)
+    total = batch.width + 5
+    cut = data.draw(st.integers(1, total - 1))
+    positions = Positions(rule)
+    first = batch.frame(positions, len(texts), 0, cut)
+    second = batch.frame(positions, len(texts), cut, total - cut)
+    assigned = torch.cat([first.assigned, second.assigned], dim=1)
+    for row, length in enumerate(lengths):
+        start, end = positions.interval(length, shielded)
+        offset = batch.width - length
+        for column in range(total):
+            inside = column >= offset + start and (end is None or column < offset + end)
+            assert assigned[row, column] == (row if inside else -1)
+    holders = [frame for frame in (first, second) if frame.prompt_last is not None]
+    (holder,) = holders
+    base = 0 if holder is first else cut
+    assert holder.keys == list(batch.keys)
+    assert holder.prompt_last is not None
+    assert (holder.prompt_last[:, 1] + base == batch.width - 1).all()
+
+
+@pytest.mark.real
+def test_real_model(smollm2: Any) -> None:
+    """On the embedded model: cache, batch and both likelihood paths agree."""
+    model, tokenizer = smollm2
+    texts = ["The capital of France is", "Q: Is the earth flat?\nA:"]
+    ids = [tokenizer(text)["input_ids"] for text in texts]
+    draw = torch.Generator().manual_seed(0)
+    steerer = fit_steerer(
+        "caa", torch.randn(9, 576, generator=draw), torch.randn(9, 576, generator=draw)
+    )
+    chosen = [Intervention({Site(14): steerer}, 3.0)]
+    output = generate(model, ids, chosen)
+    bare = generate(model, ids, chosen, use_cache=False)
+    assert answers(output) == answers(bare)
+    made = answers(output)
+    chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
+    for path in ("plain", "shared"):
+        found = likelihoods(model, ids, made, chosen, "generated", path)
+        assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
