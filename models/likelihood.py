@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from steereval.models.hooks import Frame, Session
+from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
 from steereval.models.packed_row import masks_by_index, packed_inputs
 from steereval.models.packing import Node, Pack, Request, build_forest, packs, shared_stem
 
@@ -48,6 +50,8 @@ class Scorer:
     """The interventions, already hooked into the model."""
     softmax_dtype: torch.dtype | None = None
     """Precision of the log-softmax; None: that of the logits."""
+    lower: LowerBlocks | None = None
+    """Keeps what the blocks below the steering computed; None: nothing is kept."""
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +79,7 @@ class Scorer:
         else:
             stem = []
         for pack in packs(roots, PACK_TOKENS):
-            self._score_pack(pack, len(stem), cache, gathered)
+            self._score_pack(pack, [node.token for node in stem], cache, gathered)
             done(sum(index == 0 for _, _, index in pack.answers))
         done(len(requests) - len(unique))
         scores = dict(zip(unique, gathered.scores(), strict=True))
@@ -91,21 +95,29 @@ class Scorer:
         return cache
 
     def _score_pack(
-        self, pack: Pack, prefix: int, cache: DynamicCache | None, gathered: _Gathered
+        self, pack: Pack, stem: Sequence[int], cache: DynamicCache | None, gathered: _Gathered
     ) -> None:
         wanted = sorted({index for index, _, _ in pack.answers})
         row_of = {index: row for row, index in enumerate(wanted)}
-        inputs = packed_inputs(self.model, pack, prefix) | {"use_cache": cache is not None}
+        inputs = packed_inputs(self.model, pack, len(stem)) | {"use_cache": cache is not None}
         if cache is not None:
             inputs["past_key_values"] = cache
         keep = self._keep(wanted)
-        with torch.no_grad(), self.session.on(self._frame(pack, gathered.requests)):
+        frame = self._frame(pack, gathered.requests)
+        with torch.no_grad(), self.session.on(frame), self._resumed(pack, stem):
             logits = self.model(**inputs, **keep).logits[0]
         if cache is not None:
-            cache.crop(-len(pack.tokens))
+            cache.crop(len(stem))
         if not keep:
             logits = logits[wanted]
         gathered.add(pack, row_of, F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype))
+
+    def _resumed(self, pack: Pack, stem: Sequence[int]) -> AbstractContextManager[None]:
+        """Start above the blocks that other interventions have run over the same tokens."""
+        layer = lowest_block(self.session.interventions)
+        if self.lower is None or layer is None:
+            return nullcontext()
+        return self.lower.shared(layer, pass_key(layer, stem, pack))
 
     def _keep(self, wanted: Sequence[int]) -> dict[str, Any]:
         """Ask for the logits of `wanted` columns alone, where the model can be asked."""

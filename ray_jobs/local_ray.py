@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.ray_jobs.schedule import Queue
-from steereval.ray_jobs.work import Listener, Outcome, Work, WorkerFactory
+from steereval.ray_jobs.work import Listener, Outcome, Work, Worker, WorkerFactory
 
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Left behind by launchers; a worker that saw them would wait for ranks that do not exist."""
@@ -25,11 +25,14 @@ class _Actor:
     def __init__(self, factory: WorkerFactory) -> None:
         for name in LAUNCHER_VARIABLES:
             os.environ.pop(name, None)
-        self._worker = factory()
+        self._factory = factory
+        self._worker: Worker | None = None
 
     def run(self, payload: Any) -> float:
         """Do one piece; returns the seconds it took."""
         start = time.perf_counter()
+        # Made here, so that an error in making it is told as what it is, not as a death.
+        self._worker = self._worker or self._factory()
         self._worker.run(payload)
         return time.perf_counter() - start
 

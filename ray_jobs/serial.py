@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from steereval.errors import SteerEvalError, StoreError
 from steereval.ray_jobs.schedule import Queue
-from steereval.ray_jobs.work import Listener, Outcome, Work, WorkerFactory
+from steereval.ray_jobs.work import Listener, Outcome, Work, Worker, WorkerFactory
 
 
 class SerialExecutor:
@@ -16,11 +16,12 @@ class SerialExecutor:
     def run(self, works: Sequence[Work], factory: WorkerFactory, listen: Listener) -> None:
         """Run `works` in scheduling order. A StoreError ends the run: nothing can be kept."""
         queue = Queue.of(works)
-        worker = factory()
+        worker: Worker | None = None
         while (work := queue.next_for(0)) is not None:
             start = time.perf_counter()
             error: SteerEvalError | None = None
             try:
+                worker = worker or factory()
                 worker.run(work.payload)
             except StoreError:
                 raise

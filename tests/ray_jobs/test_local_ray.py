@@ -1,0 +1,214 @@
+"""Two workers in processes of their own, under a real local Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from steereval.errors import CellError, ModelError, StoreError
+from steereval.ray_jobs.local_ray import LAUNCHER_VARIABLES, RayExecutor
+from steereval.ray_jobs.work import Outcome, Work
+
+Factory = Callable[[], Any]
+
+
+def start_ray() -> None:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_ray_afterwards() -> Iterator[None]:
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def running() -> None:
+    """A Ray that runs before the executor is called."""
+    if not ray.is_initialized():
+        start_ray()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def factory(log: Path) -> Factory:
+    """Makes workers that write who they are, and do what the payload names.
+
+    Defined here, so that Ray sends the class along instead of importing this file.
+    """
+    path = str(log)
+
+    def names() -> list[str]:
+        with open(path) as file:  # noqa: PTH123
+            return [json.loads(line)["name"] for line in file]
+
+    class Toy:
+        def run(self, payload: dict[str, Any]) -> None:
+            from steereval import errors
+
+            name = payload["name"]
+            entry = {"pid": os.getpid(), "name": name, "environment": dict(os.environ)}
+            with open(path, "a") as file:  # noqa: PTH123
+                file.write(json.dumps(entry) + "\n")
+            while payload.get("after", name) not in names():
+                time.sleep(0.02)
+            time.sleep(payload.get("sleep", 0))
+            times = names().count(name)
+            if times <= payload.get("deaths", 0):
+                os._exit(1)
+            if "error" in payload:
+                raise getattr(errors, payload["error"])("it failed", "Do better.")
+            if "fault" in payload:
+                raise ZeroDivisionError("division by zero")
+
+    return Toy
+
+
+def work(name: str, cost: float = 1.0, affinity: str = "a", **payload: Any) -> Work:
+    return Work(name, cost, affinity, {"name": name, **payload})
+
+
+def run(works: list[Work], factory: Factory, retries: int = 2) -> dict[str, Outcome]:
+    outcomes: list[Outcome] = []
+    RayExecutor(2, retries=retries).run(works, factory, outcomes.append)
+    found = {outcome.work.id: outcome for outcome in outcomes}
+    assert len(found) == len(outcomes), "an outcome was told twice"
+    return found
+
+
+def entries(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_ray_is_started_and_stopped(
+    factory: Factory, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And workers do not see what launchers left: they would wait for ranks that are not there."""
+    if ray.is_initialized():
+        ray.shutdown()
+    for name in LAUNCHER_VARIABLES:
+        monkeypatch.setenv(name, "7")
+    works = [work(f"{affinity}{n}", affinity=affinity) for affinity in "ab" for n in range(4)]
+    outcomes = run(works, factory)
+    assert not ray.is_initialized()
+    assert outcomes.keys() == {each.id for each in works}
+    assert all(each.error is None and each.seconds > 0 for each in outcomes.values())
+    assert sorted(entry["name"] for entry in entries(log)) == sorted(each.id for each in works)
+    for entry in entries(log):
+        assert not set(LAUNCHER_VARIABLES) & set(entry["environment"])
+
+
+@pytest.mark.usefixtures("running")
+def test_errors_are_told_and_the_rest_goes_on(factory: Factory, log: Path) -> None:
+    """Also: two processes, none of them this one, each with its share of the cores."""
+    works = [
+        work("good", sleep=0.3),
+        work("bad", error="FitError"),
+        work("fault", fault=True),
+        *(work(f"more{n}", affinity="b", sleep=0.05) for n in range(4)),
+    ]
+    outcomes = run(works, factory)
+    assert ray.is_initialized(), "a Ray that was running is left running"
+    assert outcomes.keys() == {each.id for each in works}
+    errors = {name: each.error for name, each in outcomes.items() if each.error}
+    assert errors.keys() == {"bad", "fault"}
+    assert type(errors["bad"]).__name__ == "FitError"
+    assert str(errors["bad"]) == "it failed. Do better."
+    assert isinstance(errors["fault"], CellError)
+    assert "ZeroDivisionError: division by zero" in str(errors["fault"])
+    seen = entries(log)
+    processes = {entry["pid"] for entry in seen}
+    assert os.getpid() not in processes
+    assert len(processes) == 2
+    threads = str(max(1, (os.cpu_count() or 1) // 2))
+    assert {entry["environment"]["OMP_NUM_THREADS"] for entry in seen} == {threads}
+
+
+@pytest.mark.usefixtures("running")
+def test_a_worker_that_dies_is_replaced(factory: Factory, log: Path) -> None:
+    """Its work is tried again, elsewhere, up to the limit; nothing else is lost."""
+    works = [
+        work("twice", cost=9, deaths=2),
+        work("always", cost=8, deaths=99, affinity="b"),
+        *(work(f"more{n}") for n in range(4)),
+    ]
+    outcomes = run(works, factory)
+    assert outcomes.keys() == {each.id for each in works}
+    errors = {name: each.error for name, each in outcomes.items() if each.error}
+    assert errors.keys() == {"always"}
+    assert isinstance(errors["always"], CellError)
+    assert "its worker died 3 times" in str(errors["always"])
+    names = [entry["name"] for entry in entries(log)]
+    assert names.count("twice") == 3
+    assert names.count("always") == 3
+    assert all(names.count(f"more{n}") == 1 for n in range(4))
+    victims = [entry["pid"] for entry in entries(log) if entry["name"] in ("twice", "always")]
+    assert len(set(victims)) >= 5
+
+
+@pytest.mark.usefixtures("running")
+def test_without_retries_the_first_death_is_told(factory: Factory, log: Path) -> None:
+    outcomes = run([work("dies", deaths=1)], factory, retries=0)
+    assert "its worker died 1 times" in str(outcomes["dies"].error)
+    assert len(entries(log)) == 1
+
+
+@pytest.mark.usefixtures("running")
+def test_a_store_error_ends_the_run(factory: Factory, log: Path) -> None:
+    """At once: what is under way elsewhere is not waited for, nor is more begun."""
+    works = [
+        work("long", cost=9, sleep=60, affinity="b"),
+        work("full", cost=8, error="StoreError", after="long"),
+        *(work(f"more{n}") for n in range(3)),
+    ]
+    start = time.perf_counter()
+    with pytest.raises(StoreError, match="it failed"):
+        run(works, factory)
+    assert time.perf_counter() - start < 30
+    assert ray.is_initialized()
+    began = {entry["name"]: entry["pid"] for entry in entries(log)}
+    assert began.keys() == {"long", "full"}
+    assert_ends(began["long"])
+
+
+def assert_ends(pid: int) -> None:
+    """The process is gone within ten seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"worker {pid} was left running")
+
+
+@pytest.mark.usefixtures("running")
+def test_a_worker_that_cannot_be_made() -> None:
+    """Each piece tells why; that is no death."""
+
+    def factory() -> Any:
+        from steereval.errors import ModelError
+
+        raise ModelError("no such model", "Fetch it.")
+
+    outcomes = run([work("one"), work("two")], factory)
+    for name in ("one", "two"):
+        assert isinstance(outcomes[name].error, ModelError)
+        assert str(outcomes[name].error) == "no such model. Fetch it."
+
+
+@pytest.mark.usefixtures("running")
+def test_nothing_to_do(factory: Factory) -> None:
+    assert run([], factory) == {}
