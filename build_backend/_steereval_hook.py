@@ -47,7 +47,7 @@ class _Loader:
         module.__spec__.loader = module.__loader__ = self._loader
         try:
             _register()
-        except Exception as error:  # noqa: BLE001 - lm-eval must go on working without us
+        except Exception as error:
             print(f"steereval could not register with lm-eval: {error}", file=sys.stderr)
 
 

@@ -31,6 +31,7 @@ from steereval.fitting import FitRequest, Fitter, Treatment, fitted, from_artefa
 from steereval.models.generation import Prompts, generating
 from steereval.models.hooks import steered
 from steereval.models.likelihood import Scorer, sharing_limit, supports_sharing
+from steereval.models.lower_blocks import LowerBlocks, supports_skipping
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
 from steereval.models.positions import Positions
@@ -101,6 +102,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self.own_text: Callable[[Instance], str] | None = None
         self.fitter = Fitter(self)
         self._sharing = self._choose_path()
+        skips = self._sharing and supports_skipping(self.model)
+        self._lower = LowerBlocks(self.model) if skips else None
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
 
@@ -311,7 +314,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     ) -> list[tuple[float, bool]]:
         """Score tokenised requests, within one fold."""
         prepared = [self._request(context, answer) for _, context, answer in requests]
-        scorer = Scorer(self.model, self._session, self.softmax_dtype)
+        scorer = Scorer(self.model, self._session, self.softmax_dtype, self._lower)
         short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
         chosen = set(short)
         long = [i for i in range(len(prepared)) if i not in chosen]

@@ -107,7 +107,7 @@ class Scorer:
         with torch.no_grad(), self.session.on(frame), self._resumed(pack, stem):
             logits = self.model(**inputs, **keep).logits[0]
         if cache is not None:
-            cache.crop(len(stem))
+            _cut_back(cache, len(stem))
         if not keep:
             logits = logits[wanted]
         gathered.add(pack, row_of, F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype))
@@ -217,6 +217,14 @@ class _Gathered:
             Score(float(values.sum()), greedy)
             for values, greedy in zip(self._values, self._greedy, strict=True)
         ]
+
+
+def _cut_back(cache: DynamicCache, length: int) -> None:
+    """Leave the first `length` tokens in every layer; skipped blocks have added none."""
+    for layer in cache.layers:
+        surplus = layer.get_seq_length() - length
+        if surplus > 0:
+            layer.crop(-surplus)
 
 
 def _takes(model: nn.Module, name: str) -> bool:

@@ -190,8 +190,8 @@ def test_few_shot_text_is_never_steered(lm: SteeredLM) -> None:
 
 def test_bos_is_never_steered(lm: SteeredLM) -> None:
     """An empty context is the BOS token alone: only the fed-back answer is steered."""
-    request = [instance("loglikelihood", "?", ("", "Tea"))]
-    single = lm.tok_encode("Tea")
+    request = [instance("loglikelihood", "?", ("", "The"))]
+    single = lm.tok_encode("The")
     assert len(single) == 1
     with at(lm, 0):
         before = lm.loglikelihood(request)
