@@ -118,7 +118,9 @@ scales = st.sampled_from([1e-3, 1.0, 170.0])
 
 def features_by_hand(sketch: PolynomialSketch, x: Tensor) -> Tensor:
     """Sum over all index tuples of the product of signed entries at the summed hash."""
-    entries = torch.cat([sketch.gamma**0.5 * x / x.norm(), torch.tensor([sketch.coef0**0.5])])
+    entries = torch.cat(
+        [sketch.gamma**0.5 * x / x.norm(), torch.tensor([sketch.coef0**0.5]).double()]
+    )
     found = torch.zeros(sketch.components, dtype=torch.float64)
     degree, count = sketch.index_hash.shape
     for chosen in np.ndindex(*([count] * degree)):

@@ -47,7 +47,7 @@ def factory(log: Path) -> Factory:
 
     Defined here, so that Ray sends the class along instead of importing this file.
     """
-    path = str(log)
+    path, watched = str(log), (*LAUNCHER_VARIABLES, "OMP_NUM_THREADS")
 
     def names() -> list[str]:
         with open(path) as file:  # noqa: PTH123
@@ -58,7 +58,8 @@ def factory(log: Path) -> Factory:
             from steereval import errors
 
             name = payload["name"]
-            entry = {"pid": os.getpid(), "name": name, "environment": dict(os.environ)}
+            environment = {key: os.environ[key] for key in watched if key in os.environ}
+            entry = {"pid": os.getpid(), "name": name, "environment": environment}
             with open(path, "a") as file:  # noqa: PTH123
                 file.write(json.dumps(entry) + "\n")
             while payload.get("after", name) not in names():
