@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 
 from steereval.assets import fetch, resolve_model
 from steereval.errors import GridError, ModelError, nearest_remedy
@@ -37,7 +37,7 @@ class Prepared:
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
     """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
     for model in grid.models:
-        check_layers(model, resolve_model(model.name, say))
+        check_model(model, resolve_model(model.name, say))
     cards = {task.name: card(task.name) for task in grid.tasks}
     for described in cards.values():
         for asset in described.needs:
@@ -68,10 +68,11 @@ def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:
     }
 
 
-def check_layers(model: ModelSpec, location: str) -> None:
-    """Raise ModelError unless the model's configuration can be read and has the layers asked."""
+def check_model(model: ModelSpec, location: str) -> None:
+    """Raise ModelError unless configuration and tokenizer can be read and the layers exist."""
     try:
         config = AutoConfig.from_pretrained(location, revision=model.revision)
+        AutoTokenizer.from_pretrained(location, revision=model.revision)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"the model {model.name} cannot be had: {str(error).strip().splitlines()[0]}",

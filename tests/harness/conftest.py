@@ -41,3 +41,30 @@ def real_truthfulqa() -> Path:
     if not (folder / "truthfulqa").is_dir():
         pytest.skip("the real TruthfulQA files are not beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(smollm2_folder: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model folder with random weights (3 blocks, width 32) and SmolLM2's tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder)
+    config = AutoConfig.for_model(
+        "llama",
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
