@@ -1,0 +1,177 @@
+"""Whole runs of a small grid: rows, resuming, failures, and Ray beside the serial executor."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steereval.plan import make_plan
+from steereval.results.report import build_report
+from steereval.results.store import RunFolder
+from steereval.run import CellWorker, assign_splits
+from steereval.session import run_grid
+from steereval.spec import Grid, parse_grid
+
+
+def grid(model: str, **changes: Any) -> Grid:
+    data: dict[str, Any] = {
+        "name": "small",
+        "models": [{"name": model, "layers": [1]}],
+        "contrast": {"name": "truthful-mini", "answers": "best", "fraction": 0.3},
+        "methods": [
+            "none",
+            {"name": "caa", "strengths": [1, 3]},
+            {"name": "odesteer", "strengths": [2], "options": {"components": 512}},
+        ],
+        "tasks": [{"name": "truthful_mini_mc", "limit": 8}],
+        "seeds": {"fit": [0, 1]},
+        "select": {"on": "validation"},
+    }
+    return parse_grid(data | changes)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    order = [(name, "ascending") for name in ("cell_id", "item_id", "metric")]
+    found: list[dict[str, Any]] = RunFolder(out).read_items().sort_by(order).to_pylist()
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("session") / "run"
+    summary = run_grid(grid(tiny_folder), out, None, lambda line: None)
+    assert summary.failed == ()
+    return out
+
+
+def test_every_cell_has_rows_for_every_item_and_metric(finished: Path, tiny_folder: str) -> None:
+    found = rows(finished)
+    cells = make_plan(grid(tiny_folder))
+    assert len(found) == len(cells) * 8 * 2
+    assert {row["metric"] for row in found} == {"mc1", "mc2"}
+    assert {row["cell_id"] for row in found} == {cell.id for cell in cells}
+    assert {row["split"] for row in found} == {"validation", "test"}
+    assert all(row["cluster_id"] for row in found)
+
+
+def test_items_pair_across_methods_and_carry_their_fold(finished: Path) -> None:
+    found = rows(finished)
+    items = {m: {r["item_id"] for r in found if r["method"] == m} for m in ("none", "caa")}
+    assert items["none"] == items["caa"]
+    steered = {r["item_id"]: r["fold"] for r in found if r["method"] == "caa"}
+    assert set(steered.values()) == {0, 1}
+    assert {r["fold"] for r in found if r["method"] == "none"} == {None}
+    splits = {(r["item_id"], r["split"]) for r in found}
+    assert len(splits) == 8
+
+
+def test_seeds_and_strengths_change_the_scores(finished: Path) -> None:
+    scores: dict[Any, list[float]] = {}
+    for row in rows(finished):
+        if row["metric"] == "mc2":
+            key = (row["method"], row["strength"], row["fit_seed"])
+            scores.setdefault(key, []).append(row["value"])
+    assert len({tuple(values) for values in scores.values()}) == len(scores) == 7
+
+
+def test_records_say_what_was_fitted(finished: Path) -> None:
+    records = RunFolder(finished).records().values()
+    steered = [record for record in records if record["steerers"]]
+    assert len(steered) == 6
+    for record in steered:
+        assert [card["fold_left_out"] for card in record["steerers"]] == [0, 1]
+        assert record["path"] == "shared"
+        assert record["timings"]["seconds"] > 0
+
+
+def test_responses_hold_what_was_asked_and_answered(finished: Path) -> None:
+    responses = RunFolder(finished).read_responses().to_pylist()
+    assert {row["kind"] for row in responses} == {"loglikelihood"}
+    assert all(row["prompt"].startswith("Q: ") and row["log_likelihood"] < 0 for row in responses)
+
+
+def test_a_second_start_runs_nothing(
+    finished: Path, tiny_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a finished cell was run again")
+
+    monkeypatch.setattr(CellWorker, "run", never)
+    summary = run_grid(grid(tiny_folder), finished, None, lambda line: None)
+    assert summary.reused == summary.planned == 7
+
+
+def test_a_larger_grid_runs_what_is_new(
+    finished: Path, tiny_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    run = CellWorker.run
+
+    def counted(self: CellWorker, cell: Any) -> None:
+        ran.append(str(cell))
+        run(self, cell)
+
+    monkeypatch.setattr(CellWorker, "run", counted)
+    more = grid(tiny_folder, seeds={"fit": [0, 1, 2]})
+    assert run_grid(more, finished, None, lambda line: None).failed == ()
+    assert len(ran) == 3
+
+
+def test_the_report_comes_from_the_tables(finished: Path) -> None:
+    page = build_report(RunFolder(finished))
+    text = page.read_text()
+    assert "truthful_mini_mc" in text
+    assert "inconclusive" in text or "better" in text
+    assert (page.parent / "items.jsonl").exists()
+
+
+def test_ray_gives_the_same_rows_as_the_serial_executor(tiny_folder: str, tmp_path: Path) -> None:
+    small = grid(tiny_folder, seeds={"fit": [0]})
+    two = dataclasses.replace(small, run=dataclasses.replace(small.run, workers=2))
+    assert run_grid(small, tmp_path / "serial", None, lambda line: None).failed == ()
+    assert run_grid(two, tmp_path / "ray", None, lambda line: None).failed == ()
+    assert rows(tmp_path / "ray") == rows(tmp_path / "serial")
+
+
+def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_path: Path) -> None:
+    bad = grid(
+        tiny_folder,
+        methods=["none", {"name": "caa", "strengths": [1, 1e42]}],
+        seeds={"fit": [0]},
+    )
+    out = tmp_path / "run"
+    summary = run_grid(bad, out, None, lambda line: None)
+    assert len(summary.failed) == 1
+    (record,) = [r for r in RunFolder(out).records().values() if r["status"] == "failed"]
+    assert "not finite" in record["error"]["message"]
+    assert len(RunFolder(out).finished()) == 2
+    assert build_report(RunFolder(out)).exists()
+
+
+def test_generated_text_has_a_perplexity_under_the_unsteered_model(
+    tiny_folder: str, tmp_path: Path
+) -> None:
+    task = {"name": "truthful_mini_gen", "limit": 3}
+    assert run_grid(grid(tiny_folder, tasks=[task], seeds={"fit": [0]}), tmp_path / "run", None,
+                    lambda line: None).failed == ()  # fmt: skip
+    found = [row for row in rows(tmp_path / "run") if row["metric"] == "perplexity"]
+    assert len(found) == 3 * 4
+    assert all(row["weight"] >= 1 and row["value"] > 0 for row in found)
+    assert not any(row["higher_is_better"] for row in found)
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.floats(0, 0.99), st.randoms())
+def test_splits_do_not_depend_on_the_order(items: list[str], share: float, chance: Any) -> None:
+    shuffled = list(items)
+    chance.shuffle(shuffled)
+    splits = assign_splits(items, share)
+    assert splits == assign_splits(shuffled, share)
+    validation = sum(split == "validation" for split in splits.values())
+    assert validation < len(items)
+    assert abs(validation - share * len(items)) <= 1 or validation == len(items) - 1
+    assert validation > 0 or share == 0 or len(items) == 1
