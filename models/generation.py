@@ -47,7 +47,7 @@ class Prompts:
             steered = columns >= first + padding
             if end is not None:
                 steered &= columns < end + padding
-            assigned[row, steered & (columns >= padding)] = self.interventions[row]
+            assigned[row, steered] = self.interventions[row]
         query = torch.arange(rows)[:, None].expand(-1, length)
         last, keys = None, list[str]()
         if start <= self.width - 1 < start + length:

@@ -118,9 +118,7 @@ scales = st.sampled_from([1e-3, 1.0, 170.0])
 
 def features_by_hand(sketch: PolynomialSketch, x: Tensor) -> Tensor:
     """Sum over all index tuples of the product of signed entries at the summed hash."""
-    entries = torch.cat(
-        [sketch.gamma**0.5 * x / x.norm(), torch.tensor([sketch.coef0**0.5]).double()]
-    )
+    entries = torch.cat([sketch.gamma**0.5 * x / x.norm(), x.new_tensor([sketch.coef0**0.5])])
     found = torch.zeros(sketch.components, dtype=torch.float64)
     degree, count = sketch.index_hash.shape
     for chosen in np.ndindex(*([count] * degree)):
@@ -293,8 +291,9 @@ def test_logistic_regression_is_scikit_learns(
 
 @pytest.mark.parametrize(("samples", "width"), [(60, 10), (20, 50)])
 def test_logistic_regression_is_where_the_gradient_vanishes(samples: int, width: int) -> None:
-    """w = C Σ (y - p) x and Σ (y - p) = 0, whichever way it was solved."""
-    positive, negative = features(samples, width, 4)
+    """w = C Σ (y - p) x and Σ (y - p) = 0, whichever way it was solved, small features too."""
+    scales = torch.logspace(0, -2, width, dtype=torch.float64)
+    positive, negative = (part * scales for part in features(samples, width, 4))
     weights, intercept = fit_logistic(positive, negative, 2.0, 5000)
     data = torch.cat([positive, negative])
     labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).double()

@@ -298,6 +298,17 @@ def test_frames_of_pieces_make_up_the_whole(
     assert (holder.prompt_last[:, 1] + base == batch.width - 1).all()
 
 
+def test_a_frame_for_beams_repeats_each_row_in_place() -> None:
+    batch = batch_of([(5, 6), (7,)], [3, -1])
+    frame = batch.frame(Positions("generated"), 6, 0, 2)
+    assert frame.assigned.tolist() == [[-1, 3]] * 3 + [[-1, -1]] * 3
+    assert list(frame.keys) == ["(5, 6)"] * 3 + ["(7,)"] * 3
+    assert frame.prompt_last is not None
+    assert frame.prompt_last.tolist() == [[row, 1] for row in range(6)]
+    assert frame.query is not None
+    assert frame.query[:, 0].tolist() == list(range(6))
+
+
 @pytest.mark.real
 def test_real_model(smollm2: Any) -> None:
     """On the embedded model: cache, batch and both likelihood paths agree."""

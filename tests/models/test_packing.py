@@ -175,6 +175,19 @@ def test_a_text_with_a_branch_at_every_token() -> None:
     assert sum(len(pack.answers) for pack in pieces) == len(requests)
 
 
+def test_a_long_common_text_is_not_repeated_for_every_few_tokens() -> None:
+    """Forty answers to one text longer than the budget: the row grows, to four budgets at most."""
+    requests = [Request((*range(100), 200 + n), (1,), -1, 0, 0) for n in range(40)]
+    assert [len(pack.tokens) for pack in rows(requests, 50)] == [140]
+    assert [len(pack.tokens) for pack in rows(requests, 30)] == [120, 120]
+
+
+def test_a_short_common_text_is_repeated() -> None:
+    """Where it is cheap, rows keep to the budget."""
+    requests = [Request((7, 7, 100 + n), (1,), -1, 0, 0) for n in range(40)]
+    assert [len(pack.tokens) for pack in rows(requests, 22)] == [22, 22]
+
+
 def test_size_counts_the_subtree() -> None:
     def count(node: Node) -> int:
         return 1 + sum(count(child) for child in node.children.values())
