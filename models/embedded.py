@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         quantised = AutoModelForCausalLM.from_pretrained(
             source, gguf_file=name, dtype=torch.float32
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, struct.error) as error:
         raise ModelError(f"{gguf} cannot be de-quantised: {error}", "Fetch it again.") from error
     # A model read from GGUF refuses to be saved, so its weights move into a fresh one.
     config = quantised.config

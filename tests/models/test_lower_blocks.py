@@ -1,106 +1,261 @@
-"""Upper blocks from kept states give what a whole pass gives."""
+"""Blocks below the steering run once, and nobody can tell from the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from steereval.models import lower_blocks
 from steereval.models.hooks import Intervention, steered
-from steereval.models.likelihood import Scorer
+from steereval.models.likelihood import Scorer, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, supports_skipping
 from steereval.models.methods.caa import ConstantShift
 from steereval.models.packing import Request
-from steereval.models.sites import Site, find_blocks
+from steereval.models.positions import Positions
+from steereval.models.sites import Site, find_blocks, head_width, output_projection
 
-SHIFT = ConstantShift(torch.linspace(-1, 1, 32), dimension=32)
-STEM = (7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
-ABLE = ("llama", "qwen2", "gpt-neox", "gpt2", "phi", "mixtral")
-
-
-def intervention(strength: float, layer: int = 1) -> Intervention:
-    return Intervention({Site(layer): SHIFT}, strength)
-
-
-def requests() -> list[Request]:
-    contexts = [(*STEM, 20), (*STEM, 21, 22)]
-    answers = [(30, 31), (32,), (33, 34, 35)]
-    return [Request(c, a, 0, len(c) - 1, None) for c in contexts for a in answers]
+TEXTS = [((5, 6, 7, 8), (9, 10)), ((5, 6, 7, 11), (9,)), ((5, 6), (7, 3, 4)), ((20, 21), (22,))]
+SHARE_AND_SKIP = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt-neox", "gpt2",
+                  "opt", "phi", "mixtral", "qwen2-moe")  # fmt: skip
+STEM = tuple(range(30, 45))
+tokens = st.lists(st.integers(3, 6), min_size=1, max_size=5).map(tuple)
 
 
-def scores(model: Any, strength: float, lower: LowerBlocks | None, stem: bool) -> list[float]:
-    asked = requests() if stem else [*requests(), Request((3, 4), (5, 6), 0, 1, None)]
-    with steered(model, [intervention(strength)]) as session:
-        scorer = Scorer(model, session, lower=lower)
-        return [score.log_likelihood for score in scorer.shared(asked, lambda _: None)]
+@pytest.fixture
+def model(tiny: Any, count_hooks: Any) -> Iterator[Any]:
+    """A Llama whose blocks must be untouched afterwards."""
+    found = tiny("llama")
+    yield found
+    assert count_hooks(found) == 0
+    assert not any("forward" in vars(block) for block in find_blocks(found))
 
 
-@pytest.mark.parametrize("stem", [True, False], ids=["after a stem", "alone"])
-@pytest.mark.parametrize("architecture", ABLE)
-def test_kept_states_change_nothing(
-    tiny: Callable[[str], Any], architecture: str, stem: bool
-) -> None:
-    model = tiny(architecture)
-    assert supports_skipping(model)
-    lower = LowerBlocks(model)
-    for strength in (1.0, -2.0, 5.0):
-        fresh = scores(model, strength, None, stem)
-        assert scores(model, strength, lower, stem) == pytest.approx(fresh, abs=1e-5)
-    assert len(lower.kept) == 1
+def shift(site: Site, strength: float, seed: int = 0, head: int = 8) -> Intervention:
+    """A constant vector at a block's output, or at a head of width `head`."""
+    width = 32 if site.head is None else head
+    vector = torch.randn(width, generator=torch.Generator().manual_seed(seed))
+    return Intervention({site: ConstantShift(vector, dimension=width)}, strength)
 
 
-def test_lower_blocks_do_not_run_again(tiny: Callable[[str], Any]) -> None:
-    model = tiny("llama")
-    lower = LowerBlocks(model)
-    scores(model, 1.0, lower, stem=False)
-    passes = {0: 0, 2: 0}
-    handles = [
-        find_blocks(model)[index].self_attn.register_forward_hook(
-            lambda *_, index=index: passes.__setitem__(index, passes[index] + 1)
-        )
-        for index in passes
+def scores(
+    model: Any,
+    intervention: Intervention,
+    lower: LowerBlocks | None,
+    texts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]] = TEXTS,
+    rule: str = "generated",
+) -> list[float]:
+    requests = [Request(c, k, 0, *Positions(rule).interval(len(c), 0)) for c, k in texts]
+    with steered(model, [intervention]) as session:
+        found = Scorer(model, session, None, lower).shared(requests, lambda _: None)
+    return [score.log_likelihood for score in found]
+
+
+def with_stem(texts: Sequence[Any]) -> list[Any]:
+    return [((*STEM, *context), continuation) for context, continuation in texts]
+
+
+@pytest.mark.parametrize("rule", ["generated", "all", "continuation"])
+@pytest.mark.parametrize("texts", [TEXTS, with_stem(TEXTS)], ids=["alone", "after a stem"])
+@pytest.mark.parametrize("name", SHARE_AND_SKIP)
+def test_answers_are_the_same(tiny: Any, name: str, texts: Any, rule: str) -> None:
+    """Several cells in turn: other strengths, vectors and layers, and a head."""
+    any_model = tiny(name)
+    assert supports_sharing(any_model, 1e-4)
+    assert supports_skipping(any_model)
+    lower = LowerBlocks(any_model)
+    head = head_width(any_model, output_projection(find_blocks(any_model)[2]))
+    cells = [
+        shift(Site(1), 0.0),
+        shift(Site(1), 3.0),
+        shift(Site(1), -5.0, seed=1),
+        shift(Site(2), 3.0),
+        shift(Site(2, 1), 30.0, head=head),
+        shift(Site(0), 3.0),
+        shift(Site(1), 3.0),
     ]
-    scores(model, 2.0, lower, stem=False)
+    for cell in cells:
+        wanted = scores(any_model, cell, None, texts, rule)
+        assert scores(any_model, cell, lower, texts, rule) == pytest.approx(wanted, abs=1e-4)
+
+
+@settings(max_examples=25)
+@given(
+    sets=st.lists(
+        st.lists(st.tuples(tokens, tokens), min_size=1, max_size=4), min_size=2, max_size=4
+    ),
+    stem=st.booleans(),
+)
+def test_other_texts_are_told_apart(tiny: Any, sets: list[list[Any]], stem: bool) -> None:
+    """One store for many sets of requests that look alike."""
+    lower = LowerBlocks(tiny("llama"))
+    for texts in sets:
+        chosen = with_stem(texts) if stem else texts
+        for strength in (2.0, 4.0):
+            cell = shift(Site(1), strength)
+            wanted = scores(tiny("llama"), cell, None, chosen)
+            assert scores(tiny("llama"), cell, lower, chosen) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_stems_of_one_length_are_told_apart(tiny: Any) -> None:
+    """The tokens after the stem are the same, at the same positions."""
+    lower = LowerBlocks(tiny("llama"))
+    for first in (30, 50):
+        texts = [((*range(first, first + 15), *c), k) for c, k in TEXTS]
+        wanted = scores(tiny("llama"), shift(Site(1), 2.0), None, texts)
+        found = scores(tiny("llama"), shift(Site(1), 2.0), lower, texts)
+        assert found == pytest.approx(wanted, abs=1e-4)
+
+
+def counted(model: Any, run: Any) -> list[int]:
+    """How often each block's attention ran."""
+    calls = [0, 0, 0]
+    handles = []
+    for index, block in enumerate(find_blocks(model)):
+
+        def count(*_: Any, index: int = index) -> None:
+            calls[index] += 1
+
+        handles.append(block.self_attn.register_forward_hook(count))
+    run()
     for handle in handles:
         handle.remove()
-    assert passes == {0: 0, 2: 1}
-    assert all("forward" not in vars(block) for block in find_blocks(model))
+    return calls
 
 
-def test_blocks_are_whole_again_after_an_error(tiny: Callable[[str], Any]) -> None:
-    model = tiny("llama")
+def test_lower_blocks_run_once(model: Any) -> None:
     lower = LowerBlocks(model)
-    scores(model, 1.0, lower, stem=False)
-    (key,) = lower.kept
-    with pytest.raises(RuntimeError, match="broken"), lower.shared(1, key):
-        raise RuntimeError("broken")
-    assert all("forward" not in vars(block) for block in find_blocks(model))
+    assert counted(model, lambda: scores(model, shift(Site(1), 2.0), lower)) == [1, 1, 1]
+    assert counted(model, lambda: scores(model, shift(Site(1), 3.0, seed=2), lower)) == [0, 0, 1]
+    assert counted(model, lambda: scores(model, shift(Site(2, 3), 3.0), lower)) == [0, 0, 1]
+    assert counted(model, lambda: scores(model, shift(Site(2), 3.0), lower)) == [1, 1, 1]
+    assert counted(model, lambda: scores(model, shift(Site(2), 4.0), lower)) == [0, 0, 0]
 
 
-def test_only_what_is_below_every_change_is_shared() -> None:
-    assert lowest_block([]) is None
-    assert lowest_block([intervention(0)]) is None
-    assert lowest_block([intervention(1, 2), intervention(1, 1)]) == 1
-    assert lowest_block([Intervention({Site(2, 1): SHIFT}, 1)]) == 1
-    assert lowest_block([Intervention({Site(0, 1): SHIFT}, 1)]) is None
+def test_the_steered_states_are_not_what_is_kept(model: Any) -> None:
+    """What is kept left the block before the steering, whoever filled the store."""
+    one, other = LowerBlocks(model), LowerBlocks(model)
+    scores(model, shift(Site(1), 9.0), one)
+    scores(model, shift(Site(1), -9.0, seed=3), other)
+    assert one.kept.keys() == other.kept.keys()
+    for key, states in one.kept.items():
+        assert torch.equal(states, other.kept[key])
 
 
-def test_memory_is_bounded(tiny: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from steereval.models import lower_blocks
+def test_several_sites_start_at_the_lowest(model: Any) -> None:
+    vectors = {Site(1): torch.ones(32), Site(2): torch.ones(32)}
+    steerers = {site: ConstantShift(v, dimension=32) for site, v in vectors.items()}
+    cells = [Intervention(steerers, 2.0), Intervention(steerers, 3.0)]
+    lower = LowerBlocks(model)
+    for cell in cells:
+        wanted = scores(model, cell, None)
+        assert scores(model, cell, lower) == pytest.approx(wanted, abs=1e-4)
 
-    monkeypatch.setattr(lower_blocks, "KEPT_BYTES", 1)
-    lower = LowerBlocks(tiny("llama"))
-    scores(lower.model, 1.0, lower, stem=True)
-    assert not lower.kept
+
+@pytest.mark.parametrize(
+    ("sites", "wanted"),
+    [
+        ([Site(2)], 2),
+        ([Site(0)], 0),
+        ([Site(2), Site(1)], 1),
+        ([Site(2, 3)], 1),
+        ([Site(1, 0), Site(1)], 0),
+        ([Site(0, 1)], None),
+        ([], None),
+    ],
+)
+def test_lowest_block(sites: list[Site], wanted: int | None) -> None:
+    acting = [shift(site, 1.0) for site in sites]
+    assert lowest_block(acting) == wanted
+    assert lowest_block([*acting, shift(Site(0), 0.0)]) == wanted
 
 
-def test_models_that_pass_more_between_blocks_are_left_alone(tiny: Callable[[str], Any]) -> None:
-    model = tiny("llama")
-    block = find_blocks(model)[0]
-    block._hf_hook = object()
+def test_memory_is_bounded(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least recently used goes first; what does not fit at all is not kept."""
+    size = 4 * 32 * 3
+    monkeypatch.setattr(lower_blocks, "KEPT_BYTES", 2 * size)
+    lower = LowerBlocks(model)
+    ids = torch.tensor([[5, 6, 7]])
+
+    def run(key: bytes, rows: int = 1) -> list[int]:
+        def once() -> None:
+            with lower.shared(1, key):
+                model(input_ids=ids.repeat(1, rows))
+
+        return counted(model, once)
+
+    assert run(b"a") == run(b"b") == [1, 1, 1]
+    assert run(b"a") == [0, 0, 1]
+    assert run(b"c") == [1, 1, 1]
+    assert run(b"a") == [0, 0, 1]
+    assert run(b"b") == [1, 1, 1]
+    assert run(b"large", rows=3) == [1, 1, 1]
+    assert b"large" not in lower.kept
+
+
+def test_blocks_are_whole_again_after_an_error(model: Any) -> None:
+    lower = LowerBlocks(model)
+    ids = torch.tensor([[5, 6, 7]])
+    wanted = model(input_ids=ids).logits
+
+    def failing() -> None:
+        with lower.shared(1, b"a"):
+            model(input_ids=ids)
+            raise KeyError("anything")
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            failing()
+    assert torch.equal(model(input_ids=ids).logits, wanted)
+
+
+def test_a_model_that_passes_more_between_blocks_is_refused() -> None:
+    """Blocks whose output is not their states alone."""
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = torch.nn.Linear(4, 4)
+
+        def forward(self, pair: Any) -> Any:
+            return self.attention(pair[0]), pair[1] + 1
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(10, 4)
+            self.layers = torch.nn.ModuleList(Block() for _ in range(3))
+
+        def get_input_embeddings(self) -> torch.nn.Module:
+            return self.embedding
+
+        def forward(self, input_ids: Any, use_cache: bool) -> Any:
+            from types import SimpleNamespace
+
+            pair = (self.embedding(input_ids), torch.zeros(1))
+            for layer in self.layers:
+                pair = layer(pair)
+            return SimpleNamespace(logits=pair[0] + pair[1])
+
+    assert not supports_skipping(Model())
+
+
+def test_blocks_that_move_between_devices_are_refused(tiny: Any) -> None:
+    block = find_blocks(tiny("llama"))[0]
+    block._hf_hook = object()  # as accelerate leaves it
     try:
-        assert not supports_skipping(model)
+        assert not supports_skipping(tiny("llama"))
     finally:
         del block._hf_hook
+
+
+def test_which_models_skip(architecture: str, any_model: Any, count_hooks: Any) -> None:
+    """Those whose blocks return their states and nothing else."""
+    returning_tuples = {"bloom", "falcon", "falcon-alibi", "gptj", "gpt-neo"}
+    assert supports_skipping(any_model) == (architecture not in returning_tuples)
+    assert count_hooks(any_model) == 0
+    assert not any("forward" in vars(block) for block in find_blocks(any_model))
