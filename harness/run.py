@@ -9,6 +9,7 @@ import os
 import platform
 import socket
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class CellWorker:
         except Exception as error:
             wrapped = CellError(
                 f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
-                "Run with --debug for the traceback.",
+                "The traceback is in the cell's record.",
             )
             wrapped.__cause__ = error
             store.write_failure(cell.id, _failure(cell, wrapped, start))
@@ -365,7 +366,11 @@ def _described(cell: Cell) -> dict[str, Any]:
 
 def _failure(cell: Cell, error: SteerEvalError, start: float) -> dict[str, Any]:
     return _described(cell) | {
-        "error": {"type": type(error).__name__, "message": str(error)},
+        "error": {
+            "type": type(error).__name__,
+            "message": str(error),
+            "traceback": traceback.format_exception(error),
+        },
         "timings": {"total_seconds": time.perf_counter() - start},
         "environment": {"host": socket.gethostname(), "pid": os.getpid()},
     }

@@ -153,6 +153,21 @@ def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_pa
     assert build_report(RunFolder(out)).exists()
 
 
+def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("broken on purpose")
+
+    monkeypatch.setattr("steereval.run.cluster_of", broken)
+    out = tmp_path / "run"
+    only = grid(tiny_folder, methods=["none"])
+    (failure,) = run_grid(only, out, None, lambda line: None).failed
+    assert "failed with ZeroDivisionError: broken on purpose" in failure
+    (record,) = RunFolder(out).records().values()
+    assert any("in broken" in line for line in record["error"]["traceback"])
+
+
 def test_generated_text_has_a_perplexity_under_the_unsteered_model(
     tiny_folder: str, tmp_path: Path
 ) -> None:
