@@ -15,13 +15,14 @@ from steereval.results.scores import Arm, Seed, TaskScores
 
 @dataclass(frozen=True)
 class Cost:
-    """What running took, as far as the cells' records tell."""
+    """What running took, as far as the cells' records tell.
+
+    Cells share work, and whoever comes first does it, so these figures say what this run cost and
+    not what steering costs.
+    """
 
     tokens_per_second: float | None
     """Mean over the cells of the row."""
-
-    relative: float | None
-    """Divided by the baseline's mean on the same model and task."""
 
     seconds: float | None
     """Mean wall-clock time of a cell."""
@@ -93,9 +94,7 @@ class Source:
     def cost(self, model: str, task: str, setting: Setting) -> Cost:
         """The mean cost of the finished cells of `setting`."""
         speed = self._timing(model, task, setting, "tokens_per_second")
-        base = self._timing(model, task, self.baseline(model, task), "tokens_per_second")
-        relative = speed / base if speed is not None and base else None
-        return Cost(speed, relative, self._timing(model, task, setting, "seconds"))
+        return Cost(speed, self._timing(model, task, setting, "seconds"))
 
     def _cells(self, model: str, arm: Arm) -> list[dict[str, Any]]:
         wanted = (model, arm.method, arm.layer)

@@ -47,7 +47,9 @@ def basis_grid(rows: Sequence[Row], name: str) -> Grid:
         Column("df", True),
         Column("Variance", True, "Shares of items / seeds / residual in the difference's variance"),
         Column("Discordant", True, "Items for / against the method, mean over seeds"),
-        Column("Tokens/s", True, "And relative to the baseline"),
+        Column(
+            "Tokens/s", True, "Of this run, in which cells share work: not the cost of steering"
+        ),
         Column("Family"),
     )
     title = f"What it rests on: {rows[0].task.name} · {rows[0].metric.name}"
@@ -228,8 +230,7 @@ def _validation(row: Row) -> Entry:
 def _speed(row: Row) -> Entry:
     if row.cost.tokens_per_second is None:
         return _ABSENT
-    note = f"× {row.cost.relative:.2f}" if row.cost.relative is not None else ""
-    return Entry(f"{row.cost.tokens_per_second:.4g}", row.cost.tokens_per_second, note=note)
+    return Entry(f"{row.cost.tokens_per_second:.4g}", row.cost.tokens_per_second)
 
 
 def _family(row: Row) -> Entry:
