@@ -108,6 +108,7 @@ class CellWorker:
                 "tokens_per_second": tokens / seconds,
             },
             "path": lm.path,
+            "metrics_without_numbers": _without_numbers(samples),
             "steerers": [dict(lm.treatment.fit(fold).card) for fold in _folds(items, lm.treatment)],
             "environment": _environment(str(lm.device)),
         }
@@ -214,9 +215,14 @@ def _item_rows(
     names = _item_ids(samples)
     for sample, item_id in zip(samples, names, strict=True):
         for metric in sample["metrics"]:
-            number = _as_number(sample[metric])
+            number = as_number(sample[metric])
             if number is None:
                 continue
+            if math.isnan(number[0]):
+                raise CellError(
+                    f"{metric} of document {sample['doc_id']} in {cell.task.name} is not a number",
+                    "Check the task's scoring on an empty or broken answer.",
+                )
             known = described.metrics.get(metric)
             value, weight = number
             yield cell.summary() | {
@@ -242,15 +248,22 @@ def _item_ids(samples: Sequence[dict[str, Any]]) -> list[str]:
     return ids
 
 
-def _as_number(value: Any) -> tuple[float, float] | None:
-    """(value, weight) of a score; a (log-likelihood, count) pair becomes a ratio's parts."""
+def as_number(value: Any) -> tuple[float, float] | None:
+    """(value, weight) of a score; a (log-likelihood, count) pair becomes a ratio's parts.
+
+    None for a score that is no number of the document's own, such as a part of a corpus score.
+    """
     if isinstance(value, (tuple, list)) and len(value) == 2:
         total, count = value
         return -float(total), float(count)
     if isinstance(value, (bool, int, float)) or hasattr(value, "item"):
-        number = float(value)
-        return None if math.isnan(number) else (number, 1.0)
+        return float(value), 1.0
     return None
+
+
+def _without_numbers(samples: Sequence[dict[str, Any]]) -> list[str]:
+    """Metrics that gave no rows, since a document has no number of its own in them."""
+    return sorted({m for s in samples for m in s["metrics"] if as_number(s[m]) is None})
 
 
 def _wants_perplexity(task: Any) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from steereval.plan import make_plan
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
-from steereval.run import CellWorker, assign_splits
+from steereval.run import CellWorker, as_number, assign_splits
 from steereval.session import run_grid
 from steereval.spec import Grid, parse_grid
 
@@ -166,6 +166,23 @@ def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
     assert "failed with ZeroDivisionError: broken on purpose" in failure
     (record,) = RunFolder(out).records().values()
     assert any("in broken" in line for line in record["error"]["traceback"])
+
+
+def test_a_score_that_is_not_a_number_fails_the_cell(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steereval.run.as_number", lambda value: (float("nan"), 1.0))
+    only = grid(tiny_folder, methods=["none"])
+    (failure,) = run_grid(only, tmp_path / "run", None, lambda line: None).failed
+    assert "is not a number" in failure
+
+
+def test_scores_become_numbers() -> None:
+    assert as_number(True) == (1.0, 1.0)
+    assert as_number(0.25) == (0.25, 1.0)
+    assert as_number((-12.0, 4)) == (12.0, 4.0)
+    assert as_number({"a": 1}) is None
+    assert as_number("text") is None
 
 
 def test_generated_text_has_a_perplexity_under_the_unsteered_model(
