@@ -94,8 +94,7 @@ def fit(arguments: argparse.Namespace) -> int:
     artefact = lm.fitter.fit(contrast, request, None)
     if not artefact.steerers:
         raise InputError(f"method {arguments.method} gives no steerer", "There is nothing to save.")
-    card = {**artefact.card, "model_name": arguments.model}
-    save_artefact(dataclasses.replace(artefact, card=card), Path(arguments.out))
+    save_artefact(artefact, Path(arguments.out))
     print(arguments.out)
     return 0
 

@@ -44,6 +44,11 @@ class Reader(Protocol):
         ...
 
     @property
+    def asked_for(self) -> tuple[str, str]:
+        """Name and revision under which the model was asked for."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Names the weights: name, revision, adapter, dtype."""
         ...
@@ -183,7 +188,9 @@ class Fitter:
             "method": request.method,
             "options": request.options,
             "seed": request.seed,
-            "model": self.reader.fingerprint,
+            "model": self.reader.asked_for[0],
+            "model_revision": self.reader.asked_for[1],
+            "weights": self.reader.fingerprint,
             "contrast": contrast.name,
             "contrast_version": contrast.version,
             "contrast_hash": contrast.content_hash,

@@ -95,6 +95,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """
         steering, method_options, loader_options = split_options(options)
         self.steering = steering
+        name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
+        self.asked_for = (name, str(options.get("revision", "main")))
         if isinstance(pretrained, str):
             pretrained = resolve_model(pretrained, eval_logger.info)
         self._load(pretrained, loader_options)

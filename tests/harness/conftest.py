@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from steereval.assets import fetch
 from steereval.steered_lm import SteeredLM
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -33,14 +29,6 @@ def lm(smollm2_folder: str) -> SteeredLM:
     )
     model.quiet = True
     return model
-
-
-@pytest.fixture(scope="session")
-def real_truthfulqa() -> Path:
-    folder = REPOSITORY.parent / "shared" / "data"
-    if not (folder / "truthfulqa").is_dir():
-        pytest.skip("the real TruthfulQA files are not beside the repository")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -79,12 +79,14 @@ def test_seeds_and_strengths_change_the_scores(finished: Path) -> None:
     assert len({tuple(values) for values in scores.values()}) == len(scores) == 7
 
 
-def test_records_say_what_was_fitted(finished: Path) -> None:
+def test_records_say_what_was_fitted(finished: Path, tiny_folder: str) -> None:
     records = RunFolder(finished).records().values()
     steered = [record for record in records if record["steerers"]]
     assert len(steered) == 6
     for record in steered:
         assert [card["fold_left_out"] for card in record["steerers"]] == [0, 1]
+        assert {card["model"] for card in record["steerers"]} == {tiny_folder}
+        assert {card["model_revision"] for card in record["steerers"]} == {"main"}
         assert record["path"] == "shared"
         assert record["timings"]["seconds"] > 0
 
