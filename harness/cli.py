@@ -50,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}.{hint}\n")
 
 
-COMMANDS = ("models", "methods", "tasks", "fit", "plan", "run", "report", "lm-eval")
+COMMANDS = ("models", "methods", "tasks", "fit", "export", "plan", "run", "report", "lm-eval")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     tasks.add_argument("--path", action="store_true", help="print the folder with the task files")
     _add_fetch(tasks, commands.tasks)
     _add_fit(subs).set_defaults(command=commands.fit)
+
+    export = _add(subs, "export", "write a steerer as vectors that other programs read")
+    export.add_argument("steerer", help="folder of a fitted steerer")
+    export.add_argument("--out", required=True, help=".safetensors, .gguf or .pt file to write")
+    export.add_argument(
+        "--format", default="auto", help="plain, gguf or steered; auto goes by the file's name"
+    )
+    export.set_defaults(command=commands.export)
 
     plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
     _add_grid(plan)

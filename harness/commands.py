@@ -60,9 +60,9 @@ def _list_or_fetch(arguments: argparse.Namespace, assets: Sequence[Asset]) -> in
 
 def methods(_: argparse.Namespace) -> int:
     """List the steering methods with their options."""
-    from steereval.models.methods.registry import METHODS
+    from steereval.models.methods.registry import methods as all_methods
 
-    for method in METHODS.values():
+    for method in all_methods().values():
         print(f"{method.name:16} {method.summary}")
         for option in dataclasses.fields(method.Options):
             print(f"{'':16}   {option.name} = {option.default!r}")
@@ -76,12 +76,10 @@ def fit(arguments: argparse.Namespace) -> int:
     from steereval.models.methods.registry import get_method
     from steereval.run import WorkerSettings, load_model
     from steereval.spec import ModelSpec
-    from steereval.steered_lm import parse_layers
     from steereval.tasks.contrast import load_contrast
 
     options = dict(_option(text) for text in arguments.option)
     get_method(arguments.method).options(options)
-    sites = parse_layers(arguments.layer)
     if not 0 < arguments.fraction <= 1:
         raise InputError(f"--fraction is {arguments.fraction}", "It lies above 0, up to 1.")
     data_dir = _data_dir(arguments)
@@ -89,12 +87,24 @@ def fit(arguments: argparse.Namespace) -> int:
     spec = ModelSpec(arguments.model, (), arguments.dtype)
     lm = load_model(spec, WorkerSettings("", None, 1, arguments.device))
     request = FitRequest(
-        arguments.method, options, sites, arguments.template, arguments.fraction, arguments.seed
-    )
+        arguments.method, options, arguments.layer, arguments.template, arguments.fraction,
+        arguments.seed,
+    )  # fmt: skip
     artefact = lm.fitter.fit(contrast, request, None)
     if not artefact.steerers:
         raise InputError(f"method {arguments.method} gives no steerer", "There is nothing to save.")
     save_artefact(artefact, Path(arguments.out))
+    print(arguments.out)
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the vectors of a steerer in a format of other programs."""
+    from steereval.models.artefact import load_artefact
+    from steereval.models.vectors.export import export_steerers
+
+    artefact = load_artefact(Path(arguments.steerer))
+    export_steerers(artefact.steerers, Path(arguments.out), arguments.format)
     print(arguments.out)
     return 0
 

@@ -1,69 +1,47 @@
 """From a contrast set to steerers: texts -> activations -> fit, each made once and kept.
 
-Activations are kept in the cache folder under a key of all that decides them; steerers are kept
-in memory by what they were fitted to, so that the strengths of a grid share one fit.
+Steerers are kept in memory by what they were fitted to, so that the strengths of a grid share one
+fit.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
-import os
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from steereval.cache import cache_folder
-from steereval.errors import ContrastError
+from steereval.activations import QA_TEMPLATE, ActivationStore, Reader
+from steereval.errors import ContrastError, InputError
 from steereval.models.artefact import Artefact, load_artefact
-from steereval.models.extraction import last_token_states
+from steereval.models.contrast_data import ContrastData
+from steereval.models.extraction import States, Under
 from steereval.models.hooks import Intervention
+from steereval.models.methods.method import Method, SiteMethod, layer_sites
 from steereval.models.methods.registry import get_method
 from steereval.models.positions import Positions
-from steereval.models.sites import Site, check_sites
-from steereval.models.steerer import ContrastData
+from steereval.models.sites import Site, attention_heads, check_sites, find_blocks
+from steereval.models.steerer import Steerer
 from steereval.tasks.contrast import ContrastSet, Statement, question_key
+from steereval.tasks.scorers.rewards import rewards_of
 
-QA_TEMPLATE = "Q: {question}\nA: {answer}"
 
+@dataclass(frozen=True)
+class Lower:
+    """How the layers below act while the next one is fitted."""
 
-class Reader(Protocol):
-    """What fitting needs of a loaded language model."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The model itself."""
-        ...
-
-    @property
-    def asked_for(self) -> tuple[str, str]:
-        """Name and revision under which the model was asked for."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the weights: name, revision, adapter, dtype."""
-        ...
-
-    def shares(self, length: int) -> bool:
-        """Whether texts of up to `length` tokens may share what they have in common."""
-        ...
-
-    def encode(self, text: str, special_tokens: bool) -> list[int]:
-        """Token ids of `text`, with BOS where the model wants one and `special_tokens` is set."""
-        ...
-
-    def chat(self, question: str, answer: str) -> str:
-        """Question and unfinished answer in the model's chat template."""
-        ...
+    strength: float
+    """Their strength in `unit`: the one at which the steerers will be used."""
+    unit: str
+    """`absolute` or `relative`."""
+    positions: str
+    """Which tokens they steer."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +50,22 @@ class FitRequest:
 
     method: str
     """Name of the method."""
-    options: dict[str, Any]
+    options: Mapping[str, Any]
     """Its options."""
-    sites: tuple[Site, ...]
-    """Where it reads and acts."""
+    layers: str
+    """Blocks where it reads and acts: `14`, `12+14` or `all`."""
     template: str
     """`qa` or `chat`."""
     fraction: float
     """Share of the contrast's questions drawn."""
     seed: int
     """Fit seed."""
+    lower: Lower | None = None
+    """Fit layer by layer on activations that the layers below have already steered."""
 
     def key(self, fold: int | None) -> str:
         """Distinguishes fits of one contrast set and model."""
-        values = (self.method, sorted(self.options.items()), [str(s) for s in self.sites])
-        return json.dumps([*values, self.template, self.fraction, self.seed, fold], default=str)
+        return json.dumps([dataclasses.asdict(self), fold], default=str, sort_keys=True)
 
 
 @dataclass
@@ -97,8 +76,13 @@ class Fitter:
     """The loaded model."""
     seconds: float = 0.0
     """Spent on extraction and fits so far."""
-    _states: dict[str, dict[Site, Tensor]] = field(default_factory=dict)
+    store: ActivationStore = field(init=False)
+    """The activations that steerers are fitted to."""
     _fits: dict[str, Artefact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing read."""
+        self.store = ActivationStore(self.reader)
 
     def fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
         """Steerers fitted to `contrast` without the questions of `fold` (None: with all)."""
@@ -109,72 +93,116 @@ class Fitter:
             self.seconds += time.perf_counter() - start
         return self._fits[key]
 
+    def expect(self, contrast: ContrastSet, request: FitRequest) -> None:
+        """Announce a fit, so that one pass reads the activations of all fits."""
+        method = get_method(request.method)
+        wanted = self._wanted(method, method.options(request.options), self.sites(request))
+        self.store.expect(contrast, request.template, wanted)
+
+    def sites(self, request: FitRequest) -> tuple[Site, ...]:
+        """Where the method of `request` reads in this model. Raises ModelError, InputError."""
+        method, model = get_method(request.method), self.reader.model
+        layers = parse_layers(request.layers, len(find_blocks(model)))
+        heads = attention_heads(model) if method.reads == "heads" else 0
+        sites = layer_sites(method, layers, heads)
+        check_sites(model, sites)
+        return sites
+
+    def vector(self, request: FitRequest) -> Artefact:
+        """Steerers that come from a file and are fitted to nothing."""
+        method = get_method(request.method)
+        options = method.options(request.options)
+        steerers = method.from_file(self.sites(request), options)
+        return Artefact(steerers, {"method": request.method, "options": dict(request.options)})
+
     def _fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
         method = get_method(request.method)
-        check_sites(self.reader.model, request.sites)
+        options = method.options(request.options)
         chosen = contrast.training(fold)
         if request.fraction < 1:
             chosen = chosen.subset(request.fraction, request.seed)
-        data = self._data(contrast, chosen.statements, request)
-        steerers = method.fit(data, method.options(request.options), request.seed)
-        return Artefact(steerers, self._card(contrast, chosen.statements, request, fold))
+        statements = _by_class(contrast, chosen.statements)
+        sites = self.sites(request)
+        wanted = self._wanted(method, options, sites)
+        states = self._rows(contrast, statements, request.template, wanted)
+        data = _data(sites, statements, states)
+        if "tokens" in wanted:
+            lengths = self.store.answer_lengths(statements, request.template)
+            data = _with_answers(data, states["tokens"], lengths, statements, options.reward)
+        if request.lower is None:
+            steerers = method.fit(data, options, request.seed)
+        else:
+            steerers = self._layer_by_layer(method, options, data, statements, request)
+        return Artefact(steerers, self._card(contrast, statements, request, fold, steerers))
 
-    def _data(
-        self, contrast: ContrastSet, statements: Sequence[Statement], request: FitRequest
-    ) -> ContrastData:
-        states = self.states(contrast, request.template, request.sites)
-        row = {statement: index for index, statement in enumerate(contrast.statements)}
-        positive = [s for s in statements if s.positive]
-        negative = [s for s in statements if not s.positive]
-        if not positive or not negative:
+    def _wanted(
+        self, method: Method, options: Any, sites: Sequence[Site]
+    ) -> dict[str, Sequence[Site]]:
+        """Which parts of the activations a method needs."""
+        needs = method.needs(options)
+        parts = {"last": True, "query": "queries" in needs, "mean": "positive_means" in needs,
+                 "tokens": "trajectories" in needs}  # fmt: skip
+        return {part: sites for part, needed in parts.items() if needed}
+
+    def _rows(
+        self, contrast: ContrastSet, statements: Sequence[Statement], template: str, wanted: Any
+    ) -> States:
+        """The states of some statements, in their order."""
+        if "query" in wanted and any(s.question is None for s in statements):
             raise ContrastError(
-                f"contrast set {contrast.name} leaves {len(positive)} positive and "
-                f"{len(negative)} negative texts to fit to",
-                "Use a larger fraction, or a larger set.",
+                f"contrast set {contrast.name} has no questions, which this method starts from",
+                "Use a contrast set whose statements answer questions.",
             )
-        return ContrastData(
-            {site: states[site][[row[s] for s in positive]] for site in request.sites},
-            {site: states[site][[row[s] for s in negative]] for site in request.sites},
-            pairs=_pairs(positive, negative),
-        )
+        states = self.store.states(contrast, template, wanted)
+        row = {statement: index for index, statement in enumerate(contrast.statements)}
+        rows = torch.tensor([row[s] for s in statements])
+        found: States = {}
+        for part, by_site in states.items():
+            chosen = rows if part != "tokens" else self._token_rows(contrast, template, rows)
+            found[part] = {site: values[chosen] for site, values in by_site.items()}
+        return found
 
-    def states(
-        self, contrast: ContrastSet, template: str, sites: Sequence[Site]
-    ) -> dict[Site, Tensor]:
-        """Last-token states [statements, d] of all statements, extracted once and kept."""
-        known = self._states.setdefault(contrast.content_hash + template, {})
-        files = {site: self._states_file(contrast, template, site) for site in sites}
-        for site in sites:
-            if site not in known and (states := _read_states(files[site])) is not None:
-                known[site] = states
-        missing = [site for site in sites if site not in known]
-        if missing:
-            texts = [self._tokens(statement, template) for statement in contrast.statements]
-            share = self.reader.shares(max(len(text) for text in texts))
-            found = last_token_states(self.reader.model, texts, missing, share)
-            for site, states in found.items():
-                _write_states(files[site], states)
-            known.update(found)
-        return {site: known[site] for site in sites}
+    def _token_rows(self, contrast: ContrastSet, template: str, rows: Tensor) -> Tensor:
+        """Rows of the part `tokens` that belong to the statements of the given rows."""
+        lengths = torch.tensor(self.store.answer_lengths(contrast.statements, template))
+        starts = lengths.cumsum(0) - lengths
+        spans = [torch.arange(int(starts[r]), int(starts[r] + lengths[r])) for r in rows]
+        return torch.cat(spans)
 
-    def _states_file(self, contrast: ContrastSet, template: str, site: Site) -> Path:
-        parts = [self.reader.fingerprint, contrast.content_hash, template, str(site), "last", "1"]
-        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-        return cache_folder() / "activations" / f"{digest}.safetensors"
+    def _layer_by_layer(
+        self,
+        method: Method,
+        options: Any,
+        data: ContrastData,
+        statements: Sequence[Statement],
+        request: FitRequest,
+    ) -> dict[Site, Steerer]:
+        """Fit each layer to negatives that the layers below have already steered.
 
-    def _tokens(self, statement: Statement, template: str) -> list[int]:
-        if template == "chat":
-            if statement.question is None:
-                raise ContrastError(
-                    "the chat template needs questions, and this contrast set has none",
-                    "Use `template: qa`, which takes the text as it is.",
-                )
-            chat = self.reader.chat(statement.question, statement.answer)
-            return self.reader.encode(chat, special_tokens=False)
-        if statement.question is None:
-            return self.reader.encode(statement.answer, special_tokens=True)
-        text = QA_TEMPLATE.format(question=statement.question, answer=statement.answer)
-        return self.reader.encode(text, special_tokens=True)
+        Rodriguez et al. 2025 (arXiv 2410.23054) fit their transport so; positives, the target,
+        stay as they are.
+        """
+        assert request.lower is not None
+        if not isinstance(method, SiteMethod) or not method.needs(options) <= {"pairs"}:
+            raise InputError(
+                f"method {method.name} cannot be fitted layer by layer",
+                "Leave out `incremental`: it is for methods that look at each layer alone.",
+            )
+        lower = request.lower
+        negative = [s for s in statements if not s.positive]
+        steerers: dict[Site, Steerer] = {}
+        for site in data.sites:
+            rows = data.negative[site]
+            if steerers:
+                acting = Intervention(dict(steerers), lower.strength, lower.unit, method.name)
+                under = Under(acting, Positions(lower.positions))
+                wanted = {"last": [site]}
+                rows = self.store.states_under(negative, request.template, wanted, under)["last"][
+                    site
+                ]
+            alone = ContrastData({site: data.positive[site]}, {site: rows}, pairs=data.pairs)
+            steerers |= method.fit(alone, options, request.seed)
+        return steerers
 
     def _card(
         self,
@@ -182,12 +210,17 @@ class Fitter:
         statements: Sequence[Statement],
         request: FitRequest,
         fold: int | None,
+        steerers: Mapping[Site, Steerer],
     ) -> dict[str, Any]:
         template = QA_TEMPLATE if request.template == "qa" else "chat template"
+        curves = {str(site): curve for site, s in steerers.items() if (curve := training_of(s))}
         return {
             "method": request.method,
-            "options": request.options,
+            "options": dict(request.options),
             "seed": request.seed,
+            "layers": request.layers,
+            "sites": [str(site) for site in sorted(steerers)],
+            "layer_by_layer": None if request.lower is None else dataclasses.asdict(request.lower),
             "model": self.reader.asked_for[0],
             "model_revision": self.reader.asked_for[1],
             "weights": self.reader.fingerprint,
@@ -200,7 +233,91 @@ class Fitter:
             "n_negative": sum(not s.positive for s in statements),
             "template": template,
             "token": "last token of the text",
+            "training": curves,
         }
+
+
+def parse_layers(layers: str, blocks: int) -> tuple[int, ...]:
+    """Block numbers from `14`, `12+14` or `all`. Raises InputError."""
+    if layers == "all":
+        return tuple(range(blocks))
+    try:
+        found = tuple(int(part) for part in layers.split("+"))
+    except ValueError:
+        found = (-1,)
+    if min(found) < 0 or len(set(found)) < len(found):
+        raise InputError(
+            f"layer {layers!r} names no blocks",
+            "Write layer=14 (0-based), layer=12+14, or layer=all.",
+        )
+    return found
+
+
+def training_of(steerer: Steerer) -> dict[str, Any]:
+    """The curves of a steerer's training, or of the one that it wraps; empty if there was none."""
+    curves = getattr(steerer, "training", None)
+    inner = getattr(steerer, "inner", None)
+    return dict(curves) if curves else training_of(inner) if inner is not None else {}
+
+
+def _by_class(contrast: ContrastSet, chosen: Sequence[Statement]) -> list[Statement]:
+    """The statements, positive ones first."""
+    positive = [s for s in chosen if s.positive]
+    negative = [s for s in chosen if not s.positive]
+    if not positive or not negative:
+        raise ContrastError(
+            f"contrast set {contrast.name} leaves {len(positive)} positive and "
+            f"{len(negative)} negative texts to fit to",
+            "Use a larger fraction, or a larger set.",
+        )
+    return positive + negative
+
+
+def _data(sites: Sequence[Site], statements: Sequence[Statement], states: States) -> ContrastData:
+    """The states of statements, positive ones first, in the form that methods take."""
+    count = sum(s.positive for s in statements)
+    last = states["last"]
+    positive = {site: last[site][:count] for site in sites}
+    negative = {site: last[site][count:] for site in sites}
+    numbers, first = _queries(statements)
+    extra: dict[str, Any] = {}
+    if "query" in states:
+        extra["queries"] = {site: states["query"][site][first] for site in sites}
+    if "mean" in states:
+        extra["positive_means"] = {site: states["mean"][site][:count] for site in sites}
+        extra["negative_means"] = {site: states["mean"][site][count:] for site in sites}
+    return ContrastData(
+        positive,
+        negative,
+        pairs=_pairs(statements[:count], statements[count:]),
+        positive_query=numbers[:count],
+        negative_query=numbers[count:],
+        **extra,
+    )
+
+
+def _with_answers(
+    data: ContrastData,
+    tokens: Mapping[Site, Tensor],
+    lengths: Sequence[int],
+    statements: Sequence[Statement],
+    reward: str,
+) -> ContrastData:
+    """The states of every token of every answer, and what the answer is worth."""
+    return dataclasses.replace(
+        data,
+        trajectories={site: torch.split(states, list(lengths)) for site, states in tokens.items()},
+        rewards=torch.tensor(rewards_of(reward, statements)),
+    )
+
+
+def _queries(statements: Sequence[Statement]) -> tuple[Tensor, Tensor]:
+    """Number of each statement's query, and the first statement of each query."""
+    first: dict[str, int] = {}
+    for index, statement in enumerate(statements):
+        first.setdefault(statement.key, index)
+    order = {key: number for number, key in enumerate(first)}
+    return torch.tensor([order[s.key] for s in statements]), torch.tensor(list(first.values()))
 
 
 def _pairs(positive: Sequence[Statement], negative: Sequence[Statement]) -> Tensor | None:
@@ -208,29 +325,6 @@ def _pairs(positive: Sequence[Statement], negative: Sequence[Statement]) -> Tens
     rows = {s.pair: index for index, s in enumerate(negative) if s.pair is not None}
     pairs = [[i, rows[s.pair]] for i, s in enumerate(positive) if s.pair in rows]
     return torch.tensor(pairs) if pairs else None
-
-
-def _read_states(path: Path) -> Tensor | None:
-    """Kept activations; None where there are none, or where the file is damaged."""
-    if not path.exists():
-        return None
-    try:
-        states: Tensor = load_file(path)["states"]
-    except (SafetensorError, OSError, KeyError):
-        return None
-    return states
-
-
-def _write_states(path: Path, states: Tensor) -> None:
-    """Keep activations for the next process. A cache that cannot be written is no error."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        os.close(handle)
-        save_file({"states": states.contiguous()}, name)
-        Path(name).replace(path)
-    except OSError:
-        return
 
 
 @dataclass(frozen=True)
@@ -305,12 +399,12 @@ def fitted(
 
 def from_artefact(folder: Path, strength: float, unit: str, positions: Positions) -> Treatment:
     """Steerers from disk; they act on every document alike."""
-    artefact = load_artefact(folder)
-    return Treatment(
-        f"steerer {folder} at strength {strength:g}",
-        strength,
-        unit,
-        positions,
-        lambda _: artefact,
-        lambda _: None,
-    )
+    return unfitted(load_artefact(folder), f"steerer {folder}", strength, unit, positions)
+
+
+def unfitted(
+    artefact: Artefact, name: str, strength: float, unit: str, positions: Positions
+) -> Treatment:
+    """Steerers that are there already; they act on every document alike."""
+    label = f"{name} at strength {strength:g}"
+    return Treatment(label, strength, unit, positions, lambda _: artefact, lambda _: None)

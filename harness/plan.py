@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from steereval.models.methods.registry import get_method
 from steereval.models.positions import Positions
 from steereval.spec import ContrastSpec, Grid, MethodSpec, ModelSpec, TaskSpec, plain
 
-IDENTITY_VERSION = 1
+IDENTITY_VERSION = 2
 """Counts changes to what `Cell.identity` holds; part of every id."""
 
 
@@ -24,13 +24,13 @@ class Cell:
     """One evaluation: a model, steered in one way, on one task."""
 
     model: ModelSpec
-    """The model, with the one layer that is steered (none for the unsteered model)."""
+    """The model, with the one set of layers that is steered (none for the unsteered model)."""
     method: MethodSpec
     """The method, with at most one strength."""
     contrast: ContrastSpec | None
-    """What the steerer is fitted to; None for the unsteered model."""
-    contrast_digest: str
-    """Hash of a contrast file given by path; empty for named sets."""
+    """What the steerer is fitted to; None if it is not fitted."""
+    files_digest: str
+    """Hash of the files that it reads: a contrast given by path, a vector; empty if none."""
     task: TaskSpec
     """The task."""
     positions: str
@@ -56,8 +56,8 @@ class Cell:
 
     @property
     def layer(self) -> str:
-        """The steered layer in rows; empty for the unsteered model."""
-        return ",".join(str(layer) for layer in self.model.layers)
+        """The steered layers in rows, such as `14` or `12+14`; empty for the unsteered model."""
+        return self.model.layers[0] if self.model.layers else ""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Cell:
             "model": _identity_of(self.model),
             "method": _identity_of(self.method),
             "contrast": _identity_of(self.contrast) if self.contrast else None,
-            "contrast_digest": self.contrast_digest,
+            "files_digest": self.files_digest,
             "task": _identity_of(self.task),
             "positions": self.positions,
             "fit_seed": self.fit_seed,
@@ -121,6 +121,7 @@ def make_plan(grid: Grid) -> list[Cell]:
     """
     Positions(grid.positions)
     for method in grid.methods:
+        Positions(method.positions or grid.positions)
         get_method(method.name).options(method.options)
     cells = list(_cells(grid))
     seen: dict[str, Cell] = {}
@@ -154,33 +155,43 @@ def _method_cells(
         bare_model = dataclasses.replace(model, layers=())
         yield Cell(bare_model, method, None, "", bare_task, "", None, **common)
         return
-    contrast = task.contrast or grid.contrast
-    if contrast is None:
-        raise GridError(f"task {task.name} has no contrast set", "Name one.")
-    digest = contrast_digest(contrast.name)
-    random = get_method(method.name).seeded or contrast.fraction < 1
-    for layer in model.layers:
+    chosen = get_method(method.name)
+    contrast = task.contrast or grid.contrast if chosen.fits else None
+    if chosen.fits and contrast is None:
+        raise GridError(
+            f"task {task.name} has no contrast set to fit steerers to",
+            "Add `contrast: truthful-mini` to the grid or to the task.",
+        )
+    options = chosen.options(method.options)
+    digest = files_digest(contrast, chosen.files(options))
+    random = chosen.draws(options) or (contrast is not None and contrast.fraction < 1)
+    for layers in method.layers or model.layers:
         for strength in method.strengths:
             for seed in grid.seeds.fit if random else (None,):
                 yield Cell(
-                    dataclasses.replace(model, layers=(layer,)),
-                    dataclasses.replace(method, strengths=(strength,)),
+                    dataclasses.replace(model, layers=(layers,)),
+                    dataclasses.replace(method, strengths=(strength,), layers=(), positions=None),
                     contrast,
                     digest,
                     bare_task,
-                    grid.positions,
+                    method.positions or grid.positions,
                     seed,
                     **common,
                 )
 
 
-def contrast_digest(name: str) -> str:
-    """Hash of a contrast file given by path, so that another content is another cell."""
-    if not name.endswith(".jsonl"):
+def files_digest(contrast: ContrastSpec | None, others: Sequence[Path]) -> str:
+    """Hash of the files that a cell reads, so that another content is another cell."""
+    own = [Path(contrast.name)] if contrast and contrast.name.endswith(".jsonl") else []
+    files = [*own, *others]
+    if not files:
         return ""
-    try:
-        return hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise InputError(
-            f"the contrast file {name} cannot be read: {error.strerror}", "Check the path."
-        ) from error
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise InputError(
+                f"the file {path} cannot be read: {error.strerror}", "Check the path."
+            ) from error
+    return digest.hexdigest()[:16]

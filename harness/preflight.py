@@ -6,7 +6,7 @@ here, not after an hour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from steereval.assets import fetch, resolve_model
 from steereval.errors import GridError, ModelError, nearest_remedy
+from steereval.models.methods.registry import get_method
 from steereval.spec import ContrastSpec, Grid, ModelSpec
 from steereval.tasks.catalogue import TaskCard, card, load_tasks
 from steereval.tasks.contrast import ContrastSet, load_contrast
@@ -37,7 +38,7 @@ class Prepared:
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
     """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
     for model in grid.models:
-        check_model(model, resolve_model(model.name, say))
+        check_model(model, resolve_model(model.name, say), asked_layers(grid, model))
     cards = {task.name: card(task.name) for task in grid.tasks}
     for described in cards.values():
         for asset in described.needs:
@@ -57,7 +58,7 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
 def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:
     """The contrast sets that steerers of `grid` are fitted to, by name."""
     wanted: dict[str, ContrastSpec] = {}
-    if any(method.name != "none" for method in grid.methods):
+    if any(get_method(method.name).fits for method in grid.methods if method.name != "none"):
         for task in grid.tasks:
             spec = task.contrast or grid.contrast
             if spec is not None:
@@ -68,7 +69,13 @@ def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:
     }
 
 
-def check_model(model: ModelSpec, location: str) -> None:
+def asked_layers(grid: Grid, model: ModelSpec) -> list[int]:
+    """Every block number that a cell of `model` names."""
+    sets = {*model.layers, *(layers for method in grid.methods for layers in method.layers)}
+    return sorted({int(block) for each in sets - {"all"} for block in each.split("+")})
+
+
+def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> None:
     """Raise ModelError unless configuration and tokenizer can be read and the layers exist."""
     try:
         config = AutoConfig.from_pretrained(location, revision=model.revision)
@@ -80,7 +87,7 @@ def check_model(model: ModelSpec, location: str) -> None:
             "the hub.",
         ) from error
     blocks = getattr(config.get_text_config(), "num_hidden_layers", None)
-    for layer in model.layers:
+    for layer in layers:
         if blocks is not None and layer >= blocks:
             raise ModelError(
                 f"layer {layer} is out of range: {model.name} has {blocks} blocks",

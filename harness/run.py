@@ -21,9 +21,9 @@ import pyarrow as pa
 import torch
 
 from steereval.errors import CellError, SteerEvalError
-from steereval.fitting import FitRequest, Treatment, fitted, unsteered
+from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
+from steereval.models.hooks import Tally
 from steereval.models.positions import Positions
-from steereval.models.sites import Site
 from steereval.plan import Cell
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
@@ -48,6 +48,8 @@ class WorkerSettings:
     """Prompts that generate together, and rows of the plain likelihood path."""
     device: str
     """Device, or `auto`."""
+    cells: tuple[Cell, ...] = ()
+    """One cell of every fit that the run needs, so that workers can read ahead."""
 
 
 @dataclass
@@ -88,6 +90,7 @@ class CellWorker:
         lm.treatment = self._treatment(cell, lm)
         lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
         fit_before, start = lm.fitter.seconds, time.perf_counter()
+        lm.moved = {}
         samples = _evaluate(lm, task, cell)
         fit_seconds = lm.fitter.seconds - fit_before
         seconds = time.perf_counter() - start - fit_seconds
@@ -108,6 +111,7 @@ class CellWorker:
                 "tokens_per_second": tokens / seconds,
             },
             "path": lm.path,
+            "displacement": {site: _mean_distance(tally) for site, tally in lm.moved.items()},
             "metrics_without_numbers": _without_numbers(samples),
             "steerers": [dict(lm.treatment.fit(fold).card) for fold in _folds(items, lm.treatment)],
             "environment": _environment(str(lm.device)),
@@ -138,28 +142,47 @@ class CellWorker:
         return task
 
     def _treatment(self, cell: Cell, lm: SteeredLM) -> Treatment:
-        if cell.contrast is None:
+        if cell.method.name == "none":
             return unsteered()
-        if cell.contrast not in self._contrasts:
-            self._contrasts[cell.contrast] = load_contrast(
-                cell.contrast.name, data_dir=self._data_dir, answers=cell.contrast.answers
+        request, unit, positions = fit_request(cell), cell.method.unit, Positions(cell.positions)
+        if cell.contrast is None:
+            artefact = lm.fitter.vector(request)
+            return unfitted(artefact, cell.method.name, cell.strength, unit, positions)
+        self._announce(cell, lm)
+        contrast = self._contrast(cell.contrast)
+        return fitted(lm.fitter, contrast, request, cell.strength, unit, positions)
+
+    def _contrast(self, spec: ContrastSpec) -> ContrastSet:
+        if spec not in self._contrasts:
+            self._contrasts[spec] = load_contrast(
+                spec.name, data_dir=self._data_dir, answers=spec.answers
             )
-        request = FitRequest(
-            cell.method.name,
-            cell.method.options,
-            tuple(Site(layer) for layer in cell.model.layers),
-            cell.contrast.template,
-            cell.contrast.fraction,
-            cell.fit_seed or 0,
-        )
-        contrast = self._contrasts[cell.contrast]
-        return fitted(
-            lm.fitter, contrast, request, cell.strength, cell.method.unit, Positions(cell.positions)
-        )
+        return self._contrasts[spec]
+
+    def _announce(self, cell: Cell, lm: SteeredLM) -> None:
+        """Tell the fitter of all fits to the same contrast, so that one pass reads for them."""
+        for other in self.settings.cells:
+            if other.contrast == cell.contrast and _bare(other.model) == _bare(cell.model):
+                assert other.contrast is not None
+                lm.fitter.expect(self._contrast(other.contrast), fit_request(other))
 
     @property
     def _data_dir(self) -> Path | None:
         return Path(self.settings.data_dir) if self.settings.data_dir else None
+
+
+def fit_request(cell: Cell) -> FitRequest:
+    """What the steerers of a steered cell are fitted with."""
+    contrast, method = cell.contrast, cell.method
+    return FitRequest(
+        method.name,
+        method.options,
+        cell.layer,
+        contrast.template if contrast else "qa",
+        contrast.fraction if contrast else 1.0,
+        cell.fit_seed or 0,
+        Lower(cell.strength, method.unit, cell.positions) if method.incremental else None,
+    )
 
 
 def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
@@ -353,6 +376,11 @@ def _tokens(lm: SteeredLM, samples: Sequence[dict[str, Any]]) -> int:
     ]
     encoded = lm.tokenizer([*prompts, *answers], add_special_tokens=False)["input_ids"]
     return sum(len(tokens) for tokens in encoded)
+
+
+def _mean_distance(tally: Tally) -> float:
+    """Mean |y - x| over the steered tokens of a site."""
+    return float(tally.distance) / tally.tokens if tally.tokens else 0.0
 
 
 def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | None]:

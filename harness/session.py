@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.errors import InputError
+from steereval.models.methods.registry import get_method
 from steereval.plan import Cell, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import display
@@ -55,10 +56,20 @@ def run_grid(grid: Grid, out: Path, data_dir: Path | None, say: Callable[[str], 
         say(f"{reused} of {len(cells)} cells were finished before")
     settings = WorkerSettings(
         str(out.resolve()), str(data_dir) if data_dir else None, grid.run.batch_size,
-        grid.run.device,
+        grid.run.device, _one_of_each_fit(waiting),
     )  # fmt: skip
     failed = _run_cells(grid, waiting, settings, len(cells), prepared)
     return Summary(len(cells), reused, failed)
+
+
+def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """A cell for each model, contrast, method and layers: what decides which states are read."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.contrast is not None:
+            key = repr((cell.model, cell.contrast, cell.method.name, cell.method.options))
+            found.setdefault(key, cell)
+    return tuple(found.values())
 
 
 def _run_cells(
@@ -138,6 +149,9 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
                 "name": method.name,
                 "options": method.options,
                 "unit": method.unit,
+                "positions": method.positions or grid.positions,
+                "incremental": method.incremental,
+                "reduced": get_method(method.name).reduced(method.options),
             }
             for method in grid.methods
         },

@@ -13,7 +13,7 @@ import math
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -23,6 +23,8 @@ Unit = Literal["absolute", "relative"]
 Role = Literal["target", "capability"]
 Answers = Literal["all", "best"]
 Template = Literal["qa", "chat"]
+LayerSet = NewType("LayerSet", str)
+"""Blocks (0-based) that are steered together: `14`, `12+14` (a list in YAML) or `all`."""
 
 
 def _part(part: str, **rest: Any) -> Any:
@@ -35,8 +37,9 @@ class ModelSpec:
 
     name: str = _part("identity")
     """An embedded model (`steereval models`), a folder, or a name on the hub."""
-    layers: tuple[int, ...] = _part("identity")
-    """0-based blocks; each is a column of the grid of its own."""
+    layers: tuple[LayerSet, ...] = _part("identity")
+    """0-based blocks; each is a column of the grid of its own. A list within the list, or `all`, is
+    one column in which several are steered together."""
     dtype: str = _part("identity", default="float32")
     """float32, bfloat16, float16, or auto (the model's own)."""
     revision: str = _part("identity", default="main")
@@ -73,6 +76,12 @@ class MethodSpec:
     """The method's own unit, or multiples of the median activation norm."""
     options: dict[str, Any] = _part("identity", default_factory=dict)
     """Options of the method."""
+    layers: tuple[LayerSet, ...] = _part("identity", default=())
+    """Blocks for this method, instead of the model's."""
+    positions: str | None = _part("identity", default=None)
+    """Which tokens this method steers, instead of the grid's."""
+    incremental: bool = _part("identity", default=False)
+    """Fit layer by layer on activations that the layers below have already steered."""
     label: str = _part("analysis", default="")
     """Name in tables; the method's name unless given. Tells two variants of a method apart."""
 
@@ -265,6 +274,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
                 f"{where} is {_shown(value)}", nearest_remedy(str(value), map(str, get_args(hint)))
             )
         return value
+    if hint is LayerSet:
+        return _layer_set(value, where)
     if origin is tuple:
         inner = get_args(hint)[0]
         items = value if isinstance(value, list) else [value]
@@ -276,6 +287,28 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where)  # type: ignore[arg-type]
     return _scalar(hint, value, where)
+
+
+def _layer_set(value: Any, where: str) -> LayerSet:
+    """`14`, `[12, 14]`, `12+14` or `all`, as one text."""
+    if value == "all":
+        return LayerSet("all")
+    parts = value.split("+") if isinstance(value, str) else value
+    blocks = parts if isinstance(parts, list) else [parts]
+    try:
+        numbers = [int(block) for block in blocks if not isinstance(block, (bool, float))]
+    except (TypeError, ValueError):
+        numbers = []
+    if not numbers or len(numbers) < len(blocks):
+        raise GridError(
+            f"{where} is {_shown(value)}",
+            "It must be a whole number, a list of them, or `all`.",
+        )
+    if min(numbers) < 0:
+        raise GridError(f"{where} has layer {min(numbers)}", "Layers count from 0.")
+    if len(set(numbers)) < len(numbers):
+        raise GridError(f"{where} names a layer twice", "Remove one.")
+    return LayerSet("+".join(map(str, numbers)))
 
 
 def _scalar(hint: type, value: Any, where: str) -> Any:
@@ -327,8 +360,6 @@ def _check_model(model: ModelSpec) -> None:
         raise GridError(
             f"model {model.name} names a layer twice", "Remove one: cells would repeat."
         )
-    if min(model.layers) < 0:
-        raise GridError(f"model {model.name} has layer {min(model.layers)}", "Layers count from 0.")
     known = ("float32", "bfloat16", "float16", "auto")
     if model.dtype not in known:
         raise GridError(
@@ -341,6 +372,14 @@ def _check_method(method: MethodSpec) -> None:
         raise GridError(f"method {method.name} has no strengths", "Add `strengths: [1, 2, 4]`.")
     if method.name == "none" and method.strengths:
         raise GridError("method none has strengths", "Remove them: it is the unsteered model.")
+    if method.name == "none" and (method.layers or method.positions or method.incremental):
+        raise GridError(
+            "method none says where it steers", "Remove that: it is the unsteered model."
+        )
+    if len(set(method.layers)) < len(method.layers):
+        raise GridError(
+            f"method {method.name} names a layer twice", "Remove one: cells would repeat."
+        )
     if len(set(method.strengths)) < len(method.strengths):
         raise GridError(
             f"method {method.name} names a strength twice", "Remove one: cells would repeat."
@@ -357,12 +396,6 @@ def _check_task(grid: Grid, task: TaskSpec) -> None:
     if task.margin is not None and task.margin <= 0:
         raise GridError(f"task {task.name} has margin {task.margin}", "A margin is above 0.")
     contrast = task.contrast or grid.contrast
-    steers = any(method.name != "none" for method in grid.methods)
-    if steers and contrast is None:
-        raise GridError(
-            f"task {task.name} has no contrast set to fit steerers to",
-            "Add `contrast: truthful-mini` to the grid or to the task.",
-        )
     if contrast is not None and not 0 < contrast.fraction <= 1:
         raise GridError(f"contrast.fraction is {contrast.fraction}", "It lies above 0, up to 1.")
 

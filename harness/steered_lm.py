@@ -27,15 +27,24 @@ from tqdm import tqdm
 
 from steereval.assets import resolve_model
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
-from steereval.fitting import FitRequest, Fitter, Treatment, fitted, from_artefact, unsteered
+from steereval.fitting import (
+    FitRequest,
+    Fitter,
+    Lower,
+    Treatment,
+    fitted,
+    from_artefact,
+    unfitted,
+    unsteered,
+)
 from steereval.models.generation import Prompts, generating
-from steereval.models.hooks import steered
+from steereval.models.hooks import Tally, steered
 from steereval.models.likelihood import Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
 from steereval.models.positions import Positions
-from steereval.models.sites import Site, check_sites
+from steereval.models.sites import check_sites
 from steereval.models.steerer import UNITS
 from steereval.tasks.contrast import load_contrast
 
@@ -61,7 +70,9 @@ class Steering:
     steerer: str | None = None
     """Folder of a fitted steerer, instead of a method and a contrast."""
     layer: int | str | None = None
-    """0-based block, or several joined by +."""
+    """0-based block, several joined by +, or all."""
+    incremental: bool = False
+    """Fit layer by layer on activations that the layers below have already steered."""
     strength: float | None = None
     """How strongly to steer; 0 is the unsteered model."""
     unit: str = "absolute"
@@ -101,6 +112,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             pretrained = resolve_model(pretrained, eval_logger.info)
         self._load(pretrained, loader_options)
         self.quiet = False
+        self.moved: dict[str, Tally] = {}
+        """How far tokens were moved so far, by site; the caller may empty it."""
         self.own_text: Callable[[Instance], str] | None = None
         self.fitter = Fitter(self)
         self._sharing = self._choose_path()
@@ -133,7 +146,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             raise InputError(
                 f"unknown unit {steering.unit!r}", nearest_remedy(steering.unit, UNITS)
             )
-        if steering.steerer is None and steering.contrast is None:
+        fits = get_method(steering.method).fits
+        if steering.steerer is None and steering.contrast is None and fits:
             if steering.strength or steering.method not in ("odesteer", "none"):
                 raise InputError(
                     f"method {steering.method} has nothing to be fitted to",
@@ -155,19 +169,27 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self, method_options: dict[str, Any], positions: Positions, strength: float
     ) -> Treatment:
         steering = self.steering
-        sites = parse_layers(steering.layer)
-        check_sites(self.model, sites)
-        data_dir = Path(steering.data_dir) if steering.data_dir else None
-        contrast = load_contrast(
-            str(steering.contrast), data_dir=data_dir, answers=_answers(steering.answers)
-        )
+        if steering.layer is None:
+            raise InputError(
+                "no layer was given", "Add layer=14 (0-based), layer=12+14, or layer=all."
+            )
+        lower = Lower(strength, steering.unit, positions.rule) if steering.incremental else None
         request = FitRequest(
             steering.method,
             method_options,
-            sites,
+            str(steering.layer),
             steering.template,
             float(steering.fraction),
             int(steering.seed),
+            lower,
+        )
+        self.fitter.sites(request)
+        if not get_method(steering.method).fits:
+            artefact = self.fitter.vector(request)
+            return unfitted(artefact, steering.method, strength, steering.unit, positions)
+        data_dir = Path(steering.data_dir) if steering.data_dir else None
+        contrast = load_contrast(
+            str(steering.contrast), data_dir=data_dir, answers=_answers(steering.answers)
         )
         return fitted(self.fitter, contrast, request, strength, steering.unit, positions)
 
@@ -274,6 +296,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             self._session = session
             self._acts = 0 if intervention.acts else -1
             yield
+        for (_, site), tally in session.tallies.items():
+            self.moved.setdefault(str(site), Tally()).add(tally.tokens, float(tally.distance))
 
     def _shielded_lengths(self, requests: Sequence[Instance]) -> dict[tuple[int, ...], int]:
         """Few-shot tokens in front of each prompt's own text, by the prompt's tokens.
@@ -431,18 +455,6 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
             raise InputError(f"unknown model argument {name!r}", nearest_remedy(name, everything))
     method.options(method_options)
     return steering, method_options, loader_options
-
-
-def parse_layers(layer: int | str | None) -> tuple[Site, ...]:
-    """Sites from `14` or `12+14`. Raises InputError."""
-    if layer is None:
-        raise InputError("no layer was given", "Add layer=14 (0-based), or layer=12+14.")
-    try:
-        return tuple(Site(int(part)) for part in str(layer).split("+"))
-    except ValueError:
-        raise InputError(
-            f"layer {layer!r} is no block number", "Write layer=14, or layer=12+14."
-        ) from None
 
 
 def _answers(value: str) -> Any:

@@ -22,14 +22,13 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from steereval.errors import ArtefactError, StoreError
-from steereval.models.methods.caa import ConstantShift
-from steereval.models.methods.odesteer import BarrierFlow
+from steereval.models.methods.method import Method
+from steereval.models.methods.registry import steerer_kinds
 from steereval.models.sites import Site
 from steereval.models.steerer import Steerer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TENSORS, CARD = "steerer.safetensors", "steerer.json"
-_KINDS: dict[str, type[Steerer]] = {kind.method: kind for kind in (ConstantShift, BarrierFlow)}
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,21 @@ def _digest(card: Mapping[str, Any], blob: bytes) -> str:
     return hashlib.sha256(text.encode() + blob).hexdigest()
 
 
-def load_artefact(folder: Path) -> Artefact:
-    """Read what `save_artefact` wrote. Raises ArtefactError for anything else."""
+def load_artefact(folder: Path, method: Method | None = None) -> Artefact:
+    """Read what `save_artefact` wrote. Raises ArtefactError for anything else.
+
+    `method`: one that is not registered, whose steerers the folder may hold as well.
+    """
     card = _read_card(folder)
     blob = _read_bytes(folder / TENSORS)
     if _digest(card, blob) != card.get("sha256"):
         raise _damaged(folder, "its hash is not the one in steerer.json")
     try:
         tensors = load_tensors(blob)
-        return Artefact(_restore(card["sites"], tensors), card)
+        kinds = steerer_kinds()
+        if method is not None:
+            kinds |= {kind.method: kind for kind in method.kinds}
+        return Artefact(_restore(card["sites"], tensors, kinds), card)
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder, str(error)) from error
 
@@ -122,15 +127,34 @@ def _named_tensors(steerers: Mapping[Site, Steerer]) -> dict[str, Tensor]:
     }
 
 
-def _restore(sites: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[Site, Steerer]:
+def _restore(
+    sites: Mapping[str, Any], tensors: Mapping[str, Tensor], kinds: Mapping[str, type[Steerer]]
+) -> dict[Site, Steerer]:
     steerers: dict[Site, Steerer] = {}
     for text, settings in sites.items():
-        values = dict(settings)
-        kind = _KINDS[values.pop("kind")]
-        prefix = f"{text}:"
-        values |= {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        steerers[Site.parse(text)] = kind(**values)
+        own = {k.partition(":")[2]: v for k, v in tensors.items() if k.partition(":")[0] == text}
+        steerers[Site.parse(text)] = _build(kinds, settings, own)
     return steerers
+
+
+def _build(
+    kinds: Mapping[str, type[Steerer]], settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> Steerer:
+    """A steerer from what `Steerer.settings` and `Steerer.tensors` gave."""
+    values: dict[str, Any] = {name: value for name, value in settings.items() if name != "kind"}
+    nested: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        field, dot, inner = name.partition(".")
+        if dot:
+            nested.setdefault(field, {})[inner] = tensor
+        else:
+            values[name] = tensor
+    for field, parts in nested.items():
+        if isinstance(values.get(field), dict):
+            values[field] = _build(kinds, values[field], parts)
+        else:
+            values[field] = tuple(parts[str(index)] for index in range(len(parts)))
+    return kinds[settings["kind"]](**values)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from steereval.errors import InputError
+from steereval.models.contrast_data import two_classes
 from steereval.models.methods.registry import get_method
 from steereval.models.sites import Site
-from steereval.models.steerer import ContrastData, Steerer
+from steereval.models.steerer import Steerer
 
 
 def fit_steerer(
@@ -17,14 +18,15 @@ def fit_steerer(
 ) -> Steerer:
     """Fit `method` to positive [n+, d] and negative [n-, d] activations of one site.
 
+    As many rows of both classes count as pairs, row by row. Methods that need more (queries,
+    whole answers) are fitted with `get_method(name).fit(ContrastData(...), options, seed)`.
     Random choices come from `seed` alone. Raises UnknownNameError for the method, InputError
-    for an option, FitError for activations from which nothing can be fitted.
+    for an option or a part that is missing, FitError for activations from which nothing can be
+    fitted.
     """
     chosen = get_method(method)
     site = Site(0)
-    data = ContrastData(
-        {site: positive.detach().cpu().float()}, {site: negative.detach().cpu().float()}
-    )
+    data = two_classes(positive, negative, site)
     steerers = chosen.fit(data, chosen.options(options), seed)
     if site not in steerers:
         raise InputError(f"method {method} gives no steerer", "It leaves the model as it is.")

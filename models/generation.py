@@ -40,14 +40,10 @@ class Prompts:
         Beam search repeats each prompt's row in place, so `rows` may be a multiple.
         """
         repeats = rows // len(self.padding)
+        first, end = self._bounds(positions)
         columns = torch.arange(start, start + length)
-        assigned = torch.full((len(self.padding), length), -1)
-        for row, padding in enumerate(self.padding.tolist()):
-            first, end = positions.interval(self.width - padding, self.shielded[row])
-            steered = columns >= first + padding
-            if end is not None:
-                steered &= columns < end + padding
-            assigned[row, steered] = self.interventions[row]
+        inside = (columns >= first[:, None]) & (columns < end[:, None])
+        assigned = torch.where(inside, torch.tensor(list(self.interventions))[:, None], -1)
         query = torch.arange(rows)[:, None].expand(-1, length)
         last, keys = None, list[str]()
         if start <= self.width - 1 < start + length:
@@ -56,6 +52,21 @@ class Prompts:
             keys = [key for key in self.keys for _ in range(repeats)]
         return Frame(assigned.repeat_interleave(repeats, dim=0), query, last, keys)
 
+    def _bounds(self, positions: Positions) -> tuple[Tensor, Tensor]:
+        """First steered column of each row, and the one after the last, int64 [rows] each."""
+        paddings = self.padding.tolist()
+        found = [
+            positions.interval(self.width - padding, shielded)
+            for padding, shielded in zip(paddings, self.shielded, strict=True)
+        ]
+        firsts = [first for first, _ in found]
+        ends = [_NEVER if end is None else end for _, end in found]
+        return torch.tensor(firsts) + self.padding, torch.tensor(ends) + self.padding
+
+
+_NEVER = 1 << 40
+"""A column that no generation reaches."""
+
 
 @contextmanager
 def generating(
@@ -63,6 +74,15 @@ def generating(
 ) -> Iterator[None]:
     """Give the session a frame for each pass of the one generation inside the block."""
     seen = 0
+    settled: dict[int, Frame] = {}
+
+    def frame(rows: int, start: int, length: int, device: torch.device) -> Frame:
+        # Every rule treats all tokens after the prompt alike, so decoding steps share a frame.
+        if length > 1 or start < prompts.width:
+            return _on(prompts.frame(positions, rows, start, length), device)
+        if rows not in settled:
+            settled[rows] = _on(prompts.frame(positions, rows, start, length), device)
+        return settled[rows]
 
     def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         nonlocal seen
@@ -71,7 +91,7 @@ def generating(
             ids = kwargs["inputs_embeds"][..., 0]
         start = _start(kwargs.get("past_key_values"), seen, ids.shape[1])
         seen = start + ids.shape[1]
-        session.frame = _on(prompts.frame(positions, ids.shape[0], start, ids.shape[1]), ids.device)
+        session.frame = frame(ids.shape[0], start, ids.shape[1], ids.device)
 
     handle = _that_runs(model).register_forward_pre_hook(before, with_kwargs=True)
     try:
@@ -79,6 +99,7 @@ def generating(
     finally:
         handle.remove()
         session.frame = None
+    session.check()
 
 
 def _that_runs(model: nn.Module) -> nn.Module:
@@ -101,4 +122,4 @@ def _start(cache: Any, seen: int, length: int) -> int:
 def _on(frame: Frame, device: torch.device) -> Frame:
     query = None if frame.query is None else frame.query.to(device)
     last = None if frame.prompt_last is None else frame.prompt_last.to(device)
-    return Frame(frame.assigned.to(device), query, last, frame.keys)
+    return Frame(frame.assigned, query, last, frame.keys)

@@ -6,9 +6,11 @@ the tokens of each intervention to its steerers. Activations are never edited in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,6 +52,69 @@ class Frame:
     """Row and column [queries, 2] of each query's last prompt token, where in this pass."""
     keys: Sequence[str] = ()
     """Name of each query in `prompt_last`."""
+    _masks: dict[tuple[int, torch.device], Tensor] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def counts(self) -> dict[int, int]:
+        """Tokens under each intervention that acts in this pass."""
+        found, counts = torch.unique(self.assigned, return_counts=True)
+        return {i: n for i, n in zip(found.tolist(), counts.tolist(), strict=True) if i >= 0}
+
+    def everywhere(self, index: int) -> bool:
+        """Whether intervention `index` acts on every token of the pass."""
+        return self.counts.get(index) == self.assigned.numel()
+
+    def mask(self, index: int, device: torch.device) -> Tensor:
+        """Which tokens [rows, length] are under intervention `index`."""
+        if (index, device) not in self._masks:
+            self._masks[index, device] = (self.assigned == index).to(device)
+        return self._masks[index, device]
+
+
+@dataclass
+class Tally:
+    """How far an intervention has moved the tokens at one site, summed without waiting for it."""
+
+    tokens: int = 0
+    """Tokens steered."""
+    distance: Tensor | float = 0.0
+    """Sum of |y - x|; not finite if any steered activation was not."""
+
+    def add(self, tokens: int, distance: Tensor | float) -> None:
+        """Count `tokens` that were moved by `distance` in all."""
+        self.tokens += tokens
+        self.distance = self.distance + distance
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Constant shifts of one place as one vector, which costs a single addition."""
+
+    vector: Tensor
+    """What is added to every token [d]."""
+    lengths: Mapping[Site, float]
+    """How far it moves a token at each site."""
+
+    @classmethod
+    def joining(
+        cls,
+        steerers: Mapping[Site, Steerer],
+        strengths: Mapping[Site, float],
+        width: int | None,
+        hidden: Tensor,
+    ) -> Bias | None:
+        """The shift of a block, or those of heads side by side; None if one is not constant."""
+        vector = torch.zeros(hidden.shape[-1], device=hidden.device)
+        lengths = {}
+        for site, steerer in steerers.items():
+            shift = steerer.shift(strengths[site])
+            if shift is None:
+                return None
+            steerer.check_width(width or len(vector))
+            start = 0 if width is None or site.head is None else site.head * width
+            vector[start : start + len(shift)] = shift
+            lengths[site] = float(shift.norm())
+        return cls(vector.to(hidden.dtype), lengths)
 
 
 @dataclass
@@ -62,66 +127,146 @@ class Session:
     """The pass at hand; None leaves the model alone."""
     decisions: dict[tuple[int, Site], Tensor | None] = field(default_factory=dict)
     """State of each query by intervention and site, from the pass that held its prompt."""
-    _placed: dict[tuple[int, Site], Steerer] = field(default_factory=dict)
+    tallies: dict[tuple[int, Site], Tally] = field(default_factory=dict)
+    """What was done so far by intervention and site."""
+    _placed: dict[tuple[int, Site, torch.device], Steerer] = field(default_factory=dict)
     """Steerers on the device of their site's activations."""
+    _biases: dict[tuple[int, Site, torch.dtype, torch.device], Bias | None] = field(
+        default_factory=dict
+    )
+    """Constant shifts by intervention and first site of the place."""
 
     @contextmanager
     def on(self, frame: Frame) -> Iterator[None]:
-        """Use `frame` for the passes inside the block."""
+        """Use `frame` for the passes inside the block, and check what they have done."""
         self.frame = frame
         try:
             yield
         finally:
             self.frame = None
+        self.check()
 
-    def steer(self, site: Site, hidden: Tensor) -> Tensor:
-        """Steered copy of the states [rows, length, d] at `site`."""
+    def check(self) -> None:
+        """Raise CellError if an intervention made activations that are not finite."""
+        for (index, site), tally in self.tallies.items():
+            if not math.isfinite(float(tally.distance)):
+                intervention = self.interventions[index]
+                raise CellError(
+                    f"{intervention.label or intervention.steerers[site].method} made activations "
+                    f"that are not finite at layer {site}",
+                    "Lower the strength, or run the model in float32.",
+                )
+
+    def steer(self, sites: Sequence[Site], width: int | None, hidden: Tensor) -> Tensor:
+        """Steered copy of the states [rows, length, d] of a block, or of heads `width` wide."""
         frame = self.frame
         if frame is None:
             return hidden
-        for index, intervention in enumerate(self.interventions):
-            if intervention.acts and site in intervention.steerers:
-                hidden = self._apply(site, index, hidden, frame)
+        # Steerers that decide per query must see the prompts even where they steer nothing.
+        looking = self._deciding if frame.prompt_last is not None else ()
+        for index in dict.fromkeys((*frame.counts, *looking)):
+            own = [s for s in sites if s in self._acting(index)]
+            if own:
+                hidden = self._apply(own, width, index, hidden, frame)
         return hidden
 
-    def _apply(self, site: Site, index: int, hidden: Tensor, frame: Frame) -> Tensor:
+    def _acting(self, index: int) -> Mapping[Site, Steerer]:
         intervention = self.interventions[index]
+        return intervention.steerers if intervention.acts else {}
+
+    @cached_property
+    def _deciding(self) -> list[int]:
+        """Interventions with a steerer that decides per query."""
+        indices = range(len(self.interventions))
+        return [i for i in indices if any(s.per_query for s in self._acting(i).values())]
+
+    def _apply(
+        self, sites: Sequence[Site], width: int | None, index: int, hidden: Tensor, frame: Frame
+    ) -> Tensor:
+        bias = self._bias(sites, width, index, hidden)
+        if bias is not None:
+            return self._add(bias, index, hidden, frame)
+        if width is None:
+            return self._move(sites[0], index, hidden, frame)
+        parts = list(torch.split(hidden, width, dim=-1))
+        for site in sites:
+            assert site.head is not None
+            parts[site.head] = self._move(site, index, parts[site.head], frame)
+        return torch.cat(parts, dim=-1)
+
+    def _add(self, bias: Bias, index: int, hidden: Tensor, frame: Frame) -> Tensor:
+        """Add a constant vector to the tokens of an intervention."""
+        vector, tokens = bias.vector, frame.counts.get(index, 0)
+        if not frame.everywhere(index):
+            vector = frame.mask(index, hidden.device)[..., None] * vector
+        moved = hidden + vector
+        # Of all dtypes float16 alone overflows on the way.
+        check = 0 * _distance(hidden, moved) if hidden.dtype == torch.float16 else 0.0
+        for site, length in bias.lengths.items():
+            self._tally(index, site).add(tokens, tokens * length + check)
+        return moved
+
+    def _bias(
+        self, sites: Sequence[Site], width: int | None, index: int, hidden: Tensor
+    ) -> Bias | None:
+        """The one vector to add at a place, if all its steerers are constant shifts."""
+        key = index, sites[0], hidden.dtype, hidden.device
+        if key not in self._biases:
+            steerers = {site: self._steerer(site, index, hidden.device) for site in sites}
+            strengths = {site: self._strength(index, site) for site in sites}
+            self._biases[key] = Bias.joining(steerers, strengths, width, hidden)
+        return self._biases[key]
+
+    def _move(self, site: Site, index: int, hidden: Tensor, frame: Frame) -> Tensor:
+        """Hand the tokens of an intervention to its steerer at `site`."""
         steerer = self._steerer(site, index, hidden.device)
-        chosen = (frame.assigned == index).to(hidden.device)
-        state = self._state(site, index, hidden, frame, chosen) if steerer.per_query else None
-        if not bool(chosen.any()):
+        state = self._state(steerer, site, index, hidden, frame) if steerer.per_query else None
+        if index not in frame.counts:
             return hidden
-        strength = steerer.absolute_strength(intervention.strength, intervention.unit)
-        moved = steerer.apply(hidden[chosen], strength, state)
-        if not bool(torch.isfinite(moved).all()):
-            raise CellError(
-                f"{intervention.label or steerer.method} made activations that are not finite "
-                f"at layer {site}",
-                "Lower the strength, or run the model in float32.",
-            )
+        strength, tally = self._strength(index, site), self._tally(index, site)
+        if frame.everywhere(index):
+            moved = steerer.apply(hidden, strength, state)
+            tally.add(frame.counts[index], _distance(hidden, moved))
+            return moved
+        chosen = frame.mask(index, hidden.device)
+        before = hidden[chosen]
+        after = steerer.apply(before, strength, None if state is None else state[chosen])
+        tally.add(frame.counts[index], _distance(before, after))
         steered = hidden.clone()
-        steered[chosen] = moved
+        steered[chosen] = after
         return steered
 
     def _steerer(self, site: Site, index: int, device: torch.device) -> Steerer:
         """The steerer on `device`, to which it is moved once."""
-        if (index, site) not in self._placed:
-            self._placed[index, site] = self.interventions[index].steerers[site]
-        placed = self._placed[index, site] = self._placed[index, site].to(device)
-        return placed
+        key = index, site, device
+        if key not in self._placed:
+            self._placed[key] = self.interventions[index].steerers[site].to(device)
+        return self._placed[key]
+
+    def _strength(self, index: int, site: Site) -> float:
+        each = self.interventions[index]
+        return each.steerers[site].absolute_strength(each.strength, each.unit)
+
+    def _tally(self, index: int, site: Site) -> Tally:
+        return self.tallies.setdefault((index, site), Tally())
 
     def _state(
-        self, site: Site, index: int, hidden: Tensor, frame: Frame, chosen: Tensor
+        self, steerer: Steerer, site: Site, index: int, hidden: Tensor, frame: Frame
     ) -> Tensor | None:
-        """State of the query of each chosen token, decided now if this pass holds the prompts."""
+        """State [rows, length, k] of each token's query, decided now if this pass holds prompts."""
         if frame.prompt_last is not None:
             rows, columns = frame.prompt_last.to(hidden.device).unbind(dim=1)
-            steerer = self._placed[index, site]
             self.decisions[index, site] = steerer.begin(hidden[rows, columns], frame.keys)
         decided = self.decisions.get((index, site))
         if decided is None or frame.query is None:
             return None
-        return decided[frame.query.to(hidden.device)[chosen]]
+        return decided[frame.query.to(hidden.device)]
+
+
+def _distance(before: Tensor, after: Tensor) -> Tensor:
+    """Sum of |after - before| over all tokens."""
+    lengths: Tensor = torch.linalg.vector_norm((after - before).float(), dim=-1)
+    return lengths.sum()
 
 
 @contextmanager
@@ -134,33 +279,41 @@ def steered(model: nn.Module, interventions: Sequence[Intervention]) -> Iterator
     sites = sorted({site for each in interventions if each.acts for site in each.steerers})
     check_sites(model, sites)
     with ExitStack() as stack:
-        for site in sites:
-            handle = _attach(model, site, session.steer)
+        for place in _places(sites):
+            handle = _attach(model, place, session.steer)
             stack.callback(handle.remove)
         yield session
 
 
-def _attach(model: nn.Module, site: Site, change: Callable[[Site, Tensor], Tensor]) -> Any:
-    """Register `change` on the states at `site`; returns the handle."""
-    block = block_at(model, site.layer)
-    if site.head is None:
+Change = Callable[[Sequence[Site], "int | None", Tensor], Tensor]
+"""Takes the sites of one place, the width of its heads if it has heads, and its states."""
+
+
+def _places(sites: Sequence[Site]) -> list[list[Site]]:
+    """Sites that one hook serves: a block's output, or all heads of a block."""
+    places: dict[tuple[int, bool], list[Site]] = {}
+    for site in sites:
+        places.setdefault((site.layer, site.head is None), []).append(site)
+    return list(places.values())
+
+
+def _attach(model: nn.Module, sites: Sequence[Site], change: Change) -> Any:
+    """Register `change` on the states of one place; returns the handle."""
+    block = block_at(model, sites[0].layer)
+    if sites[0].head is None:
 
         def on_block(module: nn.Module, inputs: Any, output: Any) -> Any:
             if isinstance(output, tuple):
-                return (change(site, output[0]), *output[1:])
-            return change(site, output)
+                return (change(sites, None, output[0]), *output[1:])
+            return change(sites, None, output)
 
         return block.register_forward_hook(on_block)
 
     projection = output_projection(block)
     width = head_width(model, projection)
-    start = site.head * width
 
     def on_projection(module: nn.Module, inputs: Any) -> Any:
-        heads = inputs[0]
-        moved = change(site, heads[..., start : start + width])
-        joined = torch.cat([heads[..., :start], moved, heads[..., start + width :]], dim=-1)
-        return (joined, *inputs[1:])
+        return (change(sites, width, inputs[0]), *inputs[1:])
 
     return projection.register_forward_pre_hook(on_projection)
 
@@ -179,8 +332,10 @@ def reading(model: nn.Module, sites: Sequence[Site]) -> Iterator[Callable[..., d
     states: dict[Site, Tensor] = {}
     highest = max(site.layer for site in sites)
 
-    def read(site: Site, hidden: Tensor) -> Tensor:
-        states[site] = hidden.detach()
+    def read(place: Sequence[Site], width: int | None, hidden: Tensor) -> Tensor:
+        for site in place:
+            start = 0 if site.head is None else site.head * (width or 0)
+            states[site] = hidden.detach()[..., start : width and start + width]
         return hidden
 
     def stop(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -196,7 +351,7 @@ def reading(model: nn.Module, sites: Sequence[Site]) -> Iterator[Callable[..., d
         return dict(states)
 
     with ExitStack() as stack:
-        for site in sites:
-            stack.callback(_attach(model, site, read).remove)
+        for place in _places(sorted(set(sites))):
+            stack.callback(_attach(model, place, read).remove)
         stack.callback(block_at(model, highest).register_forward_hook(stop).remove)
         yield run

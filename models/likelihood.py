@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from transformers import DynamicCache
 
 from steereval.models.hooks import Frame, Session
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
-from steereval.models.packed_row import masks_by_index, packed_inputs
+from steereval.models.packed_row import masks_by_index, packed_frame, packed_inputs
 from steereval.models.packing import Node, Pack, Request, build_forest, packs, shared_stem
 
 PACK_TOKENS = 320
@@ -88,7 +87,7 @@ class Scorer:
     def _stem_cache(self, stem: Sequence[Node]) -> DynamicCache:
         """Keys and values of the tokens that all requests share."""
         ids = torch.tensor([[node.token for node in stem]], device=self.device)
-        assigned = torch.tensor([[node.assigned for node in stem]], device=self.device)
+        assigned = torch.tensor([[node.assigned for node in stem]])
         cache = DynamicCache()
         with torch.no_grad(), self.session.on(Frame(assigned)):
             self.model(input_ids=ids, past_key_values=cache, use_cache=True, **self._keep([-1]))
@@ -103,7 +102,7 @@ class Scorer:
         if cache is not None:
             inputs["past_key_values"] = cache
         keep = self._keep(wanted)
-        frame = self._frame(pack, gathered.requests)
+        frame = packed_frame(pack, gathered.requests, self.device)
         with torch.no_grad(), self.session.on(frame), self._resumed(pack, stem):
             logits = self.model(**inputs, **keep).logits[0]
         if cache is not None:
@@ -124,25 +123,6 @@ class Scorer:
         if not _takes(self.model, "logits_to_keep"):
             return {}
         return {"logits_to_keep": torch.tensor(list(wanted), device=self.device)}
-
-    def _frame(self, pack: Pack, requests: Sequence[Request]) -> Frame:
-        """Which intervention acts on each token, and which query each owned token is of."""
-        assigned = torch.from_numpy(pack.assigned)[None].to(self.device)
-        present = np.unique(pack.owners[pack.owners >= 0])
-        if len(present) == 0:
-            return Frame(assigned)
-        ends = [len(requests[owner].context) - 1 for owner in present]
-        last = [
-            np.flatnonzero((pack.owners == owner) & (pack.depths == end))[0]
-            for owner, end in zip(present, ends, strict=True)
-        ]
-        query = torch.from_numpy(np.searchsorted(present, pack.owners))
-        return Frame(
-            assigned,
-            query[None].to(self.device),
-            torch.tensor([[0, int(column)] for column in last], device=self.device),
-            [requests[owner].key for owner in present],
-        )
 
     def plain(
         self, requests: Sequence[Request], batch_size: int, done: Callable[[int], object]
@@ -174,7 +154,7 @@ class Scorer:
         last = torch.tensor([[row, len(r.context) - 1] for row, r in enumerate(batch)])
         query = torch.arange(len(batch))[:, None].expand(-1, width)
         frame = Frame(
-            assigned.to(self.device),
+            assigned,
             query.to(self.device),
             last.to(self.device),
             [request.key for request in batch],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from steereval.errors import InputError, nearest_remedy
 
 
-def parse_options(owner: str, schema: type, given: dict[str, Any]) -> Any:
+def parse_options(owner: str, schema: type, given: Mapping[str, Any]) -> Any:
     """An instance of the dataclass `schema` from `given`.
 
     Raises InputError for an unknown name, a value of another type, or a value that the
@@ -30,13 +31,17 @@ def parse_options(owner: str, schema: type, given: dict[str, Any]) -> Any:
 
 
 def _convert(owner: str, name: str, value: Any, kind: Any) -> Any:
-    choices = get_args(kind) or (kind,)
+    choices = (dict,) if get_origin(kind) is dict else get_args(kind) or (kind,)
     for choice in choices:
         found, converted = _as(choice, value)
         if found:
             return converted
-    wanted = " or ".join(getattr(choice, "__name__", str(choice)) for choice in choices)
-    raise InputError(f"method {owner}: option {name} is {value!r}", f"It must be of type {wanted}.")
+    if get_origin(kind) is Literal:
+        remedy = nearest_remedy(str(value), choices)
+    else:
+        wanted = " or ".join(getattr(choice, "__name__", str(choice)) for choice in choices)
+        remedy = f"It must be of type {wanted}."
+    raise InputError(f"method {owner}: option {name} is {value!r}", remedy)
 
 
 def _as(choice: Any, value: Any) -> tuple[bool, Any]:
@@ -45,8 +50,10 @@ def _as(choice: Any, value: Any) -> tuple[bool, Any]:
         words = {"true": True, "false": False}
         known = words.get(value.lower()) if isinstance(value, str) else value
         return choice is bool and isinstance(known, bool), known
-    if choice is type(None) or choice is str:
+    if choice in (type(None), str, dict):
         return isinstance(value, choice), value
+    if isinstance(choice, str):
+        return value == choice, value
     if choice in (int, float) and isinstance(value, (int, float, str)):
         return _as_number(choice, value)
     return False, None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steereval.models.packing import Pack
+from steereval.models.hooks import Frame
+from steereval.models.packing import Pack, Request
 
 
 def packed_inputs(model: nn.Module, pack: Pack, prefix: int = 0) -> dict[str, Any]:
@@ -20,6 +23,26 @@ def packed_inputs(model: nn.Module, pack: Pack, prefix: int = 0) -> dict[str, An
         "position_ids": torch.from_numpy(pack.depths)[None].to(device),
         "attention_mask": _mask(model, visible)[None, None].to(device),
     }
+
+
+def packed_frame(pack: Pack, requests: Sequence[Request], device: torch.device) -> Frame:
+    """Which intervention acts on each token of `pack`, and which query each owned token is of."""
+    assigned = torch.from_numpy(pack.assigned)[None]
+    present = np.unique(pack.owners[pack.owners >= 0])
+    if len(present) == 0:
+        return Frame(assigned)
+    ends = [len(requests[owner].context) - 1 for owner in present]
+    last = [
+        np.flatnonzero((pack.owners == owner) & (pack.depths == end))[0]
+        for owner, end in zip(present, ends, strict=True)
+    ]
+    query = torch.from_numpy(np.searchsorted(present, pack.owners))
+    return Frame(
+        assigned,
+        query[None].to(device),
+        torch.tensor([[0, int(column)] for column in last], device=device),
+        [requests[owner].key for owner in present],
+    )
 
 
 def _mask(model: nn.Module, visible: Tensor) -> Tensor:

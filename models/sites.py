@@ -118,7 +118,7 @@ def head_width(model: nn.Module, projection: nn.Module) -> int:
     if that input is no whole number of heads.
     """
     width = getattr(projection, "in_features", None) or getattr(projection, "nx", None)
-    heads = _attention_heads(model)
+    heads = attention_heads(model)
     if not isinstance(width, int) or width % heads:
         raise ModelError(
             f"the input of {type(projection).__name__} is not {heads} heads side by side",
@@ -127,7 +127,8 @@ def head_width(model: nn.Module, projection: nn.Module) -> int:
     return width // heads
 
 
-def _attention_heads(model: nn.Module) -> int:
+def attention_heads(model: nn.Module) -> int:
+    """Attention heads in a block. Raises ModelError if the model does not say."""
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
     heads = getattr(config, "num_attention_heads", None)
     if not isinstance(heads, int):
@@ -144,7 +145,7 @@ def check_sites(model: nn.Module, sites: Sequence[Site]) -> None:
         block = block_at(model, site.layer)
         if site.head is None:
             continue
-        heads = _attention_heads(model)
+        heads = attention_heads(model)
         if not 0 <= site.head < heads:
             raise ModelError(
                 f"head {site.head} is out of range: this model has {heads} heads",

@@ -1,92 +1,23 @@
-"""The protocol of steering: what a method is fitted to, and what a fitted steerer does.
+"""What a fitted steerer does: the protocol that hooks, artefacts and engines rely on.
 
-A method is fitted once to `ContrastData` and yields one frozen `Steerer` for each site. Simple
-steerers map activations to activations; those that decide per query first look at the state of
-the prompt's last token (`begin`) and are handed what they decided with every later token.
+A steerer is frozen; its tensors, settings and inner steerers are its fields. Simple ones map
+activations to activations; those that decide per query first look at the state of the prompt's
+last token (`begin`) and are handed what they decided with every later token.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from steereval.errors import FitError, InputError
-from steereval.models.sites import Site
+from steereval.errors import InputError
 
 UNITS = ("absolute", "relative")
-
-
-@dataclass(frozen=True)
-class ContrastData:
-    """Activations that a method is fitted to; every tensor is float and on the CPU."""
-
-    positive: Mapping[Site, Tensor]
-    """Wanted behaviour, [n+, d] for each site."""
-    negative: Mapping[Site, Tensor]
-    """Unwanted behaviour, [n-, d] for each site."""
-    pairs: Tensor | None = None
-    """Row indices [m, 2] of positive and negative rows that answer one another."""
-    queries: Mapping[Site, Tensor] | None = None
-    """State of the last token of each query, [q, d] for each site."""
-    positive_query: Tensor | None = None
-    """Row [n+] of `queries` to which each positive row is an answer."""
-    negative_query: Tensor | None = None
-    """Row [n-] of `queries` to which each negative row is an answer."""
-    trajectories: Mapping[Site, Sequence[Tensor]] | None = None
-    """States of the tokens of each answer, one [t, d] an answer, for each site."""
-    rewards: Tensor | None = None
-    """Reward of each answer in `trajectories`."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be fitted, with a FitError that names it."""
-        if not self.positive:
-            raise FitError("the contrast data has no site", "Name at least one layer.")
-        for site in self.positive:
-            _check_class("positive", site, self.positive[site])
-            _check_class("negative", site, self.negative[site])
-            _check_pair(site, self.positive[site], self.negative[site])
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """The sites, lowest first."""
-        return tuple(sorted(self.positive))
-
-
-def _check_class(kind: str, site: Site, states: Tensor) -> None:
-    if states.ndim != 2 or states.shape[0] == 0 or states.shape[1] == 0:
-        raise FitError(
-            f"the {kind} activations at layer {site} have shape {tuple(states.shape)}",
-            "A fit needs a matrix [samples, dimension] with at least one sample of each class.",
-        )
-    if not states.is_floating_point():
-        raise FitError(f"the {kind} activations at layer {site} are {states.dtype}", "Give floats.")
-    bad = int((~torch.isfinite(states)).any(dim=1).sum())
-    if bad:
-        raise FitError(
-            f"{bad} of {len(states)} {kind} activations at layer {site} are not finite",
-            "The model overflowed there: use float32 or bfloat16, or another layer.",
-        )
-
-
-def _check_pair(site: Site, positive: Tensor, negative: Tensor) -> None:
-    if positive.shape[1] != negative.shape[1]:
-        raise FitError(
-            f"positive activations at layer {site} have dimension {positive.shape[1]}, "
-            f"negative ones {negative.shape[1]}",
-            "Both classes must come from the same site of the same model.",
-        )
-    both = torch.cat([positive, negative])
-    if bool((both == both[0]).all()):
-        raise FitError(
-            f"all activations at layer {site} are the same",
-            "A fit needs texts that differ, read after the model has seen them.",
-        )
 
 
 @dataclass(frozen=True)
@@ -125,20 +56,33 @@ class Steerer(ABC):
 
         Strength 0 is the identity, exactly. The arithmetic is in float32 at least.
         """
-        if x.shape[-1] != self.dimension:
-            raise InputError(
-                f"activations of dimension {x.shape[-1]} were given to a {self.method} steerer "
-                f"of dimension {self.dimension}",
-                "Use the steerer with the model and site that it was fitted to.",
-            )
+        self.check_width(x.shape[-1])
         if strength == 0:
             return x
         wide = x if x.dtype == torch.float64 else x.float()
         return self.move(wide, strength, state).to(x.dtype)
 
+    def check_width(self, width: int) -> None:
+        """Raise InputError unless activations of `width` are what it was fitted to."""
+        if width != self.dimension:
+            raise InputError(
+                f"activations of dimension {width} were given to a {self.method} steerer "
+                f"of dimension {self.dimension}",
+                "Use the steerer with the model and site that it was fitted to.",
+            )
+
     @abstractmethod
     def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
         """The steered activations, in the dtype of x (float32 or float64); strength is not 0."""
+
+    def shift(self, strength: float) -> Tensor | None:
+        """The vector [d] that is added whatever the activation; None where it depends on it."""
+        return None
+
+    @property
+    def keeps_norm(self) -> bool:
+        """Whether |y| = |x| by construction."""
+        return False
 
     def strength_of_one_norm(self) -> float | None:
         """The absolute strength that displaces by the typical norm; None if there is none."""
@@ -166,25 +110,45 @@ class Steerer(ABC):
         return strength * scale
 
     def tensors(self) -> dict[str, Tensor]:
-        """The fields that are tensors, by name."""
-        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        """All tensors by name; those of an inner steerer or a list as `name.inner`, `name.0`."""
+        found: dict[str, Tensor] = {}
+        for name, value in self._values().items():
+            if isinstance(value, Tensor):
+                found[name] = value
+            elif isinstance(value, Steerer):
+                found |= {f"{name}.{inner}": part for inner, part in value.tensors().items()}
+            elif _is_list_of_tensors(value):
+                found |= {f"{name}.{index}": part for index, part in enumerate(value)}
+        return found
 
     def settings(self) -> dict[str, Any]:
-        """The fields that are not tensors, by name, fit for JSON."""
-        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        return {name: value for name, value in values.items() if not isinstance(value, Tensor)}
+        """All that is no tensor, by name, fit for JSON; an inner steerer with its `kind`."""
+        found: dict[str, Any] = {}
+        for name, value in self._values().items():
+            if isinstance(value, Steerer):
+                found[name] = {"kind": value.method, **value.settings()}
+            elif not isinstance(value, Tensor) and not _is_list_of_tensors(value):
+                found[name] = value
+        return found
 
     def to(self, device: torch.device) -> Self:
         """The same steerer with its tensors on `device`."""
-        if all(tensor.device == device for tensor in self._tensors_once.values()):
+        if all(tensor.device == device for tensor in self.tensors().values()):
             return self
-        moved: dict[str, Any] = {k: v.to(device) for k, v in self._tensors_once.items()}
+        moved: dict[str, Any] = {}
+        for name, value in self._values().items():
+            if isinstance(value, (Tensor, Steerer)):
+                moved[name] = value.to(device)
+            elif _is_list_of_tensors(value):
+                moved[name] = tuple(part.to(device) for part in value)
         return replace(self, **moved)
 
-    @cached_property
-    def _tensors_once(self) -> dict[str, Tensor]:
-        return self.tensors()
+    def _values(self) -> dict[str, Any]:
+        return {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.init}
+
+
+def _is_list_of_tensors(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], Tensor)
 
 
 def typical_norm(positive: Tensor, negative: Tensor) -> float:

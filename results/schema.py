@@ -50,7 +50,8 @@ ITEM_SCHEMA: Final = pa.schema(
     ],
     metadata=_METADATA,
 )
-"""`layer` is "14" or "10,12", and "" for an unsteered model; `fit_seed` and `fold` are null for it.
+"""`layer` is "14", "10+12" or "all", and "" for an unsteered model, for which `fit_seed` and `fold`
+are null.
 
 `item_id` is the same for all methods, so differences pair. `value` is the score; for a ratio metric
 (perplexity) the item's summed negative log-likelihood in nats, `weight` its number of tokens;

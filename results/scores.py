@@ -36,7 +36,7 @@ class Arm:
     """The method's label in the grid."""
 
     layer: str
-    """"14", "10,12", or "" for an unsteered model."""
+    """"14", "10+12", "all", or "" for an unsteered model."""
 
     @property
     def label(self) -> str:
@@ -45,8 +45,10 @@ class Arm:
 
     @property
     def layer_words(self) -> str:
-        """ "layer 14", "layers 10,12", or "" for an unsteered model."""
-        return f"layer{'s' if ',' in self.layer else ''} {self.layer}" if self.layer else ""
+        """ "layer 14", "layers 10+12", "all layers", or "" for an unsteered model."""
+        if self.layer == "all":
+            return "all layers"
+        return f"layer{'s' if '+' in self.layer else ''} {self.layer}" if self.layer else ""
 
 
 @dataclass(frozen=True)

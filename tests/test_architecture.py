@@ -16,6 +16,7 @@ HARNESS_ORDER = (
     "spec",
     "plan",
     "assets",
+    "activations",
     "fitting",
     "steered_lm",
     "run",
@@ -79,7 +80,12 @@ def test_results_can_be_read_without_a_gpu_stack() -> None:
 
 
 def test_models_know_no_task_and_no_harness() -> None:
-    wrong = [name for path in sources("models") for name in imports(path) if "lm_eval" in name]
+    wrong = [
+        name
+        for path in sources("models")
+        for name in imports(path)
+        if name.split(".")[0] == "lm_eval"
+    ]
     assert wrong == []
 
 
@@ -135,4 +141,16 @@ def test_nothing_is_unpickled_but_the_classifier() -> None:
         for path in sources(room)
         if any(word in path.read_text(encoding="utf-8") for word in words)
     }
-    assert found == {"tasks/scorers/profanity_process.py"}
+    assert found == {"tasks/scorers/profanity_process.py", "models/vectors/lm_eval_steered.py"}
+
+
+def test_steered_files_are_read_as_weights_only() -> None:
+    """lm-eval's files are pickles by form: nothing but tensors and plain values is made of them."""
+    tree = ast.parse((ROOT / "models/vectors/lm_eval_steered.py").read_text(encoding="utf-8"))
+    loads = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert len(loads) == 1
+    assert "weights_only=True" in ast.unparse(loads[0])

@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from steereval.models.flow.sketch import PolynomialSketch, safe_norm
+from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class QuadraticForm:
         eigenvalues, basis = torch.linalg.eigh(sketch.gamma * symmetric[:-1, :-1])
         linear = (sketch.gamma * sketch.coef0) ** 0.5 * (basis.T @ symmetric[:-1, -1])
         constant = sketch.coef0 * float(form[-1, -1])
-        return cls(basis.float(), eigenvalues.float(), linear.float(), constant)
+        return cls(basis.float().contiguous(), eigenvalues.float(), linear.float(), constant)
 
     def value(self, x: Tensor) -> Tensor:
         """w . phi(x) [...] for x [..., d]."""
@@ -57,7 +58,14 @@ class QuadraticForm:
 
     def direction(self, z: Tensor) -> Tensor:
         """Unit field [..., d] in eigen-coordinates; zero where the gradient vanishes."""
+        unit = F.normalize(z, dim=-1, eps=torch.finfo(z.dtype).tiny)
+        pull = torch.addcmul(self.linear.to(z.dtype), self.eigenvalues.to(z.dtype), unit)
+        along = (unit * pull).sum(dim=-1, keepdim=True)
+        tangent = torch.addcmul(pull, unit, along, value=-1)
+        return F.normalize(tangent, dim=-1, eps=torch.finfo(z.dtype).tiny)
+
+    def gradient(self, z: Tensor) -> Tensor:
+        """Gradient [..., d] of w . phi in eigen-coordinates."""
         unit = z / safe_norm(z)
-        pull = self.eigenvalues.to(z.dtype) * unit + self.linear.to(z.dtype)
-        tangent = pull - unit * (unit * pull).sum(dim=-1, keepdim=True)
-        return tangent / safe_norm(tangent)
+        pull = torch.addcmul(self.linear.to(z.dtype), self.eigenvalues.to(z.dtype), unit)
+        return over_norm(pull - (unit * pull).sum(dim=-1, keepdim=True) * unit, z)

@@ -98,6 +98,12 @@ def _product(spectra: list[Tensor]) -> Tensor:
     return result
 
 
+def over_norm(values: Tensor, x: Tensor) -> Tensor:
+    """values [..., d] over |x|; zero where x is zero, which has no direction to be turned."""
+    norms = safe_norm(x)
+    return torch.where(norms > torch.finfo(x.dtype).tiny, values / norms, 0.0)
+
+
 def safe_norm(x: Tensor) -> Tensor:
     """Norms [..., 1], never zero, so that a zero vector has a zero direction and no NaN."""
     norms: Tensor = x.norm(dim=-1, keepdim=True)

@@ -5,37 +5,15 @@ Rimsky et al. 2024, "Steering Llama 2 via Contrastive Activation Addition" (arXi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
 from steereval.errors import FitError
+from steereval.models.contrast_data import SiteData
+from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import SiteMethod
 from steereval.models.steerer import Steerer, typical_norm
-
-
-@dataclass(frozen=True)
-class ConstantShift(Steerer):
-    """x + T v."""
-
-    method: ClassVar[str] = "constant_shift"
-
-    vector: Tensor
-    """The shift v of strength 1, [d]."""
-
-    def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
-        """x + T v."""
-        return x + strength * self.vector.to(x.dtype)
-
-    def strength_of_one_norm(self) -> float:
-        """The typical norm over the length of v."""
-        return self._one_norm
-
-    @cached_property
-    def _one_norm(self) -> float:
-        return self.typical_norm / float(self.vector.double().norm())
 
 
 class Caa(SiteMethod):
@@ -43,15 +21,27 @@ class Caa(SiteMethod):
 
     name = "caa"
     summary = "contrastive activation addition: x + T (mean(P) - mean(N))"
+    kinds = (ConstantShift,)
 
-    def fit_site(self, positive: Tensor, negative: Tensor, options: Any, seed: int) -> Steerer:
-        """The difference of the means, taken in float64."""
-        vector = (positive.double().mean(dim=0) - negative.double().mean(dim=0)).float()
-        if not bool(vector.any()):
-            raise FitError(
-                "the means of the two classes are the same, so caa has no direction",
-                "Check that the contrast's positive and negative texts differ.",
-            )
-        return ConstantShift(
-            vector, dimension=len(vector), typical_norm=typical_norm(positive, negative)
+    def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:
+        """The difference of the means."""
+        return shift_along(mean_difference(data, self.name), data)
+
+
+def mean_difference(data: SiteData, method: str) -> Tensor:
+    """mean(P) - mean(N), float64 [d]. Raises FitError if there is none."""
+    vector = data.positive.double().mean(dim=0) - data.negative.double().mean(dim=0)
+    # Means of the same rows in another order differ in their last digits.
+    noise = 1e-12 * data.positive.double().abs().mean()
+    if not bool(vector.abs().max() > noise):
+        raise FitError(
+            f"the means of the two classes are the same, so {method} has no direction",
+            "Check that the contrast's positive and negative texts differ.",
         )
+    return vector
+
+
+def shift_along(vector: Tensor, data: SiteData) -> ConstantShift:
+    """A constant shift by `vector` [d] that knows how large the activations of `data` are."""
+    norm = typical_norm(data.positive, data.negative)
+    return ConstantShift(vector.float(), dimension=len(vector), typical_norm=norm)

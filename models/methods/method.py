@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from steereval.errors import InputError
+from steereval.models.contrast_data import ContrastData, SiteData
 from steereval.models.options import parse_options
 from steereval.models.sites import Site
-from steereval.models.steerer import ContrastData, Steerer
+from steereval.models.steerer import Steerer
 
 
 @dataclass(frozen=True)
@@ -27,28 +28,71 @@ class Method(ABC):
     summary: ClassVar[str]
     """One line for `steereval methods`."""
     seeded: ClassVar[bool] = False
-    """Whether the fit draws random numbers."""
-    needs: ClassVar[frozenset[str]] = frozenset()
-    """Parts of ContrastData needed beside the two classes: "pairs", "queries", "rewards" ..."""
+    """Whether the fit draws random numbers, unless `draws` says otherwise."""
+    reads: ClassVar[str] = "block"
+    """Where it reads and acts in each layer: at the "block" output, or at its attention "heads"."""
+    fits: ClassVar[bool] = True
+    """Whether it is fitted to a contrast; False for directions that come from elsewhere."""
+    budget: ClassVar[tuple[str, ...]] = ()
+    """Options that limit training; a report marks values below their defaults."""
+    kinds: ClassVar[tuple[type[Steerer], ...]] = ()
+    """Classes of the steerers that it yields, for loading them from disk."""
     Options: ClassVar[type] = NoOptions
     """A frozen dataclass of the options, with defaults."""
 
-    def options(self, given: dict[str, Any]) -> Any:
+    def options(self, given: Mapping[str, Any]) -> Any:
         """The typed options for `given`; InputError for an unknown, mistyped or bad value."""
         return parse_options(self.name, self.Options, given)
+
+    def draws(self, options: Any) -> bool:
+        """Whether a fit with these options draws random numbers."""
+        return self.seeded
+
+    def needs(self, options: Any) -> frozenset[str]:
+        """Parts of ContrastData needed beside the two classes: "pairs", "queries" ..."""
+        return frozenset()
+
+    def files(self, options: Any) -> tuple[Path, ...]:
+        """Files that the options name: their content is part of what a cell is."""
+        return ()
 
     @abstractmethod
     def fit(self, data: ContrastData, options: Any, seed: int) -> dict[Site, Steerer]:
         """Fit one steerer for each site that the method chooses to act on."""
 
-    def missing(self, data: ContrastData) -> None:
+    def from_file(self, sites: Sequence[Site], options: Any) -> dict[Site, Steerer]:
+        """Steerers at `sites`, for methods that are fitted to nothing (`fits` is False)."""
+        raise InputError(
+            f"method {self.name} is fitted to a contrast", "Name one, such as truthful-mini."
+        )
+
+    def check(self, data: ContrastData, options: Any) -> None:
         """Raise InputError if `data` lacks a part that this method needs."""
-        for part in sorted(self.needs):
+        for part in sorted(self.needs(options)):
             if getattr(data, part) is None:
                 raise InputError(
                     f"method {self.name} needs {part}, which the contrast data does not hold",
-                    f"Give ContrastData with {part}, or choose another method.",
+                    _REMEDIES[part],
                 )
+
+    def reduced(self, given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Training options below their defaults: {name: (value, default)}."""
+        if not self.budget:
+            return {}
+        options, usual = self.options(given), self.Options()
+        pairs = {name: (getattr(options, name), getattr(usual, name)) for name in self.budget}
+        return {name: (value, full) for name, (value, full) in pairs.items() if value < full}
+
+
+_REMEDIES = {
+    "pairs": "Give as many positive as negative activations, row by row in pairs, or a contrast "
+    "set whose statements have pairs.",
+    "queries": "Use a contrast set whose statements answer questions.",
+    "positive_means": "Give the mean state of each answer's tokens.",
+    "negative_means": "Give the mean state of each answer's tokens.",
+    "trajectories": "Give the states of each answer's tokens.",
+    "rewards": "Give a reward for each answer.",
+}
 
 
 class SiteMethod(Method):
@@ -56,12 +100,16 @@ class SiteMethod(Method):
 
     def fit(self, data: ContrastData, options: Any, seed: int) -> dict[Site, Steerer]:
         """Fit each site from the same seed."""
-        self.missing(data)
-        return {
-            site: self.fit_site(data.positive[site], data.negative[site], options, seed)
-            for site in data.sites
-        }
+        self.check(data, options)
+        return {site: self.fit_site(data.at(site), options, seed) for site in data.sites}
 
     @abstractmethod
-    def fit_site(self, positive: Tensor, negative: Tensor, options: Any, seed: int) -> Steerer:
-        """Fit one site: positive [n+, d], negative [n-, d]."""
+    def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:
+        """Fit one site."""
+
+
+def layer_sites(method: Method, layers: Sequence[int], heads: int) -> tuple[Site, ...]:
+    """The sites that `method` reads in blocks `layers` of a model with so many heads each."""
+    if method.reads == "heads":
+        return tuple(Site(layer, head) for layer in layers for head in range(heads))
+    return tuple(Site(layer) for layer in layers)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from steereval.models.contrast_data import ContrastData
 from steereval.models.methods.method import Method
 from steereval.models.sites import Site
-from steereval.models.steerer import ContrastData, Steerer
+from steereval.models.steerer import Steerer
 
 
 class Unsteered(Method):

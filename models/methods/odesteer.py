@@ -1,8 +1,8 @@
-"""ODESteer: follow the gradient of a log density ratio as an ordinary differential equation.
+"""ODESteer: follow the gradient of a polynomial log density ratio as an ODE.
 
-Zhao et al., ICLR 2026 (arXiv 2602.17560). The barrier h is a logistic regression on polynomial
-features of x/|x|; the flow is x' = grad h/|grad h| from time 0 to T. For degree 2 the exact
-quadratic form is integrated (`flow.quadratic`), otherwise the sketch itself.
+Zhao et al., ICLR 2026 (arXiv 2602.17560). The features are a polynomial count sketch of x/|x|.
+For degree 2 the exact quadratic form is integrated (`flow.quadratic`) wherever that is faster
+than the sketch itself; it is the same flow.
 """
 
 from __future__ import annotations
@@ -16,17 +16,24 @@ import torch
 from torch import Tensor
 
 from steereval.errors import FitError, InputError
-from steereval.models.flow.integrators import SOLVERS, displacement
-from steereval.models.flow.logistic import fit_logistic
+from steereval.models.contrast_data import SiteData
+from steereval.models.flow.choice import prefers_exact
 from steereval.models.flow.quadratic import QuadraticForm
-from steereval.models.flow.sketch import PolynomialSketch, safe_norm
+from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
+from steereval.models.logistic import fit_logistic
+from steereval.models.methods.barrier_flow import (
+    BarrierFlow,
+    LogisticOptions,
+    SolverOptions,
+    above_zero,
+)
 from steereval.models.methods.method import SiteMethod
 from steereval.models.options import parse_options
 from steereval.models.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)
-class BarrierOptions:
+class BarrierOptions(LogisticOptions):
     """How the barrier is made."""
 
     degree: int = 2
@@ -37,43 +44,30 @@ class BarrierOptions:
     """Weight of the inner product in the kernel."""
     coef0: float = 1.0
     """Constant of the kernel."""
-    C: float = 1.0
-    """Inverse strength of the logistic regression's penalty."""
-    max_iterations: int = 1000
-    """Upper bound on the solver's iterations."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range with a ValueError."""
-        for name in ("degree", "components", "gamma", "C", "max_iterations"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        super().__post_init__()
+        above_zero(self, "degree", "components", "gamma")
         if self.coef0 < 0:
             raise ValueError(f"coef0 must not be below 0, not {self.coef0}")
 
 
 @dataclass(frozen=True)
-class FlowOptions(BarrierOptions):
+class FlowOptions(SolverOptions, BarrierOptions):
     """How the barrier is made and its flow integrated."""
-
-    solver: str = "euler"
-    """euler, midpoint or rk4."""
-    steps: int = 10
-    """Equal steps from time 0 to T."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range with a ValueError."""
-        super().__post_init__()
-        if self.solver not in SOLVERS:
-            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, not {self.solver!r}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, not {self.steps}")
+        BarrierOptions.__post_init__(self)
+        SolverOptions.__post_init__(self)
 
 
 @dataclass(frozen=True)
-class BarrierFlow(Steerer):
-    """Integrates the normalised gradient of the barrier; T is the arc length."""
+class PolynomialFlow(BarrierFlow):
+    """The flow of a barrier on a polynomial sketch."""
 
-    method: ClassVar[str] = "barrier_flow"
+    method: ClassVar[str] = "polynomial_flow"
 
     index_hash: Tensor
     """Hash functions [degree, d + 1]."""
@@ -89,18 +83,10 @@ class BarrierFlow(Steerer):
     """Linear part [d] of the quadratic form; empty unless the degree is 2."""
     constant: float
     """Constant part of the quadratic form."""
-    intercept: float
-    """Intercept of the logistic regression."""
-    log_class_ratio: float
-    """log(n-/n+): turns log-odds into a log density ratio."""
     gamma: float
     """Weight of the inner product in the kernel."""
     coef0: float
     """Constant of the kernel."""
-    solver: str
-    """Name of the integrator."""
-    steps: int
-    """Number of equal steps."""
 
     @cached_property
     def sketch(self) -> PolynomialSketch:
@@ -118,33 +104,29 @@ class BarrierFlow(Steerer):
     def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
         """x(T) from x(0) = x."""
         form = self.quadratic
-        if form is None:
-            return x + displacement(self.field, x, strength, self.steps, self.solver)
-        start = form.rotate(x)
-        moved = displacement(form.direction, start, strength, self.steps, self.solver)
-        return x + form.rotate_back(moved)
+        if form is None or not prefers_exact(x, self.steps, self.solver):
+            return x + self.flow(self._sketch_field, x, strength)
+        return x + form.rotate_back(self.flow(form.direction, form.rotate(x), strength))
 
     def field(self, x: Tensor) -> Tensor:
-        """Unit vector field [..., d] at x [..., d]."""
+        """Unit vector field [..., d] at x [..., d]; zero where the gradient vanishes."""
         form = self.quadratic
-        if form is not None:
-            return form.rotate_back(form.direction(form.rotate(x)))
+        if form is None:
+            return self._sketch_field(x)
+        return form.rotate_back(form.direction(form.rotate(x)))
+
+    def _sketch_field(self, x: Tensor) -> Tensor:
         gradient = self.sketch.tangent_gradient(x, self.coef)
         return gradient / safe_norm(gradient)
 
-    def log_odds(self, x: Tensor) -> Tensor:
-        """Log-odds [...] of "positive" at x [..., d]: w . phi(x) + b."""
+    def gradient(self, x: Tensor) -> Tensor:
+        """Gradient of the barrier: orthogonal to x, since the features see x/|x| alone."""
+        return over_norm(self.sketch.tangent_gradient(x, self.coef), x)
+
+    def weighted(self, x: Tensor) -> Tensor:
+        """w . phi(x)."""
         form = self.quadratic
-        dot = self.sketch.dot(x, self.coef) if form is None else form.value(x)
-        return dot + self.intercept
-
-    def barrier(self, x: Tensor) -> Tensor:
-        """h(x) [...]: the log density ratio of positive to negative activations."""
-        return self.log_odds(x) + self.log_class_ratio
-
-    def strength_of_one_norm(self) -> float:
-        """The flow has unit speed, so its duration is its length."""
-        return self.typical_norm
+        return self.sketch.dot(x, self.coef) if form is None else form.value(x)
 
 
 def build_flow(
@@ -154,15 +136,16 @@ def build_flow(
     *,
     solver: str,
     steps: int,
+    tolerance: float = SolverOptions.tolerance,
     log_class_ratio: float = 0.0,
     norm: float = 0.0,
-) -> BarrierFlow:
+) -> PolynomialFlow:
     """A flow from a feature map and the weights [D] of a logistic regression on it."""
     empty = torch.empty(0)
     form = QuadraticForm(empty, empty, empty, 0.0)
     if len(sketch.index_hash) == 2:
         form = QuadraticForm.of(sketch, coef)
-    return BarrierFlow(
+    return PolynomialFlow(
         index_hash=sketch.index_hash,
         sign_hash=sketch.sign_hash,
         coef=coef.float(),
@@ -176,38 +159,51 @@ def build_flow(
         coef0=sketch.coef0,
         solver=solver,
         steps=steps,
+        tolerance=tolerance,
         dimension=sketch.index_hash.shape[1] - 1,
         typical_norm=norm,
     )
 
 
 def fit_flow(
-    positive: Tensor, negative: Tensor, options: BarrierOptions, seed: int, solver: str, steps: int
-) -> BarrierFlow:
+    data: SiteData, options: BarrierOptions, seed: int, solver: SolverOptions
+) -> PolynomialFlow:
     """Draw the hash functions from `seed`, fit the barrier, factorise it."""
     sketch = PolynomialSketch.draw(
-        positive.shape[1], options.degree, options.components, options.gamma, options.coef0, seed
+        data.positive.shape[1], options.degree, options.components, options.gamma, options.coef0,
+        seed,
+    )  # fmt: skip
+    coef, intercept = fit_barrier(
+        sketch.features(data.positive.double()), sketch.features(data.negative.double()), options
     )
-    coef, intercept = fit_logistic(
-        sketch.features(positive.double()),
-        sketch.features(negative.double()),
-        options.C,
-        options.max_iterations,
-    )
-    if not bool(coef.any()):
-        raise FitError(
-            "the two classes look the same from the origin, so their barrier has no gradient",
-            "Check that the contrast's positive and negative texts differ.",
-        )
     return build_flow(
         sketch,
         coef,
         intercept,
-        solver=solver,
-        steps=steps,
-        log_class_ratio=math.log(len(negative) / len(positive)),
-        norm=typical_norm(positive, negative),
+        solver=solver.solver,
+        steps=solver.steps,
+        tolerance=solver.tolerance,
+        log_class_ratio=log_class_ratio(data),
+        norm=typical_norm(data.positive, data.negative),
     )
+
+
+def fit_barrier(
+    positive: Tensor, negative: Tensor, options: LogisticOptions
+) -> tuple[Tensor, float]:
+    """Weights [f] and intercept on features [n, f] of the classes. Raises FitError if none."""
+    coef, intercept = fit_logistic(positive, negative, options.C, options.max_iterations)
+    if not bool(coef.abs().max() > 1e-9):
+        raise FitError(
+            "the two classes look the same from the origin, so their barrier has no gradient",
+            "Check that the contrast's positive and negative texts differ.",
+        )
+    return coef, intercept
+
+
+def log_class_ratio(data: SiteData) -> float:
+    """log(n-/n+)."""
+    return math.log(len(data.negative) / len(data.positive))
 
 
 class OdeSteer(SiteMethod):
@@ -216,11 +212,12 @@ class OdeSteer(SiteMethod):
     name = "odesteer"
     summary = "ODESteer: integrate the normalised gradient of a polynomial log density ratio"
     seeded = True
+    kinds = (PolynomialFlow,)
     Options = FlowOptions
 
-    def fit_site(self, positive: Tensor, negative: Tensor, options: Any, seed: int) -> Steerer:
+    def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:
         """Fit the barrier and keep the solver chosen."""
-        return fit_flow(positive, negative, options, seed, options.solver, options.steps)
+        return fit_flow(data, options, seed, options)
 
 
 def odesteer_from_sketch(
@@ -233,7 +230,7 @@ def odesteer_from_sketch(
     coef0: float = 1.0,
     solver: str = "euler",
     steps: int = 10,
-) -> BarrierFlow:
+) -> PolynomialFlow:
     """ODESteer with known hash functions [degree, d + 1] and weights [D] instead of a fit.
 
     Raises InputError when the shapes do not fit together, or for a value out of range.

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
+from steereval.models.contrast_data import SiteData
+from steereval.models.methods.barrier_flow import SolverOptions
 from steereval.models.methods.method import SiteMethod
-from steereval.models.methods.odesteer import BarrierOptions, fit_flow
+from steereval.models.methods.odesteer import BarrierOptions, PolynomialFlow, fit_flow
 from steereval.models.steerer import Steerer
+
+ONE_STEP = SolverOptions("euler", 1)
 
 
 class StepOdeSteer(SiteMethod):
@@ -20,8 +22,9 @@ class StepOdeSteer(SiteMethod):
     name = "step_odesteer"
     summary = "ODESteer's field in a single step of length T"
     seeded = True
+    kinds = (PolynomialFlow,)
     Options = BarrierOptions
 
-    def fit_site(self, positive: Tensor, negative: Tensor, options: Any, seed: int) -> Steerer:
+    def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:
         """Fit the same barrier as odesteer does from this seed."""
-        return fit_flow(positive, negative, options, seed, "euler", 1)
+        return fit_flow(data, options, seed, ONE_STEP)

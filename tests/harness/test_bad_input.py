@@ -150,7 +150,7 @@ CASES: dict[str, Case] = {
                 methods=["none", {"name": "odesteer", "strengths": [1], "options": {"steps": 0}}]
             ),
         ],
-        "steps must be at least 1",
+        "steps must be above 0",
     ),
     "duplicate cells": (
         lambda b: [
@@ -217,7 +217,7 @@ CASES: dict[str, Case] = {
     ),
     "contrast that is missing": (lambda b: b.fit(contrast="none.jsonl"), "none.jsonl"),
     "activations that are not finite": (nan_weights, "not finite"),
-    "layer that is no number": (lambda b: b.fit(layer="top"), "is no block number"),
+    "layer that is no number": (lambda b: b.fit(layer="top"), "names no blocks"),
     "fraction out of range": (lambda b: b.fit(fraction="2"), "--fraction is 2.0"),
     "option without a value": (lambda b: b.fit(option="steps"), "has no value"),
     "method that fits nothing": (lambda b: b.fit(method="none"), "gives no steerer"),

@@ -32,21 +32,21 @@ def grid(**changes: Any) -> Any:
     return parse_grid(data | changes)
 
 
-def test_the_ids_of_version_1_are_golden() -> None:
+def test_the_ids_of_version_2_are_golden() -> None:
     """Ids name files of finished runs. If this fails, raise IDENTITY_VERSION and say so in the
     changelog: every run folder of the version before will be computed again."""
-    assert IDENTITY_VERSION == 1
+    assert IDENTITY_VERSION == 2
     assert [cell.id for cell in make_plan(grid())] == GOLDEN
 
 
 GOLDEN = [
-    "7caa92313b86a812",
-    "a6388883e2917178",
-    "ae523d044d93798b",
-    "6a1a8b30e2df7b8d",
-    "09afc9a15f2892c7",
-    "e30819164e378905",
-    "43ef417834e28788",
+    "5ba1b06204d220a1",
+    "02314868c2923227",
+    "0961091bc54d92c3",
+    "ec14e5762147d773",
+    "9a96ba8dcad9607f",
+    "4b92e383b921c812",
+    "4758952d7d60b033",
 ]
 
 
@@ -155,3 +155,40 @@ def test_the_quickstart_is_as_large_as_it_says() -> None:
     assert sum(len(method.strengths) >= 3 for method in quickstart.methods) >= 2
     assert len(quickstart.tasks) >= 2
     assert len(quickstart.seeds.fit) >= 3
+
+
+def test_a_method_that_is_fitted_needs_a_contrast() -> None:
+    with pytest.raises(GridError, match="no contrast set to fit steerers to"):
+        make_plan(grid(contrast=None))
+
+
+def test_layers_and_positions_of_a_method() -> None:
+    """Layers together are one cell; what a method says of itself replaces what the grid says."""
+    methods = [
+        "none",
+        {"name": "caa", "strengths": [1]},
+        {"name": "caa", "label": "b", "strengths": [1], "layers": [[3, 5], "all"]},
+        {"name": "caa", "label": "c", "strengths": [1], "positions": "all"},
+        {"name": "caa", "label": "d", "strengths": [1], "layers": [[3, 5]], "incremental": True},
+    ]
+    cells = [c for c in make_plan(grid(methods=methods)) if c.fit_seed in (None, 0)]
+    assert [c.layer for c in cells] == ["", "14", "3+5", "all", "14", "3+5"]
+    assert [c.positions for c in cells] == ["", *["generated"] * 3, "all", "generated"]
+    assert len({c.id for c in cells}) == 6
+    said = grid(methods=[{"name": "caa", "strengths": [1], "layers": 14, "positions": "all"}],
+                analysis={"baseline": "caa"})  # fmt: skip
+    assert make_plan(said)[0].id == next(c.id for c in cells if c.label == "c")
+
+
+def test_a_vectors_file_is_part_of_its_cell(tmp_path: Path) -> None:
+    file = tmp_path / "v.safetensors"
+    methods = ["none", {"name": "vector", "strengths": [1], "options": {"path": str(file)}}]
+    with pytest.raises(InputError, match="cannot be read"):
+        make_plan(grid(methods=methods))
+    ids = []
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        cell = make_plan(grid(methods=methods, contrast=None))[1]
+        assert (cell.contrast, cell.fit_seed) == (None, None)
+        ids.append(cell.id)
+    assert ids[0] != ids[1]

@@ -116,7 +116,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         small(methods=["none", {"name": "caa", "strengths": [1], "unit": "relativ"}]),
         "Did you mean 'relative'",
     ),
-    "no contrast": (small(contrast=None), "no contrast set"),
     "fraction": (small(contrast={"name": "truthful-mini", "fraction": 1.5}), "fraction is 1.5"),
     "baseline": (small(analysis={"baseline": "nothing"}), "which is no method of the grid"),
     "confidence": (small(analysis={"confidence": 95}), "between 0.5 and 1"),

@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 
 from steereval.errors import CellError, InputError, ModelError
 from steereval.models.positions import Positions
-from steereval.steered_lm import SteeredLM, parse_layers, split_options
+from steereval.steered_lm import SteeredLM, split_options
 
 
 @pytest.fixture(scope="module")
@@ -242,13 +242,6 @@ def test_options_are_told_apart() -> None:
     assert loader == {"batch_size": 8, "attn_implementation": "eager"}
     with pytest.raises(InputError, match="Did you mean 'strength'"):
         split_options({"strenght": 5})
-
-
-def test_layers_are_parsed() -> None:
-    assert [site.layer for site in parse_layers("12+14")] == [12, 14]
-    for bad in (None, "a", "1+"):
-        with pytest.raises(InputError):
-            parse_layers(bad)
 
 
 @pytest.mark.parametrize(

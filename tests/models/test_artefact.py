@@ -15,7 +15,7 @@ import torch
 from steereval.errors import ArtefactError, StoreError
 from steereval.models import fit_steerer, load_steerer
 from steereval.models.artefact import Artefact, load_artefact, save_artefact
-from steereval.models.methods.registry import METHODS
+from steereval.models.methods.registry import BUILT_IN as METHODS
 from steereval.models.sites import Site
 from steereval.models.steerer import Steerer
 

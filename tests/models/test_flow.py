@@ -17,7 +17,7 @@ from steereval.errors import FitError
 from steereval.models.flow.integrators import SOLVERS, displacement
 from steereval.models.flow.logistic import fit_logistic
 from steereval.models.flow.sketch import PolynomialSketch
-from steereval.models.methods.odesteer import BarrierFlow, odesteer_from_sketch
+from steereval.models.methods.odesteer import PolynomialFlow, odesteer_from_sketch
 
 ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4}
 each_solver = pytest.mark.parametrize("solver", sorted(SOLVERS))
@@ -171,14 +171,14 @@ def test_gradient_is_autograds(
 
 def flow_of(
     seed: int, width: int, components: int, gamma: float, coef0: float, solver: str, steps: int
-) -> BarrierFlow:
+) -> PolynomialFlow:
     sketch, weights = sketch_of(seed, 2, width, components, gamma, coef0)
     return odesteer_from_sketch(
         sketch.index_hash, sketch.sign_hash, weights, 0.3, 2, gamma, coef0, solver, steps
     )
 
 
-def without_form(flow: BarrierFlow) -> BarrierFlow:
+def without_form(flow: PolynomialFlow) -> PolynomialFlow:
     """The same flow, computed with the sketch."""
     return replace(flow, basis=torch.empty(0))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steereval.errors import CellError, InputError, ModelError
 from steereval.models.hooks import Frame, Intervention, Session, reading, steered
-from steereval.models.methods.caa import ConstantShift
+from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.sites import Site, block_at, head_width, output_projection
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [15, 16, 17, 18, 19]])
@@ -207,8 +207,8 @@ def test_overflow_of_the_models_dtype_is_told() -> None:
     session = Session([Intervention({Site(0): shift(torch.ones(4))}, 1e6)])
     hidden = torch.zeros(1, 2, 4, dtype=torch.float16)
     frame = Frame(torch.zeros(1, 2).long())
-    with session.on(frame), pytest.raises(CellError, match="not finite"):
-        session.steer(Site(0), hidden)
+    with pytest.raises(CellError, match="not finite"), session.on(frame):
+        session.steer([Site(0)], None, hidden)
 
 
 def test_wrong_dimension_is_told(model: Any) -> None:
@@ -256,10 +256,10 @@ def test_a_gates_decision_outlasts_its_pass(gate: Any) -> None:
     query = torch.tensor([[0], [1]])
     last = torch.tensor([[0, 0], [1, 0]])
     with session.on(Frame(torch.full((2, 1), -1), query, last, ["a", "b"])):
-        assert torch.equal(session.steer(Site(0), hidden), hidden)
+        assert torch.equal(session.steer([Site(0)], None, hidden), hidden)
     zeros = torch.zeros(2, 1, 4)
     with session.on(Frame(torch.zeros(2, 1).long(), query)):
-        found = session.steer(Site(0), zeros)
+        found = session.steer([Site(0)], None, zeros)
     assert torch.allclose(found[:, 0], torch.stack([steerer.vector, steerer.vector / 2]))
 
 

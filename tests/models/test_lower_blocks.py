@@ -14,7 +14,7 @@ from steereval.models import lower_blocks
 from steereval.models.hooks import Intervention, steered
 from steereval.models.likelihood import Scorer, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, supports_skipping
-from steereval.models.methods.caa import ConstantShift
+from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.packing import Request
 from steereval.models.positions import Positions
 from steereval.models.sites import Site, find_blocks, head_width, output_projection

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steereval.errors import InputError
-from steereval.models.methods.registry import METHODS
+from steereval.models.methods.registry import BUILT_IN as METHODS
 from steereval.models.options import parse_options
 
 
@@ -142,7 +142,7 @@ def test_methods_without_options_say_so(name: str) -> None:
         ({"C": 0}, "C must be above 0"),
         ({"max_iterations": 0}, "max_iterations must be above 0"),
         ({"solver": "heun"}, "solver must be one of euler, midpoint, rk4"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": 0}, "steps must be above 0"),
     ],
 )
 def test_odesteers_ranges(given_options: dict[str, Any], message: str) -> None:

@@ -18,8 +18,8 @@ from torch.nn.functional import cosine_similarity
 from steereval.models import fit_steerer, odesteer_from_sketch
 from steereval.models.flow.logistic import fit_logistic
 from steereval.models.flow.sketch import PolynomialSketch
-from steereval.models.methods.caa import ConstantShift
-from steereval.models.methods.odesteer import BarrierFlow
+from steereval.models.methods.constant_shift import ConstantShift
+from steereval.models.methods.odesteer import PolynomialFlow
 
 FIGURES = "official_smollm2_layer14_truthfulqa.npz"
 FILE = Path(__file__).parents[2].parent / "shared" / "oracles" / FIGURES
@@ -44,7 +44,7 @@ def figures() -> Figures:
 
 def stored_flow(
     figures: Figures, name: str, degree: int, gamma: float, solver: str, steps: int
-) -> BarrierFlow:
+) -> PolynomialFlow:
     """The flow with the published hash functions and weights."""
     return odesteer_from_sketch(
         figures(f"{name}.index_hash"),
@@ -135,7 +135,7 @@ def test_own_fit_with_the_stored_hashes(figures: Figures) -> None:
 
 def test_own_fit_with_own_hashes(figures: Figures) -> None:
     flow = fit_steerer("odesteer", figures("positive"), figures("negative"), seed=0)
-    assert isinstance(flow, BarrierFlow)
+    assert isinstance(flow, PolynomialFlow)
     cosine = cosine_similarity(flow.field(figures("x")), figures("odesteer.field"), dim=1)
     assert float(cosine.mean()) > 0.90
 
