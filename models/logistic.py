@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from steereval.errors import FitError
 
-TOLERANCE = 1e-9
-"""Newton stops when the gradient is this small beside the first one."""
+TOLERANCE = 1e-7
+"""Newton stops when the gradient is this small beside the weights. The penalty's curvature is 1, so
+this bounds the relative error of the weights too."""
 CG_STEPS = 500
 """Most conjugate-gradient steps within one Newton step."""
 
@@ -38,11 +40,15 @@ def fit_logistic(
     """
     device = fit_device()
     samples = torch.cat([positive, negative]).to(device, torch.float64)
+    # The free intercept makes the optimum the same, and data far from the origin well-conditioned.
+    centre = samples.mean(dim=0) if intercept else samples.new_zeros(samples.shape[1])
+    samples -= centre
     signs = torch.ones(len(samples), dtype=torch.float64, device=device)
     signs[len(positive) :] = -1
     problem = _Problem(samples, signs, penalty_inverse, intercept)
-    solution = _newton(problem, max_iterations).cpu()
-    return solution[:-1].clone(), float(solution[-1])
+    solution = _newton(problem, max_iterations)
+    weights = solution[:-1].clone()
+    return weights.cpu(), float(solution[-1] - weights @ centre)
 
 
 def fit_device() -> torch.device:
@@ -67,9 +73,22 @@ class _Problem:
         losses = F.softplus(-self.signs * scores)
         return 0.5 * (v[:-1] @ v[:-1]) + self.penalty_inverse * losses.sum()
 
+    def slopes(self, scores: Tensor) -> Tensor:
+        """First derivative of each sample's loss [n]."""
+        return -self.penalty_inverse * self.signs * torch.sigmoid(-self.signs * scores)
+
     def gradient(self, v: Tensor, scores: Tensor) -> Tensor:
-        slopes = -self.penalty_inverse * self.signs * torch.sigmoid(-self.signs * scores)
-        return self._back(slopes) + self._penalised(v)
+        return self._back(self.slopes(scores)) + self._penalised(v)
+
+    def noise(self, v: Tensor, scores: Tensor) -> float:
+        """What rounding alone may leave in the gradient."""
+        blurred = self.curvature(scores) * self.lengths * v[:-1].norm()
+        return 1e-15 * float(self.lengths @ (self.slopes(scores).abs() + blurred))
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """|(x, 1)| of each sample [n]."""
+        return (1 + self.samples.square().sum(dim=1)).sqrt()
 
     def curvature(self, scores: Tensor) -> Tensor:
         """Second derivative of each sample's loss [n]."""
@@ -91,14 +110,12 @@ def _newton(problem: _Problem, max_iterations: int) -> Tensor:
     v = problem.samples.new_zeros(problem.samples.shape[1] + 1)
     scores = problem.scores(v)
     first = float(problem.gradient(v, scores).norm())
-    # Below this a gradient is made of rounding errors.
-    noise = 1e-13 * problem.penalty_inverse * float(problem.samples.norm()) * len(scores) ** 0.5
     best = math.inf
     for _ in range(max_iterations):
         gradient = problem.gradient(v, scores)
-        size = float(gradient.norm())
-        settled = size <= 1e-6 * first and size > 0.5 * best
-        if size <= max(TOLERANCE * first, noise) or settled:
+        size, weight = float(gradient.norm()), float(v[:-1].norm())
+        settled = size <= 1e-4 * weight and size > 0.5 * best
+        if size <= max(TOLERANCE * weight, problem.noise(v, scores)) or settled:
             return v
         best = min(best, size)
         step = _conjugate_gradient(problem, scores, gradient, min(0.1, (size / first) ** 0.5))

@@ -1,4 +1,4 @@
-"""The flow's parts against closed forms, autograd, brute force and scikit-learn."""
+"""The flow's parts against closed forms, autograd, brute force and scipy."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
+from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from steereval.errors import FitError
-from steereval.models.flow.integrators import SOLVERS, displacement
-from steereval.models.flow.logistic import fit_logistic
+from steereval.errors import CellError
+from steereval.models.flow.choice import prefers_exact
+from steereval.models.flow.integrators import FIXED, SOLVERS, displacement
+from steereval.models.flow.quadratic import QuadraticForm
 from steereval.models.flow.sketch import PolynomialSketch
 from steereval.models.methods.odesteer import PolynomialFlow, odesteer_from_sketch
 
-ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4}
-each_solver = pytest.mark.parametrize("solver", sorted(SOLVERS))
+ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4, "exponential": 1}
+EVALUATIONS = {"euler": 1, "midpoint": 2, "rk4": 4, "exponential": 1}
+each_solver = pytest.mark.parametrize("solver", SOLVERS)
+each_fixed = pytest.mark.parametrize("solver", sorted(FIXED))
 
 
 def test_every_solver_has_an_order_to_prove() -> None:
-    assert ORDERS.keys() == SOLVERS.keys()
+    assert ORDERS.keys() == FIXED.keys()
+    assert set(SOLVERS) == {*FIXED, "adaptive"}
 
 
 def rotation(x: Tensor) -> Tensor:
@@ -37,12 +41,30 @@ def decay(x: Tensor) -> Tensor:
     return -(x**2)
 
 
+NORTH = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+
+
+def ascent(x: Tensor) -> Tensor:
+    """The part of a fixed vector that is tangent to the sphere through x."""
+    unit = x / x.norm(dim=-1, keepdim=True)
+    return NORTH - (unit @ NORTH)[..., None] * unit
+
+
+def ascended(time: float) -> tuple[Tensor, Tensor]:
+    """Start and end on the unit sphere: tan(theta/2) falls as exp(-t), theta the polar angle."""
+    angles = [2.0, 2 * math.atan(math.tan(1.0) * math.exp(-time))]
+    polar = torch.tensor(angles, dtype=torch.float64)
+    around = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    ends = torch.cat([polar.sin()[:, None] * around, polar.cos()[:, None]], dim=1)
+    return ends[0], ends[1]
+
+
 def order(errors: list[float], steps: list[int]) -> float:
     """Minus the slope of log error over log steps, by least squares."""
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
 
 
-@each_solver
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "rk4"])
 def test_order_on_a_circle(solver: str) -> None:
     start = torch.tensor([2.0, 0.0], dtype=torch.float64)
     angle = torch.tensor(3.0 / 2.0, dtype=torch.float64)
@@ -54,7 +76,7 @@ def test_order_on_a_circle(solver: str) -> None:
     assert order(errors, steps) == pytest.approx(ORDERS[solver], abs=0.1)
 
 
-@each_solver
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "rk4"])
 def test_order_on_a_nonlinear_decay(solver: str) -> None:
     start = torch.tensor([1.0, 0.5], dtype=torch.float64)
     end = 1 / (1 / start + 2.0)
@@ -65,10 +87,34 @@ def test_order_on_a_nonlinear_decay(solver: str) -> None:
     assert order(errors, steps) == pytest.approx(ORDERS[solver], abs=0.15)
 
 
-@each_solver
+@each_fixed
+def test_order_on_the_sphere(solver: str) -> None:
+    start, end = ascended(1.5)
+    steps = [20, 40, 80, 160]
+    errors = [
+        float((start + displacement(ascent, start, 1.5, k, solver) - end).norm()) for k in steps
+    ]
+    assert order(errors, steps) == pytest.approx(ORDERS[solver], abs=0.15)
+
+
+def test_the_exponential_map_is_exact_on_a_circle() -> None:
+    """One step of any length, since the flow is a great circle."""
+    start = torch.tensor([2.0, 0.0], dtype=torch.float64)
+    end = 2 * torch.tensor([math.cos(1.5), math.sin(1.5)], dtype=torch.float64)
+    assert torch.allclose(start + displacement(rotation, start, 3.0, 1, "exponential"), end)
+
+
+@given(seed=st.integers(0, 999), steps=st.integers(1, 9), duration=st.floats(-9, 9))
+def test_the_exponential_map_keeps_the_norm(seed: int, steps: int, duration: float) -> None:
+    x = points(seed, 4, 3, 5.0)
+    end = x + displacement(ascent, x, duration, steps, "exponential")
+    assert torch.allclose(end.norm(dim=1), x.norm(dim=1), rtol=1e-12)
+
+
+@each_fixed
 @given(steps=st.integers(1, 40), duration=st.floats(-50, 50))
 def test_exactly_the_steps_asked_for(solver: str, steps: int, duration: float) -> None:
-    """No step more where duration / steps is not exact; one field evaluation for each order."""
+    """No step more where duration / steps is not exact."""
     calls = 0
 
     def field(x: Tensor) -> Tensor:
@@ -77,8 +123,9 @@ def test_exactly_the_steps_asked_for(solver: str, steps: int, duration: float) -
         return torch.ones_like(x)
 
     moved = displacement(field, torch.zeros(3, dtype=torch.float64), duration, steps, solver)
-    assert calls == steps * ORDERS[solver]
-    assert torch.allclose(moved, torch.full_like(moved, duration), atol=1e-9)
+    assert calls == steps * EVALUATIONS[solver]
+    if solver != "exponential":
+        assert torch.allclose(moved, torch.full_like(moved, duration), atol=1e-9)
 
 
 @each_solver
@@ -92,6 +139,61 @@ def test_there_and_back(solver: str) -> None:
     there = start + displacement(rotation, start, 1.0, 200, solver)
     back = there + displacement(rotation, there, -1.0, 200, solver)
     assert torch.allclose(back, start, atol=5e-3)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("first", [1, 300])
+def test_the_adaptive_solver_keeps_its_tolerance(tolerance: float, first: int) -> None:
+    """Whatever its first step, and not by taking far more steps than it needs."""
+    start, end = ascended(1.5)
+    calls = 0
+
+    def field(x: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return ascent(x)
+
+    found = start + displacement(field, start, 1.5, first, "adaptive", tolerance)
+    assert float((found - end).norm()) < 10 * tolerance
+    assert calls < 7 * 60
+
+
+def test_the_adaptive_solver_is_scipys_on_a_flow() -> None:
+    """A barrier's flow over a long time, integrated by another library to twelve digits."""
+    flow = flow_of(3, 12, 60, 0.7, 0.5, "adaptive", 5)
+    x = points(4, 3, 12, 2.0)
+    found = x + displacement(flow.field, x, 4.0, 5, "adaptive", 1e-7)
+    for row, end in zip(x, found, strict=True):
+        solved = solve_ivp(
+            lambda _, y: flow.field(torch.from_numpy(y)[None])[0].numpy(),
+            (0.0, 4.0),
+            row.numpy(),
+            method="DOP853",
+            rtol=1e-12,
+            atol=1e-12,
+        )
+        assert np.allclose(end.numpy(), solved.y[:, -1], atol=1e-6)
+
+
+@given(seed=st.integers(0, 99))
+@settings(max_examples=15)
+def test_adaptive_steps_do_not_depend_on_the_batch(seed: int) -> None:
+    """A stiff row beside an easy one changes nothing for either."""
+    flow = flow_of(seed, 8, 60, 1.0, 0.1, "adaptive", 2)
+    x = points(seed, 5, 8) * torch.tensor([1e-2, 1.0, 10.0, 100.0, 0.3])[:, None]
+    whole = flow(x, 3.0)
+    for index in range(5):
+        assert torch.allclose(flow(x[index : index + 1], 3.0)[0], whole[index], atol=1e-6)
+
+
+def test_the_adaptive_solver_gives_up_in_the_end() -> None:
+    with pytest.raises(CellError, match="did not reach time 1 in 10000 steps"):
+        displacement(lambda x: torch.sign(x - 0.5), torch.zeros(1, 1), 1.0, 1, "adaptive", 1e-30)
+
+
+def test_what_is_no_number_ends_the_adaptive_solver() -> None:
+    moved = displacement(lambda x: x * torch.nan, torch.ones(2, 3), 1.0, 4, "adaptive")
+    assert bool(moved.isnan().all())
 
 
 def sketch_of(
@@ -210,6 +312,31 @@ def test_endpoints_of_form_and_sketch(solver: str, seed: int, strength: float, s
     assert torch.allclose(flow(x, strength), without_form(flow)(x, strength), atol=1e-3)
 
 
+@pytest.mark.parametrize("limit", [1, 7, 40])
+def test_the_cheaper_way_is_chosen_by_shape(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exact flow above so many evaluations x rows, and always for narrow models."""
+    table = {"cpu": ((16, limit),)}
+    monkeypatch.setattr("steereval.models.flow.choice.SKETCH_UP_TO", table)
+    for steps, rows, solver in ((1, 1, "euler"), (2, 3, "midpoint"), (10, 1, "rk4")):
+        evaluations = steps * rows * EVALUATIONS[solver]
+        assert prefers_exact(torch.empty(rows, 16), steps, solver) == (evaluations > limit)
+        assert prefers_exact(torch.empty(rows, 15), steps, solver)
+        assert prefers_exact(torch.empty(rows, 16, device="meta"), steps, solver)
+
+
+def test_the_way_chosen_is_the_way_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sketch where the table says so, and both end in the same place."""
+    flow, x = flow_of(0, 16, 200, 0.1, 1.0, "euler", 2), points(0, 3, 16)
+    exact = flow(x, 2.0)
+    monkeypatch.setattr(QuadraticForm, "direction", None)
+    with pytest.raises(TypeError):
+        flow(x, 2.0)
+    monkeypatch.setattr("steereval.models.flow.choice.SKETCH_UP_TO", {"cpu": ((1, 6),)})
+    assert torch.allclose(flow(x, 2.0), exact, atol=1e-5)
+    with pytest.raises(TypeError):
+        flow(points(0, 4, 16), 2.0)
+
+
 @pytest.mark.parametrize("degree", [1, 2, 3, 4])
 @settings(max_examples=30)
 @given(seed=seeds, scale=scales)
@@ -258,52 +385,3 @@ def test_nothing_breaks_at_the_origin() -> None:
     for chosen in (flow, without_form(flow)):
         assert torch.isfinite(chosen(torch.zeros(2, 6), 3.0)).all()
         assert torch.isfinite(chosen.field(torch.zeros(2, 6))).all()
-
-
-def features(samples: int, width: int, seed: int, rank: int | None = None) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    shape = (samples, rank or width)
-    data = torch.randn(*shape, generator=draw, dtype=torch.float64)
-    if rank:
-        data = data @ torch.randn(rank, width, generator=draw, dtype=torch.float64)
-    half = samples // 2
-    return data[:half] + 0.3, data[half:]
-
-
-@pytest.mark.parametrize(
-    ("samples", "width", "rank"),
-    [(60, 10, None), (20, 50, None), (20, 50, 5), (60, 10, 3), (10, 10, None)],
-)
-@pytest.mark.parametrize("inverse", [0.1, 1.0, 10.0])
-def test_logistic_regression_is_scikit_learns(
-    samples: int, width: int, rank: int | None, inverse: float
-) -> None:
-    positive, negative = features(samples, width, 3, rank)
-    weights, intercept = fit_logistic(positive, negative, inverse, 5000)
-    direct = LogisticRegression(C=inverse, max_iter=50_000, tol=1e-10)
-    labels = [1] * len(positive) + [0] * len(negative)
-    direct.fit(torch.cat([positive, negative]).numpy(), labels)
-    assert weights.shape == (width,)
-    assert weights.dtype == torch.float64
-    assert np.allclose(weights.numpy(), direct.coef_[0], atol=1e-4)
-    assert intercept == pytest.approx(float(direct.intercept_[0]), abs=1e-4)
-
-
-@pytest.mark.parametrize(("samples", "width"), [(60, 10), (20, 50)])
-def test_logistic_regression_is_where_the_gradient_vanishes(samples: int, width: int) -> None:
-    """w = C Σ (y - p) x and Σ (y - p) = 0, whichever way it was solved, small features too."""
-    scales = torch.logspace(0, -2, width, dtype=torch.float64)
-    positive, negative = (part * scales for part in features(samples, width, 4))
-    weights, intercept = fit_logistic(positive, negative, 2.0, 5000)
-    data = torch.cat([positive, negative])
-    labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).double()
-    rest = labels - torch.sigmoid(data @ weights + intercept)
-    assert torch.allclose(weights, 2.0 * data.T @ rest, atol=1e-5)
-    assert float(rest.sum()) == pytest.approx(0, abs=1e-5)
-
-
-@pytest.mark.parametrize(("samples", "width"), [(60, 10), (20, 50)])
-def test_logistic_regression_that_does_not_converge(samples: int, width: int) -> None:
-    positive, negative = features(samples, width, 4)
-    with pytest.raises(FitError, match="did not converge in 2 iterations"):
-        fit_logistic(positive, negative, 100.0, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -282,3 +283,70 @@ def test_reading_sees_block_outputs_before_the_final_norm(any_model: Any) -> Non
     handle.remove()
     assert torch.equal(found, outputs[0])
     assert found.shape == (2, 5, 32)
+
+
+@dataclass(frozen=True)
+class Unfolded(ConstantShift):
+    """The same shift, handed its tokens like any other steerer."""
+
+    def shift(self, strength: float) -> None:
+        return None
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    assignment=st.lists(st.integers(-1, 1), min_size=10, max_size=10),
+    everywhere=st.booleans(),
+    unit=st.sampled_from(["absolute", "relative"]),
+    heads=st.booleans(),
+)
+def test_a_bias_is_the_steerer_itself(
+    tiny: Any, assignment: list[int], everywhere: bool, unit: str, heads: bool
+) -> None:
+    """Whether constant vectors are folded into one addition or applied one by one."""
+    model = tiny("llama")
+    sites = [Site(1, 0), Site(1, 2)] if heads else [Site(1)]
+    width = 8 if heads else 32
+    assigned = torch.zeros_like(IDS) if everywhere else torch.tensor(assignment).view(2, 5)
+    found = []
+    tallies = []
+    for kind in (ConstantShift, Unfolded):
+        interventions = [
+            Intervention(
+                {
+                    site: kind(torch.arange(width) - 3.0 * number, dimension=width, typical_norm=4)
+                    for number, site in enumerate(sites)
+                },
+                0.5 + row,
+                unit,
+            )
+            for row in range(2)
+        ]
+        with (
+            steered(model, interventions) as session,
+            reading(model, [Site(2)]) as run,
+            session.on(Frame(assigned)),
+        ):
+            found.append(run(input_ids=IDS)[Site(2)])
+        tallies.append(session.tallies)
+    assert torch.allclose(found[0], found[1], atol=1e-5)
+    assert tallies[0].keys() == tallies[1].keys()
+    for key, tally in tallies[0].items():
+        assert tally.tokens == tallies[1][key].tokens
+        assert float(tally.distance) == pytest.approx(float(tallies[1][key].distance), rel=1e-4)
+
+
+def test_the_tally_is_how_far_tokens_moved(model: Any) -> None:
+    """By intervention and site, over several passes; those left alone are not counted."""
+    vector = torch.full((32,), 2.0)
+    interventions = [Intervention({Site(1): shift(vector)}, s) for s in (1.0, 3.0)]
+    assigned = torch.tensor([[0, 0, -1, -1, 1], [-1, -1, -1, -1, 1]])
+    with steered(model, interventions) as session:
+        for _ in range(2):
+            with session.on(Frame(assigned)):
+                model(input_ids=IDS)
+    length = float(vector.norm())
+    for index, strength in enumerate((1.0, 3.0)):
+        tally = session.tallies[index, Site(1)]
+        assert tally.tokens == 4
+        assert float(tally.distance) / 4 == pytest.approx(strength * length)
