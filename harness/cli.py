@@ -14,13 +14,13 @@ from steereval.errors import SteerEvalError, nearest_remedy
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (failed cells or errors) or 2 (bad input)."""
     given = list(sys.argv[1:] if argv is None else argv)
-    # Progress bars of libraries would write over the run's own display.
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    if given[:1] not in (["fit"], ["lm-eval"]):
+        # Progress bars of libraries would write over the run's own display.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if given[:1] == ["lm-eval"]:
-        os.environ.pop("TQDM_DISABLE", None)
         from steereval.commands import lm_eval
 
         return lm_eval(given[1:])
@@ -127,6 +127,15 @@ def _add_fit(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     fit.add_argument("--layer", required=True, help="0-based block, or several joined by +")
     fit.add_argument("--out", required=True, help="folder for the steerer")
     fit.add_argument("--seed", type=int, default=0, help="fit seed")
+    fit.add_argument(
+        "--incremental",
+        type=float,
+        metavar="STRENGTH",
+        help="fit each layer to what those below, at this strength, make of the negatives",
+    )
+    fit.add_argument(
+        "--positions", default="generated", help="tokens that the layers below steer for that"
+    )
     fit.add_argument("--fraction", type=float, default=1.0, help="share of the questions drawn")
     fit.add_argument("--answers", default="all", choices=["all", "best"])
     fit.add_argument("--template", default="qa", choices=["qa", "chat"])

@@ -9,11 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steereval.assets import ASSETS, Asset, fetch
 from steereval.errors import InputError, UnknownNameError
 from steereval.spec import Grid, load_grid
+
+if TYPE_CHECKING:
+    from steereval.fitting import Lower
 
 
 def _say(line: str) -> None:
@@ -88,7 +91,7 @@ def fit(arguments: argparse.Namespace) -> int:
     lm = load_model(spec, WorkerSettings("", None, 1, arguments.device))
     request = FitRequest(
         arguments.method, options, arguments.layer, arguments.template, arguments.fraction,
-        arguments.seed,
+        arguments.seed, _lower(arguments),
     )  # fmt: skip
     artefact = lm.fitter.fit(contrast, request, None)
     if not artefact.steerers:
@@ -96,6 +99,16 @@ def fit(arguments: argparse.Namespace) -> int:
     save_artefact(artefact, Path(arguments.out))
     print(arguments.out)
     return 0
+
+
+def _lower(arguments: argparse.Namespace) -> Lower | None:
+    """How the layers below act in an incremental fit."""
+    from steereval.fitting import Lower
+    from steereval.models.positions import Positions
+
+    if arguments.incremental is None:
+        return None
+    return Lower(arguments.incremental, "absolute", Positions(arguments.positions).rule)
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from method_options import SMALL
 
 from steereval.errors import ArtefactError, StoreError
-from method_options import SMALL
 from steereval.models import fit_steerer, load_steerer
 from steereval.models.artefact import Artefact, load_artefact, save_artefact
 from steereval.models.methods.registry import BUILT_IN as METHODS
