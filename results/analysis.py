@@ -91,8 +91,8 @@ def analyse(run: RunFolder) -> Analysis:
     rows give the same analysis, resampling included.
     """
     plan, records = parse_plan(run.read_manifest()), run.records()
-    timings = {cell_id: record.get("timings") or {} for cell_id, record in records.items()}
-    source = Source(plan, load_scores(run), timings)
+    measured = {cell_id: _measured(record) for cell_id, record in records.items()}
+    source = Source(plan, load_scores(run), measured)
     tables = list(source.tables())
     rows = [row for table in tables for row in _ranked(source, list(rows_of_table(source, *table)))]
     judged = _judged(rows, plan)
@@ -106,6 +106,13 @@ def analyse(run: RunFolder) -> Analysis:
         failures=tuple(_failures(records)),
         notes=tuple(_notes(source)),
     )
+
+
+def _measured(record: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a cell's record that rows show a mean of."""
+    moved = list((record.get("displacement") or {}).values())
+    displacement = {"displacement": float(np.mean(moved))} if moved else {}
+    return (record.get("timings") or {}) | displacement
 
 
 def _ranked(source: Source, rows: list[Row]) -> list[Row]:
@@ -175,6 +182,11 @@ def _error_in_words(error: object) -> str:
 
 def _notes(source: Source) -> Iterator[str]:
     select = source.plan.select
+    for label, short in source.plan.reduced.items():
+        yield (
+            f"{label} was trained on a reduced budget ({short}): its results say nothing about the "
+            "method as published."
+        )
     for task in source.plan.tasks.values():
         rule = selection_rule(source.plan, task)
         if select is not None and rule is not None and rule.substituted:

@@ -19,6 +19,7 @@ from steereval.results.verdicts import Verdict, detectable_effect
 
 NO_BASELINE = "the baseline has no finished cell"
 NO_CELLS = "none of its cells finished"
+REDUCED = "reduced training"
 NO_SCORE = "it has no test item with a score in every fit seed"
 
 
@@ -71,6 +72,12 @@ class Row:
     cost: Cost
     """What running took."""
 
+    displacement: float | None
+    """Mean |y - x| by which a steered token was moved at a site; None where it is not recorded."""
+
+    is_reduced: bool
+    """Whether its networks were trained for less than the method asks."""
+
     family: str = ""
     """"confirmatory" or "exploratory"; empty for the baseline."""
 
@@ -99,11 +106,16 @@ class Row:
         return bool(self.strengths) and set(self.strengths) == {None}
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a reader must know: few seeds, training cut short."""
+        seeded = self.comparison is not None and not self.is_unseeded
+        seeds = self.comparison.effect.caution if self.comparison and seeded else ""
+        return tuple(filter(None, (seeds, REDUCED if self.is_reduced else "")))
+
+    @property
     def caution(self) -> str:
-        """What a reader must know about the seeds: only one of them, or too few."""
-        if self.comparison is None or self.is_unseeded:
-            return ""
-        return self.comparison.effect.caution
+        """The cautions in one line."""
+        return ", ".join(self.cautions)
 
     @property
     def mde(self) -> float | None:
@@ -191,6 +203,8 @@ class _Builder:
             n_dropped_items=0 if found is None else self._n_items() - int(found.items.sum()),
             n_dropped_seeds=len(planned - seeds),
             cost=self.source.cost(self.model, self.task.name, setting),
+            displacement=self.source.displacement(self.model, self.task.name, setting),
+            is_reduced=setting.arm.method in self.source.plan.reduced,
         )
 
     def _n_items(self) -> int:

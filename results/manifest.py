@@ -90,6 +90,10 @@ class Plan:
     methods: tuple[str, ...]
     """The labels of the methods in the order of the grid."""
 
+    reduced: dict[str, str]
+    """{method label: what its training was short of, in words}, for methods trained for less than
+    they should be."""
+
     select: Selection | None
     """None: every strength is a row of its own."""
 
@@ -126,11 +130,22 @@ def _plan(manifest: dict[str, Any]) -> Plan:
         cells=tuple(_cell(cell) for cell in manifest["cells"]),
         tasks={name: _task(name, entry) for name, entry in manifest["tasks"].items()},
         methods=tuple(manifest["methods"]),
+        reduced=_reduced(manifest["methods"]),
         select=Selection(select.get("metric") or "", select.get("task")) if select else None,
         baseline=str(analysis.get("baseline", "none")),
         confidence=float(analysis.get("confidence", 0.95)),
         correction=str(analysis.get("correction", "holm")),
     )
+
+
+def _reduced(methods: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {
+        label: ", ".join(
+            f"{name} {value} instead of {full}" for name, (value, full) in short.items()
+        )
+        for label, method in methods.items()
+        if (short := method.get("reduced"))
+    }
 
 
 def _cell(cell: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an analysis is made from: the plan, the scores and the timings of one run."""
+"""What an analysis is made from: the plan, the scores and the measurements of one run."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Source:
     scores: Mapping[tuple[str, str], TaskScores]
     """{(model, task): scores} of the finished cells."""
 
-    timings: Mapping[str, Mapping[str, Any]]
-    """{cell id: timings of its record}."""
+    measured: Mapping[str, Mapping[str, Any]]
+    """{cell id: times, speed and displacement from its record}."""
 
     @property
     def models(self) -> list[str]:
@@ -93,8 +93,12 @@ class Source:
 
     def cost(self, model: str, task: str, setting: Setting) -> Cost:
         """The mean cost of the finished cells of `setting`."""
-        speed = self._timing(model, task, setting, "tokens_per_second")
-        return Cost(speed, self._timing(model, task, setting, "seconds"))
+        speed = self._mean(model, task, setting, "tokens_per_second")
+        return Cost(speed, self._mean(model, task, setting, "seconds"))
+
+    def displacement(self, model: str, task: str, setting: Setting) -> float | None:
+        """Mean |y - x| of the steered tokens of `setting`, over its sites and finished cells."""
+        return self._mean(model, task, setting, "displacement")
 
     def _cells(self, model: str, arm: Arm) -> list[dict[str, Any]]:
         wanted = (model, arm.method, arm.layer)
@@ -104,13 +108,13 @@ class Source:
             if (cell["model"], cell["method"], cell["layer"]) == wanted
         ]
 
-    def _timing(self, model: str, task: str, setting: Setting, key: str) -> float | None:
+    def _mean(self, model: str, task: str, setting: Setting, key: str) -> float | None:
         scores = self.scores.get((model, task))
         cells = [] if scores is None else [c for c in scores.cells if c.arm == setting.arm]
         values = [
             float(value)
             for cell in cells
             if setting.strengths.get(cell.fit_seed) == cell.strength
-            and isinstance(value := self.timings.get(cell.cell_id, {}).get(key), int | float)
+            and isinstance(value := self.measured.get(cell.cell_id, {}).get(key), int | float)
         ]
         return float(np.mean(values)) if values else None

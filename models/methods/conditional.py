@@ -108,6 +108,11 @@ class Conditional(Method):
         self._inner(options).options(options.method_options)
         return options
 
+    def reduced(self, given: Any) -> dict[str, tuple[Any, Any]]:
+        """What the wrapped method's training is short of."""
+        options = self.options(given)
+        return self._inner(options).reduced(options.method_options)
+
     def fit(self, data: ContrastData, options: Any, seed: int) -> dict[Site, Steerer]:
         """Fit the inner method, and a gate at each of its sites."""
         inner = self._inner(options)

@@ -35,7 +35,7 @@ FLAT_SCHEMA = pa.schema(
         *[(name, _NUMBER) for name in ("discordant_for", "discordant_against")],
         *[(name, _NUMBER) for name in ("margin", "p_margin")],
         *[(name, _COUNT) for name in ("rank_best", "rank_worst")],
-        *[(name, _NUMBER) for name in ("tokens_per_second", "seconds")],
+        *[(name, _NUMBER) for name in ("tokens_per_second", "seconds", "displacement")],
         *[(name, _TEXT) for name in ("caution", "verdict", "verdict_text", "untested")],
     ]
 )
@@ -81,6 +81,7 @@ def _identity(row: Row) -> dict[str, Any]:
         "n_dropped_seeds": row.n_dropped_seeds,
         "tokens_per_second": row.cost.tokens_per_second,
         "seconds": row.cost.seconds,
+        "displacement": row.displacement,
     }
 
 

@@ -40,6 +40,10 @@ _TERMS = {
         "A fit seed moves all items together, so seeds are crossed with items and never counted as "
         "items. One seed: the result holds for that seed only. Two: the test is too generous."
     ),
+    "Reduced training": (
+        "The method's networks were trained for less than its authors ask, to save time. The notes "
+        "say how much less; the row says nothing about the method as published."
+    ),
     "Strength": (
         "Chosen on validation items for each fit seed, then frozen; only test items are reported. "
         "Where that was not possible, the row says so."

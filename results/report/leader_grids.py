@@ -50,6 +50,7 @@ def basis_grid(rows: Sequence[Row], name: str) -> Grid:
         Column(
             "Tokens/s", True, "Of this run, in which cells share work: not the cost of steering"
         ),
+        Column("Moved", True, "Mean distance |y - x| by which a steered token was moved at a site"),
         Column("Family"),
     )
     title = f"What it rests on: {rows[0].task.name} · {rows[0].metric.name}"
@@ -138,6 +139,7 @@ def _basis(row: Row) -> tuple[Entry, ...]:
         _validation(row),
         *counts,
         _speed(row),
+        _moved(row),
         _family(row),
     )
 
@@ -231,6 +233,12 @@ def _speed(row: Row) -> Entry:
     if row.cost.tokens_per_second is None:
         return _ABSENT
     return Entry(f"{row.cost.tokens_per_second:.4g}", row.cost.tokens_per_second)
+
+
+def _moved(row: Row) -> Entry:
+    if row.displacement is None:
+        return _ABSENT
+    return Entry(f"{row.displacement:.3g}", row.displacement)
 
 
 def _family(row: Row) -> Entry:

@@ -80,7 +80,7 @@ def summary(analysis: Analysis) -> list[str]:
     """What the run shows as a whole, in a few sentences."""
     sentences = [_count_of_verdicts(analysis), _count_of_cells(analysis)]
     tested = [row for row in analysis.rows if row.comparison is not None]
-    cautions = Counter(row.caution for row in tested if row.caution)
+    cautions = Counter(caution for row in tested for caution in row.cautions)
     for caution, number in cautions.items():
         which = "All" if number == len(tested) else f"{number} of {len(tested)}"
         sentences.append(f"{which} comparisons are marked “{caution}”.")

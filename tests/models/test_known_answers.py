@@ -472,6 +472,8 @@ def test_reduced_budgets_are_named() -> None:
     assert method.reduced({}) == {}
     assert method.reduced({"epochs": 5, "hidden": 8192}) == {"epochs": (5, 100)}
     assert get_method("caa").reduced({}) == {}
+    gated = {"method": "hpr", "method_options": {"epochs": 2}}
+    assert get_method("conditional").reduced(gated) == {"epochs": (2, 5)}
 
 
 def test_curves_are_saved(tmp_path: Any) -> None:

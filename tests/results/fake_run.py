@@ -45,6 +45,8 @@ class FakeMethod:
     effect: Callable[[str, float], float] = lambda task, strength: 0.0
     layers: tuple[str, ...] = ("14",)
     seed_sd: float = 0.0
+    reduced: dict[str, list[float]] = field(default_factory=dict)
+    displacement: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,13 @@ def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
             for task in run.tasks
         },
         "methods": {
-            name: {"name": name, "options": {}, "unit": "coefficient"}
-            for name in ["none", *(m.name for m in run.methods)]
+            method.name: {
+                "name": method.name,
+                "options": {},
+                "unit": "absolute",
+                "reduced": method.reduced,
+            }
+            for method in [FakeMethod("none"), *run.methods]
         },
         "select": run.select,
         "analysis": {"baseline": "none", "confidence": 0.95, "correction": "holm"},
@@ -204,6 +211,7 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
     cells = list(cells_of(run))
     folder.write_manifest(manifest_of(run, cells))
     tasks = {task.name: task for task in run.tasks}
+    displacements = {method.name: method.displacement for method in run.methods}
     for cell in cells:
         if run.fails(cell):
             error = {"error": {"type": "CellError", "message": "the layer <14> is gone"}}
@@ -215,7 +223,11 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
             cell["cell_id"],
             items,
             response_table(cell, items["item_id"].to_pylist()),
-            cell | {"timings": {"seconds": 2.0, "tokens_per_second": speed}},
+            cell
+            | {
+                "timings": {"seconds": 2.0, "tokens_per_second": speed},
+                "displacement": displacements.get(cell["method"], {}),
+            },
         )
     return folder
 

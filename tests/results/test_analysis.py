@@ -175,6 +175,24 @@ def test_cost_is_the_mean_over_the_cells(analysis: Analysis) -> None:
     assert (cost.tokens_per_second, cost.seconds) == (90.0, 2.0)
 
 
+def test_displacement_is_the_mean_over_sites_and_cells(write: Write) -> None:
+    moved = FakeMethod("moved", displacement={"12": 1.0, "14": 3.0})
+    analysis = write(simple(methods=(moved, FakeMethod("unrecorded"))))
+    assert row_of(analysis, "truth", "moved").displacement == 2.0
+    assert row_of(analysis, "truth", "unrecorded").displacement is None
+
+
+def test_reduced_training_is_marked(write: Write) -> None:
+    """Beside what is said of the seeds, and with what it was short of."""
+    short = FakeMethod("short", reduced={"epochs": [2, 100], "hidden": [16, 4096]})
+    analysis = write(simple(methods=(short, FakeMethod("whole")), fit_seeds=(0, 1)))
+    assert row_of(analysis, "truth", "short").cautions == ("too few seeds", "reduced training")
+    assert row_of(analysis, "truth", "whole").cautions == ("too few seeds",)
+    (note,) = analysis.notes
+    assert note.startswith("short was trained on a reduced budget")
+    assert "epochs 2 instead of 100, hidden 16 instead of 4096" in note
+
+
 def test_the_same_rows_give_the_same_analysis(planted_run: RunFolder, analysis: Analysis) -> None:
     again = analyse(planted_run)
     assert [r.p_adjusted for r in again.rows] == [r.p_adjusted for r in analysis.rows]

@@ -113,6 +113,24 @@ def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
     assert set(links) <= set(ids)
 
 
+def test_reduced_training_and_displacement_are_shown(tmp_path: Path) -> None:
+    short = FakeMethod("short", reduced={"epochs": [2, 100]}, displacement={"14": 12.345})
+    run = FakeRun(methods=(short,), tasks=(FakeTask("truth"),))
+    folder = build_report(write_run(run, tmp_path / "run")).parent
+    text = Page((folder / "index.html").read_text(encoding="utf-8")).text
+    assert "short was trained on a reduced budget (epochs 2 instead of 100)" in text
+    assert "All comparisons are marked “reduced training”." in text
+    assert re.search(r"short[^.]{0,30} inconclusive reduced training", text)
+    assert " 12.3 " in text
+    (row,) = [
+        row
+        for row in pq.read_table(folder / "leaderboard.parquet").to_pylist()
+        if row["method"] == "short"
+    ]
+    assert row["caution"] == "reduced training"
+    assert row["displacement"] == pytest.approx(12.345)
+
+
 def test_the_page_opens_with_the_verdicts_in_words(page: Page, analysis: Analysis) -> None:
     text = page.text
     assert "6 confirmatory comparisons with “none” on target tasks: 3 better" in text
