@@ -64,11 +64,13 @@ def _list_or_fetch(arguments: argparse.Namespace, assets: Sequence[Asset]) -> in
 def methods(_: argparse.Namespace) -> int:
     """List the steering methods with their options."""
     from steereval.models.methods.registry import methods as all_methods
+    from steereval.models.options import usual_options
 
     for method in all_methods().values():
         print(f"{method.name:16} {method.summary}")
+        usual = usual_options(method.Options)
         for option in dataclasses.fields(method.Options):
-            print(f"{'':16}   {option.name} = {option.default!r}")
+            print(f"{'':16}   {option.name} = {usual[option.name]!r}")
     return 0
 
 

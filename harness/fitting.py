@@ -23,7 +23,7 @@ from steereval.models.artefact import Artefact, load_artefact
 from steereval.models.contrast_data import ContrastData
 from steereval.models.extraction import States, Under
 from steereval.models.hooks import Intervention
-from steereval.models.methods.method import Method, SiteMethod, layer_sites
+from steereval.models.methods.method import Method, layer_sites
 from steereval.models.methods.registry import get_method
 from steereval.models.positions import Positions
 from steereval.models.sites import Site, attention_heads, check_sites, find_blocks
@@ -128,7 +128,9 @@ class Fitter:
         data = _data(sites, statements, states)
         if "tokens" in wanted:
             lengths = self.store.answer_lengths(statements, request.template)
-            data = _with_answers(data, states["tokens"], lengths, statements, options.reward)
+            data = _with_answers(
+                data, states["tokens"], lengths, statements, method.reward(options)
+            )
         if request.lower is None:
             steerers = method.fit(data, options, request.seed)
         else:
@@ -183,11 +185,7 @@ class Fitter:
         stay as they are.
         """
         assert request.lower is not None
-        if not isinstance(method, SiteMethod) or not method.needs(options) <= {"pairs"}:
-            raise InputError(
-                f"method {method.name} cannot be fitted layer by layer",
-                "Leave out `incremental`: it is for methods that look at each layer alone.",
-            )
+        method.check_incremental(options)
         lower = request.lower
         negative = [s for s in statements if not s.positive]
         steerers: dict[Site, Steerer] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.errors import GridError, InputError
-from steereval.models.methods.registry import get_method
+from steereval.models.methods.registry import get_method, package_of
 from steereval.models.positions import Positions
 from steereval.spec import ContrastSpec, Grid, MethodSpec, ModelSpec, TaskSpec, plain
 
@@ -60,6 +60,11 @@ class Cell:
         return self.model.layers[0] if self.model.layers else ""
 
     @property
+    def package(self) -> str:
+        """Package and version that the method comes from; empty for built-in ones."""
+        return package_of(self.method.name)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what the cell computes, as plain values."""
         return {
@@ -68,6 +73,7 @@ class Cell:
             "method": _identity_of(self.method),
             "contrast": _identity_of(self.contrast) if self.contrast else None,
             "files_digest": self.files_digest,
+            "package": self.package,
             "task": _identity_of(self.task),
             "positions": self.positions,
             "fit_seed": self.fit_seed,
@@ -122,7 +128,10 @@ def make_plan(grid: Grid) -> list[Cell]:
     Positions(grid.positions)
     for method in grid.methods:
         Positions(method.positions or grid.positions)
-        get_method(method.name).options(method.options)
+        chosen = get_method(method.name)
+        options = chosen.options(method.options)
+        if method.incremental:
+            chosen.check_incremental(options)
     cells = list(_cells(grid))
     seen: dict[str, Cell] = {}
     for cell in cells:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.errors import InputError
-from steereval.models.methods.registry import get_method
+from steereval.models.methods.registry import get_method, package_of
 from steereval.plan import Cell, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import display
@@ -158,10 +158,16 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "select": None if grid.select is None else plain(grid.select),
         "analysis": plain(grid.analysis),
         "contrasts": prepared.contrasts,
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in PACKAGES} | _own_packages(grid),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
     }
+
+
+def _own_packages(grid: Grid) -> dict[str, str]:
+    """Versions of the packages that methods of the grid come from, other than ours."""
+    found = {package_of(method.name) for method in grid.methods} - {""}
+    return dict(sorted(package.split("==") for package in found))
 
 
 def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:

@@ -51,6 +51,7 @@ from steereval.tasks.contrast import load_contrast
 T = TypeVar("T")
 eval_logger = logging.getLogger(__name__)
 PATHS = ("auto", "shared", "plain")
+_OPTION = "option."
 _LOADER_OPTIONS = frozenset(
     {"attn_implementation", "cache_dir", "config", "device_map", "force_download"}
     | {"load_in_4bit", "load_in_8bit", "local_files_only", "low_cpu_mem_usage", "max_memory"}
@@ -433,6 +434,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
 def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], dict[str, Any]]:
     """Tell steering, the method's own options and the loader's options apart.
 
+    A name that steering or the loader has too is theirs; `option.NAME` is always the method's.
     Raises InputError for a name that is none of them.
     """
     known = {spec.name for spec in fields(Steering)}
@@ -446,8 +448,8 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
     for name, value in options.items():
         if name in known:
             continue
-        if name in own:
-            method_options[name] = value
+        if name.startswith(_OPTION) or (name in own and name not in loader):
+            method_options[name.removeprefix(_OPTION)] = value
         elif name in loader:
             loader_options[name] = value
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from steereval.errors import InputError, nearest_remedy
@@ -28,6 +28,17 @@ def parse_options(owner: str, schema: type, given: Mapping[str, Any]) -> Any:
         return schema(**values)
     except ValueError as error:
         raise InputError(f"method {owner}: {error}") from None
+
+
+def usual_options(schema: type) -> dict[str, Any]:
+    """Defaults of the options of the dataclass `schema`, by name; "" where one must be given."""
+    found: dict[str, Any] = {}
+    for spec in fields(schema):
+        if spec.default_factory is not MISSING:
+            found[spec.name] = spec.default_factory()
+        else:
+            found[spec.name] = "" if spec.default is MISSING else spec.default
+    return found
 
 
 def _convert(owner: str, name: str, value: Any, kind: Any) -> Any:

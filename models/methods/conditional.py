@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -101,6 +102,16 @@ class Conditional(Method):
         """What the inner method needs."""
         inner = self._inner(options)
         return inner.needs(inner.options(options.method_options))
+
+    def reward(self, options: Any) -> str:
+        """What the inner method asks for."""
+        inner = self._inner(options)
+        return inner.reward(inner.options(options.method_options))
+
+    def files(self, options: Any) -> tuple[Path, ...]:
+        """Those of the inner method."""
+        inner = self._inner(options)
+        return inner.files(inner.options(options.method_options))
 
     def options(self, given: Any) -> Any:
         """The typed options; those of the inner method are checked as well."""

@@ -66,7 +66,7 @@ Rows = tuple[Tensor, Tensor]
 
 
 def _split(data: ContrastData, held_out: float, seed: int) -> tuple[Rows, Rows]:
-    """Rows for training and for comparing; the two answers of a pair stay on one side."""
+    """Rows for training and for comparing; all answers to a question stay on one side."""
     generator = torch.Generator().manual_seed(seed)
     site = data.sites[0]
     parts: list[tuple[Tensor, Tensor]] = []

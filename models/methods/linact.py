@@ -3,7 +3,7 @@
 Rodriguez et al. 2025, "Controlling Language and Diffusion Models by Transporting Activations"
 (arXiv 2410.23054). Where the code of Zhao et al. ignores the strength, T interpolates, T = 1 being
 the published map. The paper fits layer by layer on activations that the layers below have already
-moved: that is `incremental`, which every method has.
+moved: that is `incremental`, which methods that treat each layer alone have.
 """
 
 from __future__ import annotations

@@ -52,9 +52,17 @@ class Method(ABC):
         """Parts of ContrastData needed beside the two classes: "pairs", "queries" ..."""
         return frozenset()
 
+    def reward(self, options: Any) -> str:
+        """What answers are rewarded by, for methods that need "rewards"."""
+        return "label"
+
     def files(self, options: Any) -> tuple[Path, ...]:
         """Files that the options name: their content is part of what a cell is."""
         return ()
+
+    def fits_upwards(self, options: Any) -> bool:
+        """Whether each layer can be fitted to what the layers below it have already steered."""
+        return False
 
     @abstractmethod
     def fit(self, data: ContrastData, options: Any, seed: int) -> dict[Site, Steerer]:
@@ -65,6 +73,14 @@ class Method(ABC):
         raise InputError(
             f"method {self.name} is fitted to a contrast", "Name one, such as truthful-mini."
         )
+
+    def check_incremental(self, options: Any) -> None:
+        """Raise InputError unless this method can be fitted layer by layer."""
+        if not self.fits_upwards(options):
+            raise InputError(
+                f"method {self.name} cannot be fitted layer by layer",
+                "Leave out `incremental`: it is for methods that look at each layer alone.",
+            )
 
     def check(self, data: ContrastData, options: Any) -> None:
         """Raise InputError if `data` lacks a part that this method needs."""
@@ -97,6 +113,10 @@ _REMEDIES = {
 
 class SiteMethod(Method):
     """A method that treats every site alone: most of them."""
+
+    def fits_upwards(self, options: Any) -> bool:
+        """If it looks at nothing but last states, which can be read again on a steered model."""
+        return self.needs(options) <= {"pairs"}
 
     def fit(self, data: ContrastData, options: Any, seed: int) -> dict[Site, Steerer]:
         """Fit each site from the same seed."""

@@ -91,6 +91,10 @@ class ReControl(SiteMethod):
         """The states of every token of every answer, and what the answer is worth."""
         return frozenset({"trajectories", "rewards"})
 
+    def reward(self, options: Any) -> str:
+        """As the option says."""
+        return str(options.reward)
+
     def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:
         """Train on whole answers."""
         assert data.trajectories is not None

@@ -81,9 +81,9 @@ def methods() -> Mapping[str, Method]:
 def _load(entry: EntryPoint) -> Method:
     try:
         made = entry.load()()
-    except (ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - another package may raise anything
         raise InputError(
-            f"the method {entry.name} = {entry.value} cannot be loaded: {error}",
+            f"the method {entry.name} = {entry.value} cannot be loaded: {str(error) or repr(error)}",
             "Mend or remove the package that registers it.",
         ) from error
     if not isinstance(made, Method) or made.name != entry.name:
@@ -102,5 +102,24 @@ def get_method(name: str) -> Method:
 
 
 def steerer_kinds() -> dict[str, type[Steerer]]:
-    """Classes of all steerers by the name that artefacts give them."""
-    return {kind.method: kind for method in methods().values() for kind in method.kinds}
+    """Classes of all steerers by the name that artefacts give them.
+
+    Raises InputError if two classes have the same name: artefacts would not tell them apart.
+    """
+    found: dict[str, type[Steerer]] = {}
+    for method in methods().values():
+        for kind in method.kinds:
+            if found.setdefault(kind.method, kind) is not kind:
+                raise InputError(
+                    f"method {method.name} has a steerer called {kind.method!r}, and so has another",
+                    "Give the class another name in its attribute `method`.",
+                )
+    return found
+
+
+def package_of(name: str) -> str:
+    """Package and version, as `name==version`, that a method comes from; "" for built-in ones."""
+    if name in BUILT_IN:
+        return ""
+    (entry,) = entry_points(group=GROUP, name=name)
+    return f"{entry.dist.name}=={entry.dist.version}" if entry.dist else ""
