@@ -185,9 +185,12 @@ def overhead(
     intervention = Intervention(steerers, row.strength) if steerers else None
     ratios: list[float] = []
     for one, other in ((model, twin), (twin, model)):
-        with torch.inference_mode(), started(other, None, size) as plain:
-            with started(one, intervention, size) as steering:
-                ratios += pairs.interleaved(steering, plain, PAIRS.get(size, 30) // 2)
+        with (
+            torch.inference_mode(),
+            started(other, None, size) as plain,
+            started(one, intervention, size) as steering,
+        ):
+            ratios += pairs.interleaved(steering, plain, PAIRS.get(size, 30) // 2)
     return pairs.median(ratios)
 
 

@@ -67,13 +67,13 @@ class Cell:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what the cell computes, as plain values."""
-        return {
+        own = {"package": self.package} if self.package else {}
+        return own | {
             "version": IDENTITY_VERSION,
             "model": _identity_of(self.model),
             "method": _identity_of(self.method),
             "contrast": _identity_of(self.contrast) if self.contrast else None,
             "files_digest": self.files_digest,
-            "package": self.package,
             "task": _identity_of(self.task),
             "positions": self.positions,
             "fit_seed": self.fit_seed,

@@ -81,9 +81,10 @@ def methods() -> Mapping[str, Method]:
 def _load(entry: EntryPoint) -> Method:
     try:
         made = entry.load()()
-    except Exception as error:  # noqa: BLE001 - another package may raise anything
+    except Exception as error:  # another package may raise anything
+        reason = str(error) or repr(error)
         raise InputError(
-            f"the method {entry.name} = {entry.value} cannot be loaded: {str(error) or repr(error)}",
+            f"the method {entry.name} = {entry.value} cannot be loaded: {reason}",
             "Mend or remove the package that registers it.",
         ) from error
     if not isinstance(made, Method) or made.name != entry.name:
@@ -111,7 +112,7 @@ def steerer_kinds() -> dict[str, type[Steerer]]:
         for kind in method.kinds:
             if found.setdefault(kind.method, kind) is not kind:
                 raise InputError(
-                    f"method {method.name} has a steerer called {kind.method!r}, and so has another",
+                    f"method {method.name} and another both have a steerer {kind.method!r}",
                     "Give the class another name in its attribute `method`.",
                 )
     return found
