@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from steereval.errors import InputError, UnknownNameError
+from steereval.models.methods.ablate import Ablation
 from steereval.models.methods.clamp import Clamp
 from steereval.models.sites import Site
 from steereval.models.steerer import Steerer
@@ -29,7 +30,7 @@ def export_steerers(
     """Write what `steerers` do at strength 1 to the file `path`, whole or not at all.
 
     Constant shifts go to `plain` (safetensors), `gguf` (control vectors) and `steered` (lm-eval),
-    clamps to `steered`; `auto` goes by the suffix. `blocks` is the name of the list of blocks in
+    clamps and ablations (clamps to 0) to `steered`; `auto` goes by the suffix. `blocks` is the name of the list of blocks in
     `model.base_model`, for `steered`; `model_hint` the kind of model, for `gguf`. Raises InputError
     for what the format cannot hold, StoreError if the file cannot be written.
     """
@@ -68,10 +69,13 @@ def _direction(site: Site, steerer: Steerer) -> Direction:
     if isinstance(steerer, Clamp):
         bias = steerer.bias.detach().cpu() if len(steerer.bias) else None
         return Direction(steerer.direction.detach().cpu(), "clamp", steerer.value, bias)
+    if isinstance(steerer, Ablation):
+        return Direction(steerer.direction.detach().cpu(), "clamp", 0.0)
     shift = steerer.shift(1.0)
     if shift is None:
         raise InputError(
             f"a steerer of kind {steerer.method} (layer {site}) is no constant direction",
-            "Steerers that add one vector (caa, repe, iti, vector) and clamps can be exported.",
+            "Steerers that add one vector (caa, repe, iti, vector), clamps and ablations can be "
+            "exported.",
         )
     return Direction(shift.detach().cpu().float())

@@ -66,6 +66,15 @@ def test_every_method_at_one_layer_or_several(
     assert artefact.card["n_positive"] == artefact.card["n_negative"] > 20
 
 
+def test_a_gate_around_a_method_that_needs_rewards(
+    tiny_lm: SteeredLM, contrast: ContrastSet
+) -> None:
+    inner = {"method": "re_control", "method_options": SMALL["re_control"]}
+    artefact = Fitter(tiny_lm).fit(contrast, request("conditional", options=inner), None)
+    assert artefact.steerers[Site(1)].settings()["inner"]["kind"] == "value_ascent"
+    assert artefact.card["training"]["1"]["epochs"] <= 2
+
+
 def test_one_pass_reads_all_that_was_announced(tiny_lm: SteeredLM, contrast: ContrastSet) -> None:
     """Layers, heads and parts of every method, and no second pass for a fit of it."""
     fitter = Fitter(tiny_lm)

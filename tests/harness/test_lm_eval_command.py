@@ -120,6 +120,7 @@ def test_lm_eval_works_when_the_project_cannot_be_imported(installed: Path) -> N
 
 
 def test_the_listings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "MISSING" not in str(main(["methods"])) + capsys.readouterr().out
     assert main(["methods"]) == main(["models"]) == main(["tasks"]) == 0
     out = capsys.readouterr().out
     for name in ("odesteer", "caa", "smollm2-135m", "truthful_mini_mc", "truthful-mini"):

@@ -180,15 +180,39 @@ def test_layers_and_positions_of_a_method() -> None:
     assert make_plan(said)[0].id == next(c.id for c in cells if c.label == "c")
 
 
-def test_a_vectors_file_is_part_of_its_cell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["iti_heads", "re_control", "truthflow", "vector"])
+def test_what_cannot_be_fitted_layer_by_layer_is_refused_at_once(method: str) -> None:
+    options = {"path": "v.safetensors"} if method == "vector" else {}
+    entry = {"name": method, "strengths": [1], "options": options, "incremental": True}
+    with pytest.raises(InputError, match=f"{method} cannot be fitted layer by layer"):
+        make_plan(grid(methods=["none", entry]))
+
+
+def test_the_version_of_a_methods_package_is_part_of_its_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = []
+    for version in ("", "own==1.0", "own==1.1"):
+        monkeypatch.setattr("steereval.plan.package_of", lambda name, v=version: v)
+        ids.append(make_plan(grid())[1].id)
+    assert len(set(ids)) == 3
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_vectors_file_is_part_of_its_cell(tmp_path: Path, gated: bool) -> None:
     file = tmp_path / "v.safetensors"
-    methods = ["none", {"name": "vector", "strengths": [1], "options": {"path": str(file)}}]
+    if gated:
+        options = {"method": "vector", "method_options": {"path": str(file)}}
+        methods = ["none", {"name": "conditional", "strengths": [1], "options": options}]
+    else:
+        methods = ["none", {"name": "vector", "strengths": [1], "options": {"path": str(file)}}]
     with pytest.raises(InputError, match="cannot be read"):
         make_plan(grid(methods=methods))
     ids = []
     for content in (b"one", b"two"):
         file.write_bytes(content)
-        cell = make_plan(grid(methods=methods, contrast=None))[1]
-        assert (cell.contrast, cell.fit_seed) == (None, None)
+        contrast = "truthful-mini" if gated else None
+        cell = make_plan(grid(methods=methods, contrast=contrast))[1]
+        assert cell.fit_seed is None
         ids.append(cell.id)
     assert ids[0] != ids[1]

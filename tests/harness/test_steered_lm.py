@@ -244,6 +244,18 @@ def test_options_are_told_apart() -> None:
         split_options({"strenght": 5})
 
 
+def test_an_option_whose_name_others_have_is_given_by_prefix() -> None:
+    """lm-eval always passes its own batch_size, which no training may take for its own."""
+    _, method, loader = split_options({"method": "hpr", "batch_size": 8, "option.batch_size": 4})
+    assert (method, loader) == ({"batch_size": 4}, {"batch_size": 8})
+    steering, method, _ = split_options({"method": "vector", "option.path": "v.gguf"})
+    assert (steering.path, method) == ("auto", {"path": "v.gguf"})
+    _, method, _ = split_options({"method": "conditional", "option.method": "repe"})
+    assert method == {"method": "repe"}
+    with pytest.raises(InputError, match="no option 'step'"):
+        split_options({"method": "odesteer", "option.step": 4})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

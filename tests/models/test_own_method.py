@@ -197,16 +197,42 @@ WRONG = {
     "lost = json:Lost": "lost = json:Lost cannot be loaded: module 'json' has no attribute 'Lost'",
     "bare = steereval.models.methods.method:SiteMethod": "bare = .* cannot be loaded: .*abstract",
     "decoder = json:JSONDecoder": "decoder = json:JSONDecoder is no steering method of that name",
+    "broken = stranger_broken:Broken": "broken = .* cannot be loaded: invalid syntax",
     "alias = steereval.models.methods.caa:Caa": "alias = .* is no steering method of that name",
 }
 
 
 @pytest.mark.parametrize("entry_point", WRONG)
-def test_wrong_entry_points_are_named(register: Callable[[str], None], entry_point: str) -> None:
+def test_wrong_entry_points_are_named(
+    register: Callable[[str], None], tmp_path: Path, entry_point: str
+) -> None:
+    (tmp_path / "stranger_broken.py").write_text("def\n")
     register(entry_point)
     for ask in (registry.methods, registry.steerer_kinds, lambda: registry.get_method("caa")):
         with pytest.raises(InputError, match=WRONG[entry_point]):
             ask()
+
+
+def test_two_steerers_of_one_name_are_refused(
+    register: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Artefacts of caa would be loaded as the other's."""
+    code = (EXAMPLE / f"{NAME}.py").read_text("utf-8").replace(
+        "kinds = (ConstantShift,)", "kinds = (type('Mine', (ConstantShift,), {}),)"
+    )  # fmt: skip
+    (tmp_path / "stranger_shift.py").write_text(code)
+    register(f"{NAME} = stranger_shift:WhitenedDifference")
+    with pytest.raises(InputError, match="another both have a steerer 'constant_shift'"):
+        registry.steerer_kinds()
+
+
+def test_the_version_of_its_package_is_known(
+    register: Callable[[str], None], tmp_path: Path
+) -> None:
+    shutil.copy(EXAMPLE / f"{NAME}.py", tmp_path)
+    register(f"{NAME} = {NAME}:WhitenedDifference")
+    assert registry.package_of(NAME) == "stranger==1.0"
+    assert registry.package_of("caa") == ""
 
 
 def test_the_command_line_tells_of_it_in_one_line(

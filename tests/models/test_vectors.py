@@ -22,6 +22,7 @@ from steereval.models import artefact
 from steereval.models.contrast_data import two_classes
 from steereval.models.hooks import Frame, Intervention, steered
 from steereval.models.methods.ablate import Ablate
+from steereval.models.methods.angular import Angular
 from steereval.models.methods.caa import Caa
 from steereval.models.methods.clamp import Clamp
 from steereval.models.methods.constant_shift import ConstantShift
@@ -662,11 +663,19 @@ def test_a_clamp_is_exported_to_lm_eval_alone(tmp_path: Path) -> None:
         assert not (tmp_path / name).exists()
 
 
+def test_an_ablation_is_exported_as_a_clamp_to_zero(tmp_path: Path, gaussians: Any) -> None:
+    ablations = Ablate().fit(two_classes(*gaussians(6), Site(1)), Ablate().options({}), 0)
+    export_steerers(ablations, tmp_path / "a.pt")
+    back = Vector().from_file([Site(1)], options(tmp_path / "a.pt"))[Site(1)]
+    x = draw(4, 6)
+    assert torch.allclose(back(x, 1.0), ablations[Site(1)](x, 1.0), atol=1e-6)
+
+
 def test_what_cannot_be_exported(tmp_path: Path, gaussians: Any) -> None:
     data = two_classes(*gaussians(6), Site(1))
-    ablation = Ablate().fit(data, Ablate().options({}), 0)
-    with pytest.raises(InputError, match=r"kind ablation \(layer 1\).*clamps can be exported"):
-        export_steerers(ablation, tmp_path / "a.pt")
+    turned = Angular().fit(data, Angular().options({}), 0)
+    with pytest.raises(InputError, match=r"of kind .* \(layer 1\).*ablations can be exported"):
+        export_steerers(turned, tmp_path / "a.pt")
     with pytest.raises(InputError, match="acts on one attention head"):
         export_steerers({Site(1, 3): shift(draw(6))}, tmp_path / "a.pt")
     with pytest.raises(InputError, match="no steerer to export"):
