@@ -29,10 +29,11 @@ def export_steerers(
 ) -> None:
     """Write what `steerers` do at strength 1 to the file `path`, whole or not at all.
 
-    Constant shifts go to `plain` (safetensors), `gguf` (control vectors) and `steered` (lm-eval),
-    clamps and ablations (clamps to 0) to `steered`; `auto` goes by the suffix. `blocks` is the name of the list of blocks in
-    `model.base_model`, for `steered`; `model_hint` the kind of model, for `gguf`. Raises InputError
-    for what the format cannot hold, StoreError if the file cannot be written.
+    Constant shifts go to `plain` (safetensors), `gguf` (control vectors) and `steered` (lm-eval);
+    clamps, and ablations as clamps to 0, to `steered`; `auto` goes by the suffix. `blocks` is the
+    name of the list of blocks in `model.base_model`, for `steered`; `model_hint` the kind of model,
+    for `gguf`. Raises InputError for what the format cannot hold, StoreError if the file cannot be
+    written.
     """
     path = Path(path)
     chosen = format_by_suffix(path) if format == "auto" else format
