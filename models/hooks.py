@@ -117,6 +117,18 @@ class Bias:
         return cls(vector.to(hidden.dtype), lengths)
 
 
+@dataclass(frozen=True)
+class Addition:
+    """A vector that is added to a place, and what it adds to the tallies of its sites."""
+
+    vector: Tensor
+    """[d], or [rows, length, d] where not all tokens are steered."""
+    tokens: int
+    """Tokens that it moves."""
+    distances: Sequence[tuple[Tally, float]]
+    """How far it moves them in all, at each site."""
+
+
 @dataclass
 class Session:
     """Interventions at work inside a model, and what the hooks keep between passes."""
@@ -131,6 +143,12 @@ class Session:
     """What was done so far by intervention and site."""
     _placed: dict[tuple[int, Site, torch.device], Steerer] = field(default_factory=dict)
     """Steerers on the device of their site's activations."""
+    _added_in: Frame | None = None
+    """The frame that `_additions` are for: decoding steps share one."""
+    _additions: dict[tuple[int, Site], Addition] = field(default_factory=dict)
+    """What constant shifts add, by intervention and first site of the place."""
+    _places: dict[tuple[int, Site], Sequence[Site]] = field(default_factory=dict)
+    """Sites of each intervention at a place, by the first site of the place."""
     _biases: dict[tuple[int, Site, torch.dtype, torch.device], Bias | None] = field(
         default_factory=dict
     )
@@ -164,11 +182,18 @@ class Session:
             return hidden
         # Steerers that decide per query must see the prompts even where they steer nothing.
         looking = self._deciding if frame.prompt_last is not None else ()
-        for index in dict.fromkeys((*frame.counts, *looking)):
-            own = [s for s in sites if s in self._acting(index)]
+        for index in dict.fromkeys((*frame.counts, *looking)) if looking else frame.counts:
+            own = self._own(index, sites)
             if own:
                 hidden = self._apply(own, width, index, hidden, frame)
         return hidden
+
+    def _own(self, index: int, sites: Sequence[Site]) -> Sequence[Site]:
+        """Those of the sites of a place where an intervention acts."""
+        key = index, sites[0]
+        if key not in self._places:
+            self._places[key] = [site for site in sites if site in self._acting(index)]
+        return self._places[key]
 
     def _acting(self, index: int) -> Mapping[Site, Steerer]:
         intervention = self.interventions[index]
@@ -196,15 +221,27 @@ class Session:
 
     def _add(self, bias: Bias, index: int, hidden: Tensor, frame: Frame) -> Tensor:
         """Add a constant vector to the tokens of an intervention."""
-        vector, tokens = bias.vector, frame.counts.get(index, 0)
-        if not frame.everywhere(index):
-            vector = frame.mask(index, hidden.device)[..., None] * vector
-        moved = hidden + vector
+        if frame is not self._added_in:
+            self._added_in, self._additions = frame, {}
+        key = index, next(iter(bias.lengths))
+        if key not in self._additions:
+            self._additions[key] = self._addition(bias, index, hidden.device, frame)
+        addition = self._additions[key]
+        moved = hidden + addition.vector
         # Of all dtypes float16 alone overflows on the way.
         check = 0 * _distance(hidden, moved) if hidden.dtype == torch.float16 else 0.0
-        for site, length in bias.lengths.items():
-            self._tally(index, site).add(tokens, tokens * length + check)
+        for tally, distance in addition.distances:
+            tally.add(addition.tokens, distance + check)
         return moved
+
+    def _addition(self, bias: Bias, index: int, device: torch.device, frame: Frame) -> Addition:
+        vector, tokens = bias.vector, frame.counts.get(index, 0)
+        if not frame.everywhere(index):
+            vector = frame.mask(index, device)[..., None] * vector
+        distances = [
+            (self._tally(index, site), tokens * length) for site, length in bias.lengths.items()
+        ]
+        return Addition(vector, tokens, distances)
 
     def _bias(
         self, sites: Sequence[Site], width: int | None, index: int, hidden: Tensor

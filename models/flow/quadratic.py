@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
@@ -58,14 +57,19 @@ class QuadraticForm:
 
     def direction(self, z: Tensor) -> Tensor:
         """Unit field [..., d] in eigen-coordinates; zero where the gradient vanishes."""
-        unit = F.normalize(z, dim=-1, eps=torch.finfo(z.dtype).tiny)
+        unit = _unit(z)
         pull = torch.addcmul(self.linear.to(z.dtype), self.eigenvalues.to(z.dtype), unit)
         along = (unit * pull).sum(dim=-1, keepdim=True)
-        tangent = torch.addcmul(pull, unit, along, value=-1)
-        return F.normalize(tangent, dim=-1, eps=torch.finfo(z.dtype).tiny)
+        return _unit(torch.addcmul(pull, unit, along, value=-1))
 
     def gradient(self, z: Tensor) -> Tensor:
         """Gradient [..., d] of w . phi in eigen-coordinates."""
         unit = z / safe_norm(z)
         pull = torch.addcmul(self.linear.to(z.dtype), self.eigenvalues.to(z.dtype), unit)
         return over_norm(pull - (unit * pull).sum(dim=-1, keepdim=True) * unit, z)
+
+
+def _unit(z: Tensor) -> Tensor:
+    """z/|z|, 0 for 0: `normalize` and `safe_norm` take more steps, which a short flow feels."""
+    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    return z / norm.clamp_min(torch.finfo(z.dtype).tiny)
