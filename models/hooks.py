@@ -52,7 +52,9 @@ class Frame:
     """Row and column [queries, 2] of each query's last prompt token, where in this pass."""
     keys: Sequence[str] = ()
     """Name of each query in `prompt_last`."""
-    _masks: dict[tuple[int, torch.device], Tensor] = field(default_factory=dict, repr=False)
+    _tokens: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, repr=False
+    )
 
     @cached_property
     def counts(self) -> dict[int, int]:
@@ -64,11 +66,26 @@ class Frame:
         """Whether intervention `index` acts on every token of the pass."""
         return self.counts.get(index) == self.assigned.numel()
 
-    def mask(self, index: int, device: torch.device) -> Tensor:
-        """Which tokens [rows, length] are under intervention `index`."""
-        if (index, device) not in self._masks:
-            self._masks[index, device] = (self.assigned == index).to(device)
-        return self._masks[index, device]
+    def tokens(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the tokens under intervention `index`."""
+        if (index, device) not in self._tokens:
+            rows, columns = torch.nonzero(self.assigned == index, as_tuple=True)
+            self._tokens[index, device] = rows.to(device), columns.to(device)
+        return self._tokens[index, device]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where one hook acts: a block's output, or the heads that enter its output projection."""
+
+    sites: Sequence[Site]
+    """What is steered there."""
+    width: int | None
+    """Width of a head; None for a block's output."""
+
+    def start(self, site: Site) -> int:
+        """First of the place's dimensions that belong to `site`."""
+        return 0 if self.width is None or site.head is None else site.head * self.width
 
 
 @dataclass
@@ -88,7 +105,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Bias:
-    """Constant shifts of one place as one vector, which costs a single addition."""
+    """An intervention's constant shifts at a place as one vector, which costs one addition."""
 
     vector: Tensor
     """What is added to every token [d]."""
@@ -97,36 +114,60 @@ class Bias:
 
     @classmethod
     def joining(
-        cls,
-        steerers: Mapping[Site, Steerer],
-        strengths: Mapping[Site, float],
-        width: int | None,
-        hidden: Tensor,
+        cls, steerers: Mapping[Site, Steerer], strengths: Mapping[Site, float], place: Place, d: int
     ) -> Bias | None:
         """The shift of a block, or those of heads side by side; None if one is not constant."""
-        vector = torch.zeros(hidden.shape[-1], device=hidden.device)
-        lengths = {}
+        vector, lengths = torch.zeros(d), {}
         for site, steerer in steerers.items():
             shift = steerer.shift(strengths[site])
             if shift is None:
                 return None
-            steerer.check_width(width or len(vector))
-            start = 0 if width is None or site.head is None else site.head * width
+            steerer.check_width(place.width or d)
+            start = place.start(site)
             vector[start : start + len(shift)] = shift
             lengths[site] = float(shift.norm())
-        return cls(vector.to(hidden.dtype), lengths)
+        return cls(vector, lengths)
+
+
+@dataclass
+class Addition:
+    """What the constant shifts of all interventions add to a place, in each pass of a frame."""
+
+    vectors: Tensor
+    """[d], [rows, 1, d], or [interventions + 1, d] if `chosen` is given."""
+    chosen: Tensor | None
+    """Which of the vectors each token [rows, length] gets."""
+    moved: Sequence[tuple[Tally, int, float]]
+    """Tokens moved in a pass, and how far in all, for the tally of each site."""
+    passes: int = 0
+    """Passes that are not in the tallies yet: decoding does not wait for its bookkeeping."""
+    check: Tensor | float = 0.0
+    """0, or not finite if a sum was not."""
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """The states [rows, length, d], shifted."""
+        moved = hidden + (self.vectors if self.chosen is None else self.vectors[self.chosen])
+        self.passes += 1
+        # Of all dtypes float16 alone overflows on the way.
+        if hidden.dtype == torch.float16:
+            self.check = self.check + 0 * _distance(hidden, moved)
+        return moved
+
+    def settle(self) -> None:
+        """Enter the passes so far in the tallies."""
+        for tally, tokens, distance in self.moved:
+            tally.add(self.passes * tokens, self.passes * distance + self.check)
+        self.passes, self.check = 0, 0.0
 
 
 @dataclass(frozen=True)
-class Addition:
-    """A vector that is added to a place, and what it adds to the tallies of its sites."""
+class Plan:
+    """What happens at a place in each pass of a frame; no token is under two interventions."""
 
-    vector: Tensor
-    """[d], or [rows, length, d] where not all tokens are steered."""
-    tokens: int
-    """Tokens that it moves."""
-    distances: Sequence[tuple[Tally, float]]
-    """How far it moves them in all, at each site."""
+    addition: Addition | None
+    """The constant shifts, joined."""
+    movers: Sequence[tuple[int, Sequence[Site]]]
+    """The other interventions, and where each acts."""
 
 
 @dataclass
@@ -139,20 +180,16 @@ class Session:
     """The pass at hand; None leaves the model alone."""
     decisions: dict[tuple[int, Site], Tensor | None] = field(default_factory=dict)
     """State of each query by intervention and site, from the pass that held its prompt."""
-    tallies: dict[tuple[int, Site], Tally] = field(default_factory=dict)
-    """What was done so far by intervention and site."""
+    _tallies: dict[tuple[int, Site], Tally] = field(default_factory=dict)
+    """What was done by intervention and site, but for what the plans have not entered yet."""
+    _planned: Frame | None = None
+    """The frame that `_plans` are for: decoding steps share one."""
+    _plans: dict[Place, Plan] = field(default_factory=dict)
+    """What happens at each place."""
     _placed: dict[tuple[int, Site, torch.device], Steerer] = field(default_factory=dict)
     """Steerers on the device of their site's activations."""
-    _added_in: Frame | None = None
-    """The frame that `_additions` are for: decoding steps share one."""
-    _additions: dict[tuple[int, Site], Addition] = field(default_factory=dict)
-    """What constant shifts add, by intervention and first site of the place."""
-    _places: dict[tuple[int, Site], Sequence[Site]] = field(default_factory=dict)
-    """Sites of each intervention at a place, by the first site of the place."""
-    _biases: dict[tuple[int, Site, torch.dtype, torch.device], Bias | None] = field(
-        default_factory=dict
-    )
-    """Constant shifts by intervention and first site of the place."""
+    _biases: dict[tuple[int, Place], Bias | None] = field(default_factory=dict)
+    """Constant shifts by intervention and place."""
 
     @contextmanager
     def on(self, frame: Frame) -> Iterator[None]:
@@ -163,6 +200,17 @@ class Session:
         finally:
             self.frame = None
         self.check()
+
+    @property
+    def tallies(self) -> Mapping[tuple[int, Site], Tally]:
+        """What was done so far by intervention and site."""
+        self._settle()
+        return self._tallies
+
+    def _settle(self) -> None:
+        for plan in self._plans.values():
+            if plan.addition is not None:
+                plan.addition.settle()
 
     def check(self) -> None:
         """Raise CellError if an intervention made activations that are not finite."""
@@ -175,25 +223,35 @@ class Session:
                     "Lower the strength, or run the model in float32.",
                 )
 
-    def steer(self, sites: Sequence[Site], width: int | None, hidden: Tensor) -> Tensor:
-        """Steered copy of the states [rows, length, d] of a block, or of heads `width` wide."""
+    def steer(self, place: Place, hidden: Tensor) -> Tensor:
+        """Steered copy of the states [rows, length, d] of a place."""
         frame = self.frame
         if frame is None:
             return hidden
-        # Steerers that decide per query must see the prompts even where they steer nothing.
-        looking = self._deciding if frame.prompt_last is not None else ()
-        for index in dict.fromkeys((*frame.counts, *looking)) if looking else frame.counts:
-            own = self._own(index, sites)
-            if own:
-                hidden = self._apply(own, width, index, hidden, frame)
+        if frame is not self._planned:
+            self._settle()
+            self._planned, self._plans = frame, {}
+        plan = self._plans.get(place) or self._plan(place, hidden, frame)
+        if plan.addition is not None:
+            hidden = plan.addition(hidden)
+        for index, sites in plan.movers:
+            hidden = self._apply(place, sites, index, hidden, frame)
         return hidden
 
-    def _own(self, index: int, sites: Sequence[Site]) -> Sequence[Site]:
-        """Those of the sites of a place where an intervention acts."""
-        key = index, sites[0]
-        if key not in self._places:
-            self._places[key] = [site for site in sites if site in self._acting(index)]
-        return self._places[key]
+    def _plan(self, place: Place, hidden: Tensor, frame: Frame) -> Plan:
+        biases: dict[int, Bias] = {}
+        movers: list[tuple[int, Sequence[Site]]] = []
+        # Steerers that decide per query must see the prompts even where they steer nothing.
+        looking = self._deciding if frame.prompt_last is not None else ()
+        for index in dict.fromkeys((*frame.counts, *looking)):
+            sites = [site for site in place.sites if site in self._acting(index)]
+            bias = self._bias(place, sites, index, hidden) if sites else None
+            if bias is not None:
+                biases[index] = bias
+            elif sites:
+                movers.append((index, sites))
+        self._plans[place] = Plan(self._addition(biases, hidden, frame), movers)
+        return self._plans[place]
 
     def _acting(self, index: int) -> Mapping[Site, Steerer]:
         intervention = self.interventions[index]
@@ -205,54 +263,49 @@ class Session:
         indices = range(len(self.interventions))
         return [i for i in indices if any(s.per_query for s in self._acting(i).values())]
 
+    def _addition(
+        self, biases: Mapping[int, Bias], hidden: Tensor, frame: Frame
+    ) -> Addition | None:
+        """The shifts of a place, laid out for the tokens of a frame."""
+        if not biases:
+            return None
+        moved = [
+            (self._tally(index, site), frame.counts[index], frame.counts[index] * length)
+            for index, bias in biases.items()
+            for site, length in bias.lengths.items()
+        ]
+        if len(biases) == 1 and frame.everywhere(next(iter(biases))):
+            (bias,) = biases.values()
+            return Addition(bias.vector.to(hidden), None, moved)
+        table = torch.zeros(len(biases) + 1, hidden.shape[-1])
+        chosen = torch.zeros_like(frame.assigned)
+        for row, (index, bias) in enumerate(biases.items(), 1):
+            table[row] = bias.vector
+            chosen[frame.assigned == index] = row
+        table, chosen = table.to(hidden), chosen.to(hidden.device)
+        if chosen.shape[1] == 1:
+            return Addition(table[chosen], None, moved)
+        return Addition(table, chosen, moved)
+
+    def _bias(self, place: Place, sites: Sequence[Site], index: int, hidden: Tensor) -> Bias | None:
+        """The one vector that an intervention adds to a place, if its shifts there are constant."""
+        if (index, place) not in self._biases:
+            steerers = {site: self.interventions[index].steerers[site] for site in sites}
+            strengths = {site: self._strength(index, site) for site in sites}
+            bias = Bias.joining(steerers, strengths, place, hidden.shape[-1])
+            self._biases[index, place] = bias
+        return self._biases[index, place]
+
     def _apply(
-        self, sites: Sequence[Site], width: int | None, index: int, hidden: Tensor, frame: Frame
+        self, place: Place, sites: Sequence[Site], index: int, hidden: Tensor, frame: Frame
     ) -> Tensor:
-        bias = self._bias(sites, width, index, hidden)
-        if bias is not None:
-            return self._add(bias, index, hidden, frame)
-        if width is None:
+        if place.width is None:
             return self._move(sites[0], index, hidden, frame)
-        parts = list(torch.split(hidden, width, dim=-1))
+        parts = list(torch.split(hidden, place.width, dim=-1))
         for site in sites:
             assert site.head is not None
             parts[site.head] = self._move(site, index, parts[site.head], frame)
         return torch.cat(parts, dim=-1)
-
-    def _add(self, bias: Bias, index: int, hidden: Tensor, frame: Frame) -> Tensor:
-        """Add a constant vector to the tokens of an intervention."""
-        if frame is not self._added_in:
-            self._added_in, self._additions = frame, {}
-        key = index, next(iter(bias.lengths))
-        if key not in self._additions:
-            self._additions[key] = self._addition(bias, index, hidden.device, frame)
-        addition = self._additions[key]
-        moved = hidden + addition.vector
-        # Of all dtypes float16 alone overflows on the way.
-        check = 0 * _distance(hidden, moved) if hidden.dtype == torch.float16 else 0.0
-        for tally, distance in addition.distances:
-            tally.add(addition.tokens, distance + check)
-        return moved
-
-    def _addition(self, bias: Bias, index: int, device: torch.device, frame: Frame) -> Addition:
-        vector, tokens = bias.vector, frame.counts.get(index, 0)
-        if not frame.everywhere(index):
-            vector = frame.mask(index, device)[..., None] * vector
-        distances = [
-            (self._tally(index, site), tokens * length) for site, length in bias.lengths.items()
-        ]
-        return Addition(vector, tokens, distances)
-
-    def _bias(
-        self, sites: Sequence[Site], width: int | None, index: int, hidden: Tensor
-    ) -> Bias | None:
-        """The one vector to add at a place, if all its steerers are constant shifts."""
-        key = index, sites[0], hidden.dtype, hidden.device
-        if key not in self._biases:
-            steerers = {site: self._steerer(site, index, hidden.device) for site in sites}
-            strengths = {site: self._strength(index, site) for site in sites}
-            self._biases[key] = Bias.joining(steerers, strengths, width, hidden)
-        return self._biases[key]
 
     def _move(self, site: Site, index: int, hidden: Tensor, frame: Frame) -> Tensor:
         """Hand the tokens of an intervention to its steerer at `site`."""
@@ -265,7 +318,7 @@ class Session:
             moved = steerer.apply(hidden, strength, state)
             tally.add(frame.counts[index], _distance(hidden, moved))
             return moved
-        chosen = frame.mask(index, hidden.device)
+        chosen = frame.tokens(index, hidden.device)
         before = hidden[chosen]
         after = steerer.apply(before, strength, None if state is None else state[chosen])
         tally.add(frame.counts[index], _distance(before, after))
@@ -285,7 +338,7 @@ class Session:
         return each.steerers[site].absolute_strength(each.strength, each.unit)
 
     def _tally(self, index: int, site: Site) -> Tally:
-        return self.tallies.setdefault((index, site), Tally())
+        return self._tallies.setdefault((index, site), Tally())
 
     def _state(
         self, steerer: Steerer, site: Site, index: int, hidden: Tensor, frame: Frame
@@ -316,43 +369,44 @@ def steered(model: nn.Module, interventions: Sequence[Intervention]) -> Iterator
     sites = sorted({site for each in interventions if each.acts for site in each.steerers})
     check_sites(model, sites)
     with ExitStack() as stack:
-        for place in _places(sites):
-            handle = _attach(model, place, session.steer)
-            stack.callback(handle.remove)
+        for place in _places(model, sites):
+            stack.callback(_attach(model, place, session.steer).remove)
         yield session
 
 
-Change = Callable[[Sequence[Site], "int | None", Tensor], Tensor]
-"""Takes the sites of one place, the width of its heads if it has heads, and its states."""
+Change = Callable[[Place, Tensor], Tensor]
+"""Takes a place and its states [rows, length, d]."""
 
 
-def _places(sites: Sequence[Site]) -> list[list[Site]]:
-    """Sites that one hook serves: a block's output, or all heads of a block."""
-    places: dict[tuple[int, bool], list[Site]] = {}
+def _places(model: nn.Module, sites: Sequence[Site]) -> list[Place]:
+    """What each hook serves."""
+    groups: dict[tuple[int, bool], list[Site]] = {}
     for site in sites:
-        places.setdefault((site.layer, site.head is None), []).append(site)
-    return list(places.values())
+        groups.setdefault((site.layer, site.head is None), []).append(site)
+    return [Place(group, None if whole else _head_width(model, layer))
+            for (layer, whole), group in groups.items()]  # fmt: skip
 
 
-def _attach(model: nn.Module, sites: Sequence[Site], change: Change) -> Any:
+def _head_width(model: nn.Module, layer: int) -> int:
+    return head_width(model, output_projection(block_at(model, layer)))
+
+
+def _attach(model: nn.Module, place: Place, change: Change) -> Any:
     """Register `change` on the states of one place; returns the handle."""
-    block = block_at(model, sites[0].layer)
-    if sites[0].head is None:
+    block = block_at(model, place.sites[0].layer)
+    if place.width is None:
 
         def on_block(module: nn.Module, inputs: Any, output: Any) -> Any:
             if isinstance(output, tuple):
-                return (change(sites, None, output[0]), *output[1:])
-            return change(sites, None, output)
+                return (change(place, output[0]), *output[1:])
+            return change(place, output)
 
         return block.register_forward_hook(on_block)
 
-    projection = output_projection(block)
-    width = head_width(model, projection)
-
     def on_projection(module: nn.Module, inputs: Any) -> Any:
-        return (change(sites, width, inputs[0]), *inputs[1:])
+        return (change(place, inputs[0]), *inputs[1:])
 
-    return projection.register_forward_pre_hook(on_projection)
+    return output_projection(block).register_forward_pre_hook(on_projection)
 
 
 class _Enough(Exception):
@@ -369,10 +423,10 @@ def reading(model: nn.Module, sites: Sequence[Site]) -> Iterator[Callable[..., d
     states: dict[Site, Tensor] = {}
     highest = max(site.layer for site in sites)
 
-    def read(place: Sequence[Site], width: int | None, hidden: Tensor) -> Tensor:
-        for site in place:
-            start = 0 if site.head is None else site.head * (width or 0)
-            states[site] = hidden.detach()[..., start : width and start + width]
+    def read(place: Place, hidden: Tensor) -> Tensor:
+        for site in place.sites:
+            start = place.start(site)
+            states[site] = hidden.detach()[..., start : place.width and start + place.width]
         return hidden
 
     def stop(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -388,7 +442,7 @@ def reading(model: nn.Module, sites: Sequence[Site]) -> Iterator[Callable[..., d
         return dict(states)
 
     with ExitStack() as stack:
-        for place in _places(sorted(set(sites))):
+        for place in _places(model, sorted(set(sites))):
             stack.callback(_attach(model, place, read).remove)
         stack.callback(block_at(model, highest).register_forward_hook(stop).remove)
         yield run

@@ -47,10 +47,18 @@ def exponential(field: Field, x: Tensor, step: float) -> Tensor:
     """
     velocity, radius = field(x), safe_norm(x)
     speed = velocity.norm(dim=-1, keepdim=True)
-    angle = step * speed / radius
-    # sinc(0) = 1, so that a velocity of zero moves by zero. 1 - cos = 2 sin^2(angle / 2).
-    along = step * torch.sinc(angle / torch.pi) * velocity
+    angle = angle_of(step * speed / radius)
+    along: Tensor = (
+        radius * torch.sin(angle) * velocity / speed.clamp_min(torch.finfo(x.dtype).tiny)
+    )
+    # 1 - cos = 2 sin^2(angle / 2).
     return along - 2 * torch.sin(angle / 2) ** 2 * x
+
+
+def angle_of(angle: Tensor) -> Tensor:
+    """`angle`, 0 where it is infinite: on the sphere of radius 0 there is nowhere to go."""
+    nowhere = torch.isinf(angle)
+    return torch.where(nowhere, torch.zeros_like(angle), angle)
 
 
 FIXED: dict[str, Increment] = {

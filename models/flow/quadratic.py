@@ -14,7 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steereval.models.flow.integrators import angle_of
 from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
+
+WALKS = ("euler", "exponential")
+"""Solvers that `QuadraticForm.walk` knows."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +61,61 @@ class QuadraticForm:
 
     def direction(self, z: Tensor) -> Tensor:
         """Unit field [..., d] in eigen-coordinates; zero where the gradient vanishes."""
-        unit = _unit(z)
-        pull = torch.addcmul(self.linear.to(z.dtype), self.eigenvalues.to(z.dtype), unit)
-        along = (unit * pull).sum(dim=-1, keepdim=True)
-        return _unit(torch.addcmul(pull, unit, along, value=-1))
+        return _unit(self._tangent(_unit(z)))
 
     def gradient(self, z: Tensor) -> Tensor:
         """Gradient [..., d] of w . phi in eigen-coordinates."""
-        unit = z / safe_norm(z)
-        pull = torch.addcmul(self.linear.to(z.dtype), self.eigenvalues.to(z.dtype), unit)
-        return over_norm(pull - (unit * pull).sum(dim=-1, keepdim=True) * unit, z)
+        return over_norm(self._tangent(_unit(z)), z)
+
+    def walk(self, z: Tensor, duration: float, steps: int, solver: str) -> Tensor:
+        """Displacement [..., d] over `steps` steps along `direction` from z [..., d].
+
+        What `displacement` does with the field and one of the solvers `WALKS`, but as the speed
+        is 1 and orthogonal to z, the norms on the way are known before the first step, which
+        saves half of the operations. At least two dimensions.
+        """
+        radius, step, end = safe_norm(z), duration / steps, z
+        if solver == "exponential":
+            angle = angle_of(step / radius)
+            ahead, rescale = radius * torch.sin(angle), torch.cos(angle)
+            for _ in range(steps):
+                tangent = self._tangent(end / radius)
+                end = torch.addcdiv(end * rescale, ahead * tangent, _length(tangent))
+            return end - z
+        for norm in _norms(radius, step, steps):
+            tangent = self._tangent(end / norm)
+            end = torch.addcdiv(end, tangent, _length(tangent), value=step)
+        return end - z
+
+    def ascend(self, z: Tensor, rate: float, steps: int) -> Tensor:
+        """Displacement [..., d] over `steps` steps of `rate` times the gradient."""
+        end = z
+        for _ in range(steps):
+            norm = _length(end)
+            end = torch.addcdiv(end, self._tangent(end / norm), norm, value=rate)
+        # The origin has no direction to be turned.
+        return torch.where((z == 0).all(dim=-1, keepdim=True), 0.0, end - z)
+
+    def _tangent(self, unit: Tensor) -> Tensor:
+        """|z| times the gradient [..., d] where z/|z| is `unit`."""
+        pull = torch.addcmul(self.linear.to(unit.dtype), self.eigenvalues.to(unit.dtype), unit)
+        along = torch.linalg.vecdot(unit, pull).unsqueeze(-1)
+        return torch.addcmul(pull, unit, along, value=-1)
 
 
-def _unit(z: Tensor) -> Tensor:
-    """z/|z|, 0 for 0: `normalize` and `safe_norm` take more steps, which a short flow feels."""
-    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-    return z / norm.clamp_min(torch.finfo(z.dtype).tiny)
+def _norms(radius: Tensor, step: float, steps: int) -> tuple[Tensor, ...]:
+    """Norms [..., 1] before each of Euler's steps of unit speed from states of norm `radius`."""
+    squares = [step * step * count for count in range(steps)]
+    passed = torch.tensor(squares, dtype=radius.dtype, device=radius.device)
+    return torch.hypot(radius, passed.sqrt()).unsqueeze(-1).unbind(dim=-2)
+
+
+def _length(x: Tensor) -> Tensor:
+    """|x| [..., 1], never zero: like `safe_norm` in fewer steps, which a short flow feels."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """x/|x|, 0 for 0."""
+    return x / _length(x)

@@ -58,7 +58,7 @@ class GradientAscentSteerer(Steerer):
         form = self.flow.quadratic
         if form is None:
             return _steps(self.flow.gradient, x, rate, self.flow.steps)
-        return form.rotate_back(_steps(form.gradient, form.rotate(x), rate, self.flow.steps))
+        return form.rotate_back(form.ascend(form.rotate(x), rate, self.flow.steps))
 
     def strength_of_one_norm(self) -> float:
         """As odesteer, whose displacement it matches."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from steereval.models.contrast_data import SiteData
+from steereval.models.flow.quadratic import WALKS, QuadraticForm
 from steereval.models.flow.sketch import over_norm, safe_norm
 from steereval.models.methods.barrier_flow import (
     BarrierFlow,
@@ -46,6 +48,13 @@ class LinearSphereFlow(BarrierFlow):
 
     weights: Tensor
     """Weights [d] on x/|x|."""
+
+    def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
+        """x(T) from x(0) = x."""
+        if self.solver not in WALKS:
+            return super().move(x, strength, state)
+        form = QuadraticForm(torch.empty(0), torch.zeros_like(self.weights), self.weights, 0.0)
+        return x + form.walk(x, strength, self.steps, self.solver)
 
     def weighted(self, x: Tensor) -> Tensor:
         """w . x/|x|."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from steereval.errors import FitError, InputError
 from steereval.models.contrast_data import SiteData
 from steereval.models.flow.choice import prefers_exact
-from steereval.models.flow.quadratic import QuadraticForm
+from steereval.models.flow.quadratic import WALKS, QuadraticForm
 from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
 from steereval.models.logistic import fit_logistic
 from steereval.models.methods.barrier_flow import (
@@ -106,7 +106,12 @@ class PolynomialFlow(BarrierFlow):
         form = self.quadratic
         if form is None or not prefers_exact(x, self.steps, self.solver):
             return x + self.flow(self._sketch_field, x, strength)
-        return x + form.rotate_back(self.flow(form.direction, form.rotate(x), strength))
+        z = form.rotate(x)
+        if self.solver in WALKS:
+            moved = form.walk(z, strength, self.steps, self.solver)
+        else:
+            moved = self.flow(form.direction, z, strength)
+        return x + form.rotate_back(moved)
 
     def field(self, x: Tensor) -> Tensor:
         """Unit vector field [..., d] at x [..., d]; zero where the gradient vanishes."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from steereval.errors import CellError
 from steereval.models.flow.choice import prefers_exact
 from steereval.models.flow.integrators import FIXED, SOLVERS, displacement
-from steereval.models.flow.quadratic import QuadraticForm
+from steereval.models.flow.quadratic import WALKS, QuadraticForm
 from steereval.models.flow.sketch import PolynomialSketch
 from steereval.models.methods.odesteer import PolynomialFlow, odesteer_from_sketch
 
@@ -312,6 +312,25 @@ def test_endpoints_of_form_and_sketch(solver: str, seed: int, strength: float, s
     assert torch.allclose(flow(x, strength), without_form(flow)(x, strength), atol=1e-3)
 
 
+@pytest.mark.parametrize("solver", WALKS)
+@settings(max_examples=25)
+@given(
+    seed=seeds,
+    strength=st.sampled_from([-30.0, 1e-3, 4.0]),
+    steps=st.integers(1, 12),
+    scale=st.sampled_from([0.0, 1e-3, 10.0]),
+)
+def test_the_walk_is_the_solver_on_the_field(
+    solver: str, seed: int, strength: float, steps: int, scale: float
+) -> None:
+    form = flow_of(seed, 16, 200, 0.1, 1.0, solver, steps).quadratic
+    assert form is not None
+    z = points(seed, 4, 16, scale).double()
+    expected = displacement(form.direction, z, strength, steps, solver)
+    found = form.walk(z, strength, steps, solver)
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("limit", [1, 7, 40])
 def test_the_cheaper_way_is_chosen_by_shape(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exact flow above so many evaluations x rows, and always for narrow models."""
@@ -328,7 +347,7 @@ def test_the_way_chosen_is_the_way_taken(monkeypatch: pytest.MonkeyPatch) -> Non
     """The sketch where the table says so, and both end in the same place."""
     flow, x = flow_of(0, 16, 200, 0.1, 1.0, "euler", 2), points(0, 3, 16)
     exact = flow(x, 2.0)
-    monkeypatch.setattr(QuadraticForm, "direction", None)
+    monkeypatch.setattr(QuadraticForm, "walk", None)
     with pytest.raises(TypeError):
         flow(x, 2.0)
     monkeypatch.setattr("steereval.models.flow.choice.SKETCH_UP_TO", {"cpu": ((1, 6),)})
@@ -381,7 +400,9 @@ def test_the_field_does_not_depend_on_the_length(solver: str, seed: int, scale: 
 
 
 def test_nothing_breaks_at_the_origin() -> None:
-    flow = flow_of(0, 6, 30, 0.1, 1.0, "rk4", 3)
+    for solver in SOLVERS:
+        flow = flow_of(0, 6, 30, 0.1, 1.0, solver, 3)
+        for chosen in (flow, without_form(flow)):
+            assert torch.isfinite(chosen(torch.zeros(2, 6), 3.0)).all()
     for chosen in (flow, without_form(flow)):
-        assert torch.isfinite(chosen(torch.zeros(2, 6), 3.0)).all()
         assert torch.isfinite(chosen.field(torch.zeros(2, 6))).all()

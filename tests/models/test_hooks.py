@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steereval.errors import CellError, InputError, ModelError
-from steereval.models.hooks import Frame, Intervention, Session, reading, steered
+from steereval.models.hooks import Frame, Intervention, Place, Session, reading, steered
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.sites import Site, block_at, head_width, output_projection
 
@@ -206,10 +206,34 @@ def test_not_finite_names_layer_and_label(model: Any, toys: Any) -> None:
 def test_overflow_of_the_models_dtype_is_told() -> None:
     """Finite in float32, infinite in float16: the model must not go on with it."""
     session = Session([Intervention({Site(0): shift(torch.ones(4))}, 1e6)])
-    hidden = torch.zeros(1, 2, 4, dtype=torch.float16)
+    hidden, place = torch.zeros(1, 2, 4, dtype=torch.float16), Place([Site(0)], None)
     frame = Frame(torch.zeros(1, 2).long())
     with pytest.raises(CellError, match="not finite"), session.on(frame):
-        session.steer([Site(0)], None, hidden)
+        session.steer(place, hidden)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_constant_shifts_of_many_interventions_share_an_addition(length: int) -> None:
+    """Each token gets its own intervention's vector, in every pass of a frame, counted once."""
+    place = Place([Site(0)], None)
+    vectors = torch.eye(4)[:3]
+    session = Session([Intervention({Site(0): shift(each)}, 2.0) for each in vectors])
+    draw = torch.Generator().manual_seed(length)
+    assigned = torch.randint(-1, 3, (8, length), generator=draw)
+    frame = Frame(assigned)
+    hidden = torch.randn(8, length, 4, generator=draw)
+    for _ in range(2):
+        with session.on(frame):
+            found = session.steer(place, hidden)
+        added = torch.cat([2 * vectors, torch.zeros(1, 4)])[assigned]
+        assert torch.equal(found, hidden + added)
+    tokens = {index: tally.tokens for (index, _), tally in session.tallies.items()}
+    assert tokens == {
+        i: 2 * int((assigned == i).sum()) for i in set(assigned[assigned >= 0].tolist())
+    }
+    for tally in session.tallies.values():
+        assert tally.distance == pytest.approx(2.0 * tally.tokens)
+    assert session.tallies[0, Site(0)].tokens == tokens[0]  # reading does not count again
 
 
 def test_wrong_dimension_is_told(model: Any) -> None:
@@ -251,16 +275,16 @@ def test_a_gate_decides_for_each_query_from_its_prompt(model: Any, gate: Any) ->
 
 def test_a_gates_decision_outlasts_its_pass(gate: Any) -> None:
     """A later pass without the prompt uses what the prompt's pass decided."""
-    steerer = gate(4)
+    steerer, place = gate(4), Place([Site(0)], None)
     session = Session([Intervention({Site(0): steerer}, 1.0)])
     hidden = torch.stack([steerer.probe, -steerer.probe])[:, None]
     query = torch.tensor([[0], [1]])
     last = torch.tensor([[0, 0], [1, 0]])
     with session.on(Frame(torch.full((2, 1), -1), query, last, ["a", "b"])):
-        assert torch.equal(session.steer([Site(0)], None, hidden), hidden)
+        assert torch.equal(session.steer(place, hidden), hidden)
     zeros = torch.zeros(2, 1, 4)
     with session.on(Frame(torch.zeros(2, 1).long(), query)):
-        found = session.steer([Site(0)], None, zeros)
+        found = session.steer(place, zeros)
     assert torch.allclose(found[:, 0], torch.stack([steerer.vector, steerer.vector / 2]))
 
 
