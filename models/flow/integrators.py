@@ -47,18 +47,13 @@ def exponential(field: Field, x: Tensor, step: float) -> Tensor:
     """
     velocity, radius = field(x), safe_norm(x)
     speed = velocity.norm(dim=-1, keepdim=True)
-    angle = angle_of(step * speed / radius)
+    # On a sphere of radius 0 there is nowhere to go, at a finite angle.
+    angle = step * speed / radius.clamp_min(1e-30)
     along: Tensor = (
         radius * torch.sin(angle) * velocity / speed.clamp_min(torch.finfo(x.dtype).tiny)
     )
     # 1 - cos = 2 sin^2(angle / 2).
     return along - 2 * torch.sin(angle / 2) ** 2 * x
-
-
-def angle_of(angle: Tensor) -> Tensor:
-    """`angle`, 0 where it is infinite: on the sphere of radius 0 there is nowhere to go."""
-    nowhere = torch.isinf(angle)
-    return torch.where(nowhere, torch.zeros_like(angle), angle)
 
 
 FIXED: dict[str, Increment] = {

@@ -10,12 +10,14 @@ whatever the number of steps; no approximation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from steereval.models.flow.integrators import angle_of
 from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
+
+_TINY = torch.finfo(torch.float32).tiny
 
 WALKS = ("euler", "exponential")
 """Solvers that `QuadraticForm.walk` knows."""
@@ -74,18 +76,24 @@ class QuadraticForm:
         is 1 and orthogonal to z, the norms on the way are known before the first step, which
         saves half of the operations. At least two dimensions.
         """
-        radius, step, end = safe_norm(z), duration / steps, z
         if solver == "exponential":
-            angle = angle_of(step / radius)
-            ahead, rescale = radius * torch.sin(angle), torch.cos(angle)
-            for _ in range(steps):
-                tangent = self._tangent(end / radius)
-                end = torch.addcdiv(end * rescale, ahead * tangent, _length(tangent))
-            return end - z
-        for norm in _norms(radius, step, steps):
+            return self._walk_on_sphere(z, duration / steps, steps)
+        end = z
+        for norm in _norms(_length(z), duration / steps, steps):
             tangent = self._tangent(end / norm)
-            end = torch.addcdiv(end, tangent, _length(tangent), value=step)
+            end = torch.addcdiv(end, tangent, _length(tangent), value=duration / steps)
         return end - z
+
+    def _walk_on_sphere(self, z: Tensor, step: float, steps: int) -> Tensor:
+        # On a sphere of radius 0 there is nowhere to go, at a finite angle.
+        radius = _length(z, 1e-30)
+        angle = step / radius
+        rescale, per_sine = torch.cos(angle), 1 / torch.sin(angle)
+        unit = z / radius
+        for _ in range(steps):
+            tangent = self._tangent(unit)
+            unit = torch.addcdiv(unit * rescale, tangent, _length(tangent) * per_sine)
+        return radius * unit - z
 
     def ascend(self, z: Tensor, rate: float, steps: int) -> Tensor:
         """Displacement [..., d] over `steps` steps of `rate` times the gradient."""
@@ -105,15 +113,22 @@ class QuadraticForm:
 
 def _norms(radius: Tensor, step: float, steps: int) -> tuple[Tensor, ...]:
     """Norms [..., 1] before each of Euler's steps of unit speed from states of norm `radius`."""
-    squares = [step * step * count for count in range(steps)]
-    passed = torch.tensor(squares, dtype=radius.dtype, device=radius.device)
-    return torch.hypot(radius, passed.sqrt()).unsqueeze(-1).unbind(dim=-2)
+    passed = _passed(step, steps, radius.dtype, radius.device)
+    return torch.hypot(radius, passed).unsqueeze(-1).unbind(dim=-2)
 
 
-def _length(x: Tensor) -> Tensor:
+@lru_cache(maxsize=64)
+def _passed(step: float, steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What each step before adds to the norm [steps], square root of its square."""
+    with torch.inference_mode(False):
+        counts = torch.arange(steps, dtype=torch.float64)
+        return (abs(step) * counts.sqrt()).to(device, dtype)
+
+
+def _length(x: Tensor, least: float = _TINY) -> Tensor:
     """|x| [..., 1], never zero: like `safe_norm` in fewer steps, which a short flow feels."""
     norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.clamp_min(torch.finfo(x.dtype).tiny)
+    return norm.clamp_min(least)
 
 
 def _unit(x: Tensor) -> Tensor:
