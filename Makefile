@@ -33,7 +33,7 @@ check: $(READY) .typed/steereval
 	$(BIN)/pytest -q tests/test_architecture.py
 
 # mypy wants to see the package as it is installed: one folder with the rooms inside.
-.typed/steereval: Makefile
+.typed/steereval: Makefile $(wildcard harness/*.py)
 	rm -rf .typed && mkdir -p $@
 	ln -s $(foreach room,$(filter-out harness,$(ROOMS)),../../$(room)) $@/
 	for file in harness/*; do ln -s ../../$$file $@/; done

@@ -221,9 +221,9 @@ def steps(model: torch.nn.Module, session: Session, size: int) -> Any:
     """The frames of a generation, as the program itself makes them."""
     prompts = Prompts(
         torch.zeros(size, dtype=torch.long), PROMPT, [0] * size, [0] * size,
-        [f"prompt {index}" for index in range(size)],
+        [Positions("generated")] * size, [f"prompt {index}" for index in range(size)],
     )  # fmt: skip
-    return generating(model, session, prompts, Positions("generated"))
+    return generating(model, session, prompts)
 
 
 def flow_alone(device: torch.device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +188,40 @@ def _method_cells(
                     seed,
                     **common,
                 )
+
+
+GROUP_CELLS = 16
+"""Most cells that are answered together: what a kill can cost, and what memory must hold."""
+
+
+def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """The cells that are answered together: they share a model, a task's requests and layers.
+
+    Unsteered cells go with the first steered ones. What is together does not depend on how many
+    workers there are.
+    """
+    tasks: dict[str, dict[str, list[Cell]]] = {}
+    for cell in cells:
+        shared = repr(
+            (dataclasses.replace(cell.model, layers=()), cell.task, cell.sample_seed,
+             cell.fewshot_seed)
+        )  # fmt: skip
+        tasks.setdefault(shared, {}).setdefault(cell.layer, []).append(cell)
+    found: list[tuple[Cell, ...]] = []
+    for layers in tasks.values():
+        plain = layers.pop("", [])
+        first, *others = list(layers.values()) or [[]]
+        for alike in ([*plain, *first], *others):
+            parts = math.ceil(len(alike) / GROUP_CELLS)
+            size = math.ceil(len(alike) / parts)
+            found += [tuple(alike[i : i + size]) for i in range(0, len(alike), size)]
+    return found
+
+
+def group_id(cells: Sequence[Cell]) -> str:
+    """Hash of the cells' ids: 16 hexadecimal digits."""
+    ids = " ".join(sorted(cell.id for cell in cells))
+    return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
 
 def files_digest(contrast: ContrastSpec | None, others: Sequence[Path]) -> str:

@@ -1,17 +1,14 @@
-"""Running cells: a worker that keeps its model, and turns lm-eval's answers into rows."""
+"""Running cells: a worker that keeps its model and answers for a group of cells at once."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
 import os
 import platform
 import socket
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,21 +16,31 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from lm_eval.api.instance import Instance
 
-from steereval.errors import CellError, SteerEvalError
+from steereval.arms import Answers
+from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
 from steereval.models.hooks import Tally
 from steereval.models.positions import Positions
-from steereval.plan import Cell
+from steereval.plan import Cell, group_id
+from steereval.replay import Asked, Book, samples_of
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
+from steereval.rows import (
+    assign_splits,
+    generated,
+    item_rows,
+    perplexity_rows,
+    response_rows,
+    texts_of,
+    wants_perplexity,
+    without_numbers,
+)
 from steereval.spec import ContrastSpec, ModelSpec
 from steereval.steered_lm import SteeredLM
-from steereval.tasks.catalogue import TaskCard, card, cluster_of, load_tasks
+from steereval.tasks.catalogue import card, load_tasks
 from steereval.tasks.contrast import ContrastSet, load_contrast
-
-PERPLEXITY = "perplexity"
-"""Metric added to generated text: perplexity under the unsteered model."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,50 @@ class WorkerSettings:
 
 
 @dataclass
+class Answered:
+    """Cells that were answered together."""
+
+    cells: Sequence[Cell]
+    """The cells."""
+    treatments: Sequence[Treatment]
+    """What acted in each."""
+    answers: dict[str, tuple[Sequence[Instance], list[Answers]]] = field(default_factory=dict)
+    """Requests, and what each cell answered, by kind."""
+    samples: Sequence[list[dict[str, Any]]] = ()
+    """lm-eval's samples of each cell."""
+    perplexities: Sequence[Sequence[tuple[float, int]]] = ()
+    """Log-likelihood and tokens of each cell's generated texts, unsteered; empty if none."""
+    seconds: float = 0.0
+    """Spent on all cells, fits aside."""
+    fit_seconds: float = 0.0
+    """Spent on extraction and fits."""
+
+    @property
+    def id(self) -> str:
+        """Names the cells that were answered together: rounding depends on them."""
+        return group_id(self.cells)
+
+    def book(self, index: int) -> Book:
+        """The answers of one cell."""
+        return {
+            kind: (requests, answers[index].values)
+            for kind, (requests, answers) in self.answers.items()
+        }
+
+    def displacement(self, index: int) -> dict[str, float]:
+        """Mean |y - x| over the steered tokens of a cell, by site."""
+        tallies: dict[str, Tally] = {}
+        for _, answers in self.answers.values():
+            for site, tally in answers[index].moved.items():
+                tallies.setdefault(site, Tally()).add(tally.tokens, tally.distance)
+        return {site: float(t.distance) / t.tokens for site, t in tallies.items() if t.tokens}
+
+
+class _Together(Exception):
+    """Cells that must be answered one by one."""
+
+
+@dataclass
 class CellWorker:
     """Runs cells and keeps what they share: the model, the tasks, the contrast sets."""
 
@@ -62,58 +113,108 @@ class CellWorker:
     _tasks: dict[str, Any] = field(default_factory=dict)
     _contrasts: dict[ContrastSpec, ContrastSet] = field(default_factory=dict)
 
-    def run(self, cell: Cell) -> None:
-        """Run `cell` and store its rows, or else its error, which is raised as well."""
-        store = RunFolder(Path(self.settings.run_folder))
-        start = time.perf_counter()
-        try:
-            items, responses, facts = self._rows(cell)
-            if items.num_rows == 0:
-                raise CellError(f"{cell} scored no items", "Check the task's data and limit.")
-        except SteerEvalError as error:
-            store.write_failure(cell.id, _failure(cell, error, start))
-            raise
-        except Exception as error:
-            wrapped = CellError(
-                f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
-                "The traceback is in the cell's record.",
-            )
-            wrapped.__cause__ = error
-            store.write_failure(cell.id, _failure(cell, wrapped, start))
-            raise wrapped from error
-        facts["timings"]["total_seconds"] = time.perf_counter() - start
-        store.write_cell(cell.id, items, responses, _described(cell) | facts)
+    def run(self, group: Sequence[Cell]) -> dict[str, str]:
+        """Run the cells of `group` together, and store rows or an error for each.
 
-    def _rows(self, cell: Cell) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
-        lm = self._model(cell.model)
-        task = self._task(cell)
-        lm.treatment = self._treatment(cell, lm)
+        Returns the errors by cell id. What fails for a group of several is tried again in
+        halves, so that a cell that cannot be done, or a group that does not fit in memory, costs
+        the others nothing but time.
+        """
+        store = RunFolder(Path(self.settings.run_folder))
+        errors: dict[str, str] = {}
+        waiting = [tuple(group)]
+        while waiting:
+            cells = waiting.pop()
+            start = time.perf_counter()
+            try:
+                answered = self._answer(cells)
+            except StoreError:
+                raise
+            except _Together:
+                waiting += [(cell,) for cell in reversed(cells)]
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+                if len(cells) == 1:
+                    errors[cells[0].id] = _fail(store, cells[0], error, start)
+                    continue
+                half = len(cells) // 2
+                waiting += [cells[half:], cells[:half]]
+                continue
+            errors |= self._store(store, answered, start)
+        return errors
+
+    def _answer(self, cells: Sequence[Cell]) -> Answered:
+        """Let the model answer for all of `cells`, which share it and their task."""
+        lm, task = self._model(cells[0].model), self._task(cells[0])
         lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
-        fit_before, start = lm.fitter.seconds, time.perf_counter()
-        lm.moved = {}
-        samples = _evaluate(lm, task, cell)
-        fit_seconds = lm.fitter.seconds - fit_before
-        seconds = time.perf_counter() - start - fit_seconds
-        described = card(cell.task.name)
-        items = list(_item_rows(cell, described, samples, lm.treatment, task))
-        if _wants_perplexity(task):
-            items += _perplexity_rows(items, samples, lm)
+        fits = lm.fitter.seconds
+        treatments = [self._treatment(cell, lm) for cell in cells]
+        answered = Answered(cells, treatments)
+        start = time.perf_counter()
+        while True:
+            try:
+                first = samples_of(answered.book(0), lm, task, cells[0])
+            except Asked as asked:
+                if len(cells) > 1 and _sampled(asked.requests):
+                    raise _Together from asked
+                torch.manual_seed(cells[0].sample_seed)
+                answers = lm.answer(asked.kind, asked.requests, treatments)
+                answered.answers[asked.kind] = asked.requests, answers
+                continue
+            break
+        rest = [samples_of(answered.book(i), lm, task, cells[i]) for i in range(1, len(cells))]
+        answered.samples = [first, *rest]
+        answered.fit_seconds = lm.fitter.seconds - fits
+        answered.seconds = time.perf_counter() - start - answered.fit_seconds
+        if wants_perplexity(task):
+            texts = [generated(samples) for samples in answered.samples]
+            scores = iter(lm.unsteered_likelihoods([text for each in texts for text in each]))
+            answered.perplexities = [[next(scores) for _ in each] for each in texts]
+        return answered
+
+    def _store(self, store: RunFolder, answered: Answered, start: float) -> dict[str, str]:
+        """Write the rows of every cell; the errors of those that have none, by id."""
+        errors: dict[str, str] = {}
+        for index, cell in enumerate(answered.cells):
+            try:
+                items, responses, facts = self._rows(answered, index)
+                if items.num_rows == 0:
+                    raise CellError(f"{cell} scored no items", "Check the task's data and limit.")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+                errors[cell.id] = _fail(store, cell, error, start)
+                continue
+            total = (time.perf_counter() - start) / len(answered.cells)
+            facts["timings"]["total_seconds"] = total
+            store.write_cell(cell.id, items, responses, _described(cell) | facts)
+        return errors
+
+    def _rows(self, answered: Answered, index: int) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+        cell, treatment = answered.cells[index], answered.treatments[index]
+        samples = answered.samples[index]
+        lm, task = self._model(cell.model), self._task(cell)
+        items = list(item_rows(cell, card(cell.task.name), samples, treatment.route, task))
+        if answered.perplexities:
+            items += perplexity_rows(items, samples, answered.perplexities[index])
         splits = assign_splits([row["item_id"] for row in items], cell.validation_share)
         for row in items:
             row["split"] = splits[row["item_id"]]
-        responses = list(_response_rows(cell, samples))
-        tokens = _tokens(lm, samples)
+        responses = list(response_rows(cell, samples))
+        encoded = lm.tokenizer(texts_of(samples), add_special_tokens=False)["input_ids"]
+        tokens = sum(len(each) for each in encoded)
+        share = 1 / len(answered.cells)
+        seconds = answered.seconds * share
         facts = {
             "timings": {
-                "fit_seconds": fit_seconds,
+                "fit_seconds": answered.fit_seconds * share,
                 "seconds": seconds,
                 "tokens": tokens,
                 "tokens_per_second": tokens / seconds,
             },
+            "group": {"id": answered.id, "cells": len(answered.cells)},
             "path": lm.path,
-            "displacement": {site: _mean_distance(tally) for site, tally in lm.moved.items()},
-            "metrics_without_numbers": _without_numbers(samples),
-            "steerers": [dict(lm.treatment.fit(fold).card) for fold in _folds(items, lm.treatment)],
+            "displacement": answered.displacement(index),
+            "metrics_without_numbers": without_numbers(samples),
+            "steerers": [dict(treatment.fit(fold).card) for fold in _folds(items, treatment)],
             "environment": _environment(str(lm.device)),
         }
         return (
@@ -210,177 +311,10 @@ def _bare(spec: ModelSpec) -> ModelSpec:
     )
 
 
-def _evaluate(lm: SteeredLM, task: Any, cell: Cell) -> list[dict[str, Any]]:
-    """lm-eval's own evaluation of one task; its logged samples."""
-    from lm_eval.evaluator import evaluate
-
-    torch.manual_seed(cell.sample_seed)
-    results = evaluate(
-        lm=lm,
-        task_dict={cell.task.name: task},
-        limit=cell.task.limit,
-        bootstrap_iters=0,
-        log_samples=True,
-        apply_chat_template=cell.model.chat_template,
-        fewshot_as_multiturn=cell.model.chat_template,
-    )
-    samples: list[dict[str, Any]] = results["samples"][cell.task.name]
-    return samples
-
-
-def _item_rows(
-    cell: Cell, described: TaskCard, samples: Sequence[dict[str, Any]], treatment: Treatment,
-    task: Any,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """One row for each document, filter and metric that has a number."""
-    filters = {sample["filter"] for sample in samples}
-    better = task.higher_is_better()
-    names = _item_ids(samples)
-    for sample, item_id in zip(samples, names, strict=True):
-        for metric in sample["metrics"]:
-            number = as_number(sample[metric])
-            if number is None:
-                continue
-            if math.isnan(number[0]):
-                raise CellError(
-                    f"{metric} of document {sample['doc_id']} in {cell.task.name} is not a number",
-                    "Check the task's scoring on an empty or broken answer.",
-                )
-            known = described.metrics.get(metric)
-            value, weight = number
-            yield cell.summary() | {
-                "metric": metric if len(filters) == 1 else f"{metric}:{sample['filter']}",
-                "higher_is_better": known.higher_is_better if known else bool(better[metric]),
-                "item_id": item_id,
-                "cluster_id": cluster_of(described.name, sample["doc"]),
-                "fold": treatment.route(sample["doc"]),
-                "value": value,
-                "weight": weight,
-            }
-
-
-def _item_ids(samples: Sequence[dict[str, Any]]) -> list[str]:
-    """An id for each sample, from its document alone: the same under every method."""
-    seen: Counter[tuple[str, str]] = Counter()
-    ids = []
-    for sample in samples:
-        digest = str(sample["doc_hash"])[:16]
-        occurrence = seen[sample["filter"], digest]
-        seen[sample["filter"], digest] += 1
-        ids.append(digest if occurrence == 0 else f"{digest}-{occurrence + 1}")
-    return ids
-
-
-def as_number(value: Any) -> tuple[float, float] | None:
-    """(value, weight) of a score; a (log-likelihood, count) pair becomes a ratio's parts.
-
-    None for a score that is no number of the document's own, such as a part of a corpus score.
-    """
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        total, count = value
-        return -float(total), float(count)
-    if isinstance(value, (bool, int, float)) or hasattr(value, "item"):
-        return float(value), 1.0
-    return None
-
-
-def _without_numbers(samples: Sequence[dict[str, Any]]) -> list[str]:
-    """Metrics that gave no rows, since a document has no number of its own in them."""
-    return sorted({m for s in samples for m in s["metrics"] if as_number(s[m]) is None})
-
-
-def _wants_perplexity(task: Any) -> bool:
-    return str(task.OUTPUT_TYPE) == "generate_until"
-
-
-def _perplexity_rows(
-    items: Sequence[dict[str, Any]],
-    samples: Sequence[dict[str, Any]],
-    lm: SteeredLM,
-) -> list[dict[str, Any]]:
-    """Perplexity of each generated text after its prompt, under the unsteered model.
-
-    An empty text has no tokens and weighs nothing.
-    """
-    first = {row["item_id"]: row for row in reversed(items)}
-    texts = [(str(s["arguments"][0][0]), _first_response(s)) for s in samples]
-    scores = lm.unsteered_likelihoods(texts)
-    rows = []
-    for item_id, (total, tokens) in zip(_item_ids(samples), scores, strict=True):
-        rows.append(
-            first[item_id]
-            | {"metric": PERPLEXITY, "higher_is_better": False, "value": -total, "weight": tokens}
-        )
-    return rows
-
-
-def _first_response(sample: dict[str, Any]) -> str:
-    response = sample["resps"][0]
-    while isinstance(response, (list, tuple)):
-        response = response[0]
-    return str(response)
-
-
-def assign_splits(item_ids: Sequence[str], share: float) -> dict[str, str]:
-    """`validation` or `test` for each item: the `share` whose hashed ids come first.
-
-    The same for all methods, whatever the order of the items. At least one item stays for the
-    test, and with a share above 0 at least one for validation where there are two or more.
-    """
-    ranked = sorted(set(item_ids), key=lambda item: hashlib.sha256(item.encode()).hexdigest())
-    count = min(math.ceil(share * len(ranked)), len(ranked) - 1)
-    return {item: "validation" if i < count else "test" for i, item in enumerate(ranked)}
-
-
-def _response_rows(cell: Cell, samples: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What the model was asked and what it answered, once for each request."""
-    filters = samples[0]["filter"] if samples else ""
-    chosen = [sample for sample in samples if sample["filter"] == filters]
-    for sample, item_id in zip(chosen, _item_ids(chosen), strict=True):
-        for index, (arguments, answers) in enumerate(
-            zip(sample["arguments"], sample["resps"], strict=True)
-        ):
-            yield {
-                "cell_id": cell.id,
-                "task": cell.task.name,
-                "item_id": item_id,
-                "request": index,
-                "prompt_hash": hashlib.sha256(str(arguments[0]).encode()).hexdigest()[:16],
-                "prompt": str(arguments[0]),
-            } | _answer(arguments, answers[0])
-
-
-def _answer(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
-    if isinstance(answer, str):
-        return {"kind": "generation", "continuation": answer}
-    if isinstance(answer, (tuple, list)):
-        value, greedy = answer
-    else:
-        value, greedy = answer, None
-    continuation = str(arguments[1]) if len(arguments) > 1 else ""
-    return {
-        "kind": "loglikelihood",
-        "continuation": continuation,
-        "log_likelihood": float(value),
-        "is_greedy": greedy,
-    }
-
-
-def _tokens(lm: SteeredLM, samples: Sequence[dict[str, Any]]) -> int:
-    """Tokens of all distinct prompts and all answers."""
-    prompts = {str(arguments[0]) for sample in samples for arguments in sample["arguments"]}
-    answers = [
-        str(arguments[1]) if len(arguments) > 1 and isinstance(arguments[1], str) else str(text[0])
-        for sample in samples
-        for arguments, text in zip(sample["arguments"], sample["resps"], strict=True)
-    ]
-    encoded = lm.tokenizer([*prompts, *answers], add_special_tokens=False)["input_ids"]
-    return sum(len(tokens) for tokens in encoded)
-
-
-def _mean_distance(tally: Tally) -> float:
-    """Mean |y - x| over the steered tokens of a site."""
-    return float(tally.distance) / tally.tokens if tally.tokens else 0.0
+def _sampled(requests: Sequence[Instance]) -> bool:
+    """Whether answers depend on chance, and so on what else is answered."""
+    options = [request.args[1] for request in requests if request.request_type == "generate_until"]
+    return any(each.get("do_sample") or each.get("temperature") for each in options)
 
 
 def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | None]:
@@ -405,7 +339,20 @@ def _described(cell: Cell) -> dict[str, Any]:
     return {"name": str(cell), "identity": cell.identity}
 
 
-def _failure(cell: Cell, error: SteerEvalError, start: float) -> dict[str, Any]:
+def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
+    """Record that `cell` failed; the message."""
+    told = error
+    if not isinstance(error, SteerEvalError):
+        told = CellError(
+            f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
+            "The traceback is in the cell's record.",
+        )
+        told.__cause__ = error
+    store.write_failure(cell.id, _failure(cell, told, start))
+    return str(told)
+
+
+def _failure(cell: Cell, error: Exception, start: float) -> dict[str, Any]:
     return _described(cell) | {
         "error": {
             "type": type(error).__name__,

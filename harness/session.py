@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -13,13 +13,14 @@ from typing import Any
 
 from steereval.errors import InputError
 from steereval.models.methods.registry import get_method, package_of
-from steereval.plan import Cell, make_plan
+from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import display
 from steereval.ray_jobs.work import Executor, Outcome, Work
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
-from steereval.run import PERPLEXITY, CellWorker, WorkerSettings
+from steereval.rows import PERPLEXITY
+from steereval.run import CellWorker, WorkerSettings
 from steereval.spec import Grid, plain
 
 PACKAGES = ("steereval", "lm_eval", "torch", "transformers", "ray", "datasets", "pyarrow")
@@ -49,16 +50,17 @@ def run_grid(grid: Grid, out: Path, data_dir: Path | None, say: Callable[[str], 
     prepared = prepare(grid, data_dir, say)
     _check_same_run(store, cells)
     store.write_manifest(manifest(grid, cells, prepared))
+    records = store.records()
     finished = store.finished()
-    waiting = [cell for cell in cells if cell.id not in finished]
-    reused = len(cells) - len(waiting)
+    waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
+    reused = len(finished & {cell.id for cell in cells})
     if reused:
         say(f"{reused} of {len(cells)} cells were finished before")
     settings = WorkerSettings(
         str(out.resolve()), str(data_dir) if data_dir else None, grid.run.batch_size,
-        grid.run.device, _one_of_each_fit(waiting),
+        grid.run.device, _one_of_each_fit([cell for group in waiting for cell in group]),
     )  # fmt: skip
-    failed = _run_cells(grid, waiting, settings, len(cells), prepared)
+    failed = _run_groups(grid, waiting, settings, (len(cells), reused), prepared)
     return Summary(len(cells), reused, failed)
 
 
@@ -72,33 +74,65 @@ def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     return tuple(found.values())
 
 
-def _run_cells(
-    grid: Grid, cells: Sequence[Cell], settings: WorkerSettings, total: int, prepared: Prepared
+def _left(
+    group: Sequence[Cell], finished: Set[str], records: Mapping[str, dict[str, Any]]
+) -> tuple[Cell, ...]:
+    """The cells of a group that are answered now: those that are not finished.
+
+    Where the run was cut off while it stored this very group, all of it is answered again, so
+    that the rest comes out to the last bit as it would have.
+    """
+    left = tuple(cell for cell in group if cell.id not in finished)
+    stored = [records[cell.id] for cell in group if cell.id in finished]
+    cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
+    failed = any(cell.id in records for cell in left)
+    return tuple(group) if left and stored and cut_off and not failed else left
+
+
+def _run_groups(
+    grid: Grid,
+    waiting: Sequence[Sequence[Cell]],
+    settings: WorkerSettings,
+    counts: tuple[int, int],
+    prepared: Prepared,
 ) -> tuple[str, ...]:
-    if not cells:
+    """Run the groups; `counts` are all cells and those finished before. Names what failed."""
+    if not waiting:
         return ()
     failed: list[str] = []
-    works = [Work(cell.id, prepared.sizes[cell.task.name], _affinity(cell), cell) for cell in cells]
-    with display(total, total - len(cells)) as shown:
+    works = [
+        Work(group_id(group), len(group) * prepared.sizes[group[0].task.name],
+             _affinity(group[0]), group)
+        for group in waiting
+    ]  # fmt: skip
+    store = RunFolder(Path(settings.run_folder))
+    before = store.finished()
+    with display(*counts) as shown:
 
         def listen(outcome: Outcome) -> None:
-            cell: Cell = outcome.work.payload
-            error = None if outcome.error is None else str(outcome.error)
-            if error is not None:
-                failed.append(f"{cell}: {error}")
-                _record_death(settings, cell, error)
-            shown.finished(str(cell), outcome.seconds, error)
+            cells: Sequence[Cell] = outcome.work.payload
+            errors = outcome.result or {}
+            if outcome.error is not None:
+                errors = _record_deaths(store, cells, str(outcome.error))
+            for cell in cells:
+                error = errors.get(cell.id)
+                if error is not None:
+                    failed.append(f"{cell}: {error}")
+                if cell.id not in before:
+                    shown.finished(str(cell), outcome.seconds / len(cells), error)
 
         _executor(grid).run(works, partial(CellWorker, settings), listen)
     return tuple(failed)
 
 
-def _record_death(settings: WorkerSettings, cell: Cell, error: str) -> None:
-    """Record a failure that the worker could not record itself, because it died."""
-    store = RunFolder(Path(settings.run_folder))
-    if cell.id not in store.records():
+def _record_deaths(store: RunFolder, cells: Sequence[Cell], error: str) -> dict[str, str]:
+    """Record failures that the worker could not record itself, because it died."""
+    finished = store.finished()
+    lost = [cell for cell in cells if cell.id not in finished]
+    for cell in lost:
         failure = {"name": str(cell), "identity": cell.identity}
         store.write_failure(cell.id, failure | {"error": {"type": "death", "message": error}})
+    return {cell.id: error for cell in lost}
 
 
 def _affinity(cell: Cell) -> str:

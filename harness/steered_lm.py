@@ -11,13 +11,12 @@ import hashlib
 import inspect
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lm_eval.api.instance import Instance
@@ -25,6 +24,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
+from steereval.arms import Act, Answers, Arms, Prompt, carrying
 from steereval.assets import resolve_model
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
 from steereval.fitting import (
@@ -38,8 +38,8 @@ from steereval.fitting import (
     unsteered,
 )
 from steereval.models.generation import Prompts, generating
-from steereval.models.hooks import Tally, steered
-from steereval.models.likelihood import Scorer, sharing_limit, supports_sharing
+from steereval.models.hooks import steered
+from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
@@ -48,9 +48,10 @@ from steereval.models.sites import check_sites
 from steereval.models.steerer import UNITS
 from steereval.tasks.contrast import load_contrast
 
-T = TypeVar("T")
 eval_logger = logging.getLogger(__name__)
 PATHS = ("auto", "shared", "plain")
+NOTHING = Act(-1, Positions("generated"))
+"""No steering."""
 _OPTION = "option."
 _LOADER_OPTIONS = frozenset(
     {"attn_implementation", "cache_dir", "config", "device_map", "force_download"}
@@ -113,8 +114,6 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             pretrained = resolve_model(pretrained, eval_logger.info)
         self._load(pretrained, loader_options)
         self.quiet = False
-        self.moved: dict[str, Tally] = {}
-        """How far tokens were moved so far, by site; the caller may empty it."""
         self.own_text: Callable[[Instance], str] | None = None
         self.fitter = Fitter(self)
         self._sharing = self._choose_path()
@@ -122,6 +121,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._lower = LowerBlocks(self.model) if skips else None
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
+        self._windows = NOTHING
+        self._batch: list[Act] = []
 
     def _load(self, pretrained: Any, options: dict[str, Any]) -> None:
         """Load as lm-eval does, with one clear sentence when that fails."""
@@ -260,56 +261,92 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation under steering, and whether it is greedy."""
-        call = super().loglikelihood
-        return self._routed(requests, lambda part: call(part, disable_tqdm or self.quiet))
+        return self._alone("loglikelihood", requests, disable_tqdm)
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
         """Log-likelihood of each whole text under steering."""
-        call = super().loglikelihood_rolling
-        return self._routed(requests, lambda part: call(part, disable_tqdm or self.quiet))
+        return self._alone("loglikelihood_rolling", requests, disable_tqdm)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Text generated under steering."""
-        call = super().generate_until
-        return self._routed(requests, lambda part: call(part, disable_tqdm or self.quiet))
+        return self._alone("generate_until", requests, disable_tqdm)
 
-    def _routed(
-        self, requests: list[Instance], run: Callable[[list[Instance]], list[T]]
-    ) -> list[T]:
-        """Run the requests of each fold under its own steerers; answers in the given order."""
-        folds: dict[int | None, list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            folds[self.treatment.route(request.doc)].append(index)
-        answers: dict[int, T] = {}
-        for fold, indices in folds.items():
-            part = [requests[index] for index in indices]
-            with self._steering(fold, part):
-                answers.update(zip(indices, run(part), strict=True))
+    def _alone(self, kind: str, requests: list[Instance], disable_tqdm: bool) -> list[Any]:
+        (answers,) = self.answer(kind, requests, [self.treatment], disable_tqdm)
+        return answers.values
+
+    def answer(
+        self,
+        kind: str,
+        requests: Sequence[Instance],
+        treatments: Sequence[Treatment],
+        disable_tqdm: bool = True,
+    ) -> list[Answers]:
+        """Answers to `requests` of one kind, in their order, under each of `treatments`.
+
+        What the treatments have in common is computed once: see `models.likelihood`; rows of
+        several treatments generate together. The kind is the name of lm-eval's request type.
+        """
+        quiet = disable_tqdm or self.quiet
+        arms = Arms.of(requests, treatments)
+        with self._steering(arms, requests):
+            values = self._ask(kind, requests, arms, len(treatments), quiet)
+        return [Answers(own, arms.moved(self._session, arm)) for arm, own in enumerate(values)]
+
+    def _ask(
+        self, kind: str, requests: Sequence[Instance], arms: Arms, count: int, quiet: bool
+    ) -> list[list[Any]]:
+        """The answers of each of `count` arms, by lm-eval's own call for the kind."""
+        if kind == "loglikelihood":
+            asked = [carrying(r, acts) for r, acts in zip(requests, arms.acts, strict=True)]
+            rows: list[Any] = super().loglikelihood(asked, quiet)
+            return [[row[arm] for row in rows] for arm in range(count)]
+        if kind == "generate_until":
+            # All arms of a prompt stand together, so that they are generated together.
+            pairs = zip(requests, arms.acts, strict=True)
+            asked = [carrying(request, (act,)) for request, acts in pairs for act in acts]
+            texts = super().generate_until(asked, quiet)
+            return [texts[arm::count] for arm in range(count)]
+        return [self._rolling(requests, [acts[arm] for acts in arms.acts], quiet)
+                for arm in range(count)]  # fmt: skip
+
+    def _rolling(
+        self, requests: Sequence[Instance], acts: Sequence[Act], quiet: bool
+    ) -> list[float]:
+        """Log-likelihoods of whole texts. They are steered from their first token on, so that
+        treatments have nothing to share."""
+        answers: dict[int, float] = {}
+        for act in dict.fromkeys(acts):
+            chosen = [index for index, each in enumerate(acts) if each == act]
+            self._windows = act
+            values = super().loglikelihood_rolling([requests[i] for i in chosen], quiet)
+            answers.update(zip(chosen, values, strict=True))
         return [answers[index] for index in range(len(requests))]
 
     @contextmanager
-    def _steering(self, fold: int | None, requests: Sequence[Instance]) -> Iterator[None]:
-        intervention = self.treatment.intervention(fold)
-        self._shields = self._shielded_lengths(requests)
-        with steered(self.model, [intervention]) as session:
+    def _steering(self, arms: Arms, requests: Sequence[Instance]) -> Iterator[None]:
+        """Hook everything into the model that acts on `requests`."""
+        self._shields = self._shielded_lengths(requests, arms)
+        with steered(self.model, arms.interventions) as session:
             self._session = session
-            self._acts = 0 if intervention.acts else -1
             yield
-        for (_, site), tally in session.tallies.items():
-            self.moved.setdefault(str(site), Tally()).add(tally.tokens, float(tally.distance))
 
-    def _shielded_lengths(self, requests: Sequence[Instance]) -> dict[tuple[int, ...], int]:
+    def _shielded_lengths(
+        self, requests: Sequence[Instance], arms: Arms
+    ) -> dict[tuple[int, ...], int]:
         """Few-shot tokens in front of each prompt's own text, by the prompt's tokens.
 
         Only positions that reach into the prompt need them.
         """
-        if not self.treatment.positions.reaches_into_prompt or self.steering.steer_fewshot:
+        acting = {act.positions for acts in arms.acts for act in acts if act.intervention >= 0}
+        reaching = [each.rule for each in acting if each.reaches_into_prompt]
+        if not reaching or self.steering.steer_fewshot:
             return {}
         if self.own_text is None:
             raise InputError(
-                f"positions {self.treatment.positions.rule!r} reach into the prompt, and lm-eval "
+                f"positions {reaching[0]!r} reach into the prompt, and lm-eval "
                 "does not say where its few-shot text ends",
                 "Use `steereval run`, or add steer_fewshot=True to steer all of the prompt.",
             )
@@ -338,30 +375,53 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         requests: list[tuple[Any, list[int], list[int]]],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
+    ) -> list[Any]:
+        """Scores (log-likelihood, is greedy) of tokenised requests: one for each treatment that
+        the prompt carries, or one alone where it carries none."""
+        asked = [(self._acts(key), context, answer) for key, context, answer in requests]
+        flat = [
+            self._request(context, answer, act) for acts, context, answer in asked for act in acts
+        ]
+        bar = tqdm(
+            total=len(flat), disable=disable_tqdm or self.quiet, desc="Running loglikelihood"
+        )
+        scores = iter(self._scores(flat, requests, override_bs, bar.update))
+        bar.close()
+        answers = [tuple(next(scores) for _ in acts) for acts, _, _ in asked]
+        # lm-eval's own windows of rolling texts stand under one treatment each.
+        pairs = zip(answers, requests, strict=True)
+        return [row if _carries(request[0]) else row[0] for row, request in pairs]
+
+    def _acts(self, key: Any) -> tuple[Act, ...]:
+        """What acts on a tokenised request, whose key is lm-eval's (prompt, continuation) or,
+        for a window of a rolling text, None."""
+        return key[0].acts if _carries(key) else (self._windows,)
+
+    def _scores(
+        self,
+        prepared: Sequence[Request],
+        requests: list[tuple[Any, list[int], list[int]]],
+        override_bs: int | None,
+        done: Callable[[int], object],
     ) -> list[tuple[float, bool]]:
-        """Score tokenised requests, within one fold."""
-        prepared = [self._request(context, answer) for _, context, answer in requests]
+        """Score on the shared path what fits in it, and the rest on the plain one."""
         scorer = Scorer(self.model, self._session, self.softmax_dtype, self._lower)
         short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
         chosen = set(short)
         long = [i for i in range(len(prepared)) if i not in chosen]
-        bar = tqdm(
-            total=len(prepared), disable=disable_tqdm or self.quiet, desc="Running loglikelihood"
-        )
-        results: dict[int, Any] = {}
+        results: dict[int, Score] = {}
         if short:
-            scores = scorer.shared([prepared[i] for i in short], bar.update)
+            scores = scorer.shared([prepared[i] for i in short], done)
             results.update(zip(short, scores, strict=True))
         if long:
             rows = [prepared[i] for i in long]
-            scores = scorer.plain(rows, self._rows(requests, override_bs), bar.update)
+            scores = scorer.plain(rows, self._rows(requests, override_bs), done)
             results.update(zip(long, scores, strict=True))
-        bar.close()
         answers = [(s.log_likelihood, s.is_greedy) for _, s in sorted(results.items())]
-        self._check_finite(answers)
+        self._check_finite(answers, prepared)
         return answers
 
-    def _request(self, context: list[int], answer: list[int]) -> Request:
+    def _request(self, context: list[int], answer: list[int], act: Act) -> Request:
         """Cut to the context window from the left, as lm-eval does, and say what is steered."""
         if not answer:
             raise CellError(
@@ -375,8 +435,11 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 f"a continuation of {len(answer)} tokens leaves no room for a prompt",
                 f"The model's context window is {self.max_length}.",
             )
-        first, end = self.treatment.positions.interval(len(prompt), self._shielded(prompt))
-        return Request(prompt, tuple(answer), self._acts, first, end)
+        bare = Request(prompt, tuple(answer), -1, 0, 0)
+        if act.intervention < 0:
+            return bare
+        first, end = act.positions.interval(len(prompt), self._shielded(prompt))
+        return replace(bare, intervention=act.intervention, first=first, end=end)
 
     def _rows(self, requests: list[tuple[Any, list[int], list[int]]], override: int | None) -> int:
         if override is not None:
@@ -386,12 +449,15 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             return int(self._detect_batch_size(longest, 0))
         return int(self.batch_size)
 
-    def _check_finite(self, answers: Sequence[tuple[float, bool]]) -> None:
-        bad = sum(not math.isfinite(value) for value, _ in answers)
+    def _check_finite(
+        self, answers: Sequence[tuple[float, bool]], requests: Sequence[Request]
+    ) -> None:
+        bad = [i for i, (value, _) in enumerate(answers) if not math.isfinite(value)]
         if bad:
+            index = requests[bad[0]].intervention
+            label = self._session.interventions[index].label if index >= 0 else "no steering"
             raise CellError(
-                f"{bad} of {len(answers)} log-likelihoods under {self.treatment.label} are not "
-                "finite",
+                f"{len(bad)} of {len(answers)} log-likelihoods under {label} are not finite",
                 "Lower the strength, or run the model in float32.",
             )
 
@@ -402,20 +468,27 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """
         pairs = [self._encode_pair(prompt, text) if text else ([], []) for prompt, text in texts]
         asked = [i for i, (_, answer) in enumerate(pairs) if answer]
-        own, self.treatment = self.treatment, unsteered()
-        try:
-            with self._steering(None, []):
-                requests = [(None, *pairs[i]) for i in asked]
-                scores = self._loglikelihood_tokens(requests) if requests else []
-        finally:
-            self.treatment = own
+        self._windows = NOTHING
+        with self._steering(Arms([], [], []), []):
+            requests = [(None, *pairs[i]) for i in asked]
+            scores = self._loglikelihood_tokens(requests) if requests else []
         totals = dict(zip(asked, (value for value, _ in scores), strict=True))
         return [(totals.get(i, 0.0), len(answer)) for i, (_, answer) in enumerate(pairs)]
+
+    def tok_batch_encode(
+        self, strings: list[str], *args: Any, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode the prompts of the next batch, and see what acts on each."""
+        self._batch = [prompt.acts[0] for prompt in strings if isinstance(prompt, Prompt)]
+        encoded: tuple[torch.Tensor, torch.Tensor] = super().tok_batch_encode(
+            strings, *args, **options
+        )
+        return encoded
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
-        """Generate from a left-padded batch of one fold's prompts."""
+        """Generate from a left-padded batch of prompts."""
         mask = kwargs.get("attention_mask", torch.ones_like(context))
         padding = (mask.cumsum(dim=1) == 0).sum(dim=1).cpu()
         rows = [tuple(r[p:]) for r, p in zip(context.tolist(), padding.tolist(), strict=True)]
@@ -423,10 +496,11 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             padding=padding,
             width=context.shape[1],
             shielded=[self._shielded(row) for row in rows],
-            interventions=[self._acts] * len(rows),
+            interventions=[act.intervention for act in self._batch],
+            positions=[act.positions for act in self._batch],
             keys=[str(row) for row in rows],
         )
-        with generating(self.model, self._session, prompts, self.treatment.positions):
+        with generating(self.model, self._session, prompts):
             tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
         return tokens
 
@@ -457,6 +531,11 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
             raise InputError(f"unknown model argument {name!r}", nearest_remedy(name, everything))
     method.options(method_options)
     return steering, method_options, loader_options
+
+
+def _carries(key: Any) -> bool:
+    """Whether a tokenised request's key holds a prompt that knows what acts on it."""
+    return key is not None and isinstance(key[0], Prompt)
 
 
 def _answers(value: str) -> Any:

@@ -31,16 +31,18 @@ class Prompts:
     """Leading tokens of each prompt that are never steered (BOS, few-shot text)."""
     interventions: Sequence[int]
     """Intervention that acts on each row, -1 for none."""
+    positions: Sequence[Positions]
+    """Which of its tokens are steered, for each row."""
     keys: Sequence[str]
     """Name of each row, for steerers that decide per query."""
 
-    def frame(self, positions: Positions, rows: int, start: int, length: int) -> Frame:
+    def frame(self, rows: int, start: int, length: int) -> Frame:
         """The frame of a pass over columns start .. start + length of `rows` rows.
 
         Beam search repeats each prompt's row in place, so `rows` may be a multiple.
         """
         repeats = rows // len(self.padding)
-        first, end = self._bounds(positions)
+        first, end = self._bounds()
         columns = torch.arange(start, start + length)
         inside = (columns >= first[:, None]) & (columns < end[:, None])
         assigned = torch.where(inside, torch.tensor(list(self.interventions))[:, None], -1)
@@ -52,12 +54,12 @@ class Prompts:
             keys = [key for key in self.keys for _ in range(repeats)]
         return Frame(assigned.repeat_interleave(repeats, dim=0), query, last, keys)
 
-    def _bounds(self, positions: Positions) -> tuple[Tensor, Tensor]:
+    def _bounds(self) -> tuple[Tensor, Tensor]:
         """First steered column of each row, and the one after the last, int64 [rows] each."""
-        paddings = self.padding.tolist()
+        rows = zip(self.positions, self.padding.tolist(), self.shielded, strict=True)
         found = [
             positions.interval(self.width - padding, shielded)
-            for padding, shielded in zip(paddings, self.shielded, strict=True)
+            for positions, padding, shielded in rows
         ]
         firsts = [first for first, _ in found]
         ends = [_NEVER if end is None else end for _, end in found]
@@ -69,9 +71,7 @@ _NEVER = 1 << 40
 
 
 @contextmanager
-def generating(
-    model: nn.Module, session: Session, prompts: Prompts, positions: Positions
-) -> Iterator[None]:
+def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator[None]:
     """Give the session a frame for each pass of the one generation inside the block."""
     seen = 0
     settled: dict[int, Frame] = {}
@@ -79,9 +79,9 @@ def generating(
     def frame(rows: int, start: int, length: int, device: torch.device) -> Frame:
         # Every rule treats all tokens after the prompt alike, so decoding steps share a frame.
         if length > 1 or start < prompts.width:
-            return _on(prompts.frame(positions, rows, start, length), device)
+            return _on(prompts.frame(rows, start, length), device)
         if rows not in settled:
-            settled[rows] = _on(prompts.frame(positions, rows, start, length), device)
+            settled[rows] = _on(prompts.frame(rows, start, length), device)
         return settled[rows]
 
     def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:

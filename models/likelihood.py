@@ -21,7 +21,16 @@ from transformers import DynamicCache
 from steereval.models.hooks import Frame, Session
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
 from steereval.models.packed_row import masks_by_index, packed_frame, packed_inputs
-from steereval.models.packing import Node, Pack, Request, build_forest, packs, shared_stem
+from steereval.models.packing import (
+    Node,
+    Pack,
+    Part,
+    Request,
+    below,
+    build_forest,
+    packs,
+    shared_stem,
+)
 
 PACK_TOKENS = 320
 """Tokens in a row: enough to keep the cores busy, few enough that attention stays cheap."""
@@ -66,57 +75,100 @@ class Scorer:
         )
 
     def shared(self, requests: Sequence[Request], done: Callable[[int], object]) -> list[Score]:
-        """Score `requests`, each shared token once; `done` is told how many are finished."""
+        """Score `requests`, each shared token once; `done` is told how many are finished.
+
+        Requests may ask for the same text under several interventions: these share all tokens
+        before the first steered one, and below the steered blocks all tokens.
+        """
         unique = list(dict.fromkeys(requests))
         gathered = _Gathered(unique)
-        roots = build_forest(unique, self._owned)
-        stem = shared_stem(roots)
-        cache = None
-        if len(stem) >= STEM_TOKENS:
-            cache = self._stem_cache(stem)
-            roots = list(stem[-1].children.values())
-        else:
-            stem = []
-        for pack in packs(roots, PACK_TOKENS):
-            self._score_pack(pack, [node.token for node in stem], cache, gathered)
-            done(sum(index == 0 for _, _, index in pack.answers))
+        texts: dict[Request, list[int]] = {}
+        for number, request in enumerate(unique):
+            texts.setdefault(request.bare, []).append(number)
+        roots = build_forest(list(texts))
+        stem = self._stem(shared_stem(roots), unique)
+        if stem:
+            roots = below(roots, len(stem))
+        cache = self._stem_cache(stem) if stem else None
+        variants = list(texts.values())
+        for piece in packs(roots, PACK_TOKENS):
+            part = Part.of(piece, unique, variants)
+            done(self._score_piece(piece, part, [token for token, _ in stem], cache, gathered))
         done(len(requests) - len(unique))
         scores = dict(zip(unique, gathered.scores(), strict=True))
         return [scores[request] for request in requests]
 
-    def _stem_cache(self, stem: Sequence[Node]) -> DynamicCache:
+    def _stem(self, nodes: Sequence[Node], requests: Sequence[Request]) -> list[tuple[int, int]]:
+        """Tokens with which all requests begin, and the intervention that acts on each of them:
+        empty if not worth a pass of its own."""
+        rules = {(each.intervention, each.first, each.end): each for each in requests}.values()
+        stem: list[tuple[int, int]] = []
+        for index, node in enumerate(nodes):
+            acting = {each.assigned(index) for each in rules}
+            if len(acting) > 1 or (self._owned and acting != {-1}):
+                break
+            stem.append((node.token, acting.pop()))
+        return stem if len(stem) >= STEM_TOKENS else []
+
+    def _stem_cache(self, stem: Sequence[tuple[int, int]]) -> DynamicCache:
         """Keys and values of the tokens that all requests share."""
-        ids = torch.tensor([[node.token for node in stem]], device=self.device)
-        assigned = torch.tensor([[node.assigned for node in stem]])
+        ids, assigned = torch.tensor(stem).unbind(dim=1)
         cache = DynamicCache()
-        with torch.no_grad(), self.session.on(Frame(assigned)):
-            self.model(input_ids=ids, past_key_values=cache, use_cache=True, **self._keep([-1]))
+        with torch.no_grad(), self.session.on(Frame(assigned[None])):
+            self.model(
+                input_ids=ids[None].to(self.device),
+                past_key_values=cache,
+                use_cache=True,
+                **self._keep([-1]),
+            )
         return cache
 
-    def _score_pack(
-        self, pack: Pack, stem: Sequence[int], cache: DynamicCache | None, gathered: _Gathered
-    ) -> None:
-        wanted = sorted({index for index, _, _ in pack.answers})
-        row_of = {index: row for row, index in enumerate(wanted)}
-        inputs = packed_inputs(self.model, pack, len(stem)) | {"use_cache": cache is not None}
+    def _score_piece(
+        self,
+        piece: Pack,
+        part: Part,
+        stem: Sequence[int],
+        cache: DynamicCache | None,
+        gathered: _Gathered,
+    ) -> int:
+        """Score what is asked for in `piece`, under all interventions; how many requests began."""
+        layer = lowest_block(self.session.interventions)
+        states = None
+        if self.lower is not None and layer is not None:
+            states = self.lower.states(
+                layer,
+                pass_key(layer, stem, piece),
+                lambda: self._run(piece, len(stem), cache, [-1]),
+            )
+            _cut_back(cache, len(stem))
+        begun = 0
+        roots = below(build_forest(part.requests, self._owned, part.wants), len(stem))
+        for pack in packs(roots, PACK_TOKENS):
+            resumed: AbstractContextManager[None] = nullcontext()
+            if self.lower is not None and layer is not None and states is not None:
+                columns = torch.from_numpy(piece.locate(pack)).to(states.device)
+                resumed = self.lower.resumed(layer, states[:, columns])
+            frame = packed_frame(pack, part.requests, self.device)
+            wanted = sorted({index for index, _, _ in pack.answers})
+            with self.session.on(frame), resumed:
+                logits = self._run(pack, len(stem), cache, wanted)
+            _cut_back(cache, len(stem))
+            log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
+            gathered.add(part.answers(pack), wanted, log_probs)
+            begun += sum(index == 0 for _, _, index in pack.answers)
+        return begun
+
+    def _run(
+        self, pack: Pack, before: int, cache: DynamicCache | None, wanted: Sequence[int]
+    ) -> Tensor:
+        """Logits [wanted, vocabulary] of a pack after `before` cached tokens."""
+        inputs = packed_inputs(self.model, pack, before) | {"use_cache": cache is not None}
         if cache is not None:
             inputs["past_key_values"] = cache
         keep = self._keep(wanted)
-        frame = packed_frame(pack, gathered.requests, self.device)
-        with torch.no_grad(), self.session.on(frame), self._resumed(pack, stem):
-            logits = self.model(**inputs, **keep).logits[0]
-        if cache is not None:
-            _cut_back(cache, len(stem))
-        if not keep:
-            logits = logits[wanted]
-        gathered.add(pack, row_of, F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype))
-
-    def _resumed(self, pack: Pack, stem: Sequence[int]) -> AbstractContextManager[None]:
-        """Start above the blocks that other interventions have run over the same tokens."""
-        layer = lowest_block(self.session.interventions)
-        if self.lower is None or layer is None:
-            return nullcontext()
-        return self.lower.shared(layer, pass_key(layer, stem, pack))
+        with torch.no_grad():
+            logits: Tensor = self.model(**inputs, **keep).logits[0]
+        return logits if keep else logits[list(wanted)]
 
     def _keep(self, wanted: Sequence[int]) -> dict[str, Any]:
         """Ask for the logits of `wanted` columns alone, where the model can be asked."""
@@ -181,14 +233,18 @@ class _Gathered:
         self._values = [torch.zeros(len(request.continuation)) for request in requests]
         self._greedy = [True] * len(requests)
 
-    def add(self, pack: Pack, row_of: dict[int, int], log_probs: Tensor) -> None:
-        rows = torch.tensor([row_of[index] for index, _, _ in pack.answers])
-        targets = torch.tensor([self.requests[r].continuation[k] for _, r, k in pack.answers])
+    def add(
+        self, answers: Sequence[tuple[int, int, int]], wanted: Sequence[int], log_probs: Tensor
+    ) -> None:
+        """Take the answers (index in the row, request, index in its continuation) of a row from
+        the log-probabilities [wanted, vocabulary] of its indices `wanted`."""
+        row_of = {index: row for row, index in enumerate(wanted)}
+        rows = torch.tensor([row_of[index] for index, _, _ in answers])
+        targets = torch.tensor([self.requests[r].continuation[k] for _, r, k in answers])
         rows, targets = rows.to(log_probs.device), targets.to(log_probs.device)
         values = log_probs[rows, targets].float().cpu().tolist()
         greedy = (log_probs.argmax(dim=-1)[rows] == targets).cpu().tolist()
-        answers = zip(pack.answers, values, greedy, strict=True)
-        for (_, request, index), value, is_greedy in answers:
+        for (_, request, index), value, is_greedy in zip(answers, values, greedy, strict=True):
             self._values[request][index] = value
             self._greedy[request] &= is_greedy
 
@@ -199,9 +255,9 @@ class _Gathered:
         ]
 
 
-def _cut_back(cache: DynamicCache, length: int) -> None:
-    """Leave the first `length` tokens in every layer; skipped blocks have added none."""
-    for layer in cache.layers:
+def _cut_back(cache: DynamicCache | None, length: int) -> None:
+    """Leave the first `length` tokens in every layer; blocks that did not run have added none."""
+    for layer in cache.layers if cache is not None else ():
         surplus = layer.get_seq_length() - length
         if surplus > 0:
             layer.crop(-surplus)

@@ -1,7 +1,7 @@
 """Blocks below the steering run once: cells of a grid differ only above them.
 
 The states that leave the lowest steered block, before they are steered, are kept by the tokens
-of the pass; the next pass over the same tokens starts there.
+of the pass; every pass over some of these tokens starts there.
 """
 
 from __future__ import annotations
@@ -33,36 +33,54 @@ class LowerBlocks:
     kept: OrderedDict[bytes, Tensor] = field(default_factory=OrderedDict)
     """States [1, T, d] by what was fed, least recently used first."""
 
-    @contextmanager
-    def shared(self, layer: int, key: bytes) -> Iterator[None]:
-        """A pass inside the block runs blocks 0 to `layer` only if `key` is new.
+    def states(self, layer: int, key: bytes, run: Callable[[], object]) -> Tensor:
+        """States [1, T, d] that leave block `layer` in the forward pass that `run` makes.
 
-        `key` must say all that decides their output. Steering hooks on block `layer` and above
-        act as ever.
+        It runs only if `key` is new, and only up to that block. `key` must say all that decides
+        the states. Hooks that are at work would change them.
         """
-        blocks = list(find_blocks(self.model))[: layer + 1]
-        with ExitStack() as stack:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-                _skip(blocks, self.kept[key], stack)
-            else:
-                _record(blocks[-1], lambda states: self._keep(key, states), stack)
-            yield
-
-    def _keep(self, key: bytes, states: Tensor) -> None:
+        if key in self.kept:
+            self.kept.move_to_end(key)
+            return self.kept[key]
+        states = _up_to(find_blocks(self.model)[layer], run)
         self.kept[key] = states
         while sum(t.numel() * t.element_size() for t in self.kept.values()) > KEPT_BYTES:
             self.kept.popitem(last=False)
+        return states
+
+    @contextmanager
+    def resumed(self, layer: int, states: Tensor) -> Iterator[None]:
+        """Passes inside the block start above block `layer`, with `states` [1, T, d].
+
+        Steering hooks on block `layer` and above act as ever.
+        """
+        with ExitStack() as stack:
+            _skip(list(find_blocks(self.model))[: layer + 1], states, stack)
+            yield
 
 
-def _record(block: nn.Module, keep: Callable[[Tensor], None], stack: ExitStack) -> None:
-    """Keep what leaves `block`, before any other hook changes it."""
+class _Reached(Exception):
+    """The pass has come far enough."""
+
+
+def _up_to(block: nn.Module, run: Callable[[], object]) -> Tensor:
+    """What leaves `block`; the rest of the pass is not needed."""
+    found: list[Tensor] = []
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            keep(output.detach())
+        if not isinstance(output, Tensor):
+            raise TypeError("the block returns more than its states")
+        found.append(output.detach())
+        raise _Reached
 
-    stack.callback(block.register_forward_hook(hook, prepend=True).remove)
+    handle = block.register_forward_hook(hook)
+    try:
+        run()
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return found[0]
 
 
 def _skip(blocks: Sequence[nn.Module], states: Tensor, stack: ExitStack) -> None:
@@ -105,18 +123,18 @@ def supports_skipping(model: nn.Module) -> bool:
     blocks = list(find_blocks(model))
     if len(blocks) < 2 or any(hasattr(block, "_hf_hook") for block in blocks):
         return False
-    lower = LowerBlocks(model)
     ids = torch.tensor([[5, 6, 7, 8]], device=model.get_input_embeddings().weight.device)  # type: ignore[operator]
+    lower, middle = LowerBlocks(model), len(blocks) // 2
+
+    def run() -> Tensor:
+        logits: Tensor = model(input_ids=ids, use_cache=False).logits
+        return logits
+
     try:
-        whole = _trial(model, lower, ids)
-        resumed = _trial(model, lower, ids)
+        with torch.no_grad():
+            whole = run()
+            with lower.resumed(middle, lower.states(middle, b"trial", run)):
+                resumed = run()
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
         return False
-    return bool(lower.kept) and bool(torch.allclose(whole, resumed, rtol=1e-4, atol=1e-4))
-
-
-def _trial(model: nn.Module, lower: LowerBlocks, ids: Tensor) -> Tensor:
-    """Logits of a pass that keeps the states in the middle, or starts from those kept."""
-    with torch.no_grad(), lower.shared(len(find_blocks(model)) // 2, b"trial"):
-        logits: Tensor = model(input_ids=ids, use_cache=False).logits
-    return logits
+    return bool(torch.allclose(whole, resumed, rtol=1e-4, atol=1e-4))

@@ -7,8 +7,8 @@ other, at the position of its depth. No padding, and no token twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,11 @@ class Request:
     def tokens(self) -> tuple[int, ...]:
         """What the model is fed: all but the last token of the continuation."""
         return self.context + self.continuation[:-1]
+
+    @property
+    def bare(self) -> Request:
+        """The same texts with nothing steered."""
+        return replace(self, intervention=-1, first=0, end=0)
 
     @property
     def key(self) -> str:
@@ -79,12 +84,31 @@ class Pack:
     """Owner of each token [T], -1 where it has none."""
     visible: NDArray[np.bool_]
     """Whether token i (row) sees token j (column), [T, T]."""
+    parents: NDArray[np.int64]
+    """Index of the token before each token [T], -1 for a first one."""
     answers: tuple[tuple[int, int, int], ...]
     """(index in the row, request, index in its continuation)."""
 
+    def locate(self, other: Pack) -> NDArray[np.int64]:
+        """Where the tokens of `other` [T'] are in this row, which has no text twice."""
+        children = {
+            (int(parent), int(token)): index
+            for index, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))
+        }
+        found: list[int] = []
+        for parent, token in zip(other.parents.tolist(), other.tokens.tolist(), strict=True):
+            found.append(children[found[parent] if parent >= 0 else -1, token])
+        return np.array(found, dtype=np.int64)
 
-def build_forest(requests: Sequence[Request], owned: bool = False) -> list[Node]:
+
+def build_forest(
+    requests: Sequence[Request],
+    owned: bool = False,
+    wanted: Callable[[int, int], bool] = lambda number, index: True,
+) -> list[Node]:
     """The prefix trees of `requests`.
+
+    Only continuation tokens for which `wanted(request, index)` holds are asked for.
 
     With `owned`, what steering can change in one query (steered tokens, and all from the last
     one of the prompt on) is kept apart from other queries even where the tokens are the same, as
@@ -99,7 +123,8 @@ def build_forest(requests: Sequence[Request], owned: bool = False) -> list[Node]
             query = queries.setdefault((request.context, *steered), number)
         path = _add_path(roots, request, query)
         for index in range(len(request.continuation)):
-            path[len(request.context) - 1 + index].answers.append((number, index))
+            if wanted(number, index):
+                path[len(request.context) - 1 + index].answers.append((number, index))
     return list(roots.values())
 
 
@@ -129,6 +154,55 @@ def shared_stem(roots: Sequence[Node]) -> list[Node]:
         stem.append(level[0])
         level = list(level[0].children.values())
     return stem
+
+
+def below(roots: Sequence[Node], depth: int) -> list[Node]:
+    """What hangs from the one chain of `depth` tokens with which all trees begin."""
+    level = list(roots)
+    for _ in range(depth):
+        (node,) = level
+        level = list(node.children.values())
+    return level
+
+
+@dataclass(frozen=True)
+class Part:
+    """Requests that are answered in one piece of a forest of bare texts."""
+
+    requests: Sequence[Request]
+    """Each cut after the last token that is asked for."""
+    numbers: Sequence[int]
+    """Their numbers among all requests."""
+    asked: frozenset[tuple[int, int]]
+    """(index in `requests`, index in its continuation)."""
+
+    @classmethod
+    def of(
+        cls, piece: Pack, requests: Sequence[Request], variants: Sequence[Sequence[int]]
+    ) -> Part:
+        """The `requests` whose texts are answered in `piece`; `variants` has, for each text, the
+        numbers of the requests that ask for it."""
+        indices: dict[int, list[int]] = {}
+        for _, text, index in piece.answers:
+            indices.setdefault(text, []).append(index)
+        cut: list[Request] = []
+        numbers: list[int] = []
+        asked: set[tuple[int, int]] = set()
+        for text, wanted in indices.items():
+            for number in variants[text]:
+                asked |= {(len(cut), index) for index in wanted}
+                whole = requests[number]
+                cut.append(replace(whole, continuation=whole.continuation[: max(wanted) + 1]))
+                numbers.append(number)
+        return cls(cut, numbers, frozenset(asked))
+
+    def wants(self, number: int, index: int) -> bool:
+        """Whether the token `index` of a request's continuation is asked for."""
+        return (number, index) in self.asked
+
+    def answers(self, pack: Pack) -> list[tuple[int, int, int]]:
+        """The answers of a pack of this part, with the requests' numbers among all."""
+        return [(row, self.numbers[request], index) for row, request, index in pack.answers]
 
 
 def packs(roots: Sequence[Node], budget: int) -> Iterator[Pack]:
@@ -218,5 +292,6 @@ class _Row:
             assigned=np.array([node.assigned for node in order], dtype=np.int64),
             owners=np.array([node.owner for node in order], dtype=np.int64),
             visible=visible,
+            parents=np.array(self._parents, dtype=np.int64),
             answers=tuple(answers),
         )

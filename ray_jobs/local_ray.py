@@ -28,13 +28,13 @@ class _Actor:
         self._factory = factory
         self._worker: Worker | None = None
 
-    def run(self, payload: Any) -> float:
-        """Do one piece; returns the seconds it took."""
+    def run(self, payload: Any) -> tuple[float, Any]:
+        """Do one piece; returns the seconds it took, and what the worker returned."""
         start = time.perf_counter()
         # Made here, so that an error in making it is told as what it is, not as a death.
         self._worker = self._worker or self._factory()
-        self._worker.run(payload)
-        return time.perf_counter() - start
+        result = self._worker.run(payload)
+        return time.perf_counter() - start, result
 
 
 @dataclass
@@ -121,14 +121,14 @@ class _Run:
     def _settle(self, done: Any, work: Work) -> bool:
         """Tell how `work` ended; False if its worker is dead."""
         try:
-            seconds = ray.get(done)
+            seconds, result = ray.get(done)
         except RayTaskError as error:
             self._listen(Outcome(work, _own_error(error), 0.0))
             return True
         except RayError as error:
             self._bury(work, error)
             return False
-        self._listen(Outcome(work, None, seconds))
+        self._listen(Outcome(work, None, seconds, result))
         return True
 
     def _bury(self, work: Work, error: RayError) -> None:

@@ -20,11 +20,12 @@ class SerialExecutor:
         while (work := queue.next_for(0)) is not None:
             start = time.perf_counter()
             error: SteerEvalError | None = None
+            result = None
             try:
                 worker = worker or factory()
-                worker.run(work.payload)
+                result = worker.run(work.payload)
             except StoreError:
                 raise
             except SteerEvalError as failure:
                 error = failure
-            listen(Outcome(work, error, time.perf_counter() - start))
+            listen(Outcome(work, error, time.perf_counter() - start, result))

@@ -33,13 +33,16 @@ class Outcome:
     """Why it failed; None if it did not."""
     seconds: float
     """How long it took."""
+    result: Any = None
+    """What the worker returned; None if it failed."""
 
 
 class Worker(Protocol):
     """Does work, one piece at a time, and keeps what it loaded."""
 
-    def run(self, payload: Any) -> None:
-        """Do one piece. A SteerEvalError means that this piece failed and the next may come."""
+    def run(self, payload: Any) -> Any:
+        """Do one piece; what it returns is told. A SteerEvalError means that this piece failed
+        and the next may come."""
         ...
 
 

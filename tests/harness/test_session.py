@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steereval.plan import make_plan
+from steereval.plan import groups, make_plan
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
-from steereval.run import CellWorker, as_number, assign_splits
+from steereval.rows import as_number, assign_splits
+from steereval.run import CellWorker
 from steereval.session import run_grid
 from steereval.spec import Grid, parse_grid
+from steereval.tasks import catalogue
 
 
 def grid(model: str, **changes: Any) -> Grid:
@@ -114,9 +117,9 @@ def test_a_larger_grid_runs_what_is_new(
     ran: list[str] = []
     run = CellWorker.run
 
-    def counted(self: CellWorker, cell: Any) -> None:
-        ran.append(str(cell))
-        run(self, cell)
+    def counted(self: CellWorker, group: Any) -> dict[str, str]:
+        ran.extend(str(cell) for cell in group)
+        return run(self, group)
 
     monkeypatch.setattr(CellWorker, "run", counted)
     more = grid(tiny_folder, seeds={"fit": [0, 1, 2]})
@@ -140,6 +143,87 @@ def test_ray_gives_the_same_rows_as_the_serial_executor(tiny_folder: str, tmp_pa
     assert rows(tmp_path / "ray") == rows(tmp_path / "serial")
 
 
+@pytest.mark.parametrize("task", ["truthful_mini_mc", "truthful_mini_gen"])
+def test_cells_together_are_cells_alone(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """One pass for all methods, strengths and folds gives what a pass for each gives."""
+    methods = [
+        "none",
+        {"name": "caa", "strengths": [1, 30]},
+        {"name": "caa", "strengths": [30], "label": "everywhere", "positions": "all"},
+        {"name": "odesteer", "strengths": [20], "options": {"components": 512}},
+        {"name": "mimic", "strengths": [1]},
+        {"name": "conditional", "strengths": [30], "options": {"method": "caa"}},
+    ]
+    one = grid(tiny_folder, methods=methods, tasks=[{"name": task, "limit": 4}],
+               seeds={"fit": [0]})  # fmt: skip
+    assert len(groups(make_plan(one))) == 1
+    assert run_grid(one, tmp_path / "together", None, lambda line: None).failed == ()
+    monkeypatch.setattr("steereval.plan.GROUP_CELLS", 1)
+    assert run_grid(one, tmp_path / "alone", None, lambda line: None).failed == ()
+    together, alone = (answers(tmp_path / name) for name in ("together", "alone"))
+    assert together.keys() == alone.keys()
+    assert len({value for key, value in alone.items() if key[0]}) > len(alone) / 2
+    for key, value in alone.items():
+        same = value if isinstance(value, str) else pytest.approx(value, abs=1e-4)
+        assert together[key] == same
+    moved = [
+        {id: record["displacement"] for id, record in RunFolder(tmp_path / name).records().items()}
+        for name in ("together", "alone")
+    ]
+    assert sum(bool(sites) for sites in moved[0].values()) == 6
+    for cell, sites in moved[0].items():
+        # A token that several rows of the shared path hold counts in each.
+        assert sites == pytest.approx(moved[1][cell], rel=0.02)
+
+
+def answers(out: Path) -> dict[tuple[str, str, int], str | float]:
+    """What each cell answered to each request."""
+    found = RunFolder(out).read_responses().to_pylist()
+    return {
+        (row["cell_id"], row["item_id"], row["request"]): row["continuation"]
+        if row["kind"] == "generation"
+        else row["log_likelihood"]
+        for row in found
+    }
+
+
+def test_a_group_that_was_cut_off_ends_as_if_it_had_not_been(
+    finished: Path, tiny_folder: str, tmp_path: Path
+) -> None:
+    """All of it is answered again, since rounding depends on what is answered together."""
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    for record in sorted((out / "cells").glob("*.json"))[2:]:
+        record.unlink()
+    assert run_grid(grid(tiny_folder), out, None, lambda line: None).failed == ()
+    assert rows(out) == rows(finished)
+
+
+def test_sampled_answers_do_not_depend_on_the_group(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chance must not pass from one cell to another."""
+    sampled = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8, "until": []}
+    load = catalogue.load_tasks
+
+    def loaded(*given: Any) -> dict[str, Any]:
+        tasks = load(*given)
+        for task in tasks.values():
+            task.set_config(key="generation_kwargs", value=sampled)
+        return tasks
+
+    monkeypatch.setattr("steereval.run.load_tasks", loaded)
+    found = []
+    for name, methods in (("two", ["none", {"name": "caa", "strengths": [3]}]), ("one", ["none"])):
+        own = grid(tiny_folder, methods=methods, tasks=[{"name": "truthful_mini_gen", "limit": 4}],
+                   seeds={"fit": [0]})  # fmt: skip
+        assert run_grid(own, tmp_path / name, None, lambda line: None).failed == ()
+        found.append(answers(tmp_path / name))
+    assert found[1].items() <= found[0].items()
+
+
 def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_path: Path) -> None:
     bad = grid(
         tiny_folder,
@@ -161,7 +245,7 @@ def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("broken on purpose")
 
-    monkeypatch.setattr("steereval.run.cluster_of", broken)
+    monkeypatch.setattr("steereval.rows.cluster_of", broken)
     out = tmp_path / "run"
     only = grid(tiny_folder, methods=["none"])
     (failure,) = run_grid(only, out, None, lambda line: None).failed
@@ -173,7 +257,7 @@ def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
 def test_a_score_that_is_not_a_number_fails_the_cell(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steereval.run.as_number", lambda value: (float("nan"), 1.0))
+    monkeypatch.setattr("steereval.rows.as_number", lambda value: (float("nan"), 1.0))
     only = grid(tiny_folder, methods=["none"])
     (failure,) = run_grid(only, tmp_path / "run", None, lambda line: None).failed
     assert "is not a number" in failure

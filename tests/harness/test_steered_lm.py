@@ -14,6 +14,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
 
+from steereval.arms import Arms
 from steereval.errors import CellError, InputError, ModelError
 from steereval.models.positions import Positions
 from steereval.steered_lm import SteeredLM, split_options
@@ -98,9 +99,11 @@ def test_a_greedy_continuation_is_as_likely_as_generation_found_it(
     decoding chose, from `generate` and from the likelihood path."""
     (request,) = writing_requests(1)
     with at(lm, 20, sharing=sharing):
-        fold = lm.treatment.route(request.doc)
+        arms = Arms.of([request], [lm.treatment])
         tokens = lm.tok_encode(request.args[0])
-        with lm._steering(fold, [request]):
+        lm._batch = list(arms.acts[0])
+        lm._windows = arms.acts[0][0]
+        with lm._steering(arms, [request]):
             ids = torch.tensor([tokens])
             written = lm._model_generate(
                 ids,

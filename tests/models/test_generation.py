@@ -35,14 +35,19 @@ def padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def batch_of(
-    prompts: Sequence[Sequence[int]], interventions: Sequence[int], shielded: int = 0
+    prompts: Sequence[Sequence[int]],
+    interventions: Sequence[int],
+    shielded: int = 0,
+    rules: Sequence[str] = ("generated",),
 ) -> Prompts:
+    """Left-padded prompts; `rules` are repeated as often as needed."""
     width = max(len(prompt) for prompt in prompts)
     return Prompts(
         torch.tensor([width - len(prompt) for prompt in prompts]),
         width,
         [shielded] * len(prompts),
         interventions,
+        [Positions(rules[row % len(rules)]) for row in range(len(prompts))],
         [str(tuple(prompt)) for prompt in prompts],
     )
 
@@ -60,12 +65,12 @@ def generate(
 ) -> Any:
     """Greedy or beam search of six tokens, row n under intervention acting[n] (default 0)."""
     ids, mask = padded(prompts)
-    batch = batch_of(prompts, acting or [0] * len(prompts), shielded)
+    batch = batch_of(prompts, acting or [0] * len(prompts), shielded, [rule])
     config = GenerationConfig(
         max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False, pad_token_id=0, output_logits=True,
         return_dict_in_generate=True, output_scores=True, **options,
     )  # fmt: skip
-    with steered(model, chosen) as session, generating(model, session, batch, Positions(rule)):
+    with steered(model, chosen) as session, generating(model, session, batch):
         return model.generate(
             ids,
             attention_mask=mask,
@@ -271,21 +276,20 @@ def test_hooks_are_gone_after_an_error_inside_generate(
 prompts = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
-@given(prompts, st.sampled_from(RULES), st.integers(0, 3), st.data())
+@given(prompts, st.lists(st.sampled_from(RULES), min_size=1), st.integers(0, 3), st.data())
 def test_frames_of_pieces_make_up_the_whole(
-    lengths: list[int], rule: str, shielded: int, data: st.DataObject
+    lengths: list[int], rules: list[str], shielded: int, data: st.DataObject
 ) -> None:
-    """However the columns come in passes, each token is steered as the rule says."""
+    """However the columns come in passes, each token is steered as its row's rule says."""
     texts = [tuple(range(1, length + 1)) for length in lengths]
-    batch = batch_of(texts, list(range(len(texts))), shielded)
+    batch = batch_of(texts, list(range(len(texts))), shielded, rules)
     total = batch.width + 5
     cut = data.draw(st.integers(1, total - 1))
-    positions = Positions(rule)
-    first = batch.frame(positions, len(texts), 0, cut)
-    second = batch.frame(positions, len(texts), cut, total - cut)
+    first = batch.frame(len(texts), 0, cut)
+    second = batch.frame(len(texts), cut, total - cut)
     assigned = torch.cat([first.assigned, second.assigned], dim=1)
     for row, length in enumerate(lengths):
-        start, end = positions.interval(length, shielded)
+        start, end = batch.positions[row].interval(length, shielded)
         offset = batch.width - length
         for column in range(total):
             inside = column >= offset + start and (end is None or column < offset + end)
@@ -300,7 +304,7 @@ def test_frames_of_pieces_make_up_the_whole(
 
 def test_a_frame_for_beams_repeats_each_row_in_place() -> None:
     batch = batch_of([(5, 6), (7,)], [3, -1])
-    frame = batch.frame(Positions("generated"), 6, 0, 2)
+    frame = batch.frame(6, 0, 2)
     assert frame.assigned.tolist() == [[-1, 3]] * 3 + [[-1, -1]] * 3
     assert list(frame.keys) == ["(5, 6)"] * 3 + ["(7,)"] * 3
     assert frame.prompt_last is not None

@@ -127,6 +127,41 @@ def counted(model: Any, run: Any) -> list[int]:
     return calls
 
 
+def test_many_interventions_share_the_lower_blocks(model: Any) -> None:
+    """Below the steering every text once, whatever acts above; there, contexts once."""
+    cells = [shift(Site(1), strength, seed) for seed, strength in enumerate((2.0, -3.0, 5.0))]
+    interval = Positions("generated").interval
+    requests = [
+        Request(c, k, i, *(interval(len(c), 0) if i >= 0 else (0, 0)))
+        for c, k in with_stem(TEXTS)
+        for i in range(-1, 3)
+    ]
+    seen: dict[int, int] = {0: 0, 2: 0}
+    handles = [
+        find_blocks(model)[index].self_attn.register_forward_pre_hook(
+            lambda _, __, inputs, index=index: seen.update(
+                {index: seen[index] + inputs["hidden_states"].shape[1]}
+            ),
+            with_kwargs=True,
+        )
+        for index in seen
+    ]
+    with steered(model, cells) as session:
+        found = Scorer(model, session, None, LowerBlocks(model)).shared(requests, lambda _: None)
+    for handle in handles:
+        handle.remove()
+    for index in range(-1, 3):
+        cell = cells[index] if index >= 0 else shift(Site(1), 0.0)
+        own = [s.log_likelihood for s, r in zip(found, requests, strict=True)
+               if r.intervention == index]  # fmt: skip
+        assert own == pytest.approx(scores(model, cell, None, with_stem(TEXTS)), abs=1e-4)
+    # TEXTS as a tree, after the stem of 15: 5 6 7 8 9, below the 7 also 11 and 3, and 20 21.
+    assert seen[0] == 15 + 9
+    # Above, what is steered is there once for each of three, and all of it once unsteered.
+    steered_tokens = 2 + 1 + 3 + 1
+    assert seen[2] == 15 + 9 + 3 * steered_tokens
+
+
 def test_lower_blocks_run_once(model: Any) -> None:
     lower = LowerBlocks(model)
     assert counted(model, lambda: scores(model, shift(Site(1), 2.0), lower)) == [1, 1, 1]
@@ -182,18 +217,15 @@ def test_memory_is_bounded(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.tensor([[5, 6, 7]])
 
     def run(key: bytes, rows: int = 1) -> list[int]:
-        def once() -> None:
-            with lower.shared(1, key):
-                model(input_ids=ids.repeat(1, rows))
+        whole = ids.repeat(1, rows)
+        return counted(model, lambda: lower.states(1, key, lambda: model(input_ids=whole)))
 
-        return counted(model, once)
-
-    assert run(b"a") == run(b"b") == [1, 1, 1]
-    assert run(b"a") == [0, 0, 1]
-    assert run(b"c") == [1, 1, 1]
-    assert run(b"a") == [0, 0, 1]
-    assert run(b"b") == [1, 1, 1]
-    assert run(b"large", rows=3) == [1, 1, 1]
+    assert run(b"a") == run(b"b") == [1, 1, 0]
+    assert run(b"a") == [0, 0, 0]
+    assert run(b"c") == [1, 1, 0]
+    assert run(b"a") == [0, 0, 0]
+    assert run(b"b") == [1, 1, 0]
+    assert run(b"large", rows=3) == [1, 1, 0]
     assert b"large" not in lower.kept
 
 
@@ -203,13 +235,19 @@ def test_blocks_are_whole_again_after_an_error(model: Any) -> None:
     wanted = model(input_ids=ids).logits
 
     def failing() -> None:
-        with lower.shared(1, b"a"):
+        states = lower.states(1, b"a", lambda: model(input_ids=ids))
+        with lower.resumed(1, states):
             model(input_ids=ids)
             raise KeyError("anything")
+
+    def failing_below() -> None:
+        lower.states(1, b"b", lambda: model(input_ids=ids + 1_000_000))
 
     for _ in range(2):
         with pytest.raises(KeyError):
             failing()
+        with pytest.raises(IndexError):
+            failing_below()
     assert torch.equal(model(input_ids=ids).logits, wanted)
 
 

@@ -1,0 +1,86 @@
+"""lm-eval's own evaluation, run on answers that are there already.
+
+A group of cells is answered in one go, while lm-eval evaluates one model at a time. So lm-eval
+is asked what it wants to know (`Asked`), the model answers for all cells, and each cell is then
+evaluated on its answers: requests, filters, metrics and sampling of documents stay lm-eval's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.evaluator import evaluate
+
+from steereval.errors import CellError
+from steereval.plan import Cell
+
+Book = Mapping[str, tuple[Sequence[Instance], Sequence[Any]]]
+"""Requests and their answers by kind, which is the name of lm-eval's request type."""
+
+
+class Asked(Exception):
+    """lm-eval wants answers that the book does not hold."""
+
+    def __init__(self, kind: str, requests: list[Instance]) -> None:
+        """Keep what was asked."""
+        super().__init__(kind)
+        self.kind = kind
+        self.requests = requests
+
+
+class Replay(LM):  # type: ignore[misc]
+    """A model that reads its answers off a book."""
+
+    def __init__(self, book: Book, like: LM) -> None:
+        """Give the answers of `book`; chats are laid out as by the model `like`."""
+        super().__init__()
+        self._book = book
+        self.apply_chat_template = like.apply_chat_template
+        self.chat_template = like.chat_template
+        self._tokenizer_name = like.tokenizer_name
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name of the tokenizer whose chat template is used."""
+        return str(self._tokenizer_name)
+
+    def loglikelihood(self, requests: list[Instance]) -> list[Any]:
+        """The answers, or Asked."""
+        return self._answers("loglikelihood", requests)
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[Any]:
+        """The answers, or Asked."""
+        return self._answers("loglikelihood_rolling", requests)
+
+    def generate_until(self, requests: list[Instance]) -> list[Any]:
+        """The answers, or Asked."""
+        return self._answers("generate_until", requests)
+
+    def _answers(self, kind: str, requests: list[Instance]) -> list[Any]:
+        if kind not in self._book:
+            raise Asked(kind, requests)
+        asked, answers = self._book[kind]
+        if [each.args for each in asked] != [each.args for each in requests]:
+            raise CellError(
+                "the task asks for other requests when it is evaluated again",
+                "Its prompts must not depend on chance or on the time.",
+            )
+        return list(answers)
+
+
+def samples_of(book: Book, like: LM, task: Any, cell: Cell) -> list[dict[str, Any]]:
+    """lm-eval's samples of `cell` with the answers of `book`. Raises Asked."""
+    results = evaluate(
+        lm=Replay(book, like),
+        task_dict={cell.task.name: task},
+        limit=cell.task.limit,
+        bootstrap_iters=0,
+        log_samples=True,
+        apply_chat_template=cell.model.chat_template,
+        fewshot_as_multiturn=cell.model.chat_template,
+    )
+    samples: list[dict[str, Any]] = results["samples"][cell.task.name]
+    return samples
