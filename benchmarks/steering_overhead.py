@@ -36,8 +36,10 @@ from steereval.models.testing import contrast_data
 
 LIMIT = 1.02
 """Most that methods without a network may cost as they come, rff aside."""
-PAIRS = {1: 120, 8: 72, 64: 30}
+PAIRS = {1: 160, 8: 80, 64: 32}
 """Pairs of decoding steps by batch size."""
+ROUNDS = 4
+"""Times that both sides begin anew."""
 PROMPT = 24
 """Tokens of each prompt."""
 
@@ -180,17 +182,18 @@ def overhead(
 ) -> pairs.Ratio:
     """Steered over unsteered time of one decoding step, both sides with caches as long.
 
-    Each copy is steered for half of the pairs, so that where it lies in memory does not matter.
+    Each copy is steered for half of the pairs, in several rounds, each with new caches, so that
+    where things lie in memory does not matter.
     """
     intervention = Intervention(steerers, row.strength) if steerers else None
     ratios: list[float] = []
-    for one, other in ((model, twin), (twin, model)):
+    for one, other in ROUNDS * ((model, twin), (twin, model)):
         with (
             torch.inference_mode(),
             started(other, None, size) as plain,
             started(one, intervention, size) as steering,
         ):
-            ratios += pairs.interleaved(steering, plain, PAIRS.get(size, 30) // 2)
+            ratios += pairs.interleaved(steering, plain, PAIRS.get(size, 32) // (2 * ROUNDS))
     return pairs.median(ratios)
 
 

@@ -50,7 +50,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}.{hint}\n")
 
 
-COMMANDS = ("models", "methods", "tasks", "fit", "export", "plan", "run", "report", "lm-eval")
+COMMANDS = (
+    "models",
+    "methods",
+    "tasks",
+    "fit",
+    "export",
+    "plan",
+    "run",
+    "rescore",
+    "report",
+    "lm-eval",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--device", help="cuda, cpu, mps or auto")
     run.add_argument("--no-report", action="store_true", help="leave the report for later")
     run.set_defaults(command=commands.run)
+    _add_rescore(subs).set_defaults(command=commands.rescore)
     report = _add(subs, "report", "build the report of a run folder")
     report.add_argument("run", help="run folder")
     report.add_argument("--out", help="folder for the report; RUN/report unless given")
@@ -104,6 +116,18 @@ def _add(subs: argparse._SubParsersAction[_Parser], name: str, help: str) -> _Pa
     parser = subs.add_parser(name, help=help, description=help)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    rescore = _add(subs, "rescore", "score a finished run again from its answers, without a model")
+    rescore.add_argument("run", help="run folder")
+    rescore.add_argument("--out", required=True, help="folder for the new scores")
+    rescore.add_argument(
+        "--task", action="append", default=[], metavar="TASK=OTHER",
+        help="score the answers to TASK as OTHER does, which asks the same of the same documents",
+    )  # fmt: skip
+    rescore.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
+    return rescore
 
 
 def _add_fetch(parser: argparse.ArgumentParser, command: object) -> None:

@@ -174,6 +174,28 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
+def rescore(arguments: argparse.Namespace) -> int:
+    """Score a finished run again from its stored answers, and build the report."""
+    from steereval.rescore import rescore as score_again
+    from steereval.results.report import build_report
+    from steereval.results.store import RunFolder
+
+    renamed = dict(_renamed(text) for text in arguments.task)
+    target = RunFolder(Path(arguments.out))
+    source = RunFolder(Path(arguments.run))
+    count = score_again(source, target, renamed, _data_dir(arguments), _say)
+    _say(f"{count} cells were scored again")
+    print(build_report(target))
+    return 0
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    name, sign, other = text.partition("=")
+    if not sign:
+        raise InputError(f"--task {text!r} names no other task", "Write TASK=OTHER_TASK.")
+    return name, other
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Build the report of a run folder."""
     from steereval.results.report import build_report

@@ -34,18 +34,26 @@ class Asked(Exception):
 class Replay(LM):  # type: ignore[misc]
     """A model that reads its answers off a book."""
 
-    def __init__(self, book: Book, like: LM) -> None:
+    def __init__(self, book: Book, like: LM | None = None) -> None:
         """Give the answers of `book`; chats are laid out as by the model `like`."""
         super().__init__()
         self._book = book
-        self.apply_chat_template = like.apply_chat_template
-        self.chat_template = like.chat_template
-        self._tokenizer_name = like.tokenizer_name
+        self._like = like
 
     @property
     def tokenizer_name(self) -> str:
         """Name of the tokenizer whose chat template is used."""
-        return str(self._tokenizer_name)
+        return str(self._like.tokenizer_name) if self._like is not None else ""
+
+    def apply_chat_template(self, *given: Any, **options: Any) -> str:
+        """A chat as one text, as the model would be given it."""
+        assert self._like is not None
+        return str(self._like.apply_chat_template(*given, **options))
+
+    @property
+    def chats(self) -> bool:
+        """Whether chats can be laid out."""
+        return self._like is not None
 
     def loglikelihood(self, requests: list[Instance]) -> list[Any]:
         """The answers, or Asked."""
@@ -71,16 +79,17 @@ class Replay(LM):  # type: ignore[misc]
         return list(answers)
 
 
-def samples_of(book: Book, like: LM, task: Any, cell: Cell) -> list[dict[str, Any]]:
-    """lm-eval's samples of `cell` with the answers of `book`. Raises Asked."""
+def evaluated(lm: Replay, task: Any, cell: Cell) -> list[dict[str, Any]]:
+    """lm-eval's samples of `cell` with the answers of `lm`. Raises Asked."""
+    chat = cell.model.chat_template and lm.chats
     results = evaluate(
-        lm=Replay(book, like),
+        lm=lm,
         task_dict={cell.task.name: task},
         limit=cell.task.limit,
         bootstrap_iters=0,
         log_samples=True,
-        apply_chat_template=cell.model.chat_template,
-        fewshot_as_multiturn=cell.model.chat_template,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=chat,
     )
     samples: list[dict[str, Any]] = results["samples"][cell.task.name]
     return samples

@@ -24,7 +24,7 @@ from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, un
 from steereval.models.hooks import Tally
 from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
-from steereval.replay import Asked, Book, samples_of
+from steereval.replay import Asked, Book, Replay, evaluated
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 from steereval.rows import (
@@ -153,7 +153,7 @@ class CellWorker:
         start = time.perf_counter()
         while True:
             try:
-                first = samples_of(answered.book(0), lm, task, cells[0])
+                first = evaluated(Replay(answered.book(0), lm), task, cells[0])
             except Asked as asked:
                 if len(cells) > 1 and _sampled(asked.requests):
                     raise _Together from asked
@@ -162,7 +162,9 @@ class CellWorker:
                 answered.answers[asked.kind] = asked.requests, answers
                 continue
             break
-        rest = [samples_of(answered.book(i), lm, task, cells[i]) for i in range(1, len(cells))]
+        rest = [
+            evaluated(Replay(answered.book(i), lm), task, cells[i]) for i in range(1, len(cells))
+        ]
         answered.samples = [first, *rest]
         answered.fit_seconds = lm.fitter.seconds - fits
         answered.seconds = time.perf_counter() - start - answered.fit_seconds

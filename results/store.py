@@ -118,6 +118,13 @@ class RunFolder:
             if record["status"] == DONE and self._files_are_there(cell_id, record)
         }
 
+    def read_cell(self, cell_id: str) -> tuple[pa.Table, pa.Table]:
+        """The item rows and the responses of one finished cell; damage is a StoreError."""
+        files = _read_json(self._record(cell_id), tables.START_AGAIN)["files"]
+        items = tables.decode(self._item_file(cell_id), ITEM_SCHEMA, files["items"])
+        responses = self._response_file(cell_id)
+        return items, tables.decode(responses, RESPONSE_SCHEMA, files["responses"])
+
     def read_items(self) -> pa.Table:
         """The item rows of all finished cells, of ITEM_SCHEMA; damage is a StoreError."""
         return _concatenated(self.iter_items(), ITEM_SCHEMA)

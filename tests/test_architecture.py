@@ -27,6 +27,7 @@ HARNESS_ORDER = (
     "preflight",
     "progress",
     "session",
+    "rescore",
     "commands",
     "cli",
 )
