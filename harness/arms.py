@@ -7,6 +7,9 @@ carries with it what acts on it.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +45,8 @@ class Prompt(str):
     """The text of a prompt, and what acts on it under each treatment for which it is asked."""
 
     acts: tuple[Act, ...]
+    item: str
+    """Names the request, whatever else is asked: what it draws at random depends on this."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,22 @@ class Arms:
         return found
 
 
-def carrying(request: Instance, acts: tuple[Act, ...]) -> Instance:
-    """A copy of `request` whose prompt knows its `acts`."""
+def item_keys(requests: Sequence[Instance]) -> list[str]:
+    """A name for each request, from its document, its number there, and how often it came."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for request in requests:
+        document = json.dumps(request.doc, sort_keys=True, default=str)
+        key = hashlib.sha256(f"{request.idx} {document}".encode()).hexdigest()[:16]
+        keys.append(f"{key} {seen[key]}")
+        seen[key] += 1
+    return keys
+
+
+def carrying(request: Instance, acts: tuple[Act, ...], item: str) -> Instance:
+    """A copy of `request` whose prompt knows its `acts` and its name."""
     prompt = Prompt(request.args[0])
-    prompt.acts = acts
+    prompt.acts, prompt.item = acts, item
     found = copy.copy(request)
     found.arguments = (prompt, *request.args[1:])
     return found

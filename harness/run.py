@@ -99,10 +99,6 @@ class Answered:
         return {site: float(t.distance) / t.tokens for site, t in tallies.items() if t.tokens}
 
 
-class _Together(Exception):
-    """Cells that must be answered one by one."""
-
-
 @dataclass
 class CellWorker:
     """Runs cells and keeps what they share: the model, the tasks, the contrast sets."""
@@ -130,9 +126,6 @@ class CellWorker:
                 answered = self._answer(cells)
             except StoreError:
                 raise
-            except _Together:
-                waiting += [(cell,) for cell in reversed(cells)]
-                continue
             except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
                 if len(cells) == 1:
                     errors[cells[0].id] = _fail(store, cells[0], error, start)
@@ -155,8 +148,6 @@ class CellWorker:
             try:
                 first = evaluated(Replay(answered.book(0), lm), task, cells[0])
             except Asked as asked:
-                if len(cells) > 1 and _sampled(asked.requests):
-                    raise _Together from asked
                 torch.manual_seed(cells[0].sample_seed)
                 answers = lm.answer(asked.kind, asked.requests, treatments)
                 answered.answers[asked.kind] = asked.requests, answers
@@ -311,12 +302,6 @@ def _bare(spec: ModelSpec) -> ModelSpec:
     return ModelSpec(
         spec.name, (), spec.dtype, spec.revision, spec.peft, chat_template=spec.chat_template
     )
-
-
-def _sampled(requests: Sequence[Instance]) -> bool:
-    """Whether answers depend on chance, and so on what else is answered."""
-    options = [request.args[1] for request in requests if request.request_type == "generate_until"]
-    return any(each.get("do_sample") or each.get("temperature") for each in options)
 
 
 def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | None]:

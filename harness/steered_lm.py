@@ -23,8 +23,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
+from transformers import LogitsProcessorList
 
-from steereval.arms import Act, Answers, Arms, Prompt, carrying
+from steereval.arms import Act, Answers, Arms, Prompt, carrying, item_keys
 from steereval.assets import resolve_model
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
 from steereval.fitting import (
@@ -44,6 +45,7 @@ from steereval.models.lower_blocks import LowerBlocks, supports_skipping
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
 from steereval.models.positions import Positions
+from steereval.models.sampling import TAKEN, GumbelSampler, samples
 from steereval.models.sites import check_sites
 from steereval.models.steerer import UNITS
 from steereval.tasks.contrast import load_contrast
@@ -122,7 +124,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
         self._windows = NOTHING
-        self._batch: list[Act] = []
+        self._batch: list[Prompt] = []
 
     def _load(self, pretrained: Any, options: dict[str, Any]) -> None:
         """Load as lm-eval does, with one clear sentence when that fails."""
@@ -300,13 +302,13 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     ) -> list[list[Any]]:
         """The answers of each of `count` arms, by lm-eval's own call for the kind."""
         if kind == "loglikelihood":
-            asked = [carrying(r, acts) for r, acts in zip(requests, arms.acts, strict=True)]
+            asked = [carrying(r, acts, "") for r, acts in zip(requests, arms.acts, strict=True)]
             rows: list[Any] = super().loglikelihood(asked, quiet)
             return [[row[arm] for row in rows] for arm in range(count)]
         if kind == "generate_until":
             # All arms of a prompt stand together, so that they are generated together.
-            pairs = zip(requests, arms.acts, strict=True)
-            asked = [carrying(request, (act,)) for request, acts in pairs for act in acts]
+            rows = zip(requests, arms.acts, item_keys(requests), strict=True)
+            asked = [carrying(r, (act,), item) for r, acts, item in rows for act in acts]
             texts = super().generate_until(asked, quiet)
             return [texts[arm::count] for arm in range(count)]
         return [self._rolling(requests, [acts[arm] for acts in arms.acts], quiet)
@@ -479,7 +481,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self, strings: list[str], *args: Any, **options: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode the prompts of the next batch, and see what acts on each."""
-        self._batch = [prompt.acts[0] for prompt in strings if isinstance(prompt, Prompt)]
+        self._batch = [prompt for prompt in strings if isinstance(prompt, Prompt)]
         encoded: tuple[torch.Tensor, torch.Tensor] = super().tok_batch_encode(
             strings, *args, **options
         )
@@ -496,13 +498,26 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             padding=padding,
             width=context.shape[1],
             shielded=[self._shielded(row) for row in rows],
-            interventions=[act.intervention for act in self._batch],
-            positions=[act.positions for act in self._batch],
+            interventions=[prompt.acts[0].intervention for prompt in self._batch],
+            positions=[prompt.acts[0].positions for prompt in self._batch],
             keys=[str(row) for row in rows],
         )
         with generating(self.model, self._session, prompts):
-            tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
+            tokens: torch.Tensor = super()._model_generate(
+                context, max_length, stop, **self._sampling(kwargs)
+            )
         return tokens
+
+    def _sampling(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options of generation under which each row of the batch draws for itself."""
+        if not samples(options):
+            return options
+        usual = self.model.generation_config
+        asked = {name: getattr(usual, name, None) for name in ("top_k", "top_p")} | options
+        seed = torch.initial_seed()
+        sampler = GumbelSampler([f"{seed} {prompt.item}" for prompt in self._batch], asked)
+        kept = {name: value for name, value in options.items() if name not in TAKEN}
+        return kept | {"do_sample": False, "logits_processor": LogitsProcessorList([sampler])}
 
 
 def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], dict[str, Any]]:

@@ -201,10 +201,10 @@ def test_a_group_that_was_cut_off_ends_as_if_it_had_not_been(
     assert rows(out) == rows(finished)
 
 
-def test_sampled_answers_do_not_depend_on_the_group(
+def test_sampled_answers_depend_on_item_and_seed_alone(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chance must not pass from one cell to another."""
+    """Not on the group, nor on the batch."""
     sampled = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8, "until": []}
     load = catalogue.load_tasks
 
@@ -215,13 +215,22 @@ def test_sampled_answers_do_not_depend_on_the_group(
         return tasks
 
     monkeypatch.setattr("steereval.run.load_tasks", loaded)
-    found = []
-    for name, methods in (("two", ["none", {"name": "caa", "strengths": [3]}]), ("one", ["none"])):
-        own = grid(tiny_folder, methods=methods, tasks=[{"name": "truthful_mini_gen", "limit": 4}],
-                   seeds={"fit": [0]})  # fmt: skip
+    caa = {"name": "caa", "strengths": [3]}
+    runs: dict[str, Any] = {
+        "two": {"methods": ["none", caa]},
+        "one": {"methods": ["none"]},
+        "small": {"methods": ["none", caa], "run": {"batch_size": 3}},
+        "other": {"methods": ["none"], "seeds": {"sample": [1]}},
+    }
+    found = {}
+    for name, changes in runs.items():
+        task = {"name": "truthful_mini_gen", "limit": 4}
+        own = grid(tiny_folder, **({"tasks": [task], "seeds": {"fit": [0]}} | changes))
         assert run_grid(own, tmp_path / name, None, lambda line: None).failed == ()
-        found.append(answers(tmp_path / name))
-    assert found[1].items() <= found[0].items()
+        found[name] = answers(tmp_path / name)
+    assert found["one"].items() <= found["two"].items()
+    assert found["small"] == found["two"]
+    assert set(found["other"].values()).isdisjoint(found["one"].values())
 
 
 def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_path: Path) -> None:

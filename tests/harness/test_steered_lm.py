@@ -14,7 +14,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
 
-from steereval.arms import Arms
+from steereval.arms import Arms, carrying
 from steereval.errors import CellError, InputError, ModelError
 from steereval.models.positions import Positions
 from steereval.steered_lm import SteeredLM, split_options
@@ -101,7 +101,8 @@ def test_a_greedy_continuation_is_as_likely_as_generation_found_it(
     with at(lm, 20, sharing=sharing):
         arms = Arms.of([request], [lm.treatment])
         tokens = lm.tok_encode(request.args[0])
-        lm._batch = list(arms.acts[0])
+        asked = carrying(request, arms.acts[0], "")
+        lm._batch = [asked.args[0]]
         lm._windows = arms.acts[0][0]
         with lm._steering(arms, [request]):
             ids = torch.tensor([tokens])

@@ -1,0 +1,227 @@
+"""What a grid costs in one pass, beside a loop over lm_eval runs.
+
+    python benchmarks/grid_engine.py --data-dir FOLDER        # with truthfulqa/ in it
+    python benchmarks/grid_engine.py --model gemma3-270m --rows likelihoods --data-dir FOLDER
+
+Both sides answer the same requests, each once. The exit status is 1 if their answers differ.
+Needs TruthfulQA, since the mini set has too few questions to stand for a benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from steereval.assets import fetch
+from steereval.fitting import Treatment, unfitted
+from steereval.models.artefact import Artefact
+from steereval.models.methods.registry import BUILT_IN
+from steereval.models.positions import Positions
+from steereval.models.sites import Site, find_blocks
+from steereval.models.testing import contrast_data
+from steereval.steered_lm import SteeredLM
+from steereval.tasks.catalogue import load_tasks
+
+TASKS = ("truthfulqa_mc1", "truthfulqa_mc2")
+METHODS: dict[str, list[float]] = {
+    "caa": [2.0], "repe": [10.0], "iti": [10.0], "mimic": [0.5], "linact": [0.5],
+    "odesteer": [10.0], "step_odesteer": [10.0], "linear_sphere": [10.0], "ablate": [1.0],
+    "angular": [5.0],
+}  # fmt: skip
+ROWS = ("likelihoods", "slope", "cells", "loop", "generation")
+TOLERANCE = 1e-3
+"""Largest difference in log-likelihood that still counts as equal, float32."""
+
+
+def main() -> int:
+    """Print the rows asked for; 1 if answers differ."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    given = parser.parse_args()
+    bench = Bench(given)
+    wrong = [name for name in ROWS if name in given.rows and not getattr(bench, name)()]
+    return 1 if wrong else 0
+
+
+class Bench:
+    """Both sides, loaded once."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        """Load the models and lay out the requests."""
+        self.given = given
+        self.folder = str(fetch(given.model, lambda line: print(line, file=sys.stderr)))
+        common = {"dtype": "float32", "device": given.device, "batch_size": given.batch}
+        self.plain = HFLM(self.folder, **common)
+        self.ours = SteeredLM(self.folder, method="none", **common)
+        self.ours.quiet = True
+        self.layer = len(find_blocks(self.ours.model)) // 2 - 1
+        self.requests = requests(given.data_dir, given.questions)
+        self.plain_seconds = 0.0
+
+    def likelihoods(self) -> bool:
+        """One unsteered cell of mc1 + mc2, after start-up."""
+        unsteered = [treatment("none", 0.0, self)]
+        took, (mine,) = timed(lambda: self.ours.answer("loglikelihood", self.requests, unsteered))
+        self.plain_seconds, theirs = timed(lambda: self.plain.loglikelihood(self.requests, True))
+        gaps = [abs(a[0] - b[0]) for a, b in zip(mine.values, theirs, strict=True)]
+        fed = [len(self.ours.tok_encode(r.args[0] + r.args[1])) - 1 for r in self.requests]
+        print(
+            f"{len(self.requests)} requests of {self.given.questions} questions; "
+            f"hf is fed {sum(fed)} tokens"
+        )
+        print(
+            f"hf {self.plain_seconds:.1f} s, ours {took:.1f} s: "
+            f"{self.plain_seconds / took:.1f} times"
+        )
+        print(f"largest difference in log-likelihood {max(gaps):.1e}", flush=True)
+        return max(gaps) <= TOLERANCE
+
+    def slope(self) -> bool:
+        """Cost against the number of methods."""
+        names = list(METHODS) + list(METHODS)[:6]
+        times: dict[int, float] = {}
+        for count in (1, 2, 4, 8, 16):
+            arms = [
+                treatment(n, METHODS[n][0] * (1 + i / 32), self)
+                for i, n in enumerate(names[:count])
+            ]
+            self.ours._lower.kept.clear()  # type: ignore[union-attr]
+            times[count], _ = timed(
+                lambda arms=arms: self.ours.answer("loglikelihood", self.requests, arms)  # type: ignore[misc]
+            )
+            print(f"{count:2} methods {times[count]:6.1f} s", flush=True)
+        slope = (times[16] - times[1]) / 15
+        print(f"each further method costs {slope / times[1]:.2f} of the first one")
+        if self.plain_seconds:
+            print(f"and {slope / self.plain_seconds:.3f} of a run of hf", flush=True)
+        return True
+
+    def cells(self) -> bool:
+        """Ten steered methods on mc1 + mc2, start-up and fits included."""
+        grid = {
+            "name": "ten",
+            "models": [{"name": self.given.model, "layers": [self.layer]}],
+            "contrast": "truthful-mini",
+            "methods": ["none", *({"name": n, "strengths": s} for n, s in METHODS.items())],
+            "tasks": [{"name": task, "limit": self.given.questions} for task in TASKS],
+            "run": {"batch_size": self.given.batch, "device": self.given.device},
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "grid.yaml"
+            path.write_text(yaml.safe_dump(grid))
+            command = [sys.executable, "-m", "steereval.cli", "run", str(path), "--no-report"]
+            command += ["--out", f"{folder}/run", "--data-dir", str(self.given.data_dir)]
+            took, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+        start, _ = timed(self._start_up)
+        ten = 10 * (start + self.plain_seconds)
+        print(f"steereval run, 10 methods and the baseline: {took:.1f} s")
+        print(
+            f"ten runs of hf, start-up {start:.1f} s each: {ten:.1f} s: {ten / took:.1f} times",
+            flush=True,
+        )
+        return True
+
+    def _start_up(self) -> None:
+        """What a run of lm_eval does before its first answer."""
+        code = (
+            "import sys; from lm_eval.evaluator import simple_evaluate; "
+            "from lm_eval.models.huggingface import HFLM; "
+            f"HFLM({self.folder!r}, dtype='float32', device={self.given.device!r})"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    def loop(self) -> bool:
+        """Position by position, as published: a pass for every token of a continuation."""
+        few = self.requests[:40]
+        arm = treatment("caa", 2.0, self)
+        took, (mine,) = timed(lambda: self.ours.answer("loglikelihood", few, [arm]))
+        seconds, theirs = timed(lambda: [self._one_by_one(r, arm) for r in few])
+        gap = max(abs(a[0] - b) for a, b in zip(mine.values, theirs, strict=True))
+        print(f"the published loop {seconds:.1f} s, ours {took:.1f} s: {seconds / took:.1f} times")
+        print(f"largest difference in log-likelihood {gap:.1e}", flush=True)
+        return gap <= TOLERANCE
+
+    def _one_by_one(self, request: Instance, arm: Treatment) -> float:
+        from steereval.models.hooks import Frame, steered
+
+        context, answer = self.ours._encode_pair(*request.args)
+        total = 0.0
+        with torch.no_grad(), steered(self.ours.model, [arm.intervention(None)]) as session:
+            for index in range(len(answer)):
+                ids = torch.tensor([context + answer[:index]], device=self.given.device)
+                assigned = torch.full(ids.shape, -1)
+                assigned[0, len(context) - 1 :] = 0
+                with session.on(Frame(assigned)):
+                    logits = self.ours.model(input_ids=ids).logits[0, -1]
+                total += float(logits.log_softmax(dim=-1)[answer[index]])
+        return total
+
+    def generation(self) -> bool:
+        """64 prompts of 32 tokens each, ten methods."""
+        options = {"until": [], "max_gen_toks": 32, "do_sample": False}
+        asked = [
+            Instance("generate_until", {"n": n}, (r.args[0], options), n)
+            for n, r in enumerate({r.args[0]: r for r in self.requests}.values())
+        ][:64]
+        arms = [treatment(name, strengths[0], self) for name, strengths in METHODS.items()]
+        self.ours.batch_size_per_gpu = 64
+        took, _ = timed(lambda: self.ours.answer("generate_until", asked, arms))
+        seconds, theirs = timed(lambda: self.plain.generate_until(asked, True))
+        (same,) = self.ours.answer("generate_until", asked, [treatment("none", 0.0, self)])
+        start, _ = timed(self._start_up)
+        ten = 10 * (seconds + start)
+        print(f"{len(asked)} prompts x 32 tokens: ours {took + start:.1f} s with start-up")
+        print(
+            f"ten runs of hf {ten:.1f} s: {ten / (took + start):.1f} times; "
+            f"unsteered texts equal: {same.values == theirs}",
+            flush=True,
+        )
+        return bool(same.values == theirs)
+
+
+def requests(data_dir: Path, questions: int) -> list[Instance]:
+    """What mc1 and mc2 ask of the first questions, each once."""
+    found: dict[tuple[str, str], Instance] = {}
+    for task in load_tasks(list(TASKS), data_dir).values():
+        task.set_config(key="num_fewshot", value=0)
+        task.build_all_requests(limit=questions, rank=0, world_size=1)
+        found |= {each.args: each for each in task.instances}
+    return list(found.values())
+
+
+def treatment(name: str, strength: float, bench: Bench) -> Treatment:
+    """A method fitted to two Gaussians: what it costs does not depend on what it was fitted to."""
+    data = contrast_data(0, int(bench.ours.model.config.get_text_config().hidden_size))
+    method = BUILT_IN[name]
+    fitted = {} if name == "none" else method.fit(data, method.options({}), 0)
+    steerers = {Site(bench.layer): steerer for steerer in fitted.values()}
+    return unfitted(Artefact(steerers, {}), name, strength, "absolute", Positions("generated"))
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds and result."""
+    start = time.perf_counter()
+    result = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
