@@ -77,7 +77,9 @@ class Bench:
     def likelihoods(self) -> bool:
         """One unsteered cell of mc1 + mc2, after start-up."""
         unsteered = [treatment("none", 0.0, self)]
-        took, (mine,) = timed(lambda: self.ours.answer("loglikelihood", self.requests, unsteered))
+        took, (mine,) = timed(
+            lambda: self.ours.answer("loglikelihood", self.requests, unsteered, 0)
+        )
         self.plain_seconds, theirs = timed(lambda: self.plain.loglikelihood(self.requests, True))
         gaps = [abs(a[0] - b[0]) for a, b in zip(mine.values, theirs, strict=True)]
         fed = [len(self.ours.tok_encode(r.args[0] + r.args[1])) - 1 for r in self.requests]
@@ -103,7 +105,7 @@ class Bench:
             ]
             self.ours._lower.kept.clear()  # type: ignore[union-attr]
             times[count], _ = timed(
-                lambda arms=arms: self.ours.answer("loglikelihood", self.requests, arms)  # type: ignore[misc]
+                lambda arms=arms: self.ours.answer("loglikelihood", self.requests, arms, 0)  # type: ignore[misc]
             )
             print(f"{count:2} methods {times[count]:6.1f} s", flush=True)
         slope = (times[16] - times[1]) / 15
@@ -150,7 +152,7 @@ class Bench:
         """Position by position, as published: a pass for every token of a continuation."""
         few = self.requests[:40]
         arm = treatment("caa", 2.0, self)
-        took, (mine,) = timed(lambda: self.ours.answer("loglikelihood", few, [arm]))
+        took, (mine,) = timed(lambda: self.ours.answer("loglikelihood", few, [arm], 0))
         seconds, theirs = timed(lambda: [self._one_by_one(r, arm) for r in few])
         gap = max(abs(a[0] - b) for a, b in zip(mine.values, theirs, strict=True))
         print(f"the published loop {seconds:.1f} s, ours {took:.1f} s: {seconds / took:.1f} times")
@@ -181,9 +183,9 @@ class Bench:
         ][:64]
         arms = [treatment(name, strengths[0], self) for name, strengths in METHODS.items()]
         self.ours.batch_size_per_gpu = 64
-        took, _ = timed(lambda: self.ours.answer("generate_until", asked, arms))
+        took, _ = timed(lambda: self.ours.answer("generate_until", asked, arms, 0))
         seconds, theirs = timed(lambda: self.plain.generate_until(asked, True))
-        (same,) = self.ours.answer("generate_until", asked, [treatment("none", 0.0, self)])
+        (same,) = self.ours.answer("generate_until", asked, [treatment("none", 0.0, self)], 0)
         start, _ = timed(self._start_up)
         ten = 10 * (seconds + start)
         print(f"{len(asked)} prompts x 32 tokens: ours {took + start:.1f} s with start-up")

@@ -148,8 +148,8 @@ class CellWorker:
             try:
                 first = evaluated(Replay(answered.book(0), lm), task, cells[0])
             except Asked as asked:
-                torch.manual_seed(cells[0].sample_seed)
-                answers = lm.answer(asked.kind, asked.requests, treatments)
+                seed = cells[0].sample_seed
+                answers = lm.answer(asked.kind, asked.requests, treatments, seed)
                 answered.answers[asked.kind] = asked.requests, answers
                 continue
             break

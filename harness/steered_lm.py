@@ -38,7 +38,7 @@ from steereval.fitting import (
     unfitted,
     unsteered,
 )
-from steereval.models.generation import Prompts, generating
+from steereval.models.generation import Prompts, generating, prefilled
 from steereval.models.hooks import steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
@@ -125,6 +125,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._shields: dict[tuple[int, ...], int] = {}
         self._windows = NOTHING
         self._batch: list[Prompt] = []
+        self._seed = 0
 
     def _load(self, pretrained: Any, options: dict[str, Any]) -> None:
         """Load as lm-eval does, with one clear sentence when that fails."""
@@ -276,7 +277,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         return self._alone("generate_until", requests, disable_tqdm)
 
     def _alone(self, kind: str, requests: list[Instance], disable_tqdm: bool) -> list[Any]:
-        (answers,) = self.answer(kind, requests, [self.treatment], disable_tqdm)
+        seed = torch.initial_seed()
+        (answers,) = self.answer(kind, requests, [self.treatment], seed, disable_tqdm)
         return answers.values
 
     def answer(
@@ -284,13 +286,16 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         kind: str,
         requests: Sequence[Instance],
         treatments: Sequence[Treatment],
+        seed: int,
         disable_tqdm: bool = True,
     ) -> list[Answers]:
         """Answers to `requests` of one kind, in their order, under each of `treatments`.
 
         What the treatments have in common is computed once: see `models.likelihood`; rows of
-        several treatments generate together. The kind is the name of lm-eval's request type.
+        several treatments generate together. The kind is the name of lm-eval's request type;
+        sampled texts depend on `seed`, document and treatment alone.
         """
+        self._seed = seed
         quiet = disable_tqdm or self.quiet
         arms = Arms.of(requests, treatments)
         with self._steering(arms, requests):
@@ -303,8 +308,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """The answers of each of `count` arms, by lm-eval's own call for the kind."""
         if kind == "loglikelihood":
             asked = [carrying(r, acts, "") for r, acts in zip(requests, arms.acts, strict=True)]
-            rows: list[Any] = super().loglikelihood(asked, quiet)
-            return [[row[arm] for row in rows] for arm in range(count)]
+            scored: list[Any] = super().loglikelihood(asked, quiet)
+            return [[row[arm] for row in scored] for arm in range(count)]
         if kind == "generate_until":
             # All arms of a prompt stand together, so that they are generated together.
             rows = zip(requests, arms.acts, item_keys(requests), strict=True)
@@ -502,11 +507,20 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             positions=[prompt.acts[0].positions for prompt in self._batch],
             keys=[str(row) for row in rows],
         )
+        options = self._sampling(kwargs) | self._shared_prompts(context, mask, kwargs)
         with generating(self.model, self._session, prompts):
-            tokens: torch.Tensor = super()._model_generate(
-                context, max_length, stop, **self._sampling(kwargs)
-            )
+            tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
         return tokens
+
+    def _shared_prompts(
+        self, context: torch.Tensor, mask: torch.Tensor, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What the model makes of the prompts, each once, however many arms go on from it."""
+        reaching = any(prompt.acts[0].positions.reaches_into_prompt for prompt in self._batch)
+        if reaching or not self._sharing or (options.get("num_beams") or 1) > 1:
+            return {}
+        cache = prefilled(self.model, context, mask)
+        return {} if cache is None else {"past_key_values": cache}
 
     def _sampling(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options of generation under which each row of the batch draws for itself."""
@@ -514,8 +528,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             return options
         usual = self.model.generation_config
         asked = {name: getattr(usual, name, None) for name in ("top_k", "top_p")} | options
-        seed = torch.initial_seed()
-        sampler = GumbelSampler([f"{seed} {prompt.item}" for prompt in self._batch], asked)
+        keys = [f"{self._seed} {prompt.item}" for prompt in self._batch]
+        sampler = GumbelSampler(keys, asked)
         kept = {name: value for name, value in options.items() if name not in TAKEN}
         return kept | {"do_sample": False, "logits_processor": LogitsProcessorList([sampler])}
 

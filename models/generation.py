@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from steereval.models.hooks import Frame, Session
 from steereval.models.positions import Positions
@@ -100,6 +101,35 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
         handle.remove()
         session.frame = None
     session.check()
+
+
+def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache | None:
+    """Keys and values of all but the last token of left-padded prompts [rows, width], unsteered,
+    those of equal prompts computed once. None where no two rows are equal.
+
+    Given to `generate`, which goes on from there. For steering that begins at the last prompt
+    token, and for models that `supports_sharing` has found to take positions and caches.
+    """
+    rows = [(tuple(i), tuple(m)) for i, m in zip(ids.tolist(), mask.tolist(), strict=True)]
+    first: dict[Any, int] = {}
+    for index, row in enumerate(rows):
+        first.setdefault(row, index)
+    if len(first) == len(rows) or ids.shape[1] < 2:
+        return None
+    chosen = torch.tensor(list(first.values()), device=ids.device)
+    place = {row: index for index, row in enumerate(first)}
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))  # type: ignore[operator, union-attr]
+    positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
+    with torch.no_grad():
+        model(
+            input_ids=ids[chosen, :-1],
+            attention_mask=mask[chosen, :-1],
+            position_ids=positions[chosen, :-1],
+            past_key_values=cache,
+            use_cache=True,
+        )
+    cache.batch_select_indices(torch.tensor([place[row] for row in rows], device=ids.device))
+    return cache
 
 
 def _that_runs(model: nn.Module) -> nn.Module:

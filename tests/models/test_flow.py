@@ -333,11 +333,11 @@ def test_the_walk_is_the_solver_on_the_field(
 
 @pytest.mark.parametrize("limit", [1, 7, 40])
 def test_the_cheaper_way_is_chosen_by_shape(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exact flow above so many evaluations x rows, and always for narrow models."""
+    """The exact flow above so many evaluations, and always for narrow models."""
     table = {"cpu": ((16, limit),)}
     monkeypatch.setattr("steereval.models.flow.choice.SKETCH_UP_TO", table)
     for steps, rows, solver in ((1, 1, "euler"), (2, 3, "midpoint"), (10, 1, "rk4")):
-        evaluations = steps * rows * EVALUATIONS[solver]
+        evaluations = steps * EVALUATIONS[solver]
         assert prefers_exact(torch.empty(rows, 16), steps, solver) == (evaluations > limit)
         assert prefers_exact(torch.empty(rows, 15), steps, solver)
         assert prefers_exact(torch.empty(rows, 16, device="meta"), steps, solver)
@@ -350,10 +350,10 @@ def test_the_way_chosen_is_the_way_taken(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(QuadraticForm, "walk", None)
     with pytest.raises(TypeError):
         flow(x, 2.0)
-    monkeypatch.setattr("steereval.models.flow.choice.SKETCH_UP_TO", {"cpu": ((1, 6),)})
+    monkeypatch.setattr("steereval.models.flow.choice.SKETCH_UP_TO", {"cpu": ((1, 2),)})
     assert torch.allclose(flow(x, 2.0), exact, atol=1e-5)
     with pytest.raises(TypeError):
-        flow(points(0, 4, 16), 2.0)
+        flow_of(0, 16, 200, 0.1, 1.0, "euler", 3)(x, 2.0)
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3, 4])

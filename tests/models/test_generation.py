@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from steereval.models import fit_steerer
-from steereval.models.generation import Prompts, generating
+from steereval.models.generation import Prompts, generating, prefilled
 from steereval.models.hooks import Intervention, steered
 from steereval.models.likelihood import Scorer
 from steereval.models.packing import Request
@@ -24,6 +24,18 @@ PROMPTS = [(5, 6, 7, 8, 9), (10, 11), (12, 13, 14, 15), (16,)]
 NEW = 6
 RULES = ("generated", "all", "prompt", "prompt-last", "continuation", "1:3")
 TOLERANCE = 1e-4
+SHARING = (
+    "llama",
+    "mistral",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gpt-neox",
+    "gpt2",
+    "opt",
+    "phi",
+    "mixtral",
+)
 
 
 def padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -61,6 +73,7 @@ def generate(
     acting: Sequence[int] | None = None,
     shielded: int = 0,
     processors: Sequence[LogitsProcessor] = (),
+    sharing: bool = False,
     **options: Any,
 ) -> Any:
     """Greedy or beam search of six tokens, row n under intervention acting[n] (default 0)."""
@@ -70,10 +83,12 @@ def generate(
         max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False, pad_token_id=0, output_logits=True,
         return_dict_in_generate=True, output_scores=True, **options,
     )  # fmt: skip
+    cache = {"past_key_values": prefilled(model, ids, mask)} if sharing else {}
     with steered(model, chosen) as session, generating(model, session, batch):
         return model.generate(
             ids,
             attention_mask=mask,
+            **cache,
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
         )
@@ -271,6 +286,31 @@ def test_hooks_are_gone_after_an_error_inside_generate(
     assert count_hooks(model) == before
     generate(model, PROMPTS, [caa(6.0)])
     assert count_hooks(model) == before
+
+
+@pytest.mark.parametrize("name", SHARING)
+@pytest.mark.parametrize("rule", ["generated", "prompt-last", "continuation"])
+def test_equal_prompts_are_computed_once(tiny: Any, name: str, rule: str) -> None:
+    """Rows of several interventions go on from one prompt as they would from their own."""
+    model = tiny(name)
+    rows, acting = [p for p in PROMPTS for _ in range(3)], [0, 1, -1] * len(PROMPTS)
+    chosen = [caa(6.0), caa(9.0, seed=1)]
+    fed: list[int] = []
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda module, inputs, output: fed.append(inputs[0].numel())
+    )
+    alone = generate(model, rows, chosen, rule, acting=acting)
+    whole, fed[:] = sum(fed), []
+    shared = generate(model, rows, chosen, rule, acting=acting, sharing=True)
+    handle.remove()
+    assert answers(shared) == answers(alone)
+    assert torch.allclose(logits(shared), logits(alone), atol=TOLERANCE)
+    assert sum(fed) == whole - 2 * len(PROMPTS) * (max(map(len, PROMPTS)) - 1)
+
+
+def test_different_prompts_share_nothing(tiny: Any) -> None:
+    assert prefilled(tiny("llama"), *padded(PROMPTS)) is None
+    assert prefilled(tiny("llama"), *padded([(5,), (5,)])) is None
 
 
 prompts = st.lists(st.integers(1, 6), min_size=1, max_size=4)
