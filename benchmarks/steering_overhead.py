@@ -5,7 +5,8 @@
     python benchmarks/steering_overhead.py --model random-8b --device cuda
 
 One decoding step of each side in turn, on two copies of the model that share their weights, so
-that drifts of the machine hit both; the ratio's median with its 95 % interval.
+that drifts of the machine hit both; the ratio's median with its 95 % interval. The exit status is
+1 if an interval of a method without a network lies above 1.02.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def decoding(
     for row in rows:
         steerers = fit(row, model, layer)
         found = [overhead(model, twin, steerers, row, size) for size in batches]
-        above = row.limited and any(ratio.median > LIMIT for ratio in found)
+        above = row.limited and any(ratio.low > LIMIT for ratio in found)
         verdict = "" if not row.limited else "  above the limit" if above else "  within 2 %"
         print(
             f"{row.label:26}" + "".join(f"{ratio!s:>24}" for ratio in found) + verdict, flush=True
