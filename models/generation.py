@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from steereval.models.hooks import Frame, Session
 from steereval.models.positions import Positions
@@ -67,6 +69,8 @@ class Prompts:
         return torch.tensor(firsts) + self.padding, torch.tensor(ends) + self.padding
 
 
+STEM_TOKENS = 8
+"""A shared beginning shorter than this is not worth a pass of its own."""
 _NEVER = 1 << 40
 """A column that no generation reaches."""
 
@@ -105,7 +109,8 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
 
 def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache | None:
     """Keys and values of all but the last token of left-padded prompts [rows, width], unsteered,
-    those of equal prompts computed once. None where no two rows are equal.
+    those of equal prompts computed once, and what all begin with once. None where no two rows
+    are equal.
 
     Given to `generate`, which goes on from there. For steering that begins at the last prompt
     token, and for models that `supports_sharing` has found to take positions and caches.
@@ -119,17 +124,52 @@ def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache | Non
     chosen = torch.tensor(list(first.values()), device=ids.device)
     place = {row: index for index, row in enumerate(first)}
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))  # type: ignore[operator, union-attr]
+    _fill(model, cache, ids[chosen, :-1], mask[chosen])
+    cache.batch_select_indices(torch.tensor([place[row] for row in rows], device=ids.device))
+    return cache
+
+
+def _fill(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> None:
+    """Run left-padded rows [rows, width] into an empty `cache`; `mask` [rows, width + 1]."""
+    mask = mask[:, : ids.shape[1]]
     positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
+    start = _begin_with_stem(model, cache, ids, mask)
     with torch.no_grad():
         model(
-            input_ids=ids[chosen, :-1],
-            attention_mask=mask[chosen, :-1],
-            position_ids=positions[chosen, :-1],
+            input_ids=ids[:, start:],
+            attention_mask=mask,
+            position_ids=positions[:, start:],
             past_key_values=cache,
             use_cache=True,
         )
-    cache.batch_select_indices(torch.tensor([place[row] for row in rows], device=ids.device))
-    return cache
+
+
+def _begin_with_stem(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> int:
+    """Put into `cache` what the first columns of all rows have in common, as a few-shot primer;
+    how many columns that settles. A column that holds more than that in one row is left."""
+    padding = (mask.cumsum(dim=1) == 0).sum(dim=1)
+    texts = [row[p:].tolist() for row, p in zip(ids, padding.tolist(), strict=True)]
+    # What the first and the last in lexical order share, all share.
+    pairs = zip(min(texts), max(texts), strict=False)
+    stem = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    columns = ids.shape[1] - max(len(text) - len(stem) for text in texts)
+    # The last column is left to the pass over the rest, which may not be empty.
+    columns = min(columns, ids.shape[1] - 1)
+    if len(stem) < STEM_TOKENS or columns < STEM_TOKENS:
+        return 0
+    alone = DynamicCache(config=model.config.get_text_config(decoder=True))  # type: ignore[operator, union-attr]
+    if any(type(layer) is not DynamicLayer for layer in alone.layers):
+        return 0  # a window drops tokens that some of the rows still need
+    with torch.no_grad():
+        model(
+            input_ids=torch.tensor([stem], device=ids.device), past_key_values=alone, use_cache=True
+        )
+    # Column c of a row with p columns of padding holds the stem's token c - p; padding is masked.
+    index = (torch.arange(columns, device=ids.device) - padding[:, None]).clamp(0, len(stem) - 1)
+    for number, layer in enumerate(alone.layers):
+        keys, values = layer.keys[0][:, index], layer.values[0][:, index]
+        cache.update(keys.transpose(0, 1), values.transpose(0, 1), number)
+    return columns
 
 
 def _that_runs(model: nn.Module) -> nn.Module:

@@ -308,6 +308,31 @@ def test_equal_prompts_are_computed_once(tiny: Any, name: str, rule: str) -> Non
     assert sum(fed) == whole - 2 * len(PROMPTS) * (max(map(len, PROMPTS)) - 1)
 
 
+@pytest.mark.parametrize("name", SHARING)
+@pytest.mark.parametrize("own", [PROMPTS, [(), (10, 11), (12,)], [(40,), (41,)]])
+def test_what_prompts_begin_with_is_computed_once(tiny: Any, name: str, own: Any) -> None:
+    """A few-shot primer, whatever its prompts' lengths; not where a window drops tokens."""
+    model = tiny(name)
+    stem = tuple(range(20, 32))
+    rows, acting = [(*stem, *p) for p in own for _ in range(3)], [0, 1, -1] * len(own)
+    chosen = [caa(6.0), caa(9.0, seed=1)]
+    fed: list[int] = []
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda module, inputs, output: fed.append(inputs[0].numel())
+    )
+    shared = generate(model, rows, chosen, acting=acting, sharing=True)
+    handle.remove()
+    alone = generate(model, rows, chosen, acting=acting)
+    assert answers(shared) == answers(alone)
+    assert torch.allclose(logits(shared), logits(alone), atol=TOLERANCE)
+    if name == "llama":
+        # The stem but for the last token of the shortest prompt, then each prompt's own columns.
+        common = 12 - (() in own)
+        columns = max(len(p) for p in own) - (1 if () not in own else 0)
+        assert fed[0] == common
+        assert fed[1] == len(own) * max(columns, 1)
+
+
 def test_different_prompts_share_nothing(tiny: Any) -> None:
     assert prefilled(tiny("llama"), *padded(PROMPTS)) is None
     assert prefilled(tiny("llama"), *padded([(5,), (5,)])) is None
