@@ -110,11 +110,8 @@ def _score(
     old = items.to_pylist()
     known = {row["item_id"]: row for row in old}
     samples = evaluated(_Stored(responses.to_pylist(), cell), task, cell)
-    folds = {row["item_id"]: row["fold"] for row in old}
-    rows = []
-    for row in item_rows(cell, card(cell.task.name), samples, lambda _: None, task):
-        split = known[row["item_id"]]["split"]
-        rows.append(row | {"fold": folds[row["item_id"]], "split": split})
+    scored = item_rows(cell, card(cell.task.name), samples, lambda _: None, task)
+    rows = [row | {k: known[row["item_id"]][k] for k in ("fold", "split")} for row in scored]
     rows += [row | cell.summary() for row in old if row["metric"] == PERPLEXITY]
     index = responses.schema.get_field_index("cell_id")
     ids = pa.array([cell.id] * len(responses), responses.schema.field(index).type)

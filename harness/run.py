@@ -119,6 +119,12 @@ class CellWorker:
         store = RunFolder(Path(self.settings.run_folder))
         errors: dict[str, str] = {}
         waiting = [tuple(group)]
+        start = time.perf_counter()
+        try:
+            self._model(group[0].model), self._task(group[0])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            # What all need is not tried again for each.
+            return {cell.id: _fail(store, cell, error, start) for cell in group}
         while waiting:
             cells = waiting.pop()
             start = time.perf_counter()

@@ -74,26 +74,28 @@ class QuadraticForm:
 
         What `displacement` does with the field and one of the solvers `WALKS`, but as the speed
         is 1 and orthogonal to z, the norms on the way are known before the first step, which
-        saves half of the operations. At least two dimensions.
+        saves half of the operations. Where the field vanishes nothing moves.
         """
         if solver == "exponential":
             return self._walk_on_sphere(z, duration / steps, steps)
-        end = z
+        end, lengths = z, []
         for norm in _norms(_length(z), duration / steps, steps):
             tangent = self._tangent(end / norm)
-            end = torch.addcdiv(end, tangent, _length(tangent), value=duration / steps)
-        return end - z
+            lengths.append(_length(tangent))
+            end = torch.addcdiv(end, tangent, lengths[-1], value=duration / steps)
+        return torch.where(lengths[0] > _TINY, end - z, 0.0)
 
     def _walk_on_sphere(self, z: Tensor, step: float, steps: int) -> Tensor:
         # On a sphere of radius 0 there is nowhere to go, at a finite angle.
         radius = _length(z, 1e-30)
         angle = step / radius
         rescale, per_sine = torch.cos(angle), 1 / torch.sin(angle)
-        unit = z / radius
+        unit, lengths = z / radius, []
         for _ in range(steps):
             tangent = self._tangent(unit)
-            unit = torch.addcdiv(unit * rescale, tangent, _length(tangent) * per_sine)
-        return radius * unit - z
+            lengths.append(_length(tangent))
+            unit = torch.addcdiv(unit * rescale, tangent, lengths[-1] * per_sine)
+        return torch.where(lengths[0] > _TINY, radius * unit - z, 0.0)
 
     def ascend(self, z: Tensor, rate: float, steps: int) -> Tensor:
         """Displacement [..., d] over `steps` steps of `rate` times the gradient."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from method_options import SMALL
 from safetensors.torch import save_file
 
+from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
 from steereval.results.report import build_report
@@ -281,6 +282,23 @@ def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_pa
     assert "not finite" in record["error"]["message"]
     assert len(RunFolder(out).finished()) == 2
     assert build_report(RunFolder(out)).exists()
+
+
+def test_a_model_that_does_not_load_is_tried_once_for_a_group(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def broken(spec: Any, settings: Any) -> None:
+        tried.append(spec.name)
+        raise ModelError("it is damaged", "Fetch it again.")
+
+    monkeypatch.setattr("steereval.run.load_model", broken)
+    out = tmp_path / "run"
+    summary = run_grid(grid(tiny_folder), out, None, lambda line: None)
+    assert len(tried) == len(groups(make_plan(grid(tiny_folder)))) == 1
+    assert len(summary.failed) == summary.planned == 7
+    assert all("it is damaged" in r["error"]["message"] for r in RunFolder(out).records().values())
 
 
 def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(

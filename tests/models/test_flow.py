@@ -331,6 +331,17 @@ def test_the_walk_is_the_solver_on_the_field(
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("solver", WALKS)
+@pytest.mark.parametrize("width", [1, 3])
+def test_where_the_field_vanishes_nothing_moves(solver: str, width: int) -> None:
+    """At the pole that a linear barrier points to, and wherever there is one dimension."""
+    pole = torch.eye(width)[0]
+    form = QuadraticForm(torch.eye(width), torch.zeros(width), 2 * pole, 0.0)
+    states = torch.stack([3 * pole, -5 * pole])
+    assert torch.equal(form.walk(states, 4.0, 6, solver), torch.zeros(2, width))
+    assert torch.equal(displacement(form.direction, states, 4.0, 6, solver), torch.zeros(2, width))
+
+
 @pytest.mark.parametrize("limit", [1, 7, 40])
 def test_the_cheaper_way_is_chosen_by_shape(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exact flow above so many evaluations, and always for narrow models."""
