@@ -19,23 +19,10 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from steereval.models.hooks import Frame, Session
+from steereval.models.layout import STEM_TOKENS, Layout, Piece
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
 from steereval.models.packed_row import masks_by_index, packed_frame, packed_inputs
-from steereval.models.packing import (
-    Node,
-    Pack,
-    Part,
-    Request,
-    below,
-    build_forest,
-    packs,
-    shared_stem,
-)
-
-PACK_TOKENS = 320
-"""Tokens in a row: enough to keep the cores busy, few enough that attention stays cheap."""
-STEM_TOKENS = 8
-"""A shared beginning shorter than this is not worth a pass of its own."""
+from steereval.models.packing import Pack, Request
 
 
 @dataclass(frozen=True)
@@ -81,34 +68,14 @@ class Scorer:
         before the first steered one, and below the steered blocks all tokens.
         """
         unique = list(dict.fromkeys(requests))
+        layout = Layout(unique, self._owned)
         gathered = _Gathered(unique)
-        texts: dict[Request, list[int]] = {}
-        for number, request in enumerate(unique):
-            texts.setdefault(request.bare, []).append(number)
-        roots = build_forest(list(texts))
-        stem = self._stem(shared_stem(roots), unique)
-        if stem:
-            roots = below(roots, len(stem))
-        cache = self._stem_cache(stem) if stem else None
-        variants = list(texts.values())
-        for piece in packs(roots, PACK_TOKENS):
-            part = Part.of(piece, unique, variants)
-            done(self._score_piece(piece, part, [token for token, _ in stem], cache, gathered))
+        cache = self._stem_cache(layout.stem) if layout.stem else None
+        for piece in layout.pieces():
+            done(self._score_piece(piece, [token for token, _ in layout.stem], cache, gathered))
         done(len(requests) - len(unique))
         scores = dict(zip(unique, gathered.scores(), strict=True))
         return [scores[request] for request in requests]
-
-    def _stem(self, nodes: Sequence[Node], requests: Sequence[Request]) -> list[tuple[int, int]]:
-        """Tokens with which all requests begin, and the intervention that acts on each of them:
-        empty if not worth a pass of its own."""
-        rules = {(each.intervention, each.first, each.end): each for each in requests}.values()
-        stem: list[tuple[int, int]] = []
-        for index, node in enumerate(nodes):
-            acting = {each.assigned(index) for each in rules}
-            if len(acting) > 1 or (self._owned and acting != {-1}):
-                break
-            stem.append((node.token, acting.pop()))
-        return stem if len(stem) >= STEM_TOKENS else []
 
     def _stem_cache(self, stem: Sequence[tuple[int, int]]) -> DynamicCache:
         """Keys and values of the tokens that all requests share."""
@@ -124,12 +91,7 @@ class Scorer:
         return cache
 
     def _score_piece(
-        self,
-        piece: Pack,
-        part: Part,
-        stem: Sequence[int],
-        cache: DynamicCache | None,
-        gathered: _Gathered,
+        self, piece: Piece, stem: Sequence[int], cache: DynamicCache | None, gathered: _Gathered
     ) -> int:
         """Score what is asked for in `piece`, under all interventions; how many requests began."""
         layer = lowest_block(self.session.interventions)
@@ -137,25 +99,23 @@ class Scorer:
         if self.lower is not None and layer is not None:
             states = self.lower.states(
                 layer,
-                pass_key(layer, stem, piece),
-                lambda: self._run(piece, len(stem), cache, [-1]),
+                pass_key(layer, stem, piece.bare),
+                lambda: self._run(piece.bare, len(stem), cache, [-1]),
             )
             _cut_back(cache, len(stem))
         begun = 0
-        roots = below(build_forest(part.requests, self._owned, part.wants), len(stem))
-        for pack in packs(roots, PACK_TOKENS):
+        for row in piece.rows:
             resumed: AbstractContextManager[None] = nullcontext()
             if self.lower is not None and layer is not None and states is not None:
-                columns = torch.from_numpy(piece.locate(pack)).to(states.device)
+                columns = torch.from_numpy(piece.bare.locate(row)).to(states.device)
                 resumed = self.lower.resumed(layer, states[:, columns])
-            frame = packed_frame(pack, part.requests, self.device)
-            wanted = sorted({index for index, _, _ in pack.answers})
+            frame = packed_frame(row, piece.part.requests, self.device)
             with self.session.on(frame), resumed:
-                logits = self._run(pack, len(stem), cache, wanted)
+                logits = self._run(row, len(stem), cache, row.predicting)
             _cut_back(cache, len(stem))
             log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
-            gathered.add(part.answers(pack), wanted, log_probs)
-            begun += sum(index == 0 for _, _, index in pack.answers)
+            gathered.add(piece.part.answers(row), row.predicting, log_probs)
+            begun += sum(index == 0 for _, _, index in row.answers)
         return begun
 
     def _run(

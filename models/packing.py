@@ -89,6 +89,11 @@ class Pack:
     answers: tuple[tuple[int, int, int], ...]
     """(index in the row, request, index in its continuation)."""
 
+    @property
+    def predicting(self) -> list[int]:
+        """Indices in the row after which a token is asked for, in order."""
+        return sorted({index for index, _, _ in self.answers})
+
     def locate(self, other: Pack) -> NDArray[np.int64]:
         """Where the tokens of `other` [T'] are in this row, which has no text twice."""
         children = {

@@ -19,6 +19,7 @@ HARNESS_ORDER = (
     "activations",
     "fitting",
     "arms",
+    "model_args",
     "steered_lm",
     "replay",
     "rows",

@@ -16,8 +16,9 @@ from lm_eval.models.huggingface import HFLM
 
 from steereval.arms import Arms, carrying
 from steereval.errors import CellError, InputError, ModelError
+from steereval.model_args import split_options
 from steereval.models.positions import Positions
-from steereval.steered_lm import SteeredLM, split_options
+from steereval.steered_lm import SteeredLM
 
 
 @pytest.fixture(scope="module")

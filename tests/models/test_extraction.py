@@ -42,7 +42,7 @@ def test_packed_is_batched_is_one_at_a_time(
     wanted = one_by_one(any_model, texts, SITES)
     with (
         mock.patch.object(extraction, "BATCH_TOKENS", budget),
-        mock.patch.object(extraction, "PACK_TOKENS", budget),
+        mock.patch.object(extraction, "ROW_TOKENS", budget),
     ):
         ways = [False, True] if supports_sharing(any_model, 1e-4) else [False]
         for share in ways:

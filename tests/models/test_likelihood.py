@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steereval.models import fit_steerer, likelihood
+from steereval.models import fit_steerer, layout
 from steereval.models.hooks import Intervention, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.packing import Request
@@ -164,8 +164,8 @@ def test_shared_and_plain_equal_the_reference(
     assert_same(plain(any_model, requests, chosen), wanted)
     if architecture in SHARES:
         with (
-            mock.patch.object(likelihood, "PACK_TOKENS", budget),
-            mock.patch.object(likelihood, "STEM_TOKENS", stem),
+            mock.patch.object(layout, "ROW_TOKENS", budget),
+            mock.patch.object(layout, "STEM_TOKENS", stem),
         ):
             assert_same(shared(any_model, requests, chosen), wanted)
 
@@ -235,7 +235,7 @@ def test_order_batch_and_company_do_not_matter(
     places = list(range(len(requests)))
     order.shuffle(places)
     mixed = [requests[place] for place in places]
-    with mock.patch.object(likelihood, "STEM_TOKENS", stem):
+    with mock.patch.object(layout, "STEM_TOKENS", stem):
         assert_same(shared(model, mixed, chosen), [wanted[place] for place in places])
         assert_same([shared(model, [r], chosen)[0] for r in requests], wanted)
     assert_same(plain(model, mixed, chosen, rows=4), [wanted[place] for place in places])
@@ -251,11 +251,11 @@ def test_the_stem_is_computed_once(tiny: Any) -> None:
         lambda module, args, kwargs: fed.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
     try:
-        with mock.patch.object(likelihood, "PACK_TOKENS", 8):
+        with mock.patch.object(layout, "ROW_TOKENS", 8):
             with_stem = shared(model, requests, [])
         assert fed == [20, 8, 8, 4]
         fed.clear()
-        with mock.patch.object(likelihood, "STEM_TOKENS", 21):
+        with mock.patch.object(layout, "STEM_TOKENS", 21):
             assert_same(shared(model, requests, []), with_stem)
         assert fed == [40]
     finally:
@@ -318,8 +318,8 @@ def test_a_gate_decides_alike_on_all_paths(
     wanted = plain(model, requests, alone, rows=1)
     assert_same(plain(model, requests, apart, rows=4), wanted)
     with (
-        mock.patch.object(likelihood, "PACK_TOKENS", budget),
-        mock.patch.object(likelihood, "STEM_TOKENS", stem),
+        mock.patch.object(layout, "ROW_TOKENS", budget),
+        mock.patch.object(layout, "STEM_TOKENS", stem),
     ):
         assert_same(shared(model, requests, together), wanted)
     own = decisions_of_single_requests(model, requests, gate)
