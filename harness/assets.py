@@ -299,3 +299,13 @@ def resolve_model(name: str, say: Say) -> str:
             f"Run `steereval models fetch {name} --accept-licence` once.",
         )
     return str(fetch(name, say))
+
+
+def model_at_hand(name: str) -> str:
+    """What `resolve_model` gives, but raises InputError for an embedded model not fetched yet."""
+    asset = ASSETS.get(name)
+    if asset is not None and asset.kind == "model" and not asset.folder.exists():
+        raise InputError(
+            f"the model {name} has not been fetched", f"Run `steereval models fetch {name}`."
+        )
+    return resolve_model(name, lambda _: None)

@@ -133,7 +133,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Print the cells of a grid, their cost and the effect that they can detect."""
-    from steereval.estimate import describe
+    from steereval.estimate import describe, describe_cost
     from steereval.plan import make_plan
 
     grid = _grid(arguments)
@@ -142,7 +142,8 @@ def plan(arguments: argparse.Namespace) -> int:
     counts = Counter((cell.model.name, cell.task.name, cell.label) for cell in cells)
     for (model, task, label), count in counts.items():
         print(f"  {model:16} {task:24} {label:20} {count:4} cells")
-    for line in describe(grid, cells, _data_dir(arguments)):
+    data_dir = _data_dir(arguments)
+    for line in (*describe(grid, cells, data_dir), *describe_cost(grid, cells, data_dir)):
         print(line)
     return 0
 

@@ -374,6 +374,21 @@ def fitted(
     positions: Positions,
 ) -> Treatment:
     """Steerers that are fitted when first needed, cross-fitted where the contrast has folds."""
+    return Treatment(
+        f"{request.method} at strength {strength:g}",
+        strength,
+        unit,
+        positions,
+        lambda fold: fitter.fit(contrast, request, fold),
+        folds_of(contrast),
+    )
+
+
+def folds_of(contrast: ContrastSet) -> Callable[[str], int | None]:
+    """The fold of each question, None where `contrast` does not hold it.
+
+    The function raises ContrastError for a question that a contrast without folds does hold.
+    """
 
     def fold_of(question: str) -> int | None:
         key = question_key(question)
@@ -384,15 +399,7 @@ def fitted(
             )
         return contrast.fold_of(key)
 
-    label = f"{request.method} at strength {strength:g}"
-    return Treatment(
-        label,
-        strength,
-        unit,
-        positions,
-        lambda fold: fitter.fit(contrast, request, fold),
-        fold_of,
-    )
+    return fold_of
 
 
 def from_artefact(folder: Path, strength: float, unit: str, positions: Positions) -> Treatment:

@@ -37,10 +37,10 @@ from steereval.rows import (
     wants_perplexity,
     without_numbers,
 )
-from steereval.spec import ContrastSpec, ModelSpec
+from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
-from steereval.tasks.catalogue import card, load_tasks
-from steereval.tasks.contrast import ContrastSet, load_contrast
+from steereval.supplies import Supplies
+from steereval.tasks.catalogue import card
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,13 @@ class CellWorker:
     settings: WorkerSettings
     """Where and how."""
     _loaded: tuple[ModelSpec, SteeredLM] | None = None
-    _tasks: dict[str, Any] = field(default_factory=dict)
-    _contrasts: dict[ContrastSpec, ContrastSet] = field(default_factory=dict)
+    supplies: Supplies = field(init=False)
+    """Tasks and contrast sets."""
+
+    def __post_init__(self) -> None:
+        """Begin with nothing loaded."""
+        data_dir = self.settings.data_dir
+        self.supplies = Supplies(Path(data_dir) if data_dir else None)
 
     def run(self, group: Sequence[Cell]) -> dict[str, str]:
         """Run the cells of `group` together, and store rows or an error for each.
@@ -121,7 +126,7 @@ class CellWorker:
         waiting = [tuple(group)]
         start = time.perf_counter()
         try:
-            self._model(group[0].model), self._task(group[0])
+            self._model(group[0].model), self.supplies.task(group[0])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
             # What all need is not tried again for each.
             return {cell.id: _fail(store, cell, error, start) for cell in group}
@@ -144,7 +149,7 @@ class CellWorker:
 
     def _answer(self, cells: Sequence[Cell]) -> Answered:
         """Let the model answer for all of `cells`, which share it and their task."""
-        lm, task = self._model(cells[0].model), self._task(cells[0])
+        lm, task = self._model(cells[0].model), self.supplies.task(cells[0])
         lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
         fits = lm.fitter.seconds
         treatments = [self._treatment(cell, lm) for cell in cells]
@@ -190,7 +195,7 @@ class CellWorker:
     def _rows(self, answered: Answered, index: int) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         cell, treatment = answered.cells[index], answered.treatments[index]
         samples = answered.samples[index]
-        lm, task = self._model(cell.model), self._task(cell)
+        lm, task = self._model(cell.model), self.supplies.task(cell)
         items = list(item_rows(cell, card(cell.task.name), samples, treatment.route, task))
         if answered.perplexities:
             items += perplexity_rows(items, samples, answered.perplexities[index])
@@ -229,18 +234,6 @@ class CellWorker:
             self._loaded = (bare, load_model(bare, self.settings))
         return self._loaded[1]
 
-    def _task(self, cell: Cell) -> Any:
-        name = cell.task.name
-        if name not in self._tasks:
-            self._tasks |= load_tasks([name], self._data_dir)
-        task = self._tasks[name]
-        if cell.task.num_fewshot is not None:
-            task.set_config(key="num_fewshot", value=cell.task.num_fewshot)
-        elif task.get_config("num_fewshot") is None:
-            task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=cell.fewshot_seed)
-        return task
-
     def _treatment(self, cell: Cell, lm: SteeredLM) -> Treatment:
         if cell.method.name == "none":
             return unsteered()
@@ -249,26 +242,15 @@ class CellWorker:
             artefact = lm.fitter.vector(request)
             return unfitted(artefact, cell.method.name, cell.strength, unit, positions)
         self._announce(cell, lm)
-        contrast = self._contrast(cell.contrast)
+        contrast = self.supplies.contrast(cell.contrast)
         return fitted(lm.fitter, contrast, request, cell.strength, unit, positions)
-
-    def _contrast(self, spec: ContrastSpec) -> ContrastSet:
-        if spec not in self._contrasts:
-            self._contrasts[spec] = load_contrast(
-                spec.name, data_dir=self._data_dir, answers=spec.answers
-            )
-        return self._contrasts[spec]
 
     def _announce(self, cell: Cell, lm: SteeredLM) -> None:
         """Tell the fitter of all fits to the same contrast, so that one pass reads for them."""
         for other in self.settings.cells:
             if other.contrast == cell.contrast and _bare(other.model) == _bare(cell.model):
                 assert other.contrast is not None
-                lm.fitter.expect(self._contrast(other.contrast), fit_request(other))
-
-    @property
-    def _data_dir(self) -> Path | None:
-        return Path(self.settings.data_dir) if self.settings.data_dir else None
+                lm.fitter.expect(self.supplies.contrast(other.contrast), fit_request(other))
 
 
 def fit_request(cell: Cell) -> FitRequest:

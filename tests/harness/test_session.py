@@ -68,6 +68,19 @@ def test_every_cell_has_rows_for_every_item_and_metric(finished: Path, tiny_fold
     assert all(row["cluster_id"] for row in found)
 
 
+def test_few_shot_examples_are_the_same_for_all_cells(tiny_folder: str, tmp_path: Path) -> None:
+    """They are drawn anew in each evaluation, from the cell's own seed."""
+    tasks = [{"name": "truthful_mini_mc", "limit": 4, "num_fewshot": 2}]
+    some = grid(tiny_folder, tasks=tasks, methods=["none", {"name": "caa", "strengths": [1]}])
+    assert run_grid(some, tmp_path / "run", None, lambda line: None).failed == ()
+    prompts: dict[str, set[str]] = {}
+    for row in RunFolder(tmp_path / "run").read_responses().to_pylist():
+        prompts.setdefault(row["cell_id"], set()).add(f"{row['item_id']} {row['prompt_hash']}")
+    first, *others = prompts.values()
+    assert len(first) == 4
+    assert all(each == first for each in others)
+
+
 def test_items_pair_across_methods_and_carry_their_fold(finished: Path) -> None:
     found = rows(finished)
     items = {m: {r["item_id"] for r in found if r["method"] == m} for m in ("none", "caa")}
@@ -183,7 +196,7 @@ def sampling(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             task.set_config(key="generation_kwargs", value=options)
         return tasks
 
-    return lambda: monkeypatch.setattr("steereval.run.load_tasks", loaded)
+    return lambda: monkeypatch.setattr("steereval.supplies.load_tasks", loaded)
 
 
 @pytest.mark.parametrize("kind", ["likelihoods", "greedy", "sampled"])

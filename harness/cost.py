@@ -1,0 +1,220 @@
+"""What cells cost: the tokens that each group would feed its model, counted without weights.
+
+The requests are the engine's own, so that the count is exact: lm-eval's prompts, in the model's
+tokens, cut to its context window, laid out as they will run. Only what is generated is not
+known beforehand; it is taken to be as long as it may be.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from steereval.assets import model_at_hand
+from steereval.errors import ModelError
+from steereval.fitting import Treatment, folds_of, unfitted, unsteered
+from steereval.models.artefact import Artefact
+from steereval.models.layout import Fed, Layout
+from steereval.models.lower_blocks import lowest_block
+from steereval.models.methods.registry import get_method
+from steereval.models.packing import Request
+from steereval.models.positions import Positions
+from steereval.models.sites import find_blocks
+from steereval.models.steerer import Steerer
+from steereval.plan import Cell
+from steereval.replay import Asked, Replay, evaluated
+from steereval.run import fit_request
+from steereval.spec import ModelSpec
+from steereval.steered_lm import SteeredLM
+from steereval.supplies import Supplies
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some cells feed their model, fits aside."""
+
+    alone: int = 0
+    """Tokens when `lm_eval --model hf` answers for one cell after the other."""
+    lower: int = 0
+    """Tokens through the blocks below the steering when the cells are answered together."""
+    upper: int = 0
+    """Tokens through the blocks above it then."""
+    flops_alone: float = 0.0
+    """Operations of the products with weights, attention scores aside; two a weight and token."""
+    flops: float = 0.0
+    """The same when the cells are answered together."""
+    generated: int = 0
+    """Tokens that are generated at most; part of all the others."""
+
+    def __add__(self, other: Cost) -> Cost:
+        """What both cost."""
+        return Cost(
+            self.alone + other.alone,
+            self.lower + other.lower,
+            self.upper + other.upper,
+            self.flops_alone + other.flops_alone,
+            self.flops + other.flops,
+            self.generated + other.generated,
+        )
+
+
+@dataclass
+class Counter:
+    """Counts for the groups of cells of a plan, model by model."""
+
+    supplies: Supplies
+    """Tasks and contrast sets."""
+    batch_size: int
+    """Prompts that generate together."""
+    _loaded: tuple[tuple[str, str], Weightless] | None = None
+
+    def count(self, group: Sequence[Cell]) -> Cost:
+        """The cost of `group`. Raises a SteerEvalError if model or data are not at hand."""
+        lm = self._model(group[0].model)
+        task = self.supplies.task(group[0])
+        lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
+        treatments = [self._stand_in(cell, lm) for cell in group]
+        lm.cost = Cost()
+        try:
+            evaluated(Replay({}, lm), task, group[0])
+        except Asked as asked:
+            lm.answer(asked.kind, asked.requests, treatments, group[0].sample_seed)
+        return lm.cost
+
+    def _model(self, spec: ModelSpec) -> Weightless:
+        key = (spec.name, spec.revision)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = key, Weightless(model_at_hand(spec.name), spec.revision, self.batch_size)
+        return self._loaded[1]
+
+    def _stand_in(self, cell: Cell, lm: SteeredLM) -> Treatment:
+        """A treatment that acts where the cell's will, on the same documents and tokens."""
+        if cell.method.name == "none" or cell.strength == 0:
+            return unsteered()
+        owned = any(kind.per_query for kind in get_method(cell.method.name).kinds)
+        steerer: Steerer = (_PerQuery if owned else _Anything)(dimension=0)
+        sites = lm.fitter.sites(fit_request(cell))
+        artefact = Artefact(dict.fromkeys(sites, steerer), {})
+        name, positions = cell.method.name, Positions(cell.positions)
+        treatment = unfitted(artefact, name, cell.strength, "absolute", positions)
+        if cell.contrast is None:
+            return treatment
+        return replace(treatment, fold_of=folds_of(self.supplies.contrast(cell.contrast)))
+
+
+@dataclass(frozen=True)
+class _Anything(Steerer):
+    """Stands where a fitted steerer will."""
+
+    method = "any"
+
+    def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
+        """Never called: nothing runs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _PerQuery(_Anything):
+    """Stands where one will that decides per query."""
+
+    per_query = True
+
+
+class Weightless(SteeredLM):
+    """A model that counts what it is fed, and answers nothing."""
+
+    def __init__(self, location: str, revision: str, batch_size: int) -> None:
+        """Read configuration and tokenizer of a model. Raises ModelError."""
+        try:
+            config = AutoConfig.from_pretrained(location, revision=revision)
+            tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"the model {location} is not at hand: {str(error).strip().splitlines()[0]}",
+                "Fetch it, or give a folder with its configuration and tokenizer.",
+            ) from error
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        self.cost = Cost()
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        super().__init__(model, method="none", tokenizer=tokenizer, batch_size=batch_size)
+        self._device = torch.device("cpu")
+        self.quiet = True
+        blocks = find_blocks(model)
+        self._blocks = [2 * sum(p.numel() for p in block.parameters()) for block in blocks]
+        self._output = 2 * model.get_output_embeddings().weight.numel()
+
+    def _choose_path(self) -> bool:
+        # Tried out only where there are weights; nearly all models without a window can share.
+        return True
+
+    def _scores(
+        self,
+        prepared: Sequence[Request],
+        requests: Any,  # noqa: ARG002
+        override_bs: int | None,  # noqa: ARG002
+        done: Callable[[int], object],  # noqa: ARG002
+    ) -> list[tuple[float, bool]]:
+        """Count what scoring would feed, alone and together."""
+        short = [request for request in prepared if self.shares(len(request.tokens))]
+        long = [request for request in prepared if not self.shares(len(request.tokens))]
+        alone = _tokens_of_each_text(prepared)
+        whole = sum(self._blocks) + self._output
+        together = self._together(short)
+        plain = sum(len(request.tokens) for request in long)
+        self.cost += Cost(
+            alone,
+            together.below + plain,
+            together.above + plain,
+            float(alone * whole),
+            float(self._flops(together) + plain * whole),
+        )
+        return [(0.0, False)] * len(prepared)
+
+    def _together(self, requests: Sequence[Request]) -> Fed:
+        """Tokens of the passes that answer `requests` together."""
+        steerers = [s for each in self._session.interventions for s in each.steerers.values()]
+        owned = any(steerer.per_query for steerer in steerers)
+        fed = Layout(list(dict.fromkeys(requests)), owned).fed()
+        return fed if self._lowest else replace(fed, below=fed.above)
+
+    def _flops(self, fed: Fed) -> int:
+        lower, upper = self._blocks[: self._lowest], self._blocks[self._lowest :]
+        flops: int = fed.below * sum(lower) + fed.above * sum(upper) + fed.predicted * self._output
+        return flops
+
+    @property
+    def _lowest(self) -> int:
+        """How many blocks run once for all interventions at work."""
+        layer = lowest_block(self._session.interventions)
+        return 0 if layer is None else layer + 1
+
+    def _model_generate(
+        self,
+        context: Tensor,
+        max_length: int,
+        stop: list[str],  # noqa: ARG002
+        **kwargs: Any,
+    ) -> Tensor:
+        """Count what generating would feed, alone and together."""
+        lengths = kwargs["attention_mask"].sum(dim=1).tolist()
+        rows = zip(map(tuple, context.tolist()), lengths, strict=True)
+        new = (max_length - context.shape[1]) * len(lengths)
+        reaching = any(prompt.acts[0].positions.reaches_into_prompt for prompt in self._batch)
+        alone = sum(lengths) + new
+        fed = (sum(lengths) if reaching else sum(dict(rows).values())) + new
+        whole = sum(self._blocks) + self._output
+        self.cost += Cost(alone, fed, fed, float(alone * whole), float(fed * whole), new)
+        return context
+
+
+def _tokens_of_each_text(requests: Sequence[Request]) -> int:
+    """Tokens that lm-eval's own model is fed: each text once for each intervention."""
+    texts = {(request.intervention, request.tokens) for request in requests}
+    return sum(len(tokens) for _, tokens in texts)

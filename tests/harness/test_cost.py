@@ -1,0 +1,129 @@
+"""The tokens that a plan counts are those that models are fed."""
+
+from __future__ import annotations
+
+from collections import Counter as Multiset
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_eval.models.huggingface import HFLM
+
+from steereval.cost import Counter
+from steereval.estimate import describe_cost
+from steereval.models.sites import find_blocks
+from steereval.plan import groups, make_plan
+from steereval.replay import Asked, Replay, evaluated
+from steereval.run import CellWorker, WorkerSettings
+from steereval.spec import Grid, parse_grid
+from steereval.supplies import Supplies
+
+SHIFTS = [
+    "none",
+    {"name": "caa", "strengths": [1, 3]},
+    {"name": "conditional", "strengths": [2]},
+    {"name": "caa", "label": "all", "positions": "all", "strengths": [1]},
+]
+
+
+def grid(model: str, **changes: Any) -> Grid:
+    data: dict[str, Any] = {
+        "name": "counted",
+        "models": [{"name": model, "layers": [1]}],
+        "contrast": {"name": "truthful-mini", "answers": "best", "fraction": 0.3},
+        "methods": SHIFTS,
+        "tasks": [{"name": "truthful_mini_mc", "limit": 5, "num_fewshot": 2}],
+    }
+    return parse_grid(data | changes)
+
+
+class Watch:
+    """Counts the tokens that reach the first and the last block and the output of a model."""
+
+    def __init__(self, model: Any) -> None:
+        self.seen: Multiset[str] = Multiset()
+        blocks = find_blocks(model)
+        for name, module in (("lower", blocks[0].mlp), ("upper", blocks[-1].mlp)):
+            module.register_forward_hook(self._hook(name))
+
+    def _hook(self, name: str) -> Any:
+        def hook(module: Any, inputs: Any, output: Any) -> None:
+            self.seen[name] += output.shape[0] * output.shape[1]
+
+        return hook
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> CellWorker:
+    (tmp_path / "cells").mkdir()
+    return CellWorker(WorkerSettings(str(tmp_path), None, 64, "cpu"))
+
+
+@pytest.mark.parametrize("methods", [SHIFTS, ["none"], SHIFTS[:2]], ids=["all", "none", "caa"])
+def test_likelihoods(tiny_folder: str, worker: CellWorker, methods: Any) -> None:
+    """Together they are fed what was counted, and alone by lm-eval's own model too."""
+    (group,) = groups(make_plan(grid(tiny_folder, methods=methods)))
+    worker._answer(group)  # fits, and keeps no lower states of these requests for later
+    lm = worker._model(group[0].model)
+    assert lm._lower is not None
+    lm._lower.kept.clear()
+    watch = Watch(lm.model)
+    worker._answer(group)
+    cost = Counter(Supplies(None), 64).count(group)
+    assert (cost.lower, cost.upper) == (watch.seen["lower"], watch.seen["upper"])
+    assert cost.alone == len(group) * fed_to_lm_eval(tiny_folder, group[0])
+    assert cost.generated == 0
+    assert cost.flops < cost.flops_alone
+
+
+def fed_to_lm_eval(folder: str, cell: Any) -> int:
+    """Tokens that lm-eval's own model is fed, without padding."""
+    task = Supplies(None).task(cell)
+    hf = HFLM(folder, device="cpu", dtype="float32", batch_size=1)
+    watch = Watch(hf.model)
+    try:
+        evaluated(Replay({}), task, cell)
+    except Asked as asked:
+        hf.loglikelihood(asked.requests, disable_tqdm=True)
+    return watch.seen["upper"]
+
+
+def test_generation(tiny_folder: str, worker: CellWorker) -> None:
+    """A prompt is there once for all cells; nothing stops before the last token here."""
+    task = {"name": "truthful_mini_gen", "limit": 3}
+    (group,) = groups(make_plan(grid(tiny_folder, methods=SHIFTS[:2], tasks=[task])))
+    worker._answer(group)
+    watch = Watch(worker._model(group[0].model).model)
+    worker._answer(group)
+    cost = Counter(Supplies(None), 64).count(group)
+    assert cost.generated == 3 * 3 * 50
+    # Padding is fed too, and the last token of all is not fed back.
+    assert watch.seen["upper"] >= cost.upper - 9
+    assert cost.alone > cost.upper
+
+
+def test_the_arithmetic(tiny_folder: str) -> None:
+    """Two operations a weight and token, by hand, for one unsteered cell."""
+    (group,) = groups(make_plan(grid(tiny_folder, methods=["none"])))
+    cost = Counter(Supplies(None), 64).count(group)
+    attention, mlp, norms = 32 * (32 + 16 + 16 + 32), 3 * 32 * 48, 2 * 32
+    block, output = attention + mlp + norms, 32 * 49152
+    assert cost.flops_alone == 2 * cost.alone * (3 * block + output)
+    assert cost.lower == cost.upper
+
+
+def test_a_model_that_is_not_at_hand(tmp_path: Path) -> None:
+    model = str(tmp_path / "nothing")
+    lines = list(describe_cost(grid(model), make_plan(grid(model)), None))
+    assert "tokens not counted" in lines[-1]
+    assert "nothing" in lines[-1]
+    assert "?" in lines[2]
+    assert not any("in all" in line for line in lines)
+
+
+def test_the_table_adds_up(tiny_folder: str) -> None:
+    some = grid(tiny_folder, tasks=["truthful_mini_mc"], methods=SHIFTS[:2])
+    cells = make_plan(some)
+    lines = list(describe_cost(some, cells, None))
+    assert [line.split()[-1][-1] for line in lines[2:-1]] == ["x", "x"]
+    assert lines[2].split()[3:] == lines[3].split()[2:]
