@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from steereval.arms import Answers
 from steereval.assets import fetch
 from steereval.fitting import Treatment, unfitted
 from steereval.models.artefact import Artefact
@@ -74,12 +76,16 @@ class Bench:
         self.requests = requests(given.data_dir, given.questions)
         self.plain_seconds = 0.0
 
+    def answer(
+        self, kind: str, requests: Sequence[Instance], arms: Sequence[Treatment]
+    ) -> list[Answers]:
+        """Our answers under each of `arms`."""
+        return self.ours.answer(kind, requests, arms, [0] * len(arms))
+
     def likelihoods(self) -> bool:
         """One unsteered cell of mc1 + mc2, after start-up."""
         unsteered = [treatment("none", 0.0, self)]
-        took, (mine,) = timed(
-            lambda: self.ours.answer("loglikelihood", self.requests, unsteered, 0)
-        )
+        took, (mine,) = timed(lambda: self.answer("loglikelihood", self.requests, unsteered))
         self.plain_seconds, theirs = timed(lambda: self.plain.loglikelihood(self.requests, True))
         gaps = [abs(a[0] - b[0]) for a, b in zip(mine.values, theirs, strict=True)]
         fed = [len(self.ours.tok_encode(r.args[0] + r.args[1])) - 1 for r in self.requests]
@@ -104,9 +110,7 @@ class Bench:
                 for i, n in enumerate(names[:count])
             ]
             self.ours._lower.kept.clear()  # type: ignore[union-attr]
-            times[count], _ = timed(
-                lambda arms=arms: self.ours.answer("loglikelihood", self.requests, arms, 0)  # type: ignore[misc]
-            )
+            times[count], _ = timed(partial(self.answer, "loglikelihood", self.requests, arms))
             print(f"{count:2} methods {times[count]:6.1f} s", flush=True)
         slope = (times[16] - times[1]) / 15
         print(f"each further method costs {slope / times[1]:.2f} of the first one")
@@ -152,7 +156,7 @@ class Bench:
         """Position by position, as published: a pass for every token of a continuation."""
         few = self.requests[:40]
         arm = treatment("caa", 2.0, self)
-        took, (mine,) = timed(lambda: self.ours.answer("loglikelihood", few, [arm], 0))
+        took, (mine,) = timed(lambda: self.answer("loglikelihood", few, [arm]))
         seconds, theirs = timed(lambda: [self._one_by_one(r, arm) for r in few])
         gap = max(abs(a[0] - b) for a, b in zip(mine.values, theirs, strict=True))
         print(f"the published loop {seconds:.1f} s, ours {took:.1f} s: {seconds / took:.1f} times")
@@ -183,9 +187,9 @@ class Bench:
         ][:64]
         arms = [treatment(name, strengths[0], self) for name, strengths in METHODS.items()]
         self.ours.batch_size_per_gpu = 64
-        took, _ = timed(lambda: self.ours.answer("generate_until", asked, arms, 0))
+        took, _ = timed(partial(self.answer, "generate_until", asked, arms))
         seconds, theirs = timed(lambda: self.plain.generate_until(asked, True))
-        (same,) = self.ours.answer("generate_until", asked, [treatment("none", 0.0, self)], 0)
+        (same,) = self.answer("generate_until", asked, [treatment("none", 0.0, self)])
         start, _ = timed(self._start_up)
         ten = 10 * (seconds + start)
         print(f"{len(asked)} prompts x 32 tokens: ours {took + start:.1f} s with start-up")

@@ -45,8 +45,8 @@ class Prompt(str):
     """The text of a prompt, and what acts on it under each treatment for which it is asked."""
 
     acts: tuple[Act, ...]
-    item: str
-    """Names the request, whatever else is asked: what it draws at random depends on this."""
+    draw: str
+    """Names seed and request, whatever else is asked: what it draws at random depends on this."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def item_keys(requests: Sequence[Instance]) -> list[str]:
     return keys
 
 
-def carrying(request: Instance, acts: tuple[Act, ...], item: str) -> Instance:
-    """A copy of `request` whose prompt knows its `acts` and its name."""
+def carrying(request: Instance, acts: tuple[Act, ...], draw: str) -> Instance:
+    """A copy of `request` whose prompt knows its `acts` and what it draws."""
     prompt = Prompt(request.args[0])
-    prompt.acts, prompt.item = acts, item
+    prompt.acts, prompt.draw = acts, draw
     found = copy.copy(request)
     found.arguments = (prompt, *request.args[1:])
     return found

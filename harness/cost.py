@@ -84,7 +84,8 @@ class Counter:
         try:
             evaluated(Replay({}, lm), task, group[0])
         except Asked as asked:
-            lm.answer(asked.kind, asked.requests, treatments, group[0].sample_seed)
+            seeds = [cell.sample_seed for cell in group]
+            lm.answer(asked.kind, asked.requests, treatments, seeds)
         return lm.cost
 
     def _model(self, spec: ModelSpec) -> Weightless:

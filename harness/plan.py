@@ -16,7 +16,7 @@ from steereval.models.methods.registry import get_method, package_of
 from steereval.models.positions import Positions
 from steereval.spec import ContrastSpec, Grid, MethodSpec, ModelSpec, TaskSpec, plain
 
-IDENTITY_VERSION = 2
+IDENTITY_VERSION = 3
 """Counts changes to what `Cell.identity` holds; part of every id."""
 
 
@@ -148,16 +148,23 @@ def make_plan(grid: Grid) -> list[Cell]:
 def _cells(grid: Grid) -> Iterator[Cell]:
     for model in grid.models:
         for task in grid.tasks:
-            for method in grid.methods:
-                yield from _method_cells(grid, model, task, method)
+            for sample in grid.seeds.sample if task.samples else grid.seeds.sample[:1]:
+                for fewshot in grid.seeds.fewshot if task.num_fewshot else grid.seeds.fewshot[:1]:
+                    for method in grid.methods:
+                        yield from _method_cells(grid, model, task, method, sample, fewshot)
 
 
 def _method_cells(
-    grid: Grid, model: ModelSpec, task: TaskSpec, method: MethodSpec
+    grid: Grid,
+    model: ModelSpec,
+    task: TaskSpec,
+    method: MethodSpec,
+    sample: int,
+    fewshot: int,
 ) -> Iterator[Cell]:
     common: dict[str, Any] = {
-        "sample_seed": grid.seeds.sample[0],
-        "fewshot_seed": grid.seeds.fewshot[0],
+        "sample_seed": sample,
+        "fewshot_seed": fewshot,
         "validation_share": grid.select.share if grid.select else 0.0,
     }
     bare_task = dataclasses.replace(task, contrast=None)
@@ -202,10 +209,7 @@ def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     """
     tasks: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        shared = repr(
-            (dataclasses.replace(cell.model, layers=()), cell.task, cell.sample_seed,
-             cell.fewshot_seed)
-        )  # fmt: skip
+        shared = repr((dataclasses.replace(cell.model, layers=()), cell.task, cell.fewshot_seed))
         tasks.setdefault(shared, {}).setdefault(cell.layer, []).append(cell)
     found: list[tuple[Cell, ...]] = []
     for layers in tasks.values():

@@ -17,7 +17,8 @@ from steereval.assets import fetch, resolve_model
 from steereval.errors import GridError, ModelError, nearest_remedy
 from steereval.models.methods.registry import get_method
 from steereval.spec import ContrastSpec, Grid, ModelSpec
-from steereval.tasks.catalogue import TaskCard, card, load_tasks
+from steereval.supplies import configured
+from steereval.tasks.catalogue import TaskCard, card
 from steereval.tasks.contrast import ContrastSet, load_contrast
 
 
@@ -43,7 +44,7 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
     for described in cards.values():
         for asset in described.needs:
             fetch(asset, say)
-    tasks = load_tasks([task.name for task in grid.tasks], data_dir)
+    tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
     contrasts = load_contrasts(grid, data_dir)

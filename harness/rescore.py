@@ -26,7 +26,8 @@ from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY, item_ids, item_rows, without_numbers
 from steereval.session import manifest
 from steereval.spec import Grid, TaskSpec, parse_grid
-from steereval.tasks.catalogue import card, load_tasks
+from steereval.supplies import configured
+from steereval.tasks.catalogue import card
 
 
 def rescore(
@@ -49,7 +50,7 @@ def rescore(
             raise InputError(f"the run has no task {name!r}", nearest_remedy(name, before["tasks"]))
     old = parse_grid(before["grid"])
     new = _with_tasks(old, renamed)
-    tasks = load_tasks([task.name for task in new.tasks], data_dir)
+    tasks = {task.name: configured(task, data_dir) for task in new.tasks}
     plan = list(zip(make_plan(old), make_plan(new), strict=True))
     finished, records = source.finished(), source.records()
     chosen = [(cell, scored) for cell, scored in plan if cell.id in finished]

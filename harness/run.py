@@ -159,8 +159,8 @@ class CellWorker:
             try:
                 first = evaluated(Replay(answered.book(0), lm), task, cells[0])
             except Asked as asked:
-                seed = cells[0].sample_seed
-                answers = lm.answer(asked.kind, asked.requests, treatments, seed)
+                seeds = [cell.sample_seed for cell in cells]
+                answers = lm.answer(asked.kind, asked.requests, treatments, seeds)
                 answered.answers[asked.kind] = asked.requests, answers
                 continue
             break

@@ -86,6 +86,13 @@ class MethodSpec:
     """Name in tables; the method's name unless given. Tells two variants of a method apart."""
 
 
+GENERATION = (
+    *("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "no_repeat_ngram_size"),
+    *("max_gen_toks", "until", "num_beams"),
+)
+"""Options of generation that a grid may set."""
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """A benchmark."""
@@ -96,6 +103,8 @@ class TaskSpec:
     """Score only the first so many items."""
     num_fewshot: int | None = _part("identity", default=None)
     """Examples in the prompt; the task's own number unless given."""
+    generation: dict[str, Any] = _part("identity", default_factory=dict)
+    """Options of generation that replace the task's own, such as `{do_sample: true}`."""
     contrast: ContrastSpec | None = _part("identity", default=None)
     """Contrast set for this task, instead of the grid's."""
     role: Role = _part("analysis", default="target")
@@ -105,6 +114,11 @@ class TaskSpec:
     metric: str | None = _part("analysis", default=None)
     """Primary metric; the task's own unless given."""
 
+    @property
+    def samples(self) -> bool:
+        """Whether the grid says that its texts are drawn at random."""
+        return bool(self.generation.get("do_sample"))
+
 
 @dataclass(frozen=True)
 class SeedsSpec:
@@ -113,9 +127,9 @@ class SeedsSpec:
     fit: tuple[int, ...] = _part("identity", default=(0,))
     """Training subset, hash functions, features, networks."""
     sample: tuple[int, ...] = _part("identity", default=(0,))
-    """Sampled generation. One for now."""
+    """Sampled generation: tasks whose `generation` has `do_sample: true`; else the first."""
     fewshot: tuple[int, ...] = _part("identity", default=(0,))
-    """Choice of few-shot examples. One for now."""
+    """Choice of few-shot examples: tasks with `num_fewshot`; for others the first counts."""
 
 
 @dataclass(frozen=True)
@@ -341,6 +355,7 @@ def _check(grid: Grid) -> None:
     for task in grid.tasks:
         _check_task(grid, task)
     _check_seeds(grid.seeds)
+    _check_use_of_seeds(grid)
     _check_choice(grid)
     if grid.run.workers < 1 or grid.run.batch_size < 1:
         raise GridError("grid.run has a number below 1", "workers and batch_size start at 1.")
@@ -393,6 +408,12 @@ def _check_task(grid: Grid, task: TaskSpec) -> None:
         )
     if task.num_fewshot is not None and task.num_fewshot < 0:
         raise GridError(f"task {task.name} has num_fewshot {task.num_fewshot}", "Use 0 or more.")
+    for option in task.generation:
+        if option not in GENERATION:
+            raise GridError(
+                f"task {task.name} has an unknown option of generation {option!r}",
+                nearest_remedy(str(option), GENERATION),
+            )
     if task.margin is not None and task.margin <= 0:
         raise GridError(f"task {task.name} has margin {task.margin}", "A margin is above 0.")
     contrast = task.contrast or grid.contrast
@@ -407,9 +428,19 @@ def _check_seeds(seeds: SeedsSpec) -> None:
             raise GridError(
                 f"seeds.{name} is {list(values)}", "Give distinct whole numbers from 0 on."
             )
-    for name in ("sample", "fewshot"):
-        if len(getattr(seeds, name)) > 1:
-            raise GridError(f"seeds.{name} has several seeds", "Only fit seeds may be several yet.")
+
+
+def _check_use_of_seeds(grid: Grid) -> None:
+    if len(grid.seeds.sample) > 1 and not any(task.samples for task in grid.tasks):
+        raise GridError(
+            "seeds.sample has several seeds, and no task samples",
+            "Add `generation: {do_sample: true}` to a task, or give one seed.",
+        )
+    if len(grid.seeds.fewshot) > 1 and not any(task.num_fewshot for task in grid.tasks):
+        raise GridError(
+            "seeds.fewshot has several seeds, and no task has few-shot examples",
+            "Add `num_fewshot` to a task, or give one seed.",
+        )
 
 
 def _check_choice(grid: Grid) -> None:

@@ -82,7 +82,6 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._shields: dict[tuple[int, ...], int] = {}
         self._windows = NOTHING
         self._batch: list[Prompt] = []
-        self._seed = 0
 
     def _load(self, pretrained: Any, options: dict[str, Any]) -> None:
         """Load as lm-eval does, with one clear sentence when that fails."""
@@ -234,8 +233,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         return self._alone("generate_until", requests, disable_tqdm)
 
     def _alone(self, kind: str, requests: list[Instance], disable_tqdm: bool) -> list[Any]:
-        seed = torch.initial_seed()
-        (answers,) = self.answer(kind, requests, [self.treatment], seed, disable_tqdm)
+        seeds = [torch.initial_seed()]
+        (answers,) = self.answer(kind, requests, [self.treatment], seeds, disable_tqdm)
         return answers.values
 
     def answer(
@@ -243,26 +242,31 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         kind: str,
         requests: Sequence[Instance],
         treatments: Sequence[Treatment],
-        seed: int,
+        seeds: Sequence[int],
         disable_tqdm: bool = True,
     ) -> list[Answers]:
         """Answers to `requests` of one kind, in their order, under each of `treatments`.
 
         What the treatments have in common is computed once: see `models.likelihood`; rows of
         several treatments generate together. The kind is the name of lm-eval's request type;
-        sampled texts depend on `seed`, document and treatment alone.
+        sampled texts depend on document, treatment and its seed of `seeds` alone.
         """
-        self._seed = seed
         quiet = disable_tqdm or self.quiet
         arms = Arms.of(requests, treatments)
         with self._steering(arms, requests):
-            values = self._ask(kind, requests, arms, len(treatments), quiet)
+            values = self._ask(kind, requests, arms, seeds, quiet)
         return [Answers(own, arms.moved(self._session, arm)) for arm, own in enumerate(values)]
 
     def _ask(
-        self, kind: str, requests: Sequence[Instance], arms: Arms, count: int, quiet: bool
+        self,
+        kind: str,
+        requests: Sequence[Instance],
+        arms: Arms,
+        seeds: Sequence[int],
+        quiet: bool,
     ) -> list[list[Any]]:
-        """The answers of each of `count` arms, by lm-eval's own call for the kind."""
+        """The answers of each arm, which has a seed, by lm-eval's own call for the kind."""
+        count = len(seeds)
         if kind == "loglikelihood":
             asked = [carrying(r, acts, "") for r, acts in zip(requests, arms.acts, strict=True)]
             scored: list[Any] = super().loglikelihood(asked, quiet)
@@ -270,7 +274,11 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         if kind == "generate_until":
             # All arms of a prompt stand together, so that they are generated together.
             rows = zip(requests, arms.acts, item_keys(requests), strict=True)
-            asked = [carrying(r, (act,), item) for r, acts, item in rows for act in acts]
+            asked = [
+                carrying(request, (act,), f"{seed} {item}")
+                for request, acts, item in rows
+                for act, seed in zip(acts, seeds, strict=True)
+            ]
             texts = super().generate_until(asked, quiet)
             return [texts[arm::count] for arm in range(count)]
         return [self._rolling(requests, [acts[arm] for acts in arms.acts], quiet)
@@ -485,8 +493,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             return options
         usual = self.model.generation_config
         asked = {name: getattr(usual, name, None) for name in ("top_k", "top_p")} | options
-        keys = [f"{self._seed} {prompt.item}" for prompt in self._batch]
-        sampler = GumbelSampler(keys, asked)
+        sampler = GumbelSampler([prompt.draw for prompt in self._batch], asked)
         kept = {name: value for name, value in options.items() if name not in TAKEN}
         return kept | {"do_sample": False, "logits_processor": LogitsProcessorList([sampler])}
 

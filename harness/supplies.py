@@ -6,15 +6,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from steereval.errors import TaskError
 from steereval.plan import Cell
-from steereval.spec import ContrastSpec
+from steereval.spec import ContrastSpec, TaskSpec
 from steereval.tasks.catalogue import load_tasks
 from steereval.tasks.contrast import ContrastSet, load_contrast
 
 
+def configured(spec: TaskSpec, data_dir: Path | None) -> Any:
+    """lm-eval's task with the few-shot examples and options of generation of `spec`."""
+    task = load_tasks([spec.name], data_dir)[spec.name]
+    if spec.num_fewshot is not None:
+        task.set_config(key="num_fewshot", value=spec.num_fewshot)
+    elif task.get_config("num_fewshot") is None:
+        task.set_config(key="num_fewshot", value=0)
+    if spec.generation:
+        if str(task.OUTPUT_TYPE) != "generate_until":
+            raise TaskError(
+                f"task {spec.name} generates nothing, but has options of generation",
+                "Remove `generation` from the task.",
+            )
+        own = task.get_config("generation_kwargs") or {}
+        task.set_config(key="generation_kwargs", value={**own, **spec.generation})
+    return task
+
+
 @dataclass
 class Supplies:
-    """Loads and keeps tasks and contrast sets."""
+    """Loads and keeps tasks and contrast sets.
+
+    Tasks are loaded anew for other options: lm-eval keeps these in the task itself.
+    """
 
     data_dir: Path | None
     """Folder with benchmark data."""
@@ -22,16 +44,11 @@ class Supplies:
     _contrasts: dict[ContrastSpec, ContrastSet] = field(default_factory=dict)
 
     def task(self, cell: Cell) -> Any:
-        """lm-eval's task of `cell`, with its number of few-shot examples."""
-        name = cell.task.name
-        if name not in self._tasks:
-            self._tasks |= load_tasks([name], self.data_dir)
-        task = self._tasks[name]
-        if cell.task.num_fewshot is not None:
-            task.set_config(key="num_fewshot", value=cell.task.num_fewshot)
-        elif task.get_config("num_fewshot") is None:
-            task.set_config(key="num_fewshot", value=0)
-        return task
+        """lm-eval's task of `cell`, with what the grid says of it. Raises a TaskError."""
+        key = repr(cell.task)
+        if key not in self._tasks:
+            self._tasks[key] = configured(cell.task, self.data_dir)
+        return self._tasks[key]
 
     def contrast(self, spec: ContrastSpec) -> ContrastSet:
         """The contrast set that `spec` names."""

@@ -32,21 +32,21 @@ def grid(**changes: Any) -> Any:
     return parse_grid(data | changes)
 
 
-def test_the_ids_of_version_2_are_golden() -> None:
+def test_the_ids_of_version_3_are_golden() -> None:
     """Ids name files of finished runs. If this fails, raise IDENTITY_VERSION and say so in the
     changelog: every run folder of the version before will be computed again."""
-    assert IDENTITY_VERSION == 2
+    assert IDENTITY_VERSION == 3
     assert [cell.id for cell in make_plan(grid())] == GOLDEN
 
 
 GOLDEN = [
-    "5ba1b06204d220a1",
-    "02314868c2923227",
-    "0961091bc54d92c3",
-    "ec14e5762147d773",
-    "9a96ba8dcad9607f",
-    "4b92e383b921c812",
-    "4758952d7d60b033",
+    "1e204d16d4caef02",
+    "afe4e1b24344cefb",
+    "b2b3a667a9209077",
+    "c824c2570f1c4f5f",
+    "a8b476ecd59eb114",
+    "037efd4030895606",
+    "851f23dc292c41b3",
 ]
 
 
@@ -216,3 +216,24 @@ def test_a_vectors_file_is_part_of_its_cell(tmp_path: Path, gated: bool) -> None
         assert cell.fit_seed is None
         ids.append(cell.id)
     assert ids[0] != ids[1]
+
+
+def test_draws_are_repeated_where_something_is_drawn() -> None:
+    """Sample seeds where a task samples, few-shot seeds where it has examples, else the first."""
+    tasks = [
+        {"name": "truthful_mini_gen", "generation": {"do_sample": True}},
+        {"name": "truthful_mini_mc", "num_fewshot": 2},
+        "realtoxicity_mini",
+    ]
+    seeds = {"fit": [0], "sample": [5, 6], "fewshot": [7, 8, 9]}
+    cells = make_plan(grid(tasks=tasks, seeds=seeds, methods=["none"]))
+    found = [(cell.task.name, cell.sample_seed, cell.fewshot_seed) for cell in cells]
+    assert found == [
+        ("truthful_mini_gen", 5, 7),
+        ("truthful_mini_gen", 6, 7),
+        ("truthful_mini_mc", 5, 7),
+        ("truthful_mini_mc", 5, 8),
+        ("truthful_mini_mc", 5, 9),
+        ("realtoxicity_mini", 5, 7),
+    ]
+    assert len({cell.id for cell in cells}) == 6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from steereval.rows import as_number, assign_splits
 from steereval.run import CellWorker
 from steereval.session import run_grid
 from steereval.spec import Grid, parse_grid
-from steereval.tasks import catalogue
 
 
 def grid(model: str, **changes: Any) -> Grid:
@@ -184,19 +182,7 @@ def every_method(tmp_path: Path) -> list[Any]:
     return ["none", *steered, everywhere]
 
 
-@pytest.fixture
-def sampling(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Makes the tasks of a run sample."""
-    options = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8, "until": []}
-    load = catalogue.load_tasks
-
-    def loaded(*given: Any) -> dict[str, Any]:
-        tasks = load(*given)
-        for task in tasks.values():
-            task.set_config(key="generation_kwargs", value=options)
-        return tasks
-
-    return lambda: monkeypatch.setattr("steereval.supplies.load_tasks", loaded)
+SAMPLING = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8, "until": []}
 
 
 @pytest.mark.parametrize("kind", ["likelihoods", "greedy", "sampled"])
@@ -204,16 +190,13 @@ def test_cells_together_are_cells_alone(
     tiny_folder: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    sampling: Callable[[], None],
     kind: str,
 ) -> None:
     """One pass for all methods and folds gives what a pass for each gives."""
-    if kind == "sampled":
-        sampling()
-    task = "truthful_mini_mc" if kind == "likelihoods" else "truthful_mini_gen"
+    name = "truthful_mini_mc" if kind == "likelihoods" else "truthful_mini_gen"
+    task = {"name": name, "limit": 3, "generation": SAMPLING if kind == "sampled" else {}}
     methods = every_method(tmp_path)
-    one = grid(tiny_folder, methods=methods, tasks=[{"name": task, "limit": 3}],
-               seeds={"fit": [0]})  # fmt: skip
+    one = grid(tiny_folder, methods=methods, tasks=[task], seeds={"fit": [0]})
     monkeypatch.setattr("steereval.plan.GROUP_CELLS", len(methods))
     assert len(groups(make_plan(one))) == 1
     assert run_grid(one, tmp_path / "together", None, lambda line: None).failed == ()
@@ -259,27 +242,26 @@ def test_a_group_that_was_cut_off_ends_as_if_it_had_not_been(
     assert rows(out) == rows(finished)
 
 
-def test_sampled_answers_depend_on_item_and_seed_alone(
-    tiny_folder: str, tmp_path: Path, sampling: Callable[[], None]
-) -> None:
-    """Not on the group, nor on the batch."""
-    sampling()
+def test_sampled_answers_depend_on_item_and_seed_alone(tiny_folder: str, tmp_path: Path) -> None:
+    """Not on the group, nor on the batch, nor on the other seeds."""
     caa = {"name": "caa", "strengths": [3]}
     runs: dict[str, Any] = {
         "two": {"methods": ["none", caa]},
         "one": {"methods": ["none"]},
         "small": {"methods": ["none", caa], "run": {"batch_size": 3}},
         "other": {"methods": ["none"], "seeds": {"sample": [1]}},
+        "both": {"methods": ["none"], "seeds": {"sample": [0, 1]}},
     }
     found = {}
     for name, changes in runs.items():
-        task = {"name": "truthful_mini_gen", "limit": 4}
+        task = {"name": "truthful_mini_gen", "limit": 4, "generation": SAMPLING}
         own = grid(tiny_folder, **({"tasks": [task], "seeds": {"fit": [0]}} | changes))
         assert run_grid(own, tmp_path / name, None, lambda line: None).failed == ()
         found[name] = answers(tmp_path / name)
     assert found["one"].items() <= found["two"].items()
     assert found["small"] == found["two"]
     assert set(found["other"].values()).isdisjoint(found["one"].values())
+    assert found["both"] == found["one"] | found["other"]
 
 
 def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_path: Path) -> None:

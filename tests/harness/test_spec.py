@@ -122,7 +122,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "select task": (small(select={"task": "truthful_mini_mx"}), "Did you mean 'truthful_mini_mc'"),
     "select share": (small(select={"share": 1}), "select.share is 1.0"),
     "seed twice": (small(seeds={"fit": [1, 1]}), "distinct whole numbers"),
-    "several sample seeds": (small(seeds={"sample": [0, 1]}), "Only fit seeds"),
+    "several sample seeds": (small(seeds={"sample": [0, 1]}), "no task samples"),
+    "several few-shot seeds": (small(seeds={"fewshot": [0, 1]}), "no task has few-shot examples"),
+    "unknown option of generation": (
+        small(tasks=[{"name": "t", "generation": {"do_smaple": True}}]),
+        "Did you mean",
+    ),
     "margin": (small(tasks=[{"name": "t", "margin": -0.1}]), "margin -0.1"),
     "no workers": (small(run={"workers": 0}), "below 1"),
     "a list": ([1, 2], "must be a mapping"),  # type: ignore[dict-item]
