@@ -101,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, help="model replicas; several use a local Ray")
     run.add_argument("--batch-size", type=int, help="prompts that generate together")
     run.add_argument("--device", help="cuda, cpu, mps or auto")
+    run.add_argument(
+        "--profile", action="store_true", default=None, help="measure where the time goes"
+    )
     run.add_argument("--no-report", action="store_true", help="leave the report for later")
     run.set_defaults(command=commands.run)
     _add_rescore(subs).set_defaults(command=commands.rescore)

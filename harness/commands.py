@@ -155,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
     grid = _grid(arguments)
     overrides = {
         name: getattr(arguments, name)
-        for name in ("workers", "batch_size", "device")
+        for name in ("workers", "batch_size", "device", "profile")
         if getattr(arguments, name) is not None
     }
     for name in ("workers", "batch_size"):

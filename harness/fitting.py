@@ -20,6 +20,7 @@ from torch import Tensor
 from steereval.activations import QA_TEMPLATE, ActivationStore, Reader
 from steereval.errors import ContrastError, InputError
 from steereval.models.artefact import Artefact, load_artefact
+from steereval.models.clock import phase
 from steereval.models.contrast_data import ContrastData
 from steereval.models.extraction import States, Under
 from steereval.models.hooks import Intervention
@@ -89,7 +90,8 @@ class Fitter:
         key = contrast.content_hash + request.key(fold)
         if key not in self._fits:
             start = time.perf_counter()
-            self._fits[key] = self._fit(contrast, request, fold)
+            with phase("fitting"):
+                self._fits[key] = self._fit(contrast, request, fold)
             self.seconds += time.perf_counter() - start
         return self._fits[key]
 

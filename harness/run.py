@@ -21,10 +21,12 @@ from lm_eval.api.instance import Instance
 from steereval.arms import Answers
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
+from steereval.models.clock import Clock, measured, phase
 from steereval.models.hooks import Tally
 from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
 from steereval.replay import Asked, Book, Replay, evaluated
+from steereval.results.profiles import Profile, write_profile
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 from steereval.rows import (
@@ -57,6 +59,8 @@ class WorkerSettings:
     """Device, or `auto`."""
     cells: tuple[Cell, ...] = ()
     """One cell of every fit that the run needs, so that workers can read ahead."""
+    profile: bool = False
+    """Whether to measure where the time goes."""
 
 
 @dataclass
@@ -108,6 +112,7 @@ class CellWorker:
     _loaded: tuple[ModelSpec, SteeredLM] | None = None
     supplies: Supplies = field(init=False)
     """Tasks and contrast sets."""
+    _idle_since: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         """Begin with nothing loaded."""
@@ -121,12 +126,29 @@ class CellWorker:
         halves, so that a cell that cannot be done, or a group that does not fit in memory, costs
         the others nothing but time.
         """
+        if not self.settings.profile:
+            return self._run(group)
+        clock = Clock(device_of(self.settings))
+        clock.seconds["waiting"] = time.perf_counter() - self._idle_since
+        with measured(clock), clock.phase("scoring"):
+            errors = self._run(group)
+        steered = group[-1]
+        profile = Profile(
+            group_id(group), steered.model.name, steered.task.name, steered.layer, len(group),
+            clock.seconds,
+        )  # fmt: skip
+        write_profile(Path(self.settings.run_folder), profile)
+        self._idle_since = time.perf_counter()
+        return errors
+
+    def _run(self, group: Sequence[Cell]) -> dict[str, str]:
         store = RunFolder(Path(self.settings.run_folder))
         errors: dict[str, str] = {}
         waiting = [tuple(group)]
         start = time.perf_counter()
         try:
-            self._model(group[0].model), self.supplies.task(group[0])
+            with phase("loading"):
+                self._model(group[0].model), self.supplies.task(group[0])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
             # What all need is not tried again for each.
             return {cell.id: _fail(store, cell, error, start) for cell in group}
@@ -189,7 +211,8 @@ class CellWorker:
                 continue
             total = (time.perf_counter() - start) / len(answered.cells)
             facts["timings"]["total_seconds"] = total
-            store.write_cell(cell.id, items, responses, _described(cell) | facts)
+            with phase("storing"):
+                store.write_cell(cell.id, items, responses, _described(cell) | facts)
         return errors
 
     def _rows(self, answered: Answered, index: int) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
@@ -267,11 +290,15 @@ def fit_request(cell: Cell) -> FitRequest:
     )
 
 
+def device_of(settings: WorkerSettings) -> str:
+    """The device that the settings ask for."""
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
+
+
 def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
     """The language model of `spec`, unsteered until a treatment is set. Raises ModelError."""
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     lm = SteeredLM(
         spec.name,
@@ -279,7 +306,7 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
         revision=spec.revision,
         dtype=spec.dtype,
         peft=spec.peft,
-        device=device,
+        device=device_of(settings),
         batch_size=settings.batch_size,
     )
     lm.quiet = True

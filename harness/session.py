@@ -59,6 +59,7 @@ def run_grid(grid: Grid, out: Path, data_dir: Path | None, say: Callable[[str], 
     settings = WorkerSettings(
         str(out.resolve()), str(data_dir) if data_dir else None, grid.run.batch_size,
         grid.run.device, _one_of_each_fit([cell for group in waiting for cell in group]),
+        grid.run.profile,
     )  # fmt: skip
     failed = _run_groups(grid, waiting, settings, (len(cells), reused), prepared)
     return Summary(len(cells), reused, failed)

@@ -168,6 +168,8 @@ class RunSpec:
     """Prompts that generate together, and rows of the plain likelihood path."""
     device: str = _part("runtime", default="auto")
     """cuda, cpu, mps or auto."""
+    profile: bool = _part("runtime", default=False)
+    """Measure where the time of each group of cells goes."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from steereval.fitting import (
     unsteered,
 )
 from steereval.model_args import split_options
+from steereval.models.clock import phase
 from steereval.models.generation import Prompts, generating, prefilled
 from steereval.models.hooks import steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
@@ -473,7 +474,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             keys=[str(row) for row in rows],
         )
         options = self._sampling(kwargs) | self._shared_prompts(context, mask, kwargs)
-        with generating(self.model, self._session, prompts):
+        with phase("continuations"), generating(self.model, self._session, prompts):
             tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
         return tokens
 

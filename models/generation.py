@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from steereval.models.clock import phase
 from steereval.models.hooks import Frame, Session
 from steereval.models.positions import Positions
 
@@ -124,7 +125,8 @@ def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache | Non
     chosen = torch.tensor(list(first.values()), device=ids.device)
     place = {row: index for index, row in enumerate(first)}
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))  # type: ignore[operator, union-attr]
-    _fill(model, cache, ids[chosen, :-1], mask[chosen])
+    with phase("prefill"):
+        _fill(model, cache, ids[chosen, :-1], mask[chosen])
     cache.batch_select_indices(torch.tensor([place[row] for row in rows], device=ids.device))
     return cache
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from steereval.errors import CellError
+from steereval.models.clock import phase
 from steereval.models.sites import Site, block_at, check_sites, head_width, output_projection
 from steereval.models.steerer import Steerer
 
@@ -228,6 +229,10 @@ class Session:
         frame = self.frame
         if frame is None:
             return hidden
+        with phase("steering"):
+            return self._steer(place, hidden, frame)
+
+    def _steer(self, place: Place, hidden: Tensor, frame: Frame) -> Tensor:
         if frame is not self._planned:
             self._settle()
             self._planned, self._plans = frame, {}

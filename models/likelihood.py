@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from steereval.models.clock import phase
 from steereval.models.hooks import Frame, Session
 from steereval.models.layout import STEM_TOKENS, Layout, Piece
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
@@ -81,7 +82,7 @@ class Scorer:
         """Keys and values of the tokens that all requests share."""
         ids, assigned = torch.tensor(stem).unbind(dim=1)
         cache = DynamicCache()
-        with torch.no_grad(), self.session.on(Frame(assigned[None])):
+        with phase("prefill"), torch.no_grad(), self.session.on(Frame(assigned[None])):
             self.model(
                 input_ids=ids[None].to(self.device),
                 past_key_values=cache,
@@ -97,11 +98,12 @@ class Scorer:
         layer = lowest_block(self.session.interventions)
         states = None
         if self.lower is not None and layer is not None:
-            states = self.lower.states(
-                layer,
-                pass_key(layer, stem, piece.bare),
-                lambda: self._run(piece.bare, len(stem), cache, [-1]),
-            )
+            with phase("prefill"):
+                states = self.lower.states(
+                    layer,
+                    pass_key(layer, stem, piece.bare),
+                    lambda: self._run(piece.bare, len(stem), cache, [-1]),
+                )
             _cut_back(cache, len(stem))
         begun = 0
         for row in piece.rows:
@@ -110,10 +112,10 @@ class Scorer:
                 columns = torch.from_numpy(piece.bare.locate(row)).to(states.device)
                 resumed = self.lower.resumed(layer, states[:, columns])
             frame = packed_frame(row, piece.part.requests, self.device)
-            with self.session.on(frame), resumed:
+            with phase("continuations"), self.session.on(frame), resumed:
                 logits = self._run(row, len(stem), cache, row.predicting)
+                log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
             _cut_back(cache, len(stem))
-            log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
             gathered.add(piece.part.answers(row), row.predicting, log_probs)
             begun += sum(index == 0 for _, _, index in row.answers)
         return begun
@@ -171,7 +173,7 @@ class Scorer:
             last.to(self.device),
             [request.key for request in batch],
         )
-        with torch.no_grad(), self.session.on(frame):
+        with phase("continuations"), torch.no_grad(), self.session.on(frame):
             logits = self.model(input_ids=ids.to(self.device)).logits
         log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
         return [_score_row(row, request) for row, request in zip(log_probs, batch, strict=True)]

@@ -1,7 +1,7 @@
 """Sampling that depends on the item and the seed alone.
 
 Gumbel's trick: the argmax of log-probabilities plus Gumbel noise is a sample. Each row draws its
-noise from a generator of its own, so that what else is in the batch, in which order and on which
+noise from a name of its own, so that what else is in the batch, in which order and on which
 worker, does not matter; and steered and unsteered rows of one item meet the same noise (common
 random numbers), so that their difference varies less.
 """
@@ -45,7 +45,8 @@ class GumbelSampler(LogitsProcessor):  # type: ignore[misc]
                 f"sampling with {refused[0]}={options[refused[0]]} is not supported",
                 "Sample with temperature, top_k and top_p, or set do_sample: false.",
             )
-        self._noise = [_generator(key) for key in keys]
+        self._keys = keys
+        self._step = 0
         self._warpers = LogitsProcessorList()
         temperature = float(options.get("temperature") or 1.0)
         if temperature != 1.0:
@@ -58,8 +59,9 @@ class GumbelSampler(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, vocabulary] whose argmax is a sample; called once a step."""
         warped: Tensor = self._warpers(input_ids, scores).float()
-        noise = torch.stack([_gumbel(each, scores.shape[-1]) for each in self._noise])
-        return warped + noise.to(scores.device)
+        names = [f"{key} {self._step}" for key in self._keys]
+        self._step += 1
+        return warped + gumbel(names, scores.shape[-1], scores.device)
 
 
 def samples(options: Mapping[str, Any]) -> bool:
@@ -70,11 +72,30 @@ def samples(options: Mapping[str, Any]) -> bool:
     return bool(options.get("do_sample") or options.get("temperature"))
 
 
-def _generator(key: str) -> torch.Generator:
-    digest = hashlib.sha256(key.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def gumbel(names: Sequence[str], count: int, device: torch.device) -> Tensor:
+    """Standard Gumbel noise [names, count], a row for each name, the same on every device.
+
+    Counter-based: two rounds of MurmurHash3's 32-bit finaliser over the index, each with a word of
+    the name's hash, so that no state is kept and an accelerator draws for itself.
+    """
+    words = torch.tensor([_words(name) for name in names], device=device)
+    bits = torch.arange(count, device=device)[None] + words[:, :1]
+    bits = _mixed(_mixed(bits) ^ words[:, 1:])
+    # Small uniforms keep all their bits in a float, and large noise comes from small uniforms.
+    uniform = (bits & 0xFFFFFFFF).float().add_(0.5).mul_(2.0**-32).clamp_max_(1 - 2.0**-24)
+    return uniform.neg_().log1p_().neg_().log_().neg_()
 
 
-def _gumbel(generator: torch.Generator, count: int) -> Tensor:
-    """Standard Gumbel noise [count]."""
-    return -torch.empty(count, dtype=torch.float64).exponential_(generator=generator).log().float()
+def _words(name: str) -> list[int]:
+    """Two words of 32 bits."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return [int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")]
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    """The low 32 bits of each number, mixed: what stands above them never comes down."""
+    for multiplier, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13)):
+        bits = bits & 0xFFFFFFFF
+        bits = (bits ^ (bits >> shift)) * multiplier
+    bits = bits & 0xFFFFFFFF
+    return bits ^ (bits >> 16)

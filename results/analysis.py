@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from steereval.results.coupling import Coupling, couplings
 from steereval.results.leaderboard import Row, rows_of_table
 from steereval.results.manifest import Plan, parse_plan
 from steereval.results.ranking import ranks_of
@@ -74,6 +75,9 @@ class Analysis:
     replications: tuple[Replication, ...]
     """Across models and across target tasks."""
 
+    couplings: tuple[Coupling, ...]
+    """What common random numbers saved, where something was sampled with several seeds."""
+
     cells: CellCounts
     """What became of the planned cells."""
 
@@ -102,6 +106,7 @@ def analyse(run: RunFolder) -> Analysis:
         rows=tuple(judged),
         responses=tuple(point for table in tables for point in points_of_table(source, *table)),
         replications=tuple(replications(judged, plan.alpha)),
+        couplings=tuple(couplings(judged, source)),
         cells=_counts(plan, records),
         failures=tuple(_failures(records)),
         notes=tuple(_notes(source)),

@@ -79,12 +79,13 @@ class Pair:
     """The fit seeds of the comparison."""
 
 
-_Draws = dict[Seed, dict[Draw, Scores]]
+Draws = dict[Seed, dict[Draw, Scores]]
+"""A setting's scores by fit seed and draw."""
 
 
 def one_side(scores: TaskScores, setting: Setting, metric: str, ratio: bool) -> Side | None:
     """The scores of one setting by itself; None if no cell of it finished."""
-    found = _gather(scores, setting, metric)
+    found = draws_of(scores, setting, metric)
     if not found:
         return None
     return _side(found, {seed: sorted(draws) for seed, draws in found.items()}, ratio)
@@ -98,10 +99,10 @@ def pair(
     Fit seeds pair with each other; an unseeded side is broadcast. Within a fit seed only those
     draws count that both sides have.
     """
-    found_a, found_b = _gather(scores, a, metric), _gather(scores, b, metric)
+    found_a, found_b = draws_of(scores, a, metric), draws_of(scores, b, metric)
     common = {
         seed: (seed_a, seed_b, sorted(found_a[seed_a].keys() & found_b[seed_b].keys()))
-        for seed, seed_a, seed_b in _paired_seeds(found_a, found_b)
+        for seed, seed_a, seed_b in paired_seeds(found_a, found_b)
     }
     common = {seed: entry for seed, entry in common.items() if entry[2]}
     if not common:
@@ -116,7 +117,7 @@ def _third(common: dict[Seed, tuple[Seed, Seed, list[Draw]]]) -> dict[Seed, list
     return {seed: draws for seed, (_, _, draws) in common.items()}
 
 
-def _paired_seeds(a: _Draws, b: _Draws) -> list[tuple[Seed, Seed, Seed]]:
+def paired_seeds(a: Draws, b: Draws) -> list[tuple[Seed, Seed, Seed]]:
     """(seed of the comparison, seed of a, seed of b)."""
     if set(b) == {None}:
         return [(seed, seed, None) for seed in a]
@@ -125,9 +126,9 @@ def _paired_seeds(a: _Draws, b: _Draws) -> list[tuple[Seed, Seed, Seed]]:
     return [(seed, seed, seed) for seed in a if seed in b]
 
 
-def _gather(scores: TaskScores, setting: Setting, metric: str) -> _Draws:
+def draws_of(scores: TaskScores, setting: Setting, metric: str) -> Draws:
     """The vectors of the setting's finished cells by fit seed and draw, ordered by seed."""
-    found: _Draws = {}
+    found: Draws = {}
     cells = [cell for cell in scores.cells if _belongs(cell, setting)]
     for cell in sorted(cells, key=lambda cell: (cell.fit_seed is not None, cell.fit_seed or 0)):
         if metric in scores.cells[cell]:
@@ -142,7 +143,7 @@ def _belongs(cell: Cell, setting: Setting) -> bool:
     return cell.strength == setting.strengths[cell.fit_seed]
 
 
-def _side(found: _Draws, draws: dict[Seed, list[Draw]], ratio: bool) -> Side:
+def _side(found: Draws, draws: dict[Seed, list[Draw]], ratio: bool) -> Side:
     columns = [_column([found[seed][d] for d in draws[seed]], ratio) for seed in found]
     return Side(
         values=np.column_stack([values for values, _ in columns]),

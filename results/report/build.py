@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from steereval.results.analysis import Analysis, analyse
+from steereval.results.profiles import read_profiles
 from steereval.results.report.content import content_of
 from steereval.results.report.flat import csv_bytes, flat_table
 from steereval.results.report.folder import MARKER, replaced_whole
@@ -31,7 +32,7 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
 
 
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
-    content = content_of(analysis, run.read_manifest())
+    content = content_of(analysis, run.read_manifest(), read_profiles(run.path))
     table = flat_table(analysis.rows)
     figures = folder / "figures"
     figures.mkdir()

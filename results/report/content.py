@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from steereval.results.analysis import Analysis
 from steereval.results.leaderboard import Row
+from steereval.results.profiles import Profile
 from steereval.results.report.drawing import Picture, slug
 from steereval.results.report.forest import forest
 from steereval.results.report.glossary import how_to_read
@@ -16,7 +17,9 @@ from steereval.results.report.grid import Grid
 from steereval.results.report.leader_grids import basis_grid, result_grid
 from steereval.results.report.opening import Block, summary, verdict_blocks
 from steereval.results.report.other_grids import (
+    coupling_grid,
     failure_grid,
+    profile_grid,
     replication_grid,
     response_grid,
     seed_grid,
@@ -78,6 +81,12 @@ class Content:
     replication: Grid | None
     """None with one model and one target task."""
 
+    coupling: Grid | None
+    """None where nothing was sampled with several seeds."""
+
+    profile: Grid | None
+    """None where no time was measured."""
+
     failures: Grid | None
     """None if nothing failed."""
 
@@ -96,7 +105,9 @@ class Content:
         return self.forests + self.responses
 
 
-def content_of(analysis: Analysis, manifest: dict[str, Any]) -> Content:
+def content_of(
+    analysis: Analysis, manifest: dict[str, Any], profiles: Sequence[Profile] = ()
+) -> Content:
     """The content of the report on `analysis`, with the provenance in `manifest`."""
     plan = analysis.plan
     rows = _grouped(analysis.rows)
@@ -118,6 +129,8 @@ def content_of(analysis: Analysis, manifest: dict[str, Any]) -> Content:
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
         replication=replication_grid(replication) if replication else None,
+        coupling=coupling_grid(analysis.couplings) if analysis.couplings else None,
+        profile=profile_grid(profiles) if profiles else None,
         failures=failure_grid(analysis.failures) if analysis.failures else None,
         seeds=seed_grid(analysis),
         provenance=tuple(_provenance(analysis, manifest)),

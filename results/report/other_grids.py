@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from steereval.results import wording
 from steereval.results.analysis import Analysis, Failure
+from steereval.results.coupling import Coupling
+from steereval.results.profiles import PHASES, Profile
 from steereval.results.replication import Replication
 from steereval.results.report.grid import Column, Entry, Grid
 from steereval.results.report.leader_grids import score_words, unit_words
@@ -51,6 +53,77 @@ def replication_grid(found: Sequence[Replication]) -> Grid:
         for r in found
     )
     return Grid("replication", "Does it replicate?", columns, rows)
+
+
+def coupling_grid(found: Sequence[Coupling]) -> Grid:
+    """How much sampling noise the methods' common random numbers took out of the differences."""
+    columns = (
+        Column("Method"),
+        Column("On"),
+        Column("Items", True),
+        Column("Sample seeds", True),
+        Column(
+            "Noise removed",
+            True,
+            "Share of the sampling variance of the difference that is not there because both arms "
+            "drew with the same random numbers",
+        ),
+        Column("Interval", True),
+        Column("Items saved", True, "As many more items would give the same standard error"),
+    )
+    rows = tuple(
+        (
+            Entry(each.row.name),
+            Entry(f"{each.row.model}: {each.row.task.name} · {each.row.metric.name}"),
+            Entry(str(each.n_items), each.n_items),
+            Entry(str(each.n_draws), each.n_draws),
+            Entry(f"{100 * each.removed.estimate:.0f} %", each.removed.estimate),
+            Entry(f"[{100 * each.removed.low:.0f}, {100 * each.removed.high:.0f}] %"),
+            Entry(f"{100 * each.items_saved:.0f} %", each.items_saved),
+        )
+        for each in found
+    )
+    return Grid("coupling", "What common random numbers save", columns, rows)
+
+
+def profile_grid(found: Sequence[Profile]) -> Grid:
+    """Where the time of each group of cells went."""
+    shown = [name for name in PHASES if any(name in each.seconds for each in found)]
+    columns = (
+        Column("Model"),
+        Column("Task"),
+        Column("Layer"),
+        Column("Cells", True),
+        Column("Seconds", True),
+        *(Column(f"{name.capitalize()} %", True, _PHASES[name]) for name in shown),
+    )
+    rows = tuple(_profile(each, shown) for each in found)
+    return Grid("profile", "Where the time went", columns, rows)
+
+
+_PHASES = {
+    "waiting": "The worker had nothing to do",
+    "loading": "Model and task",
+    "fitting": "Reading activations and fitting steerers",
+    "prefill": "What all cells share: primers, the blocks below the steering, prompts",
+    "continuations": "Rows of all cells above that, and decoding",
+    "steering": "The steerers themselves, wherever they act",
+    "scoring": "lm-eval's requests, filters and metrics, cell by cell",
+    "storing": "Rows, responses and records",
+}
+
+
+def _profile(profile: Profile, shown: Sequence[str]) -> tuple[Entry, ...]:
+    total = sum(profile.seconds.values())
+    shares = [profile.seconds.get(name, 0.0) / total if total else 0.0 for name in shown]
+    return (
+        Entry(profile.model),
+        Entry(profile.task),
+        Entry(profile.layer or "–"),
+        Entry(str(profile.cells), profile.cells),
+        Entry(f"{total:.1f}", total),
+        *(Entry(f"{100 * share:.1f}", share) for share in shares),
+    )
 
 
 def failure_grid(failures: Sequence[Failure]) -> Grid:

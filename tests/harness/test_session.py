@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
+from steereval.results.profiles import PHASES, read_profiles
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
 from steereval.rows import as_number, assign_splits
@@ -350,3 +351,24 @@ def test_splits_do_not_depend_on_the_order(items: list[str], share: float, chanc
     assert validation < len(items)
     assert abs(validation - share * len(items)) <= 1 or validation == len(items) - 1
     assert validation > 0 or share == 0 or len(items) == 1
+
+
+def test_a_profile_says_where_the_time_of_each_group_went(tiny_folder: str, tmp_path: Path) -> None:
+    tasks = [{"name": name, "limit": 4} for name in ("truthful_mini_mc", "truthful_mini_gen")]
+    some = grid(tiny_folder, tasks=tasks, seeds={"fit": [0]}, run={"profile": True})
+    out = tmp_path / "run"
+    assert run_grid(some, out, None, lambda line: None).failed == ()
+    first, second = read_profiles(out)
+    assert (first.task, second.task) == ("truthful_mini_gen", "truthful_mini_mc")
+    assert {first.cells, second.cells} == {4}
+    # Both groups use the same steerers, which the first to run has fitted.
+    assert ("fitting" in first.seconds, "fitting" in second.seconds) == (False, True)
+    for profile in (first, second):
+        assert {"fitting", *profile.seconds} == set(PHASES)
+        assert all(seconds >= 0 for seconds in profile.seconds.values())
+        assert profile.seconds["continuations"] > 0 < profile.seconds["steering"]
+    assert "Where the time went" in build_report(RunFolder(out)).read_text()
+    without = dataclasses.replace(some, run=dataclasses.replace(some.run, profile=False))
+    assert run_grid(without, tmp_path / "plain", None, lambda line: None).failed == ()
+    assert read_profiles(tmp_path / "plain") == []
+    assert rows(tmp_path / "plain") == rows(out)

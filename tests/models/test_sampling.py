@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest
 
 from steereval.errors import CellError
-from steereval.models.sampling import GumbelSampler, samples
+from steereval.models.sampling import GumbelSampler, gumbel, samples
 
 IDS = torch.zeros(1, 1, dtype=torch.long)
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0, -30.0])
@@ -47,6 +48,26 @@ def test_steps_are_independent() -> None:
     for one, other in itertools.pairwise(chosen):
         pairs[one, other] += 1
     assert chisquare(pairs.flatten().numpy()).pvalue > 1e-4
+
+
+def test_the_noise_is_gumbels_over_all_tokens_and_names() -> None:
+    noise = gumbel([f"item {index}" for index in range(64)], 4096, torch.device("cpu")).double()
+    assert kstest(noise.flatten().numpy(), "gumbel_r").pvalue > 1e-3
+    assert kstest(noise.amax(dim=1).numpy(), "gumbel_r", (math.log(4096), 1)).pvalue > 1e-3
+    assert noise.isfinite().all()
+    ranks = noise.exp().neg().exp()  # uniform
+    for one, other in ((ranks[:, 1:], ranks[:, :-1]), (ranks[1:], ranks[:-1])):
+        stacked = torch.stack([one.flatten(), other.flatten()])
+        assert abs(float(torch.corrcoef(stacked)[0, 1])) < 4 / math.sqrt(stacked.shape[1])
+
+
+def test_the_noise_of_version_1_is_golden() -> None:
+    """Sampled texts of finished runs rest on it."""
+    noise = gumbel(["0 item 0"], 3, torch.device("cpu"))
+    assert noise[0].tolist() == pytest.approx(GOLDEN, abs=1e-6)
+
+
+GOLDEN = [-0.524352, 0.392679, -0.219337]
 
 
 @settings(max_examples=30)
