@@ -23,6 +23,7 @@ from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
 from steereval.models.clock import Clock, measured, phase
 from steereval.models.hooks import Tally
+from steereval.models.memory import ran_out, release
 from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
 from steereval.replay import Asked, Book, Replay, evaluated
@@ -163,6 +164,8 @@ class CellWorker:
                 if len(cells) == 1:
                     errors[cells[0].id] = _fail(store, cells[0], error, start)
                     continue
+                if ran_out(error):
+                    release()
                 half = len(cells) // 2
                 waiting += [cells[half:], cells[:half]]
                 continue

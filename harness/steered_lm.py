@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
@@ -43,6 +44,7 @@ from steereval.models.generation import Prompts, generating, prefilled
 from steereval.models.hooks import steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
+from steereval.models.memory import SHARE_OF_STATES, Batches, free_bytes, rows_that_fit
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
 from steereval.models.positions import Positions
@@ -78,7 +80,9 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self.fitter = Fitter(self)
         self._sharing = self._choose_path()
         skips = self._sharing and supports_skipping(self.model)
-        self._lower = LowerBlocks(self.model) if skips else None
+        free = free_bytes(self.model.get_input_embeddings().weight.device)
+        self._lower = LowerBlocks(self.model, int(SHARE_OF_STATES * free)) if skips else None
+        self._batches = Batches()
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
         self._windows = NOTHING
@@ -378,7 +382,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         done: Callable[[int], object],
     ) -> list[tuple[float, bool]]:
         """Score on the shared path what fits in it, and the rest on the plain one."""
-        scorer = Scorer(self.model, self._session, self.softmax_dtype, self._lower)
+        scorer = Scorer(self.model, self._session, self.softmax_dtype, self._lower, self._batches)
         short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
         chosen = set(short)
         long = [i for i in range(len(prepared)) if i not in chosen]
@@ -461,40 +465,59 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
-        """Generate from a left-padded batch of prompts."""
-        mask = kwargs.get("attention_mask", torch.ones_like(context))
+        """Generate from a left-padded batch of prompts, in as many parts as memory asks for."""
+        mask = kwargs.pop("attention_mask", torch.ones_like(context))
+        limit = rows_that_fit(self.model, max_length, free_bytes(context.device))
+
+        def part(rows: range) -> torch.Tensor:
+            own = slice(rows.start, rows.stop)
+            batch = self._batch[own]
+            options = kwargs | {"attention_mask": mask[own]}
+            return self._generate(batch, context[own], max_length, stop, options)
+
+        parts = self._batches.run(len(context), limit, part)
+        longest = max(tokens.shape[1] for tokens in parts)
+        pad = self.tokenizer.pad_token_id
+        return torch.cat([F.pad(t, (0, longest - t.shape[1]), value=pad) for t in parts])
+
+    def _generate(
+        self,
+        batch: Sequence[Prompt],
+        context: torch.Tensor,
+        max_length: int,
+        stop: list[str],
+        options: dict[str, Any],
+    ) -> torch.Tensor:
+        """Generate from the left-padded prompts `context` [rows, width] of `batch`."""
+        mask = options["attention_mask"]
         padding = (mask.cumsum(dim=1) == 0).sum(dim=1).cpu()
         rows = [tuple(r[p:]) for r, p in zip(context.tolist(), padding.tolist(), strict=True)]
         prompts = Prompts(
             padding=padding,
             width=context.shape[1],
             shielded=[self._shielded(row) for row in rows],
-            interventions=[prompt.acts[0].intervention for prompt in self._batch],
-            positions=[prompt.acts[0].positions for prompt in self._batch],
+            interventions=[prompt.acts[0].intervention for prompt in batch],
+            positions=[prompt.acts[0].positions for prompt in batch],
             keys=[str(row) for row in rows],
         )
-        options = self._sampling(kwargs) | self._shared_prompts(context, mask, kwargs)
+        reaching = any(each.reaches_into_prompt for each in prompts.positions)
+        if self._sharing and not reaching and (options.get("num_beams") or 1) == 1:
+            # What the model makes of a prompt is there once, however many arms go on from it.
+            cache = prefilled(self.model, context, mask)
+            options = options if cache is None else options | {"past_key_values": cache}
         with phase("continuations"), generating(self.model, self._session, prompts):
-            tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **options)
+            tokens: torch.Tensor = super()._model_generate(
+                context, max_length, stop, **self._sampling(batch, options)
+            )
         return tokens
 
-    def _shared_prompts(
-        self, context: torch.Tensor, mask: torch.Tensor, options: dict[str, Any]
-    ) -> dict[str, Any]:
-        """What the model makes of the prompts, each once, however many arms go on from it."""
-        reaching = any(prompt.acts[0].positions.reaches_into_prompt for prompt in self._batch)
-        if reaching or not self._sharing or (options.get("num_beams") or 1) > 1:
-            return {}
-        cache = prefilled(self.model, context, mask)
-        return {} if cache is None else {"past_key_values": cache}
-
-    def _sampling(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _sampling(self, batch: Sequence[Prompt], options: dict[str, Any]) -> dict[str, Any]:
         """Options of generation under which each row of the batch draws for itself."""
         if not samples(options):
             return options
         usual = self.model.generation_config
         asked = {name: getattr(usual, name, None) for name in ("top_k", "top_p")} | options
-        sampler = GumbelSampler([prompt.draw for prompt in self._batch], asked)
+        sampler = GumbelSampler([prompt.draw for prompt in batch], asked)
         kept = {name: value for name, value in options.items() if name not in TAKEN}
         return kept | {"do_sample": False, "logits_processor": LogitsProcessorList([sampler])}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from steereval.models.clock import phase
 from steereval.models.hooks import Frame, Session
 from steereval.models.layout import STEM_TOKENS, Layout, Piece
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
+from steereval.models.memory import Batches
 from steereval.models.packed_row import masks_by_index, packed_frame, packed_inputs
 from steereval.models.packing import Pack, Request
 
@@ -48,6 +49,8 @@ class Scorer:
     """Precision of the log-softmax; None: that of the logits."""
     lower: LowerBlocks | None = None
     """Keeps what the blocks below the steering computed; None: nothing is kept."""
+    batches: Batches = field(default_factory=Batches)
+    """Remembers how many rows of the plain path fitted."""
 
     @property
     def device(self) -> torch.device:
@@ -149,12 +152,14 @@ class Scorer:
                 requests[i].context + requests[i].continuation,
             ),
         )
-        scores: dict[int, Score] = {}
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            results = self._score_batch([requests[i] for i in chosen])
-            scores.update(zip(chosen, results, strict=True))
-            done(len(chosen))
+
+        def batch(rows: range) -> list[Score]:
+            found = self._score_batch([requests[order[row]] for row in rows])
+            done(len(rows))
+            return found
+
+        found = self.batches.run(len(order), batch_size, batch)
+        scores = dict(zip(order, (score for part in found for score in part), strict=True))
         return [scores[i] for i in range(len(requests))]
 
     def _score_batch(self, batch: Sequence[Request]) -> list[Score]:

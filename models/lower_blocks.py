@@ -20,9 +20,6 @@ from steereval.models.hooks import Intervention
 from steereval.models.packing import Pack
 from steereval.models.sites import find_blocks
 
-KEPT_BYTES = 1 << 30
-"""Most that the kept states may take; those not used for longest go first."""
-
 
 @dataclass
 class LowerBlocks:
@@ -30,6 +27,8 @@ class LowerBlocks:
 
     model: nn.Module
     """The model."""
+    limit: int = 1 << 30
+    """Bytes that the kept states may take; those not used for longest go first."""
     kept: OrderedDict[bytes, Tensor] = field(default_factory=OrderedDict)
     """States [1, T, d] by what was fed, least recently used first."""
 
@@ -44,7 +43,7 @@ class LowerBlocks:
             return self.kept[key]
         states = _up_to(find_blocks(self.model)[layer], run)
         self.kept[key] = states
-        while sum(t.numel() * t.element_size() for t in self.kept.values()) > KEPT_BYTES:
+        while sum(t.numel() * t.element_size() for t in self.kept.values()) > self.limit:
             self.kept.popitem(last=False)
         return states
 

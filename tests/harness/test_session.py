@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from method_options import SMALL
 from safetensors.torch import save_file
 
+from steereval import steered_lm
 from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
@@ -263,6 +264,35 @@ def test_sampled_answers_depend_on_item_and_seed_alone(tiny_folder: str, tmp_pat
     assert found["small"] == found["two"]
     assert set(found["other"].values()).isdisjoint(found["one"].values())
     assert found["both"] == found["one"] | found["other"]
+
+
+@pytest.mark.parametrize("room", ["little memory", "less than measured"])
+def test_texts_do_not_depend_on_how_many_fit_in_memory(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    """Neither where little is free from the start, nor where a batch runs out of it."""
+    task = {"name": "truthful_mini_gen", "limit": 5, "generation": SAMPLING}
+    some = grid(tiny_folder, tasks=[task], seeds={"fit": [0]})
+    assert run_grid(some, tmp_path / "much", None, lambda line: None).failed == ()
+    prefill, rows_seen = steered_lm.prefilled, []
+
+    def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        if room != "little memory" and len(ids) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        rows_seen.append(len(ids))
+        return prefill(model, ids, mask)
+
+    monkeypatch.setattr(steered_lm, "prefilled", prefilled)
+    if room == "little memory":
+        monkeypatch.setattr(steered_lm, "free_bytes", lambda device: 6_500_000)
+    assert run_grid(some, tmp_path / "little", None, lambda line: None).failed == ()
+    assert answers(tmp_path / "little") == answers(tmp_path / "much")
+    assert sum(rows_seen) == 20
+    assert max(rows_seen) <= 7
+    assert (
+        RunFolder(tmp_path / "little").records().keys()
+        == RunFolder(tmp_path / "much").records().keys()
+    )
 
 
 def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_path: Path) -> None:

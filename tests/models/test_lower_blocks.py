@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steereval.models import lower_blocks
 from steereval.models.hooks import Intervention, steered
 from steereval.models.likelihood import Scorer, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, supports_skipping
@@ -209,11 +208,10 @@ def test_lowest_block(sites: list[Site], wanted: int | None) -> None:
     assert lowest_block([*acting, shift(Site(0), 0.0)]) == wanted
 
 
-def test_memory_is_bounded(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(model: Any) -> None:
     """Least recently used goes first; what does not fit at all is not kept."""
     size = 4 * 32 * 3
-    monkeypatch.setattr(lower_blocks, "KEPT_BYTES", 2 * size)
-    lower = LowerBlocks(model)
+    lower = LowerBlocks(model, limit=2 * size)
     ids = torch.tensor([[5, 6, 7]])
 
     def run(key: bytes, rows: int = 1) -> list[int]:

@@ -1,0 +1,116 @@
+"""What fits is run; what does not is halved; and nobody can tell from the results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steereval.models.hooks import steered
+from steereval.models.likelihood import Scorer
+from steereval.models.memory import (
+    Batches,
+    cache_bytes_per_token,
+    free_bytes,
+    ran_out,
+    rows_that_fit,
+)
+from steereval.models.packing import Request
+
+
+class Memory:
+    """Holds up to `room` rows at a time."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.tried: list[int] = []
+
+    def __call__(self, rows: range) -> list[int]:
+        self.tried.append(len(rows))
+        if len(rows) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return list(rows)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+def test_every_row_is_run_once_and_in_order(total: int, limit: int, room: int) -> None:
+    memory, batches = Memory(room), Batches()
+    found = batches.run(total, limit, memory)
+    assert [row for part in found for row in part] == list(range(total))
+    assert max(len(part) for part in found) <= min(limit, room)
+
+
+def test_the_size_that_fitted_is_remembered() -> None:
+    memory, batches = Memory(5), Batches()
+    batches.run(16, 16, memory)
+    assert memory.tried == [16, 8, 4, 4, 8, 4, 4]
+    memory.tried.clear()
+    batches.run(10, 16, memory)
+    assert memory.tried == [4, 4, 2]
+
+
+def test_a_row_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        Batches().run(4, 4, Memory(0))
+
+
+def test_other_errors_are_not_tried_again() -> None:
+    tried = []
+
+    def broken(rows: range) -> None:
+        tried.append(rows)
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        Batches().run(4, 4, broken)
+    assert len(tried) == 1
+
+
+def test_what_running_out_of_memory_looks_like() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50)
+    assert ran_out(caught.value)
+    assert ran_out(MemoryError())
+    assert not ran_out(ValueError("out of range"))
+
+
+def test_a_token_takes_what_its_keys_and_values_take(tiny: Any) -> None:
+    """As a cache really holds them, of 7 tokens."""
+    for name in ("llama", "qwen3", "gpt2", "gpt-neox"):
+        model = tiny(name)
+        cache = model(input_ids=torch.arange(5, 12)[None], use_cache=True).past_key_values
+        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+        assert cache_bytes_per_token(model) == held / 7
+
+
+def test_rows_that_fit(tiny: Any) -> None:
+    model = tiny("llama")
+    row = 100 * cache_bytes_per_token(model) + 8 * 211
+    assert rows_that_fit(model, 100, 20 * row) == 10
+    assert rows_that_fit(model, 100, 0) == 1
+    assert rows_that_fit(tiny("mamba"), 100, free_bytes(torch.device("cpu"))) > 1
+
+
+def test_the_plain_path_halves_its_batches(tiny: Any) -> None:
+    model = tiny("llama")
+    requests = [Request((5, 6, n), (7, 8), -1, 0, 0) for n in range(9, 16)]
+
+    def full(module: Any, args: Any, kwargs: Any) -> None:
+        if len(kwargs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with steered(model, []) as session:
+        wanted = Scorer(model, session).plain(requests, 7, lambda _: None)
+        handle = model.register_forward_pre_hook(full, with_kwargs=True)
+        try:
+            scorer, finished = Scorer(model, session), list[int]()
+            found = scorer.plain(requests, 7, finished.append)
+        finally:
+            handle.remove()
+    assert scorer.batches.largest == 2
+    assert sum(finished) == 7
+    for one, other in zip(found, wanted, strict=True):
+        assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
