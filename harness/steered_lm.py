@@ -39,7 +39,7 @@ from steereval.fitting import (
     unsteered,
 )
 from steereval.models.generation import Prompts, generating, prefilled
-from steereval.models.hooks import steered
+from steereval.models.hooks import Session, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
 from steereval.models.methods.registry import get_method
@@ -123,6 +123,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._lower = LowerBlocks(self.model) if skips else None
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
+        self._session = Session([])
         self._windows = NOTHING
         self._batch: list[Prompt] = []
         self._seed = 0
@@ -139,9 +140,19 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "Give a name of `steereval models`, a folder with model and tokenizer, or a name "
                 "on the hub.",
             ) from error
+        self._check_kind(name)
+
+    def _check_kind(self, name: str) -> None:
+        """Raise ModelError for what has other tokens than those of the text."""
         if self.backend != "causal":
             raise ModelError(
                 f"{name} is an encoder-decoder", "Steering needs a decoder-only model."
+            )
+        adapters = getattr(self.model, "peft_config", {}).values()
+        if any(adapter.is_prompt_learning for adapter in adapters):
+            raise ModelError(
+                "the adapter puts virtual tokens before every text, which shift all positions",
+                "Use an adapter of another kind, such as LoRA.",
             )
 
     def _initial_treatment(self, method_options: dict[str, Any]) -> Treatment:
@@ -338,7 +349,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._shields = self._shielded_lengths(requests, arms)
         with steered(self.model, arms.interventions) as session:
             self._session = session
-            yield
+            try:
+                yield
+            finally:
+                self._batch = []
 
     def _shielded_lengths(
         self, requests: Sequence[Instance], arms: Arms
@@ -412,7 +426,9 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         done: Callable[[int], object],
     ) -> list[tuple[float, bool]]:
         """Score on the shared path what fits in it, and the rest on the plain one."""
-        scorer = Scorer(self.model, self._session, self.softmax_dtype, self._lower)
+        scorer = Scorer(
+            self.model, self._session, self.softmax_dtype, self._lower, self.mixed_precision_dtype
+        )
         short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
         chosen = set(short)
         long = [i for i in range(len(prepared)) if i not in chosen]
@@ -435,13 +451,18 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "a continuation has no tokens of its own: its text merges into the prompt's",
                 "Check the task's choices and target delimiter.",
             )
-        tokens = (context + answer)[-(self.max_length + 1) :]
-        prompt = tuple(tokens[: len(tokens) - len(answer)])
-        if not prompt:
+        if not context:
+            raise CellError(
+                "a prompt has no tokens: lm-eval leaves the spaces at its end to the continuation",
+                "Check the task's prompt; add_bos_token=True gives each prompt a first token.",
+            )
+        if len(answer) > self.max_length:
             raise CellError(
                 f"a continuation of {len(answer)} tokens leaves no room for a prompt",
                 f"The model's context window is {self.max_length}.",
             )
+        tokens = (context + answer)[-(self.max_length + 1) :]
+        prompt = tuple(tokens[: len(tokens) - len(answer)])
         bare = Request(prompt, tuple(answer), -1, 0, 0)
         if act.intervention < 0:
             return bare
@@ -495,7 +516,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
-        """Generate from a left-padded batch of prompts."""
+        """Generate from a left-padded batch of prompts; outside of `answer`, unsteered."""
+        if not self._batch:
+            plain: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
+            return plain
         mask = kwargs.get("attention_mask", torch.ones_like(context))
         padding = (mask.cumsum(dim=1) == 0).sum(dim=1).cpu()
         rows = [tuple(r[p:]) for r, p in zip(context.tolist(), padding.tolist(), strict=True)]
@@ -519,7 +543,9 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         reaching = any(prompt.acts[0].positions.reaches_into_prompt for prompt in self._batch)
         if reaching or not self._sharing or (options.get("num_beams") or 1) > 1:
             return {}
-        cache = prefilled(self.model, context, mask)
+        mixed = self.mixed_precision_dtype
+        with torch.autocast(self.device.type, mixed, enabled=mixed is not None):
+            cache = prefilled(self.model, context, mask)
         return {} if cache is None else {"past_key_values": cache}
 
     def _sampling(self, options: dict[str, Any]) -> dict[str, Any]:

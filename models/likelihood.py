@@ -8,8 +8,8 @@ it. The plain path feeds right-padded batches, as lm-eval's own model does.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,17 @@ class Scorer:
     """Precision of the log-softmax; None: that of the logits."""
     lower: LowerBlocks | None = None
     """Keeps what the blocks below the steering computed; None: nothing is kept."""
+    mixed_dtype: torch.dtype | None = None
+    """Lower precision of mixed-precision passes; None: the model's own throughout."""
+
+    @contextmanager
+    def _passes(self) -> Iterator[None]:
+        """No gradients, and the precision asked for."""
+        mixed = torch.autocast(
+            self.device.type, self.mixed_dtype, enabled=self.mixed_dtype is not None
+        )
+        with torch.no_grad(), mixed:
+            yield
 
     @property
     def device(self) -> torch.device:
@@ -114,7 +125,7 @@ class Scorer:
         """Keys and values of the tokens that all requests share."""
         ids, assigned = torch.tensor(stem).unbind(dim=1)
         cache = DynamicCache()
-        with torch.no_grad(), self.session.on(Frame(assigned[None])):
+        with self._passes(), self.session.on(Frame(assigned[None])):
             self.model(
                 input_ids=ids[None].to(self.device),
                 past_key_values=cache,
@@ -166,7 +177,7 @@ class Scorer:
         if cache is not None:
             inputs["past_key_values"] = cache
         keep = self._keep(wanted)
-        with torch.no_grad():
+        with self._passes():
             logits: Tensor = self.model(**inputs, **keep).logits[0]
         return logits if keep else logits[list(wanted)]
 
@@ -211,7 +222,7 @@ class Scorer:
             last.to(self.device),
             [request.key for request in batch],
         )
-        with torch.no_grad(), self.session.on(frame):
+        with self._passes(), self.session.on(frame):
             logits = self.model(input_ids=ids.to(self.device)).logits
         log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
         return [_score_row(row, request) for row, request in zip(log_probs, batch, strict=True)]

@@ -186,15 +186,23 @@ def sampling(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr("steereval.run.load_tasks", loaded)
 
 
-@pytest.mark.parametrize("kind", ["likelihoods", "greedy", "sampled"])
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [*((kind, "auto") for kind in ("likelihoods", "greedy", "sampled")),
+     *((kind, "plain") for kind in ("likelihoods", "greedy"))],
+)  # fmt: skip
 def test_cells_together_are_cells_alone(
     tiny_folder: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     sampling: Callable[[], None],
     kind: str,
+    path: str,
 ) -> None:
-    """One pass for all methods and folds gives what a pass for each gives."""
+    """One pass for all methods and folds gives what a pass for each gives, also where the model
+    cannot share prefixes."""
+    if path == "plain":
+        monkeypatch.setattr("steereval.steered_lm.supports_sharing", lambda *_: False)
     if kind == "sampled":
         sampling()
     task = "truthful_mini_mc" if kind == "likelihoods" else "truthful_mini_gen"
