@@ -41,7 +41,7 @@ from steereval.fitting import (
 from steereval.model_args import split_options
 from steereval.models.clock import phase
 from steereval.models.generation import Prompts, generating, prefilled
-from steereval.models.hooks import steered
+from steereval.models.hooks import Session, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
 from steereval.models.memory import SHARE_OF_STATES, Batches, free_bytes, rows_that_fit
@@ -85,6 +85,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._batches = Batches()
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
+        self._session = Session([])
         self._windows = NOTHING
         self._batch: list[Prompt] = []
 
@@ -100,9 +101,19 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "Give a name of `steereval models`, a folder with model and tokenizer, or a name "
                 "on the hub.",
             ) from error
+        self._check_kind(name)
+
+    def _check_kind(self, name: str) -> None:
+        """Raise ModelError for what has other tokens than those of the text."""
         if self.backend != "causal":
             raise ModelError(
                 f"{name} is an encoder-decoder", "Steering needs a decoder-only model."
+            )
+        adapters = getattr(self.model, "peft_config", {}).values()
+        if any(adapter.is_prompt_learning for adapter in adapters):
+            raise ModelError(
+                "the adapter puts virtual tokens before every text, which shift all positions",
+                "Use an adapter of another kind, such as LoRA.",
             )
 
     def _initial_treatment(self, method_options: dict[str, Any]) -> Treatment:
@@ -308,7 +319,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._shields = self._shielded_lengths(requests, arms)
         with steered(self.model, arms.interventions) as session:
             self._session = session
-            yield
+            try:
+                yield
+            finally:
+                self._batch = []
 
     def _shielded_lengths(
         self, requests: Sequence[Instance], arms: Arms
@@ -382,7 +396,14 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         done: Callable[[int], object],
     ) -> list[tuple[float, bool]]:
         """Score on the shared path what fits in it, and the rest on the plain one."""
-        scorer = Scorer(self.model, self._session, self.softmax_dtype, self._lower, self._batches)
+        scorer = Scorer(
+            self.model,
+            self._session,
+            self.softmax_dtype,
+            self._lower,
+            self._batches,
+            self.mixed_precision_dtype,
+        )
         short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
         chosen = set(short)
         long = [i for i in range(len(prepared)) if i not in chosen]
@@ -405,13 +426,18 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "a continuation has no tokens of its own: its text merges into the prompt's",
                 "Check the task's choices and target delimiter.",
             )
-        tokens = (context + answer)[-(self.max_length + 1) :]
-        prompt = tuple(tokens[: len(tokens) - len(answer)])
-        if not prompt:
+        if not context:
+            raise CellError(
+                "a prompt has no tokens: lm-eval leaves the spaces at its end to the continuation",
+                "Check the task's prompt; add_bos_token=True gives each prompt a first token.",
+            )
+        if len(answer) > self.max_length:
             raise CellError(
                 f"a continuation of {len(answer)} tokens leaves no room for a prompt",
                 f"The model's context window is {self.max_length}.",
             )
+        tokens = (context + answer)[-(self.max_length + 1) :]
+        prompt = tuple(tokens[: len(tokens) - len(answer)])
         bare = Request(prompt, tuple(answer), -1, 0, 0)
         if act.intervention < 0:
             return bare
@@ -465,7 +491,11 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
-        """Generate from a left-padded batch of prompts, in as many parts as memory asks for."""
+        """Generate from a left-padded batch of prompts, in as many parts as memory asks for;
+        outside of `answer`, unsteered."""
+        if not self._batch:
+            plain: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
+            return plain
         mask = kwargs.pop("attention_mask", torch.ones_like(context))
         limit = rows_that_fit(self.model, max_length, free_bytes(context.device))
 
@@ -503,7 +533,9 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         reaching = any(each.reaches_into_prompt for each in prompts.positions)
         if self._sharing and not reaching and (options.get("num_beams") or 1) == 1:
             # What the model makes of a prompt is there once, however many arms go on from it.
-            cache = prefilled(self.model, context, mask)
+            mixed = self.mixed_precision_dtype
+            with torch.autocast(self.device.type, mixed, enabled=mixed is not None):
+                cache = prefilled(self.model, context, mask)
             options = options if cache is None else options | {"past_key_values": cache}
         with phase("continuations"), generating(self.model, self._session, prompts):
             tokens: torch.Tensor = super()._model_generate(

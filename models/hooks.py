@@ -239,8 +239,11 @@ class Session:
         plan = self._plans.get(place) or self._plan(place, hidden, frame)
         if plan.addition is not None:
             hidden = plan.addition(hidden)
-        for index, sites in plan.movers:
-            hidden = self._apply(place, sites, index, hidden, frame)
+        if plan.movers:
+            # Steerers keep their precision where the model runs in a mixed one.
+            with torch.autocast(hidden.device.type, enabled=False):
+                for index, sites in plan.movers:
+                    hidden = self._apply(place, sites, index, hidden, frame)
         return hidden
 
     def _plan(self, place: Place, hidden: Tensor, frame: Frame) -> Plan:

@@ -8,8 +8,8 @@ it. The plain path feeds right-padded batches, as lm-eval's own model does.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,17 @@ class Scorer:
     """Keeps what the blocks below the steering computed; None: nothing is kept."""
     batches: Batches = field(default_factory=Batches)
     """Remembers how many rows of the plain path fitted."""
+    mixed_dtype: torch.dtype | None = None
+    """Lower precision of mixed-precision passes; None: the model's own throughout."""
+
+    @contextmanager
+    def _passes(self) -> Iterator[None]:
+        """No gradients, and the precision asked for."""
+        mixed = torch.autocast(
+            self.device.type, self.mixed_dtype, enabled=self.mixed_dtype is not None
+        )
+        with torch.no_grad(), mixed:
+            yield
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +96,7 @@ class Scorer:
         """Keys and values of the tokens that all requests share."""
         ids, assigned = torch.tensor(stem).unbind(dim=1)
         cache = DynamicCache()
-        with phase("prefill"), torch.no_grad(), self.session.on(Frame(assigned[None])):
+        with phase("prefill"), self._passes(), self.session.on(Frame(assigned[None])):
             self.model(
                 input_ids=ids[None].to(self.device),
                 past_key_values=cache,
@@ -131,7 +142,7 @@ class Scorer:
         if cache is not None:
             inputs["past_key_values"] = cache
         keep = self._keep(wanted)
-        with torch.no_grad():
+        with self._passes():
             logits: Tensor = self.model(**inputs, **keep).logits[0]
         return logits if keep else logits[list(wanted)]
 
@@ -178,7 +189,7 @@ class Scorer:
             last.to(self.device),
             [request.key for request in batch],
         )
-        with phase("continuations"), torch.no_grad(), self.session.on(frame):
+        with phase("continuations"), self._passes(), self.session.on(frame):
             logits = self.model(input_ids=ids.to(self.device)).logits
         log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
         return [_score_row(row, request) for row, request in zip(log_probs, batch, strict=True)]

@@ -95,14 +95,14 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @cache
-def _tiny(architecture: str) -> Any:
+def _tiny(architecture: str, **changes: Any) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, values = ARCHITECTURES[architecture]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = AutoConfig.for_model(kind, **values)
+        config = AutoConfig.for_model(kind, **(values | changes))
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
         for parameter in model.parameters():
             # Weights as they come are so small that attention would hardly matter.
@@ -114,8 +114,9 @@ def _tiny(architecture: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Callable[[str], Any]:
-    """The model (float32, width 32, 3 blocks, 4 heads) of an architecture, made once."""
+def tiny() -> Callable[..., Any]:
+    """The model (float32, width 32, 3 blocks, 4 heads) of an architecture, made once; further
+    arguments change its configuration."""
     return _tiny
 
 

@@ -187,14 +187,22 @@ def every_method(tmp_path: Path) -> list[Any]:
 SAMPLING = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8, "until": []}
 
 
-@pytest.mark.parametrize("kind", ["likelihoods", "greedy", "sampled"])
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [*((kind, "auto") for kind in ("likelihoods", "greedy", "sampled")),
+     *((kind, "plain") for kind in ("likelihoods", "greedy"))],
+)  # fmt: skip
 def test_cells_together_are_cells_alone(
     tiny_folder: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
+    path: str,
 ) -> None:
-    """One pass for all methods and folds gives what a pass for each gives."""
+    """One pass for all methods and folds gives what a pass for each gives, also where the model
+    cannot share prefixes."""
+    if path == "plain":
+        monkeypatch.setattr("steereval.steered_lm.supports_sharing", lambda *_: False)
     name = "truthful_mini_mc" if kind == "likelihoods" else "truthful_mini_gen"
     task = {"name": name, "limit": 3, "generation": SAMPLING if kind == "sampled" else {}}
     methods = every_method(tmp_path)

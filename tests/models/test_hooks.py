@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from steereval.errors import CellError, InputError, ModelError
 from steereval.models.hooks import Frame, Intervention, Place, Session, reading, steered
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.sites import Site, block_at, head_width, output_projection
+from steereval.models.steerer import Steerer
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [15, 16, 17, 18, 19]])
 
@@ -47,6 +48,30 @@ def states_under(
         session.on(Frame(assigned)),
     ):
         return run(input_ids=IDS)
+
+
+@dataclass(frozen=True)
+class Rotating(Steerer):
+    """Multiplies by a matrix, and notes the precision of the product."""
+
+    method: ClassVar[str] = "rotating"
+    products: list[torch.dtype]
+
+    def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
+        product = x @ torch.eye(self.dimension)
+        self.products.append(product.dtype)
+        return product
+
+
+def test_steerers_keep_their_precision_in_mixed_precision(model: Any) -> None:
+    steerer = Rotating([], dimension=32)
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        steered(model, [Intervention({Site(1): steerer}, 1.0)]) as session,
+        session.on(Frame(torch.zeros(2, 5).long())),
+    ):
+        model(input_ids=IDS)
+    assert steerer.products == [torch.float32]
 
 
 def test_gone_after_normal_exit(model: Any, toys: Any, count_hooks: Any) -> None:
