@@ -19,17 +19,27 @@ _TIE = 1e-9
 _ROUNDING = 1e-13
 
 
-def jackknife_variance(item_means: Floats, clusters: Labels) -> float:
-    """CR3 variance of the mean of `item_means` [items], `clusters` [items] being codes 0..G-1.
+def jackknife_variances(item_means: Floats, clusters: Labels) -> Floats:
+    """[rows]: CR3 variances of the means of `item_means` [rows, items].
 
-    (G - 1)/G Σ_g (mean without cluster g - mean)²; with singletons exactly s²/n
-    (MacKinnon, Nielsen & Webb 2023). Needs at least two clusters.
+    `clusters` [items] are codes 0..G-1, at least two. (G - 1)/G Σ_g (mean without cluster g -
+    mean)²; with singletons exactly s²/n (MacKinnon, Nielsen & Webb 2023).
     """
     sizes = np.bincount(clusters)
-    centred_sums = np.bincount(clusters, weights=item_means - item_means.mean())
-    n, groups = len(item_means), len(sizes)
-    shifts = centred_sums / (n - sizes)
-    return float((groups - 1) / groups * np.sum(shifts**2))
+    centred = item_means - item_means.mean(axis=1, keepdims=True)
+    sums = sums_by_cluster(centred, clusters)
+    n, groups = len(clusters), len(sizes)
+    shifts = sums / (n - sizes)
+    variances: Floats = (groups - 1) / groups * np.sum(shifts**2, axis=1)
+    return variances
+
+
+def sums_by_cluster(values: Floats, clusters: Labels) -> Floats:
+    """[rows, clusters] sums of `values` [rows, items]; every code 0..G-1 occurs."""
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    sums: Floats = np.add.reduceat(values[:, order], starts, axis=1)
+    return sums
 
 
 def cluster_sign_flip(
@@ -59,8 +69,7 @@ def sign_flip_p_values(
     sizes = np.bincount(labels)
     if len(sizes) == 1:
         return np.ones(matrix.shape[1])
-    sums = np.zeros((len(sizes), matrix.shape[1]))
-    np.add.at(sums, labels, matrix)
+    sums = np.ascontiguousarray(sums_by_cluster(matrix.T, labels).T)
     return _flip(_Studentised(sums, sizes), resamples, seed)
 
 

@@ -43,6 +43,6 @@ def minimum_detectable_effect(
         var_residual,
     )
     degrees = (df_item, n_seeds - 1.0, (n_items - 1.0) * (n_seeds - 1.0))
-    df = quasi_f_df(squares, degrees, squares[0] + squares[1] - squares[2])
+    df = float(quasi_f_df(squares, degrees, squares[0] + squares[1] - squares[2]))
     variance = var_item / n_items + var_seed / n_seeds + var_residual / (n_items * n_seeds)
     return (t_quantile(1 - alpha / 2, df) + t_quantile(power, df)) * math.sqrt(variance)
