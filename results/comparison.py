@@ -149,7 +149,7 @@ def _paired_binary(diff: Floats, counts: tuple[float, float], confidence: float)
     b, c, n = int(counts[0]), int(counts[1]), len(diff)
     p_value = mcnemar_midp(b, c)
     if n >= FEW_ITEMS and b + c >= FEW_DISCORDANT:
-        return replace(effect, p_value=p_value, test="McNemar mid-p")
+        return replace(effect, p_value=p_value, p_robust=p_value, test="McNemar mid-p")
     _, low, high = paired_proportion_ci(b, c, n, confidence=confidence)
     first, second = (b + 1) / (n + 2), (c + 1) / (n + 2)
     variance = (first + second - (first - second) ** 2) / (n + 2)
@@ -161,6 +161,7 @@ def _paired_binary(diff: Floats, counts: tuple[float, float], confidence: float)
         low=low,
         high=high,
         p_value=p_value,
+        p_robust=p_value,
         test="McNemar mid-p",
         interval="Bonett-Price",
     )
@@ -185,6 +186,7 @@ def _with_pseudo_pairs(effect: Effect) -> Effect:
         low=max(effect.estimate - half, -1.0),
         high=min(effect.estimate + half, 1.0),
         p_value=max(p_value, effect.p_value),
+        p_robust=max(p_value, effect.p_robust),
         interval="t with two pseudo-pairs",
     )
 

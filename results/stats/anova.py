@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from steereval.results.stats.clusters import jackknife_variances
 from steereval.results.stats.effect import Floats, Labels
@@ -19,6 +20,11 @@ class MeanSquareTable:
 
     degrees: tuple[float, float, float]
     """Of items (or clusters), seeds and residual."""
+
+    def of(self, rows: npt.NDArray[np.bool_]) -> MeanSquareTable:
+        """The table of some of the matrices."""
+        item, seed, residual = (square[rows] for square in self.squares)
+        return MeanSquareTable((item, seed, residual), self.degrees)
 
 
 def mean_squares(stack: Floats, clusters: Labels, folds: Labels) -> MeanSquareTable:

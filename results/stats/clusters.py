@@ -25,13 +25,20 @@ def jackknife_variances(item_means: Floats, clusters: Labels) -> Floats:
     `clusters` [items] are codes 0..G-1, at least two. (G - 1)/G Σ_g (mean without cluster g -
     mean)²; with singletons exactly s²/n (MacKinnon, Nielsen & Webb 2023).
     """
+    variances: Floats = np.sum(jackknife_shifts(item_means, clusters) ** 2, axis=1)
+    return variances
+
+
+def jackknife_shifts(item_means: Floats, clusters: Labels) -> Floats:
+    """[rows, clusters]: √((G - 1)/G) (mean - mean without cluster g), whose squares sum to CR3's.
+
+    Their cross products are the CR3 covariances of the rows' means.
+    """
     sizes = np.bincount(clusters)
     centred = item_means - item_means.mean(axis=1, keepdims=True)
-    sums = sums_by_cluster(centred, clusters)
-    n, groups = len(clusters), len(sizes)
-    shifts = sums / (n - sizes)
-    variances: Floats = (groups - 1) / groups * np.sum(shifts**2, axis=1)
-    return variances
+    shifts: Floats = sums_by_cluster(centred, clusters) / (len(clusters) - sizes)
+    scaled: Floats = shifts * np.sqrt((len(sizes) - 1) / len(sizes))
+    return scaled
 
 
 def sums_by_cluster(values: Floats, clusters: Labels) -> Floats:
@@ -71,6 +78,28 @@ def sign_flip_p_values(
         return np.ones(matrix.shape[1])
     sums = np.ascontiguousarray(sums_by_cluster(matrix.T, labels).T)
     return _flip(_Studentised(sums, sizes), resamples, seed)
+
+
+def flipped_statistics(
+    diffs: Floats, clusters: Labels, resamples: int, seed: int | Sequence[int]
+) -> tuple[Floats, Floats]:
+    """Squared studentised means of `diffs` [items, columns], as they are and under random flips.
+
+    The first is [columns], the second [resamples, columns]; the columns share the signs. Infinite
+    where a mean has no variance, 0 where both are 0. `clusters` [items] are codes, at least two.
+    """
+    sums = np.ascontiguousarray(sums_by_cluster(diffs.T, clusters).T)
+    statistic = _Studentised(sums, np.bincount(clusters))
+    flips = [
+        _ratio(*statistic(signs)) for signs in _random_signs(statistic.groups, resamples, seed)
+    ]
+    return _ratio(*statistic(np.ones((1, statistic.groups))))[0], np.concatenate(flips)
+
+
+def _ratio(squares: Floats, variances: Floats) -> Floats:
+    ratio = np.full(squares.shape, np.inf)
+    np.divide(squares, variances, out=ratio, where=variances > 0.0)
+    return np.where(squares == 0.0, 0.0, ratio)
 
 
 class _Studentised:

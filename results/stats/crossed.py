@@ -13,6 +13,7 @@ from steereval.results.stats import checks
 from steereval.results.stats.anova import MeanSquareTable, mean_squares
 from steereval.results.stats.clusters import EXACT_CLUSTERS, cluster_sign_flip
 from steereval.results.stats.effect import Effect, Floats, Labels
+from steereval.results.stats.seed_robust import seed_robust_p
 from steereval.results.stats.student import quasi_f_df, t_quantiles, t_tails
 
 RESAMPLES = 10_000
@@ -42,6 +43,9 @@ class CrossedEstimates:
 
     p_value: Floats
     """Two-sided, by the t test."""
+
+    p_robust: Floats
+    """Two-sided, not trusting few seeds that agree: see `seed_robust_p`."""
 
     var_item: Floats
     """As in `Effect`."""
@@ -128,13 +132,19 @@ def _estimates(
     se, total = np.where(constant, 0.0, se), np.where(constant, 0.0, total)
     df = quasi_f_df(table.squares, table.degrees, total)
     half = np.where(constant, 0.0, t_quantiles((1 + confidence) / 2, df) * se)
+    p_value = _t_test(estimate, se, df, int(clusters.max()) + 1)
+    robust = p_value.copy()
+    if seeds > 1:
+        varies = ~constant
+        robust[varies] = seed_robust_p(estimate[varies], table.of(varies), n * seeds)
     return CrossedEstimates(
         estimate=estimate,
         se=se,
         df=df,
         low=estimate - half,
         high=estimate + half,
-        p_value=_t_test(estimate, se, df, int(clusters.max()) + 1),
+        p_value=p_value,
+        p_robust=np.maximum(robust, p_value),
         **_components(table, n, seeds),
     )
 
@@ -155,9 +165,7 @@ def _t_test(estimate: Floats, se: Floats, df: Floats, groups: int) -> Floats:
     return np.asarray(np.where(estimate == 0.0, 1.0, p), dtype=np.float64)
 
 
-def _effect(
-    found: CrossedEstimates, matrix: Floats, clusters: Labels, confidence: float
-) -> Effect:
+def _effect(found: CrossedEstimates, matrix: Floats, clusters: Labels, confidence: float) -> Effect:
     n, seeds = matrix.shape
     numbers = {name: float(values[0]) for name, values in vars(found).items()}
     return Effect(
@@ -177,7 +185,7 @@ def _with_sign_flip(
     p_value = cluster_sign_flip(column, clusters, resamples, seed)
     units = "clusters" if effect.n_clusters < effect.n_items else "items"
     how = "all patterns" if effect.n_clusters <= EXACT_CLUSTERS else f"{resamples} resamples"
-    return replace(effect, p_value=p_value, test=f"sign flip over {units}, {how}")
+    return replace(effect, p_value=p_value, p_robust=p_value, test=f"sign flip over {units}, {how}")
 
 
 def _unbounded(matrix: Floats, confidence: float) -> Effect:
@@ -190,6 +198,7 @@ def _unbounded(matrix: Floats, confidence: float) -> Effect:
         low=-math.inf,
         high=math.inf,
         p_value=1.0,
+        p_robust=1.0,
         var_item=math.inf,
         var_seed=0.0,
         var_residual=0.0,

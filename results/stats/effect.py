@@ -42,6 +42,11 @@ class Effect:
     p_value: float
     """Two-sided p-value against no difference, by the test that `test` names."""
 
+    p_robust: float
+    """Two-sided p-value that does not trust few seeds to show their whole spread; at least
+    `p_value`, and the same where the test is conditional on one seed.
+    """
+
     var_item: float
     """Variance between items, as it enters `se`: with clusters it contains the design effect.
 

@@ -8,8 +8,8 @@ from scipy import special
 
 from steereval.results.stats.effect import Floats
 
-MeanSquares = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
-"""Those of items, seeds and residual: numbers, or arrays of one shape."""
+Three = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
+"""What belongs to items, seeds and residual: numbers, or arrays that broadcast."""
 
 
 def t_quantiles(probability: float, df: npt.ArrayLike) -> Floats:
@@ -38,23 +38,22 @@ def t_tail(statistic: float, df: float) -> float:
     return float(t_tails(statistic, df))
 
 
-def quasi_f_df(
-    squares: MeanSquares, degrees: tuple[float, float, float], total: npt.ArrayLike
-) -> Floats:
+def quasi_f_df(squares: Three, degrees: Three, total: npt.ArrayLike) -> Floats:
     """Satterthwaite's degrees of freedom of `total`, a sum of mean squares (Clark 1973).
 
     `squares` and `degrees` are those of items, seeds and residual. Where the seeds' mean square
     exceeds the items', the seeds' own degrees of freedom are taken: with few seeds Satterthwaite's
-    are too generous there. Where nothing varies, the smaller of the two.
+    are too generous there. Where nothing varies, the smaller of the two; without any of the seeds,
+    the items'.
     """
-    item, seed, residual = (np.asarray(square, dtype=np.float64) for square in squares)
-    df_item, df_seed, df_residual = degrees
-    if df_seed <= 0.0:
-        return np.full(item.shape, df_item)
-    shares = item**2 / df_item + seed**2 / df_seed
-    if df_residual > 0.0:
-        shares = shares + residual**2 / df_residual
-    whole = np.asarray(total, dtype=np.float64)
+    item, seed, residual, df_item, df_seed, df_residual, whole = np.broadcast_arrays(
+        *(np.asarray(x, dtype=np.float64) for x in (*squares, *degrees, total))
+    )
+    shares = sum(
+        square**2 / np.where(df > 0.0, df, np.inf)
+        for square, df in ((item, df_item), (seed, df_seed), (residual, df_residual))
+    )
     usable = (whole > 0.0) & (shares > 0.0)
-    df = np.where(usable, whole**2 / np.where(usable, shares, 1.0), min(df_item, df_seed))
-    return np.asarray(np.where(seed > item, df_seed, df), dtype=np.float64)
+    df = np.where(usable, whole**2 / np.where(usable, shares, 1.0), np.minimum(df_item, df_seed))
+    df = np.where(seed > item, df_seed, df)
+    return np.asarray(np.where(df_seed > 0.0, df, df_item), dtype=np.float64)
