@@ -48,9 +48,14 @@ def mean_squares(stack: Floats, clusters: Labels, folds: Labels) -> MeanSquareTa
     residuals = stack - item_means[:, :, None] - effects[:, folds]
     df_residual = (n - len(sizes)) * (seeds - 1)
     residual = np.einsum("rns,rns->r", residuals, residuals) / max(df_residual, 1)
-    effective_folds = float(np.sum(sizes**2) ** 2 / np.sum(sizes**4))
-    degrees = (df_item, effective_folds * (seeds - 1), float(df_residual))
+    degrees = (df_item, effective_folds(folds) * (seeds - 1), float(df_residual))
     return MeanSquareTable((item, seed, residual), degrees)
+
+
+def effective_folds(folds: Labels) -> float:
+    """(Σ n_f²)²/Σ n_f⁴: the number of folds where they are equal, fewer where they are not."""
+    sizes = np.bincount(folds).astype(np.float64)
+    return float(np.sum(sizes**2) ** 2 / np.sum(sizes**4))
 
 
 def fit_effects(stack: Floats, folds: Labels) -> Floats:

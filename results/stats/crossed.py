@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steereval.results.stats import checks
-from steereval.results.stats.anova import MeanSquareTable, mean_squares
+from steereval.results.stats.anova import MeanSquareTable, effective_folds, mean_squares
 from steereval.results.stats.clusters import EXACT_CLUSTERS, cluster_sign_flip
 from steereval.results.stats.effect import Effect, Floats, Labels
 from steereval.results.stats.seed_robust import seed_robust_p
@@ -87,6 +87,7 @@ def crossed_effect(
         return _unbounded(matrix, confidence)
     found = _estimates(matrix[None], labels, fold_codes, confidence)
     effect = _effect(found, matrix, labels, confidence)
+    effect = replace(effect, fits_per_seed=effective_folds(fold_codes))
     if matrix.shape[1] == 1 and clusters is not None:
         effect = _with_sign_flip(effect, matrix[:, 0], labels, resamples, seed)
     return effect

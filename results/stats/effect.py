@@ -74,6 +74,9 @@ class Effect:
     confidence: float
     """Coverage that `low` and `high` aim at."""
 
+    fits_per_seed: float = 1.0
+    """Fits that a seed stands for: with folds their effective number."""
+
     test: str = "crossed t"
     """The test behind `p_value`, in words, with its number of resamples if it has any."""
 

@@ -38,7 +38,9 @@ def max_t_sign_flip(
         if labels.max() == 0:
             parts.append((np.zeros(matrix.shape[1]), np.zeros((resamples, matrix.shape[1]))))
         else:
-            parts.append(flipped_statistics(matrix, labels, resamples, child.generate_state(4).tolist()))
+            parts.append(
+                flipped_statistics(matrix, labels, resamples, child.generate_state(4).tolist())
+            )
     if not parts:
         return np.zeros(0)
     return _step_down(np.concatenate([o for o, _ in parts]), np.hstack([f for _, f in parts]))

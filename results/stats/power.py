@@ -37,6 +37,9 @@ class Variances:
     items_per_cluster: float = 1.0
     """The degrees of freedom are those of clusters of this mean size."""
 
+    fits_per_seed: float = 1.0
+    """Fits that a seed stands for (`Effect.fits_per_seed`)."""
+
     def __post_init__(self) -> None:
         """Refuse negative or infinite variances."""
         parts = (self.item, self.seed, self.residual)
@@ -55,6 +58,7 @@ class Variances:
             effect.var_seed,
             effect.var_residual,
             effect.n_items / effect.n_clusters,
+            effect.fits_per_seed,
         )
 
 
@@ -100,7 +104,8 @@ def detectable_effects(
     item, seed, residual = variances.item, variances.seed, variances.residual
     squares = (s * item + residual, n * seed + residual, np.full(n.shape, residual))
     df_item = np.round(n / variances.items_per_cluster) - 1.0
-    degrees = (np.maximum(df_item, 1.0), s - 1.0, (n - 1.0) * (s - 1.0))
+    df_seed = variances.fits_per_seed * (s - 1.0)
+    degrees = (np.maximum(df_item, 1.0), df_seed, (n - 1.0) * (s - 1.0))
     df = quasi_f_df(squares, degrees, squares[0] + squares[1] - squares[2])
     spread = np.sqrt(item / n + seed / s + residual / (n * s))
     found = (t_quantiles(1 - alpha / 2, df) + t_quantiles(power, df)) * spread
