@@ -33,7 +33,7 @@ SHORT_LIST = 100
 
 NOT_FINITE = "some values are infinite, so no difference can be estimated"
 NO_TOKENS = "a side has no tokens at all, so it has no perplexity"
-NO_ITEMS = "no test item is measured in both arms"
+NO_ITEMS = "no test item is measured in every arm"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Comparison:
 
     effect: Effect
     """In the metric's own direction; for a ratio the logarithm."""
+
+    values: Floats
+    """[items, seeds], whose mean is the estimate; for a ratio the influence values."""
 
     grouping: Grouping
     """Clusters and folds of the items compared."""
@@ -100,17 +103,18 @@ def compare(
             confidence=confidence,
             seed=seed,
         )
-        return Comparison(effect, grouping, None)
+        influence = a.influence(True) - b.influence(True)
+        return Comparison(effect, influence, grouping, None)
     diff = a.values - b.values
     counts = _discordant(a.values, b.values) if metric.kind == BINARY else None
     if counts is not None and len(pair.seeds) == 1 and grouping.clusters is None:
-        return Comparison(_paired_binary(diff, counts, confidence), grouping, counts)
+        return Comparison(_paired_binary(diff, counts, confidence), diff, grouping, counts)
     effect = crossed_effect(diff, clusters, grouping.folds, confidence, seed=seed)
     if metric.kind == BINARY and np.count_nonzero(diff.any(axis=1)) < FEW_DISCORDANT:
         effect = _with_pseudo_pairs(effect)
     if metric.kind == BOUNDED and len(pair.seeds) == 1 and grouping.clusters is None:
         effect = _with_bca(effect, diff[:, 0], seed)
-    return Comparison(effect, grouping, counts)
+    return Comparison(effect, diff, grouping, counts)
 
 
 def group_items(scores: TaskScores, pair: Pair) -> Grouping:

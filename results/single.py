@@ -44,8 +44,8 @@ class Score:
 def score_of(
     side: Side, metric: Metric, scores: TaskScores, confidence: float, name: str
 ) -> Score | None:
-    """The score of `side` over the test items that all its seeds have; None if there are none."""
-    items = side.measured & scores.is_test
+    """The score of `side` over the test items that every arm has; None if there are none."""
+    items = side.measured & scores.tested(metric.name)
     if not items.any():
         return None
     taken = side.take(items)

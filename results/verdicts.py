@@ -20,6 +20,10 @@ VOCABULARY = (MEANINGFUL, BETTER, EQUIVALENT, NON_INFERIOR, INCONCLUSIVE, WORSE)
 """All verdicts, the most favourable first; "non-inferior" is for capabilities with a margin."""
 
 
+CLAIMS = (MEANINGFUL, BETTER, WORSE)
+"""Verdicts that say that there is a difference."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What one comparison with the baseline shows."""
