@@ -90,7 +90,7 @@ def analyse(run: RunFolder) -> Analysis:
     measured = {cell_id: _measured(record) for cell_id, record in records.items()}
     source = Source(plan, load_scores(run), measured)
     tables = list(source.tables())
-    rows = [row for table in tables for row in _ranked(source, list(rows_of_table(source, *table)))]
+    rows = [row for table in tables for row in _ranked(source, rows_of_table(source, *table))]
     judged = judge_rows(rows, plan)
     return Analysis(
         plan=plan,

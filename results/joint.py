@@ -11,7 +11,7 @@ from steereval.results.comparison import Comparison
 from steereval.results.leaderboard import Row
 from steereval.results.stats import crossed_correlation, max_t_crossed, max_t_sign_flip
 from steereval.results.stats.crossed import RESAMPLES
-from steereval.results.stats.effect import Floats, Labels
+from steereval.results.stats.effect import Floats
 
 
 def joint_p_values(rows: Sequence[Row], seed: int) -> list[float]:
@@ -28,7 +28,7 @@ def joint_p_values(rows: Sequence[Row], seed: int) -> list[float]:
     order = [i for places in blocks.values() for i in places]
     p_values = np.empty(len(rows))
     if all(comparison.effect.n_seeds == 1 for block in members for comparison in block):
-        flips = [(_columns(block), _clusters(block[0])) for block in members]
+        flips = [(_columns(block), block[0].labels) for block in members]
         p_values[order] = max_t_sign_flip(flips, RESAMPLES, seed)
     else:
         raw = [comparison.effect.p_value for block in members for comparison in block]
@@ -47,13 +47,8 @@ def _columns(block: Sequence[Comparison]) -> Floats:
     return np.column_stack([comparison.values.mean(axis=1) for comparison in block])
 
 
-def _clusters(comparison: Comparison) -> Labels:
-    labels = comparison.grouping.clusters
-    return np.arange(len(comparison.values)) if labels is None else labels
-
-
 def _correlation(block: Sequence[Comparison]) -> Floats:
     if block[0].effect.n_clusters < 2:
         return np.eye(len(block))
     errors = [comparison.effect.se for comparison in block]
-    return crossed_correlation(_columns(block).T, _clusters(block[0]), errors)
+    return crossed_correlation(_columns(block).T, block[0].labels, errors)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steereval.results.comparison import Comparison, compare, untestable
+from steereval.results.comparison import Comparison, compare, untestable, with_shared_flips
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Pair, one_side, pair
 from steereval.results.scores import Arm, Seed, TaskScores
@@ -154,11 +154,16 @@ class Row:
         return item, seed, residual
 
 
-def rows_of_table(source: Source, model: str, task: Task, metric: Metric) -> Iterator[Row]:
+def rows_of_table(source: Source, model: str, task: Task, metric: Metric) -> list[Row]:
     """The rows of one model, task and metric: the baseline, then the arms of the grid."""
-    for arm in source.planned_arms(model, task.name):
-        for candidate in candidates(source, model, task, arm):
-            yield _Builder(source, model, task, metric, candidate).row()
+    rows = [
+        _Builder(source, model, task, metric, candidate).row()
+        for arm in source.planned_arms(model, task.name)
+        for candidate in candidates(source, model, task, arm)
+    ]
+    name = "|".join([model, task.name, metric.name])
+    compared = with_shared_flips([row.comparison for row in rows], name)
+    return [replace(row, comparison=found) for row, found in zip(rows, compared, strict=True)]
 
 
 @dataclass(frozen=True)

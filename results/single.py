@@ -67,7 +67,7 @@ def _estimate(
 ) -> Score:
     n, seeds = values.shape
     # the p-value of a mean against 0 is not wanted, so no sign flips are spent on it
-    effect = crossed_effect(values, clusters, confidence=confidence, resamples=1)
+    effect = crossed_effect(values, clusters, confidence=confidence, resamples=0)
     low, high, interval = effect.low, effect.high, "t"
     if metric.kind == BINARY and _is_one_run(values) and clusters is None:
         low, high = proportion_interval(int(values[:, 0].sum()), n, confidence)

@@ -90,10 +90,9 @@ def flipped_statistics(
     """
     sums = np.ascontiguousarray(sums_by_cluster(diffs.T, clusters).T)
     statistic = _Studentised(sums, np.bincount(clusters))
-    flips = [
-        _ratio(*statistic(signs)) for signs in _random_signs(statistic.groups, resamples, seed)
-    ]
-    return _ratio(*statistic(np.ones((1, statistic.groups))))[0], np.concatenate(flips)
+    patterns = _random_flips(statistic.groups, resamples, seed)
+    flips = [_ratio(*statistic(pattern)) for pattern in patterns]
+    return _ratio(*statistic.observed()), np.concatenate(flips)
 
 
 def _ratio(squares: Floats, variances: Floats) -> Floats:
@@ -103,52 +102,63 @@ def _ratio(squares: Floats, variances: Floats) -> Floats:
 
 
 class _Studentised:
-    """Squared mean and CR3 variance of sums [clusters, columns] under any signs of the clusters."""
+    """Squared mean and CR3 variance of sums [clusters, columns] with some clusters' signs turned.
+
+    A sum over turned signs is the whole sum less twice that of the turned ones, so flips are 0 and
+    1, and both sums that a column needs come from one matrix product.
+    """
 
     def __init__(self, sums: Floats, sizes: npt.NDArray[np.intp]) -> None:
         self.groups = len(sizes)
         self._n = int(sizes.sum())
         weights = 1.0 / (self._n - sizes) ** 2
-        self._sums = sums
-        self._cross = sums * (weights * sizes)[:, None]
+        self._both = np.hstack([sums / self._n, sums * (weights * sizes)[:, None]])
         self._quadratic = float(np.sum(weights * sizes**2))
         self._constant = np.sum(weights[:, None] * sums**2, axis=0)
 
-    def __call__(self, signs: Floats) -> tuple[Floats, Floats]:
-        """For signs [rows, clusters] the squared means and the variances, both [rows, columns]."""
-        mean = signs @ self._sums / self._n
-        variance = self._quadratic * mean**2 - 2 * mean * (signs @ self._cross) + self._constant
+    def observed(self) -> tuple[Floats, Floats]:
+        """The squared means and the variances as they are, both [columns]."""
+        square, variance = self(np.zeros((1, self.groups)))
+        return square[0], variance[0]
+
+    def __call__(self, flips: Floats) -> tuple[Floats, Floats]:
+        """For flips [rows, clusters] of 0 and 1 the two, both [rows, columns]."""
+        found = self._both.sum(axis=0) - 2.0 * (flips @ self._both)
+        mean, cross = np.hsplit(found, 2)
+        variance = self._quadratic * mean**2 - 2 * mean * cross + self._constant
         variance[variance < _ROUNDING * self._constant] = 0.0
         return mean**2, variance
 
 
 def _flip(statistic: _Studentised, resamples: int, seed: int | Sequence[int]) -> Floats:
-    mean, variance = statistic(np.ones((1, statistic.groups)))
+    mean, variance = statistic.observed()
     exact = statistic.groups <= EXACT_CLUSTERS
     patterns = (
-        _all_signs(statistic.groups) if exact else _random_signs(statistic.groups, resamples, seed)
+        _all_flips(statistic.groups) if exact else _random_flips(statistic.groups, resamples, seed)
     )
-    hits, tried = np.zeros(mean.shape[1]), 0
-    for signs in patterns:
-        mean_flipped, variance_flipped = statistic(signs)
+    hits, tried = np.zeros(len(mean)), 0
+    for flips in patterns:
+        mean_flipped, variance_flipped = statistic(flips)
         as_large = mean_flipped * variance >= mean * variance_flipped * (1 - _TIE)
         hits += np.count_nonzero(as_large, axis=0)
-        tried += len(signs)
+        tried += len(flips)
     result: Floats = hits / tried if exact else (hits + 1) / (tried + 1)
     return result
 
 
-def _all_signs(groups: int) -> Iterator[Floats]:
-    """Half of all sign patterns, first sign fixed: the other half gives the same squares."""
+def _all_flips(groups: int) -> Iterator[Floats]:
+    """Half of all patterns, the first cluster never turned: the others give the same squares."""
     numbers = np.arange(2 ** (groups - 1))
     for start in range(0, len(numbers), _ROWS):
         bits = numbers[start : start + _ROWS, None] >> np.arange(groups) & 1
-        yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+        yield bits.astype(np.float64)
 
 
-def _random_signs(groups: int, resamples: int, seed: int | Sequence[int]) -> Iterator[Floats]:
+def _random_flips(groups: int, resamples: int, seed: int | Sequence[int]) -> Iterator[Floats]:
+    """Fair coins, eight to a byte."""
     generator = np.random.default_rng(np.random.SeedSequence(seed))
+    width = -(-groups // 8)
     for start in range(0, resamples, _ROWS):
         rows = min(_ROWS, resamples - start)
-        coins = generator.integers(0, 2, size=(rows, groups), dtype=np.int8)
-        yield 2.0 * coins.astype(np.float64) - 1.0
+        drawn = np.frombuffer(generator.bytes(rows * width), np.uint8).reshape(rows, width)
+        yield np.unpackbits(drawn, axis=1, count=groups).astype(np.float64)

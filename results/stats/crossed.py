@@ -19,6 +19,9 @@ from steereval.results.stats.student import quasi_f_df, t_quantiles, t_tails
 RESAMPLES = 10_000
 """Sign flips drawn where a test resamples."""
 
+T_OVER_ITEMS = "t over items"
+"""The test of one seed where no sign flips are asked for."""
+
 _ROUNDING = 1e-12
 
 
@@ -75,7 +78,7 @@ def crossed_effect(
     folds [items]: each fold × seed is one fit, b_fs independent of each other; MS_S is then the
     mean of the folds' own MS_S, weighted by their numbers of items.
     One seed: everything is conditional on that seed, from items (t) or clusters (sign flips,
-    `resamples` of them from `seed`).
+    `resamples` of them from `seed`; with 0 of them by t all the same).
     One item or one cluster: the standard error is infinite and p is 1.
     No variation at all: the p-value is that of the sign flips, 2^(1 - clusters), not 0.
     NaN and infinite differences are an InputError.
@@ -88,8 +91,9 @@ def crossed_effect(
     found = _estimates(matrix[None], labels, fold_codes, confidence)
     effect = _effect(found, matrix, labels, confidence)
     effect = replace(effect, fits_per_seed=effective_folds(fold_codes))
-    if matrix.shape[1] == 1 and clusters is not None:
-        effect = _with_sign_flip(effect, matrix[:, 0], labels, resamples, seed)
+    if matrix.shape[1] == 1 and clusters is not None and resamples > 0:
+        p_value = cluster_sign_flip(matrix[:, 0], labels, resamples, seed)
+        effect = with_sign_flip(effect, p_value, resamples)
     return effect
 
 
@@ -175,18 +179,17 @@ def _effect(found: CrossedEstimates, matrix: Floats, clusters: Labels, confidenc
         n_seeds=seeds,
         n_clusters=int(clusters.max()) + 1,
         confidence=confidence,
-        test="crossed t" if seeds > 1 else "t over items",
+        test="crossed t" if seeds > 1 else T_OVER_ITEMS,
         interval="t",
     )
 
 
-def _with_sign_flip(
-    effect: Effect, column: Floats, clusters: Labels, resamples: int, seed: int | Sequence[int]
-) -> Effect:
-    p_value = cluster_sign_flip(column, clusters, resamples, seed)
+def with_sign_flip(effect: Effect, p_value: float, resamples: int) -> Effect:
+    """`effect` of one seed with the p-value of `resamples` sign flips over its clusters."""
     units = "clusters" if effect.n_clusters < effect.n_items else "items"
     how = "all patterns" if effect.n_clusters <= EXACT_CLUSTERS else f"{resamples} resamples"
-    return replace(effect, p_value=p_value, p_robust=p_value, test=f"sign flip over {units}, {how}")
+    test = f"sign flip over {units}, {how}"
+    return replace(effect, p_value=p_value, p_robust=p_value, test=test)
 
 
 def _unbounded(matrix: Floats, confidence: float) -> Effect:
