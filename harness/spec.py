@@ -154,7 +154,7 @@ class AnalysisSpec:
     """Label of the method that all others are compared with."""
     confidence: float = _part("analysis", default=0.95)
     """Level of the intervals."""
-    correction: Literal["holm", "bh"] = _part("analysis", default="holm")
+    correction: Literal["holm", "bh", "max-t"] = _part("analysis", default="holm")
     """Correction within the confirmatory family."""
 
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from steereval.results.coupling import Coupling, couplings
+from steereval.results.judging import judged as judge_rows
 from steereval.results.leaderboard import Row, rows_of_table
-from steereval.results.manifest import Plan, parse_plan
+from steereval.results.manifest import Plan, Task, parse_plan
 from steereval.results.ranking import ranks_of
 from steereval.results.replication import Replication, replications
 from steereval.results.response import StrengthPoint, points_of_table
-from steereval.results.scores import load_scores
+from steereval.results.scores import TaskScores, load_scores
 from steereval.results.selection import selection_rule
 from steereval.results.source import Source
-from steereval.results.stats import adjust
 from steereval.results.store import FAILED, RunFolder
-from steereval.results.verdicts import judge
-
-CONFIRMATORY = "confirmatory"
-EXPLORATORY = "exploratory"
 
 
 @dataclass(frozen=True)
@@ -98,8 +94,8 @@ def analyse(run: RunFolder) -> Analysis:
     measured = {cell_id: _measured(record) for cell_id, record in records.items()}
     source = Source(plan, load_scores(run), measured)
     tables = list(source.tables())
-    rows = [row for table in tables for row in _ranked(source, list(rows_of_table(source, *table)))]
-    judged = _judged(rows, plan)
+    rows = [row for table in tables for row in _ranked(source, rows_of_table(source, *table))]
+    judged = judge_rows(rows, plan)
     return Analysis(
         plan=plan,
         models=tuple(source.models),
@@ -126,34 +122,6 @@ def _ranked(source: Source, rows: list[Row]) -> list[Row]:
         return rows
     ranks = ranks_of(rows, scores, source.plan.alpha)
     return [replace(row, rank=ranks.get(i)) for i, row in enumerate(rows)]
-
-
-def _judged(rows: Sequence[Row], plan: Plan) -> list[Row]:
-    """Adjusted p-values within each model's two families, and the verdicts."""
-    judged = list(rows)
-    families: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(rows):
-        if not row.is_baseline:
-            family = CONFIRMATORY if row.is_confirmatory else EXPLORATORY
-            families.setdefault((row.model, family), []).append(i)
-    for (_, family), places in families.items():
-        method = plan.correction if family == CONFIRMATORY else "bh"
-        adjusted = adjust([_raw_p(rows[i]) for i in places], method)
-        for i, p in zip(places, adjusted, strict=True):
-            judged[i] = _with_verdict(rows[i], family, float(p), plan)
-    return judged
-
-
-def _raw_p(row: Row) -> float:
-    """A planned row without a comparison stays in its family, with p = 1."""
-    return 1.0 if row.comparison is None else row.comparison.effect.p_value
-
-
-def _with_verdict(row: Row, family: str, p_adjusted: float, plan: Plan) -> Row:
-    if row.comparison is None:
-        return replace(row, family=family)
-    verdict = judge(row.comparison.effect, p_adjusted, row.metric, row.task, plan.alpha)
-    return replace(row, family=family, p_adjusted=p_adjusted, verdict=verdict)
 
 
 def _counts(plan: Plan, records: dict[str, dict[str, Any]]) -> CellCounts:
@@ -202,3 +170,18 @@ def _notes(source: Source) -> Iterator[str]:
     for (model, name), scores in source.scores.items():
         if not bool(np.any(scores.is_test)):
             yield f"{model} has no test items on {name}, so nothing is reported there."
+        yield from _missing(model, source.plan.tasks.get(name), scores)
+
+
+def _missing(model: str, task: Task | None, scores: TaskScores) -> Iterator[str]:
+    """What is left out of every row since some arm lacks it."""
+    metric = "" if task is None else task.primary
+    lacking = scores.lacking(metric)
+    if lacking:
+        n_test = int(np.count_nonzero(scores.is_test))
+        left = n_test - int(np.count_nonzero(scores.tested(metric)))
+        arms = ", ".join(f"{arm} lacks {count}" for arm, count in lacking.items())
+        yield (
+            f"{left} of {n_test} test items of {scores.task} are left out of every row of {model}, "
+            f"since some arm has no score for them: {arms}."
+        )

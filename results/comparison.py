@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,9 @@ from steereval.results.stats import (
     mcnemar_midp,
     paired_proportion_ci,
     ratio_effect,
+    sign_flip_p_values,
 )
+from steereval.results.stats.crossed import RESAMPLES, T_OVER_ITEMS, with_sign_flip
 from steereval.results.stats.effect import Floats, Labels
 from steereval.results.stats.student import t_quantile, t_tail
 
@@ -31,9 +34,10 @@ FEW_DISCORDANT = 25
 SHORT_LIST = 100
 """Below it bounded scores have a BCa interval."""
 
+PSEUDO_PAIRS = "t with two pseudo-pairs"
 NOT_FINITE = "some values are infinite, so no difference can be estimated"
 NO_TOKENS = "a side has no tokens at all, so it has no perplexity"
-NO_ITEMS = "no test item is measured in both arms"
+NO_ITEMS = "no test item is measured in every arm"
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,26 @@ class Comparison:
     effect: Effect
     """In the metric's own direction; for a ratio the logarithm."""
 
+    values: Floats
+    """[items, seeds], whose mean is the estimate; for a ratio the influence values."""
+
     grouping: Grouping
     """Clusters and folds of the items compared."""
 
     discordant: tuple[float, float] | None
     """Items that speak for a and for b, of binary scores: means over the seeds."""
+
+    @property
+    def labels(self) -> Labels:
+        """[items], clusters, with single items for lack of any."""
+        labels = self.grouping.clusters
+        return np.arange(len(self.values)) if labels is None else labels
+
+    @property
+    def awaits_flips(self) -> bool:
+        """Whether its test is the t test of one seed, which sign flips replace."""
+        effect = self.effect
+        return effect.n_seeds == 1 and effect.n_clusters > 1 and effect.test == T_OVER_ITEMS
 
 
 def untestable(pair: Pair | None, metric: Metric) -> str | None:
@@ -84,33 +103,33 @@ def untestable(pair: Pair | None, metric: Metric) -> str | None:
 def compare(
     pair: Pair, metric: Metric, scores: TaskScores, confidence: float, name: str
 ) -> Comparison:
-    """The difference of a testable pair; random draws are seeded by the hash of `name`."""
+    """The difference of a testable pair; random draws are seeded by the hash of `name`.
+
+    With one seed the p-value is that of McNemar's mid-p, or of the t test until
+    `with_shared_flips` replaces it.
+    """
     grouping = group_items(scores, pair)
-    seed = seed_of(name)
     a, b = pair.a.broadcast(len(pair.seeds)), pair.b.broadcast(len(pair.seeds))
-    clusters = grouping.clusters
-    if clusters is None and len(pair.seeds) == 1:
-        # a sign flip over items, each a cluster of its own
-        clusters = np.arange(len(a.values))
     if metric.kind == RATIO:
         effect = ratio_effect(
             *(a.values, b.values, a.weights, b.weights),
-            clusters=clusters,
+            clusters=grouping.clusters,
             folds=grouping.folds,
             confidence=confidence,
-            seed=seed,
+            resamples=0,
         )
-        return Comparison(effect, grouping, None)
+        influence = a.influence(True) - b.influence(True)
+        return Comparison(effect, influence, grouping, None)
     diff = a.values - b.values
     counts = _discordant(a.values, b.values) if metric.kind == BINARY else None
     if counts is not None and len(pair.seeds) == 1 and grouping.clusters is None:
-        return Comparison(_paired_binary(diff, counts, confidence), grouping, counts)
-    effect = crossed_effect(diff, clusters, grouping.folds, confidence, seed=seed)
+        return Comparison(_paired_binary(diff, counts, confidence), diff, grouping, counts)
+    effect = crossed_effect(diff, grouping.clusters, grouping.folds, confidence, resamples=0)
     if metric.kind == BINARY and np.count_nonzero(diff.any(axis=1)) < FEW_DISCORDANT:
         effect = _with_pseudo_pairs(effect)
     if metric.kind == BOUNDED and len(pair.seeds) == 1 and grouping.clusters is None:
-        effect = _with_bca(effect, diff[:, 0], seed)
-    return Comparison(effect, grouping, counts)
+        effect = _with_bca(effect, diff[:, 0], seed_of(name))
+    return Comparison(effect, diff, grouping, counts)
 
 
 def group_items(scores: TaskScores, pair: Pair) -> Grouping:
@@ -124,6 +143,30 @@ def group_items(scores: TaskScores, pair: Pair) -> Grouping:
         n_unclustered=int(np.count_nonzero(~scores.has_cluster[pair.items])),
         n_folds=1 if set(folds) <= {NO_FOLD} else n_folds,
     )
+
+
+def with_shared_flips(found: Sequence[Comparison | None], name: str) -> list[Comparison | None]:
+    """The comparisons of one table, those with one seed and no McNemar test by sign flips.
+
+    They have the same items, so they share the signs, which are seeded by the hash of `name`.
+    """
+    places = [i for i, comparison in enumerate(found) if comparison and comparison.awaits_flips]
+    flipped = list(found)
+    if not places:
+        return flipped
+    waiting = [comparison for i in places if (comparison := found[i]) is not None]
+    p_values = sign_flip_p_values(
+        np.column_stack([comparison.values[:, 0] for comparison in waiting]),
+        waiting[0].labels,
+        RESAMPLES,
+        seed_of(name),
+    )
+    for i, comparison, p in zip(places, waiting, p_values, strict=True):
+        effect = comparison.effect
+        # pseudo-pairs widen the t test, which then has a say of its own
+        p_value = max(float(p), effect.p_value) if effect.interval == PSEUDO_PAIRS else float(p)
+        flipped[i] = replace(comparison, effect=with_sign_flip(effect, p_value, RESAMPLES))
+    return flipped
 
 
 def seed_of(name: str) -> int:
@@ -149,7 +192,7 @@ def _paired_binary(diff: Floats, counts: tuple[float, float], confidence: float)
     b, c, n = int(counts[0]), int(counts[1]), len(diff)
     p_value = mcnemar_midp(b, c)
     if n >= FEW_ITEMS and b + c >= FEW_DISCORDANT:
-        return replace(effect, p_value=p_value, test="McNemar mid-p")
+        return replace(effect, p_value=p_value, p_robust=p_value, test="McNemar mid-p")
     _, low, high = paired_proportion_ci(b, c, n, confidence=confidence)
     first, second = (b + 1) / (n + 2), (c + 1) / (n + 2)
     variance = (first + second - (first - second) ** 2) / (n + 2)
@@ -161,6 +204,7 @@ def _paired_binary(diff: Floats, counts: tuple[float, float], confidence: float)
         low=low,
         high=high,
         p_value=p_value,
+        p_robust=p_value,
         test="McNemar mid-p",
         interval="Bonett-Price",
     )
@@ -185,7 +229,8 @@ def _with_pseudo_pairs(effect: Effect) -> Effect:
         low=max(effect.estimate - half, -1.0),
         high=min(effect.estimate + half, 1.0),
         p_value=max(p_value, effect.p_value),
-        interval="t with two pseudo-pairs",
+        p_robust=max(p_value, effect.p_robust),
+        interval=PSEUDO_PAIRS,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steereval.results.comparison import Comparison, compare, untestable
+from steereval.results.comparison import Comparison, compare, untestable, with_shared_flips
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Pair, one_side, pair
 from steereval.results.scores import Arm, Seed, TaskScores
@@ -20,6 +20,7 @@ from steereval.results.verdicts import Verdict, detectable_effect
 NO_BASELINE = "the baseline has no finished cell"
 NO_CELLS = "none of its cells finished"
 REDUCED = "reduced training"
+FEW_SEEDS = "few seeds for this claim"
 NO_SCORE = "it has no test item with a score in every fit seed"
 
 
@@ -64,7 +65,7 @@ class Row:
     """Why there is no comparison; empty if there is one, or if this is the baseline."""
 
     n_dropped_items: int
-    """Test items of the task that are missing in one of the two arms and so left out."""
+    """Test items of the task that some arm lacks, and that are left out of every row."""
 
     n_dropped_seeds: int
     """Planned fit seeds of the arm that the row lacks, since cells of theirs are missing."""
@@ -90,6 +91,9 @@ class Row:
     verdict: Verdict | None = None
     """None for the baseline, and where nothing could be compared."""
 
+    is_bold: bool = False
+    """Whether its claim trusts that few seeds show their whole spread (`Effect.p_robust`)."""
+
     @property
     def is_primary(self) -> bool:
         """Whether the metric is the task's primary one."""
@@ -110,7 +114,8 @@ class Row:
         """What a reader must know: few seeds, training cut short."""
         seeded = self.comparison is not None and not self.is_unseeded
         seeds = self.comparison.effect.caution if self.comparison and seeded else ""
-        return tuple(filter(None, (seeds, REDUCED if self.is_reduced else "")))
+        bold = FEW_SEEDS if self.is_bold and not seeds else ""
+        return tuple(filter(None, (seeds, bold, REDUCED if self.is_reduced else "")))
 
     @property
     def caution(self) -> str:
@@ -149,11 +154,16 @@ class Row:
         return item, seed, residual
 
 
-def rows_of_table(source: Source, model: str, task: Task, metric: Metric) -> Iterator[Row]:
+def rows_of_table(source: Source, model: str, task: Task, metric: Metric) -> list[Row]:
     """The rows of one model, task and metric: the baseline, then the arms of the grid."""
-    for arm in source.planned_arms(model, task.name):
-        for candidate in candidates(source, model, task, arm):
-            yield _Builder(source, model, task, metric, candidate).row()
+    rows = [
+        _Builder(source, model, task, metric, candidate).row()
+        for arm in source.planned_arms(model, task.name)
+        for candidate in candidates(source, model, task, arm)
+    ]
+    name = "|".join([model, task.name, metric.name])
+    compared = with_shared_flips([row.comparison for row in rows], name)
+    return [replace(row, comparison=found) for row, found in zip(rows, compared, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -200,15 +210,18 @@ class _Builder:
             score=score,
             comparison=comparison,
             untested=NO_CELLS if is_baseline and score is None else untested,
-            n_dropped_items=0 if found is None else self._n_items() - int(found.items.sum()),
+            n_dropped_items=self._n_dropped(),
             n_dropped_seeds=len(planned - seeds),
             cost=self.source.cost(self.model, self.task.name, setting),
             displacement=self.source.displacement(self.model, self.task.name, setting),
             is_reduced=setting.arm.method in self.source.plan.reduced,
         )
 
-    def _n_items(self) -> int:
-        return 0 if self.scores is None else int(np.count_nonzero(self.scores.is_test))
+    def _n_dropped(self) -> int:
+        if self.scores is None:
+            return 0
+        left_out = self.scores.is_test & ~self.scores.tested(self.metric.name)
+        return int(np.count_nonzero(left_out))
 
     def _score(self) -> Score | None:
         if self.scores is None:
@@ -231,7 +244,9 @@ class _Builder:
         if one_side(self.scores, baseline, self.metric.name, ratio) is None:
             return None, NO_BASELINE
         settings = (self.candidate.setting, baseline)
-        found = pair(self.scores, *settings, self.metric.name, ratio, self.scores.is_test)
+        found = pair(
+            self.scores, *settings, self.metric.name, ratio, self.scores.tested(self.metric.name)
+        )
         reason = untestable(found, self.metric)
         return (found, "") if reason is None else (None, reason)
 

@@ -53,15 +53,12 @@ def _is_usable(row: Row) -> bool:
 def _all_pairs(
     settings: Sequence[Setting], metric: Metric, scores: TaskScores
 ) -> dict[tuple[int, int], Pair]:
-    """Every pair on the items that all pairs have; empty if there is no such item."""
-    items = scores.is_test
-    for _ in range(2):  # first find the common items, then pair on them
-        pairs = {
-            (j, k): pair(scores, settings[j], settings[k], metric.name, metric.kind == RATIO, items)
-            for j, k in combinations(range(len(settings)), 2)
-        }
-        for found in pairs.values():
-            items = items & found.items if found is not None else np.zeros_like(items)
+    """Every pair; empty if one of them has nothing to compare."""
+    items = scores.tested(metric.name)
+    pairs = {
+        (j, k): pair(scores, settings[j], settings[k], metric.name, metric.kind == RATIO, items)
+        for j, k in combinations(range(len(settings)), 2)
+    }
     if any(untestable(found, metric) for found in pairs.values()):
         return {}
     return {key: found for key, found in pairs.items() if found is not None}

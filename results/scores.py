@@ -100,6 +100,22 @@ class TaskScores:
     cells: dict[Cell, dict[str, Scores]]
     """{cell: {metric: scores}}."""
 
+    complete: dict[str, Mask]
+    """{metric: [items], whether every cell that has the metric has a value}."""
+
+    def tested(self, metric: str) -> Mask:
+        """[items]: the test items that count: an item that one arm lacks is dropped from all."""
+        return self.is_test & self.complete.get(metric, np.ones_like(self.is_test))
+
+    def lacking(self, metric: str) -> dict[str, int]:
+        """{arm in words: how many test items some cell of it lacks}, of those that lack any."""
+        gaps: dict[str, Mask] = {}
+        for cell, found in self.cells.items():
+            if metric in found:
+                gap = self.is_test & np.isnan(found[metric].values)
+                gaps[cell.arm.label] = gaps.get(cell.arm.label, np.zeros_like(gap)) | gap
+        return {arm: int(gap.sum()) for arm, gap in sorted(gaps.items()) if gap.any()}
+
     @property
     def arms(self) -> list[Arm]:
         """The arms with at least one finished cell."""
@@ -146,6 +162,10 @@ def _task_scores(group: list[_Rows]) -> TaskScores:
     folds = _agreed(group, places, "fold", len(index))
     known = np.array([c is not None for c in clusters])
     names = [f"={c}" if c is not None else f"item {i}" for i, c in enumerate(clusters)]
+    cells = {
+        rows.cell: _vectors(rows.table, place, len(index))
+        for rows, place in zip(group, places, strict=True)
+    }
     return TaskScores(
         model=group[0].model,
         task=group[0].task,
@@ -155,11 +175,18 @@ def _task_scores(group: list[_Rows]) -> TaskScores:
         is_test=np.array([s == "test" for s in splits]),
         folds=np.array([NO_FOLD if f is None else f for f in folds], np.intp),
         directions=_directions(group),
-        cells={
-            rows.cell: _vectors(rows.table, place, len(index))
-            for rows, place in zip(group, places, strict=True)
-        },
+        cells=cells,
+        complete=_complete(cells),
     )
+
+
+def _complete(cells: dict[Cell, dict[str, Scores]]) -> dict[str, Mask]:
+    complete: dict[str, Mask] = {}
+    for found in cells.values():
+        for metric, scores in found.items():
+            has = ~np.isnan(scores.values)
+            complete[metric] = complete[metric] & has if metric in complete else has
+    return complete
 
 
 def _check_distinct(group: list[_Rows]) -> None:

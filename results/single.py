@@ -44,8 +44,8 @@ class Score:
 def score_of(
     side: Side, metric: Metric, scores: TaskScores, confidence: float, name: str
 ) -> Score | None:
-    """The score of `side` over the test items that all its seeds have; None if there are none."""
-    items = side.measured & scores.is_test
+    """The score of `side` over the test items that every arm has; None if there are none."""
+    items = side.measured & scores.tested(metric.name)
     if not items.any():
         return None
     taken = side.take(items)
@@ -67,7 +67,7 @@ def _estimate(
 ) -> Score:
     n, seeds = values.shape
     # the p-value of a mean against 0 is not wanted, so no sign flips are spent on it
-    effect = crossed_effect(values, clusters, confidence=confidence, resamples=1)
+    effect = crossed_effect(values, clusters, confidence=confidence, resamples=0)
     low, high, interval = effect.low, effect.high, "t"
     if metric.kind == BINARY and _is_one_run(values) and clusters is None:
         low, high = proportion_interval(int(values[:, 0].sum()), n, confidence)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from steereval.results import wording
 from steereval.results.manifest import RATIO, Metric, Task
-from steereval.results.stats import Effect, minimum_detectable_effect, non_inferiority
+from steereval.results.stats import Effect, Variances, detectable_effects, non_inferiority
 
 BETTER = "better"
 MEANINGFUL = "better and meaningful"
@@ -18,6 +18,10 @@ INCONCLUSIVE = "inconclusive"
 
 VOCABULARY = (MEANINGFUL, BETTER, EQUIVALENT, NON_INFERIOR, INCONCLUSIVE, WORSE)
 """All verdicts, the most favourable first; "non-inferior" is for capabilities with a margin."""
+
+
+CLAIMS = (MEANINGFUL, BETTER, WORSE)
+"""Verdicts that say that there is a difference."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,7 @@ def detectable_effect(effect: Effect) -> float:
     """The least effect that the design of `effect` detects, at 5 % with a power of 80 %."""
     if math.isinf(effect.se):
         return math.inf
-    return minimum_detectable_effect(
-        effect.var_item,
-        effect.var_seed,
-        effect.var_residual,
-        effect.n_items,
-        effect.n_seeds,
-        n_clusters=effect.n_clusters,
-    )
+    return float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
 
 
 def one_sided_p(effect: Effect, metric: Metric) -> float:

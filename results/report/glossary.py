@@ -10,6 +10,7 @@ _CORRECTIONS = {
     "hochberg": "Hochberg",
     "bh": "Benjamini-Hochberg",
     "by": "Benjamini-Yekutieli",
+    "max-t": "max-T",
 }
 
 _TERMS = {
@@ -39,6 +40,10 @@ _TERMS = {
     "Seeds": (
         "A fit seed moves all items together, so seeds are crossed with items and never counted as "
         "items. One seed: the result holds for that seed only. Two: the test is too generous."
+    ),
+    "Few seeds for this claim": (
+        "The claim trusts that few fits show how far fits spread. Where they spread widely, three "
+        "may agree by chance, and a family of tests then claims too much: more fit seeds decide it."
     ),
     "Reduced training": (
         "The method's networks were trained for less than its authors ask, to save time. The notes "

@@ -39,7 +39,7 @@ def basis_grid(rows: Sequence[Row], name: str) -> Grid:
         Column("Method"),
         Column("How the strength was chosen"),
         Column("Validation → test", True, "Score of the chosen strengths on validation items"),
-        Column("Items", True, "Test items compared; left out: missing in one arm"),
+        Column("Items", True, "Test items compared; left out of every arm: missing in one"),
         Column("Clusters", True, "Single items without a known cluster included"),
         Column("Seeds", True, "Fit seeds, crossed with items"),
         Column("p", True, "Before adjusting"),

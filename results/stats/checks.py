@@ -29,8 +29,18 @@ def items_by_seeds(name: str, values: npt.ArrayLike) -> Floats:
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
-        raise InputError(f"{name} has {array.ndim} dimensions", "Give a matrix [items, seeds].")
+        raise wrong_dimensions(name, array, "a matrix [items, seeds]")
     return array
+
+
+def wrong_dimensions(name: str, array: Floats, wanted: str) -> InputError:
+    """The error of an array with a wrong number of dimensions."""
+    return InputError(f"{name} has {array.ndim} dimensions", f"Give {wanted}.")
+
+
+def too_few(what: str, found: int, needed: int) -> InputError:
+    """The error of fewer groups or rows than a variance needs."""
+    return InputError(f"there are {found} {what}", f"Give at least {needed}.")
 
 
 def codes(name: str, labels: npt.ArrayLike | None, n_items: int) -> Labels:

@@ -19,17 +19,34 @@ _TIE = 1e-9
 _ROUNDING = 1e-13
 
 
-def jackknife_variance(item_means: Floats, clusters: Labels) -> float:
-    """CR3 variance of the mean of `item_means` [items], `clusters` [items] being codes 0..G-1.
+def jackknife_variances(item_means: Floats, clusters: Labels) -> Floats:
+    """[rows]: CR3 variances of the means of `item_means` [rows, items].
 
-    (G - 1)/G Σ_g (mean without cluster g - mean)²; with singletons exactly s²/n
-    (MacKinnon, Nielsen & Webb 2023). Needs at least two clusters.
+    `clusters` [items] are codes 0..G-1, at least two. (G - 1)/G Σ_g (mean without cluster g -
+    mean)²; with singletons exactly s²/n (MacKinnon, Nielsen & Webb 2023).
+    """
+    variances: Floats = np.sum(jackknife_shifts(item_means, clusters) ** 2, axis=1)
+    return variances
+
+
+def jackknife_shifts(item_means: Floats, clusters: Labels) -> Floats:
+    """[rows, clusters]: √((G - 1)/G) (mean - mean without cluster g), whose squares sum to CR3's.
+
+    Their cross products are the CR3 covariances of the rows' means.
     """
     sizes = np.bincount(clusters)
-    centred_sums = np.bincount(clusters, weights=item_means - item_means.mean())
-    n, groups = len(item_means), len(sizes)
-    shifts = centred_sums / (n - sizes)
-    return float((groups - 1) / groups * np.sum(shifts**2))
+    centred = item_means - item_means.mean(axis=1, keepdims=True)
+    shifts: Floats = sums_by_cluster(centred, clusters) / (len(clusters) - sizes)
+    scaled: Floats = shifts * np.sqrt((len(sizes) - 1) / len(sizes))
+    return scaled
+
+
+def sums_by_cluster(values: Floats, clusters: Labels) -> Floats:
+    """[rows, clusters] sums of `values` [rows, items]; every code 0..G-1 occurs."""
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    sums: Floats = np.add.reduceat(values[:, order], starts, axis=1)
+    return sums
 
 
 def cluster_sign_flip(
@@ -59,58 +76,89 @@ def sign_flip_p_values(
     sizes = np.bincount(labels)
     if len(sizes) == 1:
         return np.ones(matrix.shape[1])
-    sums = np.zeros((len(sizes), matrix.shape[1]))
-    np.add.at(sums, labels, matrix)
+    sums = np.ascontiguousarray(sums_by_cluster(matrix.T, labels).T)
     return _flip(_Studentised(sums, sizes), resamples, seed)
 
 
+def flipped_statistics(
+    diffs: Floats, clusters: Labels, resamples: int, seed: int | Sequence[int]
+) -> tuple[Floats, Floats]:
+    """Squared studentised means of `diffs` [items, columns], as they are and under random flips.
+
+    The first is [columns], the second [resamples, columns]; the columns share the signs. Infinite
+    where a mean has no variance, 0 where both are 0. `clusters` [items] are codes, at least two.
+    """
+    sums = np.ascontiguousarray(sums_by_cluster(diffs.T, clusters).T)
+    statistic = _Studentised(sums, np.bincount(clusters))
+    patterns = _random_flips(statistic.groups, resamples, seed)
+    flips = [_ratio(*statistic(pattern)) for pattern in patterns]
+    return _ratio(*statistic.observed()), np.concatenate(flips)
+
+
+def _ratio(squares: Floats, variances: Floats) -> Floats:
+    ratio = np.full(squares.shape, np.inf)
+    np.divide(squares, variances, out=ratio, where=variances > 0.0)
+    return np.where(squares == 0.0, 0.0, ratio)
+
+
 class _Studentised:
-    """Squared mean and CR3 variance of sums [clusters, columns] under any signs of the clusters."""
+    """Squared mean and CR3 variance of sums [clusters, columns] with some clusters' signs turned.
+
+    A sum over turned signs is the whole sum less twice that of the turned ones, so flips are 0 and
+    1, and both sums that a column needs come from one matrix product.
+    """
 
     def __init__(self, sums: Floats, sizes: npt.NDArray[np.intp]) -> None:
         self.groups = len(sizes)
         self._n = int(sizes.sum())
         weights = 1.0 / (self._n - sizes) ** 2
-        self._sums = sums
-        self._cross = sums * (weights * sizes)[:, None]
+        self._both = np.hstack([sums / self._n, sums * (weights * sizes)[:, None]])
         self._quadratic = float(np.sum(weights * sizes**2))
         self._constant = np.sum(weights[:, None] * sums**2, axis=0)
 
-    def __call__(self, signs: Floats) -> tuple[Floats, Floats]:
-        """For signs [rows, clusters] the squared means and the variances, both [rows, columns]."""
-        mean = signs @ self._sums / self._n
-        variance = self._quadratic * mean**2 - 2 * mean * (signs @ self._cross) + self._constant
+    def observed(self) -> tuple[Floats, Floats]:
+        """The squared means and the variances as they are, both [columns]."""
+        square, variance = self(np.zeros((1, self.groups)))
+        return square[0], variance[0]
+
+    def __call__(self, flips: Floats) -> tuple[Floats, Floats]:
+        """For flips [rows, clusters] of 0 and 1 the two, both [rows, columns]."""
+        found = self._both.sum(axis=0) - 2.0 * (flips @ self._both)
+        mean, cross = np.hsplit(found, 2)
+        variance = self._quadratic * mean**2 - 2 * mean * cross + self._constant
         variance[variance < _ROUNDING * self._constant] = 0.0
         return mean**2, variance
 
 
 def _flip(statistic: _Studentised, resamples: int, seed: int | Sequence[int]) -> Floats:
-    mean, variance = statistic(np.ones((1, statistic.groups)))
+    mean, variance = statistic.observed()
     exact = statistic.groups <= EXACT_CLUSTERS
     patterns = (
-        _all_signs(statistic.groups) if exact else _random_signs(statistic.groups, resamples, seed)
+        _all_flips(statistic.groups) if exact else _random_flips(statistic.groups, resamples, seed)
     )
-    hits, tried = np.zeros(mean.shape[1]), 0
-    for signs in patterns:
-        mean_flipped, variance_flipped = statistic(signs)
+    hits, tried = np.zeros(len(mean)), 0
+    for flips in patterns:
+        mean_flipped, variance_flipped = statistic(flips)
         as_large = mean_flipped * variance >= mean * variance_flipped * (1 - _TIE)
         hits += np.count_nonzero(as_large, axis=0)
-        tried += len(signs)
+        tried += len(flips)
     result: Floats = hits / tried if exact else (hits + 1) / (tried + 1)
     return result
 
 
-def _all_signs(groups: int) -> Iterator[Floats]:
-    """Half of all sign patterns, first sign fixed: the other half gives the same squares."""
+def _all_flips(groups: int) -> Iterator[Floats]:
+    """Half of all patterns, the first cluster never turned: the others give the same squares."""
     numbers = np.arange(2 ** (groups - 1))
     for start in range(0, len(numbers), _ROWS):
         bits = numbers[start : start + _ROWS, None] >> np.arange(groups) & 1
-        yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+        yield bits.astype(np.float64)
 
 
-def _random_signs(groups: int, resamples: int, seed: int | Sequence[int]) -> Iterator[Floats]:
+def _random_flips(groups: int, resamples: int, seed: int | Sequence[int]) -> Iterator[Floats]:
+    """Fair coins, eight to a byte."""
     generator = np.random.default_rng(np.random.SeedSequence(seed))
+    width = -(-groups // 8)
     for start in range(0, resamples, _ROWS):
         rows = min(_ROWS, resamples - start)
-        coins = generator.integers(0, 2, size=(rows, groups), dtype=np.int8)
-        yield 2.0 * coins.astype(np.float64) - 1.0
+        drawn = np.frombuffer(generator.bytes(rows * width), np.uint8).reshape(rows, width)
+        yield np.unpackbits(drawn, axis=1, count=groups).astype(np.float64)

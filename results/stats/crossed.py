@@ -10,26 +10,54 @@ import numpy as np
 import numpy.typing as npt
 
 from steereval.results.stats import checks
-from steereval.results.stats.clusters import (
-    EXACT_CLUSTERS,
-    cluster_sign_flip,
-    jackknife_variance,
-)
+from steereval.results.stats.anova import MeanSquareTable, effective_folds, mean_squares
+from steereval.results.stats.clusters import EXACT_CLUSTERS, cluster_sign_flip
 from steereval.results.stats.effect import Effect, Floats, Labels
-from steereval.results.stats.student import quasi_f_df, t_quantile, t_tail
+from steereval.results.stats.seed_robust import seed_robust_p
+from steereval.results.stats.student import quasi_f_df, t_quantiles, t_tails
 
 RESAMPLES = 10_000
 """Sign flips drawn where a test resamples."""
+
+T_OVER_ITEMS = "t over items"
+"""The test of one seed where no sign flips are asked for."""
 
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class _MeanSquares:
-    """Mean squares of items, seeds and residual, with their degrees of freedom."""
+class CrossedEstimates:
+    """Crossed estimates of several matrices of differences, each field [matrices]."""
 
-    squares: tuple[float, float, float]
-    degrees: tuple[float, float, float]
+    estimate: Floats
+    """The mean differences."""
+
+    se: Floats
+    """Their standard errors."""
+
+    df: Floats
+    """Degrees of freedom."""
+
+    low: Floats
+    """Lower ends of the intervals."""
+
+    high: Floats
+    """Upper ends of the intervals."""
+
+    p_value: Floats
+    """Two-sided, by the t test."""
+
+    p_robust: Floats
+    """Two-sided, not trusting few seeds that agree: see `seed_robust_p`."""
+
+    var_item: Floats
+    """As in `Effect`."""
+
+    var_seed: Floats
+    """As in `Effect`."""
+
+    var_residual: Floats
+    """As in `Effect`."""
 
 
 def crossed_effect(
@@ -50,92 +78,118 @@ def crossed_effect(
     folds [items]: each fold × seed is one fit, b_fs independent of each other; MS_S is then the
     mean of the folds' own MS_S, weighted by their numbers of items.
     One seed: everything is conditional on that seed, from items (t) or clusters (sign flips,
-    `resamples` of them from `seed`).
+    `resamples` of them from `seed`; with 0 of them by t all the same).
     One item or one cluster: the standard error is infinite and p is 1.
     No variation at all: the p-value is that of the sign flips, 2^(1 - clusters), not 0.
     NaN and infinite differences are an InputError.
     """
     matrix = checks.items_by_seeds("diff", diff)
+    labels, fold_codes = _codes(len(matrix), clusters, folds)
     checks.fraction("confidence", confidence)
-    labels = checks.codes("clusters", clusters, len(matrix))
-    fold_codes = np.zeros(len(matrix), np.intp)
-    if folds is not None:
-        fold_codes = checks.codes("folds", folds, len(matrix))
     if labels.max() == 0:
         return _unbounded(matrix, confidence)
-    effect = _from_squares(matrix, _mean_squares(matrix, labels, fold_codes), labels, confidence)
-    if matrix.shape[1] == 1 and clusters is not None:
-        effect = _with_sign_flip(effect, matrix[:, 0], labels, resamples, seed)
+    found = _estimates(matrix[None], labels, fold_codes, confidence)
+    effect = _effect(found, matrix, labels, confidence)
+    effect = replace(effect, fits_per_seed=effective_folds(fold_codes))
+    if matrix.shape[1] == 1 and clusters is not None and resamples > 0:
+        p_value = cluster_sign_flip(matrix[:, 0], labels, resamples, seed)
+        effect = with_sign_flip(effect, p_value, resamples)
     return effect
 
 
-def _mean_squares(matrix: Floats, clusters: Labels, folds: Labels) -> _MeanSquares:
-    n, seeds = matrix.shape
-    item_means = matrix.mean(axis=1)
-    item = n * seeds * jackknife_variance(item_means, clusters)
-    df_item = float(clusters.max())
-    if seeds == 1:
-        return _MeanSquares((item, 0.0, 0.0), (df_item, 0.0, 0.0))
-    sizes = np.bincount(folds).astype(np.float64)
-    fits = np.zeros((len(sizes), seeds))
-    np.add.at(fits, folds, matrix)
-    fits /= sizes[:, None]
-    fit_effects = fits - fits.mean(axis=1, keepdims=True)
-    per_fold = sizes * np.sum(fit_effects**2, axis=1) / (seeds - 1)
-    df_residual = (n - len(sizes)) * (seeds - 1)
-    residuals = matrix - item_means[:, None] - fit_effects[folds]
-    residual = float(np.sum(residuals**2)) / df_residual if df_residual else 0.0
-    effective_folds = float(np.sum(sizes**2) ** 2 / np.sum(sizes**4))
-    degrees = (df_item, effective_folds * (seeds - 1), float(df_residual))
-    return _MeanSquares((item, float(np.sum(sizes / n * per_fold)), residual), degrees)
+def crossed_estimates(
+    diffs: npt.ArrayLike,
+    clusters: npt.ArrayLike | None = None,
+    folds: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> CrossedEstimates:
+    """`crossed_effect` of every matrix of `diffs` [matrices, items, seeds], all by the t test.
+
+    At least two clusters; a stack of another form, or with values that are not finite, is an
+    InputError.
+    """
+    stack = checks.finite("diffs", diffs)
+    checks.fraction("confidence", confidence)
+    if stack.ndim != 3:
+        raise checks.wrong_dimensions("diffs", stack, "a stack [matrices, items, seeds]")
+    labels, fold_codes = _codes(stack.shape[1], clusters, folds)
+    if labels.max() == 0:
+        raise checks.too_few("clusters", 1, 2)
+    return _estimates(stack, labels, fold_codes, confidence)
 
 
-def _from_squares(
-    matrix: Floats, table: _MeanSquares, clusters: Labels, confidence: float
-) -> Effect:
-    n, seeds = matrix.shape
+def _codes(
+    n: int, clusters: npt.ArrayLike | None, folds: npt.ArrayLike | None
+) -> tuple[Labels, Labels]:
+    labels = checks.codes("clusters", clusters, n)
+    return labels, np.zeros(n, np.intp) if folds is None else checks.codes("folds", folds, n)
+
+
+def _estimates(
+    stack: Floats, clusters: Labels, folds: Labels, confidence: float
+) -> CrossedEstimates:
+    _, n, seeds = stack.shape
+    table = mean_squares(stack, clusters, folds)
     item, seed, residual = table.squares
-    total = max(item + seed - residual, item)
-    estimate, se = float(matrix.mean()), math.sqrt(total / (n * seeds))
-    groups = int(clusters.max()) + 1
-    if se <= _ROUNDING * float(np.abs(matrix).max()):
-        se = total = 0.0
+    total = np.maximum(item + seed - residual, item)
+    estimate, se = stack.mean(axis=(1, 2)), np.sqrt(total / (n * seeds))
+    constant = se <= _ROUNDING * np.abs(stack).max(axis=(1, 2))
+    se, total = np.where(constant, 0.0, se), np.where(constant, 0.0, total)
     df = quasi_f_df(table.squares, table.degrees, total)
-    half = t_quantile((1 + confidence) / 2, df) * se if se else 0.0
-    return Effect(
+    half = np.where(constant, 0.0, t_quantiles((1 + confidence) / 2, df) * se)
+    p_value = _t_test(estimate, se, df, int(clusters.max()) + 1)
+    robust = p_value.copy()
+    if seeds > 1:
+        varies = ~constant
+        robust[varies] = seed_robust_p(estimate[varies], table.of(varies), n * seeds)
+    return CrossedEstimates(
         estimate=estimate,
         se=se,
         df=df,
         low=estimate - half,
         high=estimate + half,
-        p_value=_t_test(estimate, se, df, groups),
-        var_item=max((item - residual) / seeds, 0.0),
-        var_seed=max((seed - residual) / n, 0.0),
-        var_residual=residual,
+        p_value=p_value,
+        p_robust=np.maximum(robust, p_value),
+        **_components(table, n, seeds),
+    )
+
+
+def _components(table: MeanSquareTable, n: int, seeds: int) -> dict[str, Floats]:
+    item, seed, residual = table.squares
+    return {
+        "var_item": np.maximum((item - residual) / seeds, 0.0),
+        "var_seed": np.maximum((seed - residual) / n, 0.0),
+        "var_residual": residual,
+    }
+
+
+def _t_test(estimate: Floats, se: Floats, df: Floats, groups: int) -> Floats:
+    varies = se > 0.0
+    ratio = np.abs(estimate) / np.where(varies, se, 1.0)
+    p = np.where(varies, np.minimum(1.0, 2.0 * t_tails(ratio, df)), 2.0 ** (1 - groups))
+    return np.asarray(np.where(estimate == 0.0, 1.0, p), dtype=np.float64)
+
+
+def _effect(found: CrossedEstimates, matrix: Floats, clusters: Labels, confidence: float) -> Effect:
+    n, seeds = matrix.shape
+    numbers = {name: float(values[0]) for name, values in vars(found).items()}
+    return Effect(
+        **numbers,
         n_items=n,
         n_seeds=seeds,
-        n_clusters=groups,
+        n_clusters=int(clusters.max()) + 1,
         confidence=confidence,
-        test="crossed t" if seeds > 1 else "t over items",
+        test="crossed t" if seeds > 1 else T_OVER_ITEMS,
         interval="t",
     )
 
 
-def _t_test(estimate: float, se: float, df: float, groups: int) -> float:
-    if estimate == 0.0:
-        return 1.0
-    if se == 0.0:
-        return 2.0 ** (1 - groups)
-    return min(1.0, 2.0 * t_tail(abs(estimate) / se, df))
-
-
-def _with_sign_flip(
-    effect: Effect, column: Floats, clusters: Labels, resamples: int, seed: int | Sequence[int]
-) -> Effect:
-    p_value = cluster_sign_flip(column, clusters, resamples, seed)
+def with_sign_flip(effect: Effect, p_value: float, resamples: int) -> Effect:
+    """`effect` of one seed with the p-value of `resamples` sign flips over its clusters."""
     units = "clusters" if effect.n_clusters < effect.n_items else "items"
     how = "all patterns" if effect.n_clusters <= EXACT_CLUSTERS else f"{resamples} resamples"
-    return replace(effect, p_value=p_value, test=f"sign flip over {units}, {how}")
+    test = f"sign flip over {units}, {how}"
+    return replace(effect, p_value=p_value, p_robust=p_value, test=test)
 
 
 def _unbounded(matrix: Floats, confidence: float) -> Effect:
@@ -148,6 +202,7 @@ def _unbounded(matrix: Floats, confidence: float) -> Effect:
         low=-math.inf,
         high=math.inf,
         p_value=1.0,
+        p_robust=1.0,
         var_item=math.inf,
         var_seed=0.0,
         var_residual=0.0,

@@ -42,6 +42,11 @@ class Effect:
     p_value: float
     """Two-sided p-value against no difference, by the test that `test` names."""
 
+    p_robust: float
+    """Two-sided p-value that does not trust few seeds to show their whole spread; at least
+    `p_value`, and the same where the test is conditional on one seed.
+    """
+
     var_item: float
     """Variance between items, as it enters `se`: with clusters it contains the design effect.
 
@@ -68,6 +73,9 @@ class Effect:
 
     confidence: float
     """Coverage that `low` and `high` aim at."""
+
+    fits_per_seed: float = 1.0
+    """Fits that a seed stands for: with folds their effective number."""
 
     test: str = "crossed t"
     """The test behind `p_value`, in words, with its number of resamples if it has any."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from statsmodels.stats import contingency_tables, weightstats
 
 from steereval.results import stats
 
@@ -26,6 +27,11 @@ def test_darwins_maize_by_t() -> None:
 def test_darwins_maize_by_exact_sign_flip() -> None:
     p_value = stats.cluster_sign_flip(MAIZE, np.arange(15), resamples=10, seed=0)
     assert p_value == pytest.approx(1726 / 32768, abs=1e-12)
+
+
+def test_darwins_maize_by_wilcoxon() -> None:
+    """Not a test of this program: it shows that the rows are the published ones."""
+    assert scipy_stats.wilcoxon(MAIZE).pvalue == pytest.approx(0.04126, abs=5e-6)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,11 @@ def test_agrestis_table_lies_between_the_exact_p_and_its_half() -> None:
     """794/150/86/570: the exact p is 3.716e-5; the mid-p leaves out half of the point's mass."""
     exact = 2 * scipy_stats.binom.cdf(86, 236, 0.5)
     assert exact == pytest.approx(3.716e-5, rel=1e-3)
+    assert contingency_tables.mcnemar([[794, 86], [150, 570]], exact=True).pvalue == pytest.approx(
+        exact
+    )
+    # 17.356 is McNemar's score statistic, which the midpoint of b and c gives
+    assert pytest.approx(17.356, abs=5e-4) == (150 - 86) ** 2 / (150 + 86)
     expected = exact - scipy_stats.binom.pmf(86, 236, 0.5)
     assert stats.mcnemar_midp(150, 86) == pytest.approx(expected, rel=1e-12)
     assert stats.mcnemar_midp(86, 150) == stats.mcnemar_midp(150, 86)
@@ -66,20 +77,17 @@ def test_mde_of_one_binary_run_on_817_items(share: float, points: float) -> None
     assert 100 * mde == pytest.approx(points, abs=0.05)
 
 
-@pytest.mark.parametrize(("samples", "n"), [(1, 3876), (10, 1260)])
-def test_mde_agrees_with_the_planning_of_miller_2024(samples: int, n: int) -> None:
-    """ω² = 1/9 between items, σ² = 1/6 for each of two models: n items detect 0.03.
-
-    He plans with normal quantiles; the crossed t has 147 degrees of freedom with ten samples, which
-    asks for 0.65 % more.
-    """
-    mde = stats.minimum_detectable_effect(1 / 9, 0.0, 2 / 6, n, samples)
-    assert mde == pytest.approx(0.03, rel=7e-3)
-    assert mde >= 0.03
-
-
-def test_mde_without_sampling_noise_agrees_with_miller_2024() -> None:
-    assert stats.minimum_detectable_effect(1 / 9, 0.0, 0.0, 969, 1) == pytest.approx(0.03, rel=2e-3)
+@pytest.mark.parametrize(
+    ("variance", "n"), [(1 / 9 + 2 / 6, 3876), (1 / 9 + 2 / 60, 1260), (1 / 9, 969)]
+)
+def test_items_needed_agree_with_the_planning_of_miller_2024(variance: float, n: int) -> None:
+    """ω² = 1/9 between items, σ² = 1/6 for each of two models; one sample, ten, and the limit."""
+    assert stats.normal_items(variance, 0.03) == n
+    by_t = stats.least_items(0.03, stats.Variances(variance, 0.0, 0.0), 1)
+    assert by_t is not None
+    assert n < by_t <= n + 4
+    assert stats.minimum_detectable_effect(variance, 0.0, 0.0, by_t, 1) <= 0.03
+    assert stats.minimum_detectable_effect(variance, 0.0, 0.0, by_t - 1, 1) > 0.03
 
 
 def test_bonett_and_price_by_hand() -> None:
@@ -116,3 +124,49 @@ def test_rank_intervals_by_hand() -> None:
     p = np.ones((3, 3))
     p[0, 2] = p[2, 0] = 0.01
     assert stats.rank_intervals([0.9, 0.8, 0.1], p) == [(1, 2), (1, 3), (2, 3)]
+
+
+DEMSAR = [
+    *([0.763, 0.768, 0.771, 0.798], [0.599, 0.591, 0.590, 0.569], [0.954, 0.971, 0.968, 0.967]),
+    *([0.628, 0.661, 0.654, 0.657], [0.882, 0.888, 0.886, 0.898], [0.936, 0.931, 0.916, 0.931]),
+    *([0.661, 0.668, 0.609, 0.685], [0.583, 0.583, 0.563, 0.625], [0.775, 0.838, 0.866, 0.875]),
+    *([1.0, 1.0, 1.0, 1.0], [0.940, 0.962, 0.965, 0.962], [0.619, 0.666, 0.614, 0.669]),
+    *([0.972, 0.981, 0.97501, 0.975], [0.957, 0.978, 0.946, 0.970]),
+]
+"""Table 6 of Demšar 2006: C4.5, +m, +cf, +m+cf on 14 data sets."""
+
+
+def test_friedman_and_nemenyi_of_demsar_2006() -> None:
+    found = stats.friedman(DEMSAR)
+    assert found.ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
+    assert found.chi_square == pytest.approx(9.28, abs=5e-3)
+    assert found.f_statistic == pytest.approx(3.69, abs=5e-3)
+    assert found.critical_difference == pytest.approx(1.25, abs=5e-3)
+    assert found.p_value < 0.05
+
+
+@pytest.mark.parametrize(("last", "chi_square"), [(0.97501, 10.228), (0.975, 10.952)])
+def test_ties_are_corrected_for_as_by_scipy(last: float, chi_square: float) -> None:
+    rows = np.array(DEMSAR)
+    rows[12, 2] = last
+    found = stats.friedman(rows).chi_square_ties
+    assert found == pytest.approx(chi_square, abs=5e-4)
+    assert found == pytest.approx(scipy_stats.friedmanchisquare(*rows.T).statistic)
+
+
+def test_equivalence_is_that_of_statsmodels() -> None:
+    x = np.random.default_rng(0).normal(0.1, 1.0, 60)
+    p, (_, p_low, _), _ = weightstats.DescrStatsW(x).ttost_mean(-0.4, 0.4)
+    found = stats.non_inferiority(stats.crossed_effect(x), 0.4)
+    assert found.p_value == pytest.approx(p_low)
+    assert found.p_equivalent == pytest.approx(p)
+
+
+def test_interquartile_mean_by_hand() -> None:
+    assert stats.interquartile_mean([[0.0, 1.0, 2.0, 90.0], [3.0, 4.0, 5.0, -70.0]]) == 2.5
+
+
+def test_probability_of_improvement_by_hand() -> None:
+    """Task one: 3 of 4 pairs; task two: one tie and one loss of two pairs a seed, 1/4."""
+    scores, baseline = [[1.0, 3.0], [1.0, 1.0]], [[0.0, 2.0], [1.0, 2.0]]
+    assert stats.probability_of_improvement(scores, baseline) == pytest.approx((3 / 4 + 1 / 4) / 2)

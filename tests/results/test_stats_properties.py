@@ -259,7 +259,7 @@ def test_impossible_arguments_are_refused() -> None:
         stats.paired_proportion_ci(3, 3, 5)
     with pytest.raises(InputError, match="margin is 0"):
         stats.non_inferiority(stats.crossed_effect(np.zeros((3, 3))), 0.0)
-    with pytest.raises(InputError, match="no design"):
+    with pytest.raises(InputError, match="no difference"):
         stats.minimum_detectable_effect(-1, 0, 0, 10, 1)
     with pytest.raises(InputError, match="without any token"):
         stats.ratio_effect([1.0], [1.0], [0.0])

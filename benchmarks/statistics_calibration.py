@@ -1,0 +1,437 @@
+"""Size, coverage and power of the tests in simulated experiments, with what not to do beside them.
+
+    python benchmarks/statistics_calibration.py                       # 4000 experiments a design
+    python benchmarks/statistics_calibration.py --repetitions 20000
+
+Prints Markdown tables. The exit status is 1 where a figure lies outside the bounds that the
+documentation gives by more than two Monte Carlo standard errors: sizes within 0.03 and 0.07 at a
+nominal 0.05 and coverage within 0.93 and 0.97 with three seeds or more, discrete tests at most
+0.07, exact intervals at least 0.95. Designs with one or two seeds are reported as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats as scipy_stats
+
+from steereval.results import stats
+from steereval.results.stats.crossed import CrossedEstimates
+from steereval.results.stats.student import t_tails
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.intp]
+Bounds = tuple[float, float]
+
+SIZE, COVERAGE = (0.03, 0.07), (0.93, 0.97)
+AT_MOST, EXACT, FREE = (0.0, 0.07), (0.95, 1.0), (0.0, 1.0)
+CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Design:
+    """Items × seeds with normal effects of items, clusters, seeds (or fits) and residuals."""
+
+    name: str
+    n: int
+    seeds: int
+    sd_seed: float
+    sizes: tuple[int, ...] = ()
+    n_folds: int = 1
+    n_tasks: int = 1
+    binary: bool = False
+    sd_item: float = 0.3
+    sd_cluster: float = 0.0
+    sd_noise: float = 0.3
+
+    @property
+    def clusters(self) -> Labels | None:
+        if not self.sizes:
+            return None
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    @property
+    def folds(self) -> Labels | None:
+        return np.arange(self.n) % self.n_folds if self.n_folds > 1 else None
+
+    @property
+    def variances(self) -> stats.Variances:
+        squares = sum(size**2 for size in self.sizes)
+        item = self.sd_item**2 + self.sd_cluster**2 * squares / self.n
+        per_cluster = self.n / len(self.sizes) if self.sizes else 1.0
+        return stats.Variances(
+            item,
+            self.sd_seed**2 / self.n_folds,
+            self.sd_noise**2,
+            per_cluster,
+            self.n_folds,
+        )
+
+    def draw(self, rng: np.random.Generator, repetitions: int) -> Floats:
+        """[repetitions, tasks, items, seeds] of differences whose mean is 0."""
+        shape = (repetitions, self.n_tasks, self.n, self.seeds)
+        fits = rng.normal(0, self.sd_seed, (repetitions, 1, self.n_folds, self.seeds))
+        item = rng.normal(0, self.sd_item, (*shape[:3], 1))
+        if self.binary:
+            return self._binary(rng, item, fits, shape)
+        diff = rng.normal(0, self.sd_noise, shape) + item
+        diff += fits[:, :, self.folds if self.folds is not None else np.zeros(self.n, np.intp)]
+        if self.clusters is not None:
+            common = rng.normal(0, self.sd_cluster, (*shape[:2], len(self.sizes), 1))
+            diff += common[:, :, self.clusters]
+        return diff
+
+    def _binary(
+        self, rng: np.random.Generator, item: Floats, fits: Floats, shape: tuple[int, ...]
+    ) -> Floats:
+        """Right or wrong where a latent score exceeds 0: half are right in both arms."""
+        method = item + fits + rng.normal(0, self.sd_noise, shape)
+        baseline = item + rng.normal(0, self.sd_noise, (*shape[:3], 1))
+        return (method > 0).astype(np.float64) - (baseline > 0)
+
+
+@dataclass
+class Line:
+    """What one test did in one design; a figure that was not looked at is None."""
+
+    design: str
+    shape: str
+    test: str
+    size: float | None = None
+    coverage: float | None = None
+    power: float | None = None
+    pooled: float | None = None
+    bootstrap: float | None = None
+    size_bounds: Bounds = FREE
+    coverage_bounds: Bounds = FREE
+    repetitions: int = field(default=0)
+
+    def broken(self) -> list[str]:
+        """The bounds that this line breaks."""
+        found = []
+        for what, value, (low, high) in (
+            ("size", self.size, self.size_bounds),
+            ("coverage", self.coverage, self.coverage_bounds),
+        ):
+            if value is None:
+                continue
+            slack = 2 * math.sqrt(max(value * (1 - value), 1e-4) / max(self.repetitions, 1))
+            if not low - slack <= value <= high + slack:
+                found.append(f"{self.design}, {self.test}: {what} {value:.3f}, not {low} to {high}")
+        return found
+
+
+def skewed(groups: int, ratio: float, total: int) -> tuple[int, ...]:
+    """Sizes that fall by `ratio` from cluster to cluster, `total` in all."""
+    weights = ratio ** np.arange(groups)
+    sizes = np.maximum(1, np.round(total * weights / weights.sum())).astype(int)
+    sizes[0] += total - int(sizes.sum())
+    return tuple(int(size) for size in sizes)
+
+
+UNEVEN, EVEN = skewed(38, 0.88, 800), (20,) * 40
+
+CROSSED = (
+    Design("the usual grid", 800, 5, 0.02),
+    Design("three seeds", 800, 3, 0.02),
+    Design("three seeds that spread", 800, 3, 0.05),
+    Design("seeds that do nothing", 800, 5, 0.0),
+    Design("few items", 50, 5, 0.02),
+    Design("few items, three seeds", 50, 3, 0.05),
+    Design("many items, ten seeds", 2000, 10, 0.01),
+    Design("many items, five seeds", 2000, 5, 0.05),
+    Design("40 even clusters", 800, 5, 0.02, sizes=EVEN, sd_cluster=0.15),
+    Design("38 uneven clusters", 800, 5, 0.02, sizes=UNEVEN, sd_cluster=0.15),
+    Design("38 uneven clusters, three seeds", 800, 3, 0.05, sizes=UNEVEN, sd_cluster=0.15),
+    Design("two folds", 800, 3, 0.05, n_folds=2),
+    Design("two folds, five seeds", 800, 5, 0.02, n_folds=2),
+    Design("four tasks share their seeds", 200, 5, 0.05, n_tasks=4),
+    Design("four tasks, three seeds", 200, 3, 0.02, n_tasks=4),
+    Design("binary", 800, 5, 0.02, binary=True),
+    Design("binary, few items", 200, 3, 0.05, binary=True),
+    Design("two seeds (too few)", 800, 2, 0.02),
+    Design("two seeds that spread (too few)", 800, 2, 0.05),
+)
+
+ONE_SEED = (
+    Design("one seed, items", 800, 1, 0.0),
+    Design("one seed, few items", 50, 1, 0.0),
+    Design("one seed, 40 even clusters", 800, 1, 0.0, sizes=EVEN, sd_cluster=0.15),
+    Design("one seed, 38 uneven clusters", 800, 1, 0.0, sizes=UNEVEN, sd_cluster=0.15),
+)
+
+
+def main() -> int:
+    """Print the tables; the status is 1 if a bound is broken."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repetitions", type=int, default=4000)
+    repetitions = parser.parse_args().repetitions
+    lines = [crossed_line(design, repetitions) for design in CROSSED]
+    lines += [line for design in ONE_SEED for line in one_seed_lines(design, repetitions)]
+    lines += [*binary_lines(repetitions), *interval_lines(repetitions), ratio_line(repetitions)]
+    lines += [margin_line(repetitions)]
+    print(f"{repetitions} experiments a design, nominal size 0.05, nominal coverage 0.95.\n")
+    print(table(lines))
+    families = family_lines(max(repetitions // 4, 100))
+    print(f"\nFamilies of ten useless methods, {max(repetitions // 4, 100)} experiments: ", end="")
+    print("chance of any claim at 0.05.\n")
+    print(family_table(families))
+    broken = [what for line in lines for what in line.broken()]
+    print("\n" + ("\n".join(f"BROKEN: {what}" for what in broken) or "All bounds hold."))
+    return 1 if broken else 0
+
+
+def chunks(repetitions: int) -> Iterator[int]:
+    """Numbers of repetitions that are drawn together."""
+    for start in range(0, repetitions, CHUNK):
+        yield min(CHUNK, repetitions - start)
+
+
+def generator(name: str) -> np.random.Generator:
+    """A generator of the design's own, so that designs do not depend on each other."""
+    return np.random.default_rng(np.random.SeedSequence(list(name.encode())))
+
+
+def crossed_line(design: Design, repetitions: int) -> Line:
+    """The crossed t, beside rows pooled as items and a percentile bootstrap over the seeds."""
+    rng = generator(design.name)
+    parts: list[tuple[Floats, ...]] = []
+    for count in chunks(repetitions):
+        diff = design.draw(rng, count)
+        found = estimates(design, diff)
+        per_seed = diff.mean(axis=(1, 2))
+        parts.append((*found, pooled_p(diff), bootstrap_excludes(rng, per_seed)))
+    estimate, se, df, components, pooled, excluded = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
+    variances = design.variances
+    if design.binary:  # what latent scores make of right and wrong has no simple formula
+        variances = stats.Variances(*components.mean(axis=0))
+    effect = stats.detectable_effects(variances, design.n * design.n_tasks, design.seeds)
+    enough = design.seeds > 2
+    critical = scipy_stats.t.ppf(0.975, df) * se
+    return Line(
+        design.name,
+        shape_words(design),
+        "macro-mean, crossed t" if design.n_tasks > 1 else "crossed t",
+        size=float(np.mean(2 * t_tails(np.abs(estimate) / se, df) < 0.05)),
+        coverage=float(np.mean(np.abs(estimate) <= critical)),
+        power=float(np.mean(np.abs(estimate + effect) > critical)),
+        pooled=float(np.mean(pooled < 0.05)),
+        bootstrap=float(np.mean(excluded)),
+        size_bounds=SIZE if enough else FREE,
+        coverage_bounds=COVERAGE if enough else FREE,
+        repetitions=repetitions,
+    )
+
+
+def estimates(design: Design, diff: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """(estimate, standard error, degrees of freedom, components) of every experiment."""
+    if design.n_tasks == 1:
+        found = stats.crossed_estimates(diff[:, 0], design.clusters, design.folds)
+        parts = (found.var_item, found.var_seed, found.var_residual)
+        return found.estimate, found.se, found.df, np.column_stack(parts)
+    effects = [stats.macro_effect(list(tasks)) for tasks in diff]
+    numbers = np.array([(e.estimate, e.se, e.df) for e in effects])
+    return numbers[:, 0], numbers[:, 1], numbers[:, 2], np.zeros((len(effects), 3))
+
+
+def pooled_p(diff: Floats) -> Floats:
+    """The error to design out: every row an observation of its own."""
+    rows = diff.reshape(len(diff), -1)
+    n = rows.shape[1]
+    t = rows.mean(axis=1) / np.maximum(rows.std(axis=1, ddof=1), 1e-300) * math.sqrt(n)
+    return 2 * t_tails(np.abs(t), n - 1)
+
+
+def bootstrap_excludes(rng: np.random.Generator, per_seed: Floats, draws: int = 1000) -> Floats:
+    """Whether a percentile bootstrap of the seeds' means leaves 0 out of its 95 % interval."""
+    seeds = per_seed.shape[1]
+    picked = rng.integers(0, seeds, (draws, seeds))
+    counts = np.stack([np.bincount(row, minlength=seeds) for row in picked]) / seeds
+    low, high = np.quantile(per_seed @ counts.T, [0.025, 0.975], axis=1)
+    return ((low > 0) | (high < 0)).astype(np.float64)
+
+
+def one_seed_lines(design: Design, repetitions: int) -> Iterator[Line]:
+    """Sign flips, conditional on the seed, and the t interval."""
+    rng = generator(design.name)
+    clusters = design.clusters if design.sizes else np.arange(design.n)
+    p_values, covered, pooled = [], [], []
+    for number, count in enumerate(chunks(repetitions)):
+        diff = design.draw(rng, count)[:, 0]
+        p_values.append(stats.sign_flip_p_values(diff[:, :, 0].T, clusters, 1999, number))
+        found = stats.crossed_estimates(diff, clusters)
+        covered.append((found.low <= 0) & (found.high >= 0))
+        pooled.append(pooled_p(diff))
+    yield Line(
+        design.name,
+        shape_words(design),
+        "sign flip; t interval",
+        size=float(np.mean(np.concatenate(p_values) < 0.05)),
+        coverage=float(np.mean(np.concatenate(covered))),
+        pooled=float(np.mean(np.concatenate(pooled) < 0.05)),
+        size_bounds=SIZE,
+        coverage_bounds=COVERAGE,
+        repetitions=repetitions,
+    )
+
+
+def binary_lines(repetitions: int) -> Iterator[Line]:
+    """McNemar's mid-p with the interval that suits it: Bonett-Price where little is discordant."""
+    for n, share in ((50, 0.2), (150, 0.1), (800, 0.02), (800, 0.2), (2000, 0.1)):
+        rng = generator(f"binary {n} {share}")
+        counts = rng.multinomial(n, [share / 2, share / 2, 1 - share], size=repetitions)
+        pairs, inverse = np.unique(counts[:, :2], axis=0, return_inverse=True)
+        p_values = np.array([stats.mcnemar_midp(int(b), int(c)) for b, c in pairs])
+        wide = [n < 200 or b + c < 25 for b, c in pairs]
+        intervals = np.array(
+            [
+                stats.paired_proportion_ci(int(b), int(c), n, "bonett-price" if w else "t")
+                for (b, c), w in zip(pairs, wide, strict=True)
+            ]
+        )
+        covered = (intervals[:, 1] <= 0) & (intervals[:, 2] >= 0)
+        yield Line(
+            f"binary, {share:.0%} discordant",
+            f"n {n}, S 1",
+            "McNemar mid-p; " + ("Bonett-Price" if n < 200 or n * share < 25 else "t"),
+            size=float(np.mean(p_values[inverse.ravel()] < 0.05)),
+            coverage=float(np.mean(covered[inverse.ravel()])),
+            size_bounds=AT_MOST,
+            coverage_bounds=(0.93, 1.0),
+            repetitions=repetitions,
+        )
+
+
+def interval_lines(repetitions: int) -> Iterator[Line]:
+    """Intervals of one proportion, exactly, and BCa of short lists of bounded scores."""
+    for name, n, p in (("wilson", 100, 0.3), ("clopper_pearson", 25, 0.1)):
+        mass = scipy_stats.binom.pmf(np.arange(n + 1), n, p)
+        ends = np.array([getattr(stats, name)(k, n) for k in range(n + 1)])
+        covered = (ends[:, 0] <= p) & (p <= ends[:, 1])
+        yield Line(
+            f"a proportion of {p}",
+            f"n {n}",
+            name.replace("_", "-"),
+            coverage=float(mass @ covered),
+            coverage_bounds=EXACT if name == "clopper_pearson" else COVERAGE,
+            repetitions=10**9,
+        )
+    rng, count = generator("bca"), min(repetitions, 1000)
+    hits = 0
+    for number in range(count):
+        low, high = stats.bca_interval(rng.beta(2, 4, 50), seed=number, resamples=2000)
+        hits += low <= 1 / 3 <= high
+    yield Line(
+        "bounded scores, skewed", "n 50, S 1", "BCa", coverage=hits / count,
+        coverage_bounds=COVERAGE, repetitions=count,
+    )  # fmt: skip
+
+
+def ratio_line(repetitions: int) -> Line:
+    """Log ratios of perplexities on the same texts, with texts of very different lengths."""
+    rng, sizes, covered, count = generator("ratio"), [], [], min(repetitions, 2000)
+    for _ in range(count):
+        tokens = rng.integers(5, 200, (150, 1)).astype(np.float64)
+        base = tokens * 3 + rng.normal(0, 1, (150, 1)) * np.sqrt(tokens)
+        method = base + rng.normal(0, 0.02, (1, 4)) * tokens + rng.normal(0, 2, (150, 4))
+        effect = stats.ratio_effect(method, np.repeat(base, 4, 1), np.repeat(tokens, 4, 1))
+        sizes.append(effect.p_value < 0.05)
+        covered.append(effect.low <= 0 <= effect.high)
+    return Line(
+        "perplexity ratio", "n 150, S 4, σ_seed 0.02", "crossed t of influence values",
+        size=float(np.mean(sizes)), coverage=float(np.mean(covered)),
+        size_bounds=SIZE, coverage_bounds=COVERAGE, repetitions=count,
+    )  # fmt: skip
+
+
+def margin_line(repetitions: int) -> Line:
+    """A loss of exactly the margin: how often it passes as non-inferior."""
+    design, margin, passed = Design("a loss of exactly the margin", 800, 5, 0.02), 0.05, []
+    rng = generator(design.name)
+    for count in chunks(repetitions):
+        found: CrossedEstimates = stats.crossed_estimates(design.draw(rng, count)[:, 0] - margin)
+        passed.append(t_tails((found.estimate + margin) / found.se, found.df) < 0.05)
+    return Line(
+        design.name, shape_words(design), "non-inferiority, one-sided",
+        size=float(np.mean(np.concatenate(passed))), size_bounds=SIZE, repetitions=repetitions,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """Ten methods that share a baseline: chances of any claim."""
+
+    name: str
+    rates: tuple[float, ...]
+
+
+FAMILY_COLUMNS = ("Holm", "max-T", "Holm, robust p", "unadjusted")
+
+
+def family_lines(repetitions: int) -> list[Family]:
+    """Ten useless methods on the same items, each with fits of its own."""
+    found = []
+    for n, seeds, sd_seed in (
+        *((800, 10, 0.02), (800, 5, 0.0), (800, 5, 0.02), (800, 5, 0.05)),
+        *((800, 3, 0.0), (800, 3, 0.02), (800, 3, 0.05), (800, 1, 0.0)),
+    ):
+        rng = generator(f"family {n} {seeds} {sd_seed}")
+        claims = np.array([family_claims(rng, n, seeds, sd_seed) for _ in range(repetitions)])
+        name = f"n {n}, S {seeds}, σ_seed {sd_seed:g}"
+        found.append(Family(name, tuple(claims.mean(axis=0))))
+    return found
+
+
+def family_claims(rng: np.random.Generator, n: int, seeds: int, sd_seed: float) -> tuple[bool, ...]:
+    """Whether each way of adjusting makes a claim where there is none to make."""
+    methods, share = 10, math.sqrt(0.5)
+    diffs = rng.normal(0, 0.3 * share, (1, n, 1)) + rng.normal(0, 0.3 * share, (methods, n, 1))
+    diffs = diffs + rng.normal(0, sd_seed, (methods, 1, seeds))
+    diffs += rng.normal(0, 0.3, (methods, n, seeds))
+    found, draw = stats.crossed_estimates(diffs), int(rng.integers(2**32))
+    if seeds == 1:
+        columns = diffs[:, :, 0].T
+        together = stats.max_t_sign_flip([(columns, np.arange(n))], 999, draw)
+    else:
+        correlation = stats.crossed_correlation(diffs.mean(axis=2), np.arange(n), found.se)
+        together = stats.max_t_crossed(found.p_value, correlation, 2000, draw)
+    holm, robust = stats.adjust(found.p_value, "holm"), stats.adjust(found.p_robust, "holm")
+    return tuple(bool(p.min() < 0.05) for p in (holm, together, robust, found.p_value))
+
+
+def shape_words(design: Design) -> str:
+    """Items, seeds and the seeds' spread."""
+    tasks = f"{design.n_tasks} × " if design.n_tasks > 1 else ""
+    spread = f", σ_seed {design.sd_seed:g}" if design.seeds > 1 else ""
+    return f"n {tasks}{design.n}, S {design.seeds}{spread}"
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The lines as Markdown."""
+    head = "design | | test | size | coverage | power at the MDE | rows pooled | bootstrap of seeds"
+    rows = [f"| {head} |", "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for line in lines:
+        figures = (line.size, line.coverage, line.power, line.pooled, line.bootstrap)
+        cells = ["" if figure is None else f"{figure:.3f}" for figure in figures]
+        rows.append("| " + " | ".join([line.design, line.shape, line.test, *cells]) + " |")
+    return "\n".join(rows)
+
+
+def family_table(families: Sequence[Family]) -> str:
+    """The families as Markdown."""
+    rows = ["| family | " + " | ".join(FAMILY_COLUMNS) + " |", "| --- |" + " ---: |" * 4]
+    for family in families:
+        rows.append(f"| {family.name} | " + " | ".join(f"{r:.3f}" for r in family.rates) + " |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""From single tests to claims: families, adjusted p-values, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from steereval.results.comparison import seed_of
+from steereval.results.joint import joint_p_values
+from steereval.results.leaderboard import Row
+from steereval.results.manifest import Plan
+from steereval.results.stats import adjust
+from steereval.results.verdicts import CLAIMS, judge
+
+CONFIRMATORY = "confirmatory"
+EXPLORATORY = "exploratory"
+
+MAX_T = "max-t"
+"""The correction that looks at all tests together; the others are methods of `stats.adjust`."""
+
+
+def judged(rows: Sequence[Row], plan: Plan) -> list[Row]:
+    """`rows` with adjusted p-values within each model's two families, and with verdicts."""
+    found = list(rows)
+    families: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        if not row.is_baseline:
+            family = CONFIRMATORY if row.is_confirmatory else EXPLORATORY
+            families.setdefault((row.model, family), []).append(i)
+    for (model, family), places in families.items():
+        method = plan.correction if family == CONFIRMATORY else "bh"
+        members = [rows[i] for i in places]
+        robust = adjust([_p(row, robust=True) for row in members], _stepwise(method))
+        adjusted = _adjusted(members, method, model)
+        for i, p, p_robust in zip(places, adjusted, robust, strict=True):
+            found[i] = _with_verdict(rows[i], family, p, float(p_robust), plan)
+    return found
+
+
+def _p(row: Row, robust: bool = False) -> float:
+    """A planned row without a comparison stays in its family, with p = 1."""
+    if row.comparison is None:
+        return 1.0
+    effect = row.comparison.effect
+    return effect.p_robust if robust else effect.p_value
+
+
+def _stepwise(method: str) -> str:
+    return "holm" if method == MAX_T else method
+
+
+def _adjusted(members: Sequence[Row], method: str, model: str) -> list[float]:
+    if method != MAX_T:
+        return [float(p) for p in adjust([_p(row) for row in members], method)]
+    tested = [row for row in members if row.comparison is not None]
+    found = iter(joint_p_values(tested, seed_of(f"max-t|{model}")))
+    return [1.0 if row.comparison is None else next(found) for row in members]
+
+
+def _with_verdict(row: Row, family: str, p_adjusted: float, p_robust: float, plan: Plan) -> Row:
+    if row.comparison is None:
+        return replace(row, family=family)
+    verdict = judge(row.comparison.effect, p_adjusted, row.metric, row.task, plan.alpha)
+    by_p = verdict.word in CLAIMS and verdict.p_margin is None
+    return replace(
+        row,
+        family=family,
+        p_adjusted=p_adjusted,
+        verdict=verdict,
+        is_bold=by_p and p_robust >= plan.alpha,
+    )
