@@ -19,6 +19,10 @@ BLOCKS = 3
 HEADS = 4
 CONTEXT = 256
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of several workers on the same cores wait for one another far longer than they work.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile(
     "fixed", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
