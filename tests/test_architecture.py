@@ -28,6 +28,7 @@ HARNESS_ORDER = (
     "progress",
     "session",
     "rescore",
+    "power",
     "commands",
     "cli",
 )
