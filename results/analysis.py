@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from steereval.results.across import Across, across_tasks
 from steereval.results.judging import judged as judge_rows
 from steereval.results.leaderboard import Row, rows_of_table
 from steereval.results.manifest import Plan, Task, parse_plan
@@ -70,6 +71,9 @@ class Analysis:
     replications: tuple[Replication, ...]
     """Across models and across target tasks."""
 
+    across: tuple[Across, ...]
+    """Every arm over all target tasks, for models with several."""
+
     cells: CellCounts
     """What became of the planned cells."""
 
@@ -98,6 +102,7 @@ def analyse(run: RunFolder) -> Analysis:
         rows=tuple(judged),
         responses=tuple(point for table in tables for point in points_of_table(source, *table)),
         replications=tuple(replications(judged, plan.alpha)),
+        across=tuple(across_tasks(judged, source.models, plan.confidence)),
         cells=_counts(plan, records),
         failures=tuple(_failures(records)),
         notes=tuple(_notes(source)),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from steereval.results.analysis import Analysis
 from steereval.results.leaderboard import Row
+from steereval.results.report.across_grid import across_grid
 from steereval.results.report.drawing import Picture, slug
 from steereval.results.report.forest import forest
 from steereval.results.report.glossary import how_to_read
@@ -75,6 +76,9 @@ class Content:
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
 
+    across: tuple[Grid, ...]
+    """Over all target tasks, a table for each model with several."""
+
     replication: Grid | None
     """None with one model and one target task."""
 
@@ -117,6 +121,7 @@ def content_of(analysis: Analysis, manifest: dict[str, Any]) -> Content:
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
+        across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
         failures=failure_grid(analysis.failures) if analysis.failures else None,
         seeds=seed_grid(analysis),
