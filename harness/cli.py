@@ -60,6 +60,7 @@ COMMANDS = (
     "run",
     "rescore",
     "report",
+    "power",
     "lm-eval",
 )
 
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("run", help="run folder")
     report.add_argument("--out", help="folder for the report; RUN/report unless given")
     report.set_defaults(command=commands.report)
+    _add_power(subs).set_defaults(command=commands.power)
     _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
     return parser
 
@@ -131,6 +133,14 @@ def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     )  # fmt: skip
     rescore.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
     return rescore
+
+
+def _add_power(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    from steereval.power import add_arguments
+
+    power = _add(subs, "power", "items and seeds that an effect needs, and what designs detect")
+    add_arguments(power)
+    return power
 
 
 def _add_fetch(parser: argparse.ArgumentParser, command: object) -> None:

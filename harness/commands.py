@@ -207,6 +207,15 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def power(arguments: argparse.Namespace) -> int:
+    """Print what designs detect and what an effect needs."""
+    from steereval.power import lines_of
+
+    for line in lines_of(arguments):
+        print(line)
+    return 0
+
+
 def lm_eval(arguments: Sequence[str]) -> int:
     """lm-eval's own command line, with `odesteer` registered."""
     import lm_eval.models  # noqa: F401 - its built-ins must be registered first

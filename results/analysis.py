@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from steereval.results.across import Across, across_tasks
 from steereval.results.coupling import Coupling, couplings
 from steereval.results.judging import judged as judge_rows
 from steereval.results.leaderboard import Row, rows_of_table
@@ -74,6 +75,9 @@ class Analysis:
     couplings: tuple[Coupling, ...]
     """What common random numbers saved, where something was sampled with several seeds."""
 
+    across: tuple[Across, ...]
+    """Every arm over all target tasks, for models with several."""
+
     cells: CellCounts
     """What became of the planned cells."""
 
@@ -103,6 +107,7 @@ def analyse(run: RunFolder) -> Analysis:
         responses=tuple(point for table in tables for point in points_of_table(source, *table)),
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
+        across=tuple(across_tasks(judged, source.models, plan.confidence)),
         cells=_counts(plan, records),
         failures=tuple(_failures(records)),
         notes=tuple(_notes(source)),

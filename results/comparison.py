@@ -11,7 +11,7 @@ import numpy as np
 
 from steereval.results.manifest import BINARY, BOUNDED, RATIO, Metric
 from steereval.results.pairing import Pair, Side
-from steereval.results.scores import NO_FOLD, TaskScores
+from steereval.results.scores import NO_FOLD, Seed, TaskScores
 from steereval.results.stats import (
     Effect,
     bca_interval,
@@ -70,6 +70,9 @@ class Comparison:
     values: Floats
     """[items, seeds], whose mean is the estimate; for a ratio the influence values."""
 
+    seeds: tuple[Seed, ...]
+    """The fit seeds, the columns of `values`."""
+
     grouping: Grouping
     """Clusters and folds of the items compared."""
 
@@ -119,17 +122,19 @@ def compare(
             resamples=0,
         )
         influence = a.influence(True) - b.influence(True)
-        return Comparison(effect, influence, grouping, None)
+        return Comparison(effect, influence, pair.seeds, grouping, None)
     diff = a.values - b.values
     counts = _discordant(a.values, b.values) if metric.kind == BINARY else None
     if counts is not None and len(pair.seeds) == 1 and grouping.clusters is None:
-        return Comparison(_paired_binary(diff, counts, confidence), diff, grouping, counts)
+        return Comparison(
+            _paired_binary(diff, counts, confidence), diff, pair.seeds, grouping, counts
+        )
     effect = crossed_effect(diff, grouping.clusters, grouping.folds, confidence, resamples=0)
     if metric.kind == BINARY and np.count_nonzero(diff.any(axis=1)) < FEW_DISCORDANT:
         effect = _with_pseudo_pairs(effect)
     if metric.kind == BOUNDED and len(pair.seeds) == 1 and grouping.clusters is None:
         effect = _with_bca(effect, diff[:, 0], seed_of(name))
-    return Comparison(effect, diff, grouping, counts)
+    return Comparison(effect, diff, pair.seeds, grouping, counts)
 
 
 def group_items(scores: TaskScores, pair: Pair) -> Grouping:

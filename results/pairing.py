@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steereval.results.scores import Arm, Cell, Mask, Scores, Seed, TaskScores
+from steereval.results.scores import Arm, Mask, Scores, Seed, TaskScores
 from steereval.results.stats import log_ratio_influence
 from steereval.results.stats.effect import Floats
 
@@ -129,18 +129,11 @@ def paired_seeds(a: Draws, b: Draws) -> list[tuple[Seed, Seed, Seed]]:
 def draws_of(scores: TaskScores, setting: Setting, metric: str) -> Draws:
     """The vectors of the setting's finished cells by fit seed and draw, ordered by seed."""
     found: Draws = {}
-    cells = [cell for cell in scores.cells if _belongs(cell, setting)]
-    for cell in sorted(cells, key=lambda cell: (cell.fit_seed is not None, cell.fit_seed or 0)):
-        if metric in scores.cells[cell]:
+    for cell in scores.cells_of.get(setting.arm, []):
+        if setting.strengths.get(cell.fit_seed) == cell.strength and metric in scores.cells[cell]:
             draw = (cell.sample_seed, cell.fewshot_seed)
             found.setdefault(cell.fit_seed, {})[draw] = scores.cells[cell][metric]
     return found
-
-
-def _belongs(cell: Cell, setting: Setting) -> bool:
-    if cell.arm != setting.arm or cell.fit_seed not in setting.strengths:
-        return False
-    return cell.strength == setting.strengths[cell.fit_seed]
 
 
 def _side(found: Draws, draws: dict[Seed, list[Draw]], ratio: bool) -> Side:

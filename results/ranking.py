@@ -7,14 +7,14 @@ from itertools import combinations
 
 import numpy as np
 
-from steereval.results.comparison import group_items, seed_of, untestable
+from steereval.results.comparison import Grouping, group_items, seed_of, untestable
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import BINARY, RATIO, Metric
 from steereval.results.pairing import Pair, Setting, one_side, pair
 from steereval.results.scores import Mask, TaskScores
 from steereval.results.stats import (
     adjust,
-    crossed_effect,
+    crossed_estimates,
     mcnemar_midp,
     rank_intervals,
     sign_flip_p_values,
@@ -24,6 +24,11 @@ from steereval.results.stats.effect import Floats
 
 Ranks = dict[int, tuple[int, int]]
 """{place in the list of rows: (best, worst)}."""
+
+Key = tuple[int, int]
+"""A pair of settings, by their places."""
+
+_TOGETHER = 256
 
 
 def ranks_of(rows: Sequence[Row], scores: TaskScores, alpha: float) -> Ranks:
@@ -50,9 +55,7 @@ def _is_usable(row: Row) -> bool:
     return row.score is not None and bool(np.isfinite(row.score.mean))
 
 
-def _all_pairs(
-    settings: Sequence[Setting], metric: Metric, scores: TaskScores
-) -> dict[tuple[int, int], Pair]:
+def _all_pairs(settings: Sequence[Setting], metric: Metric, scores: TaskScores) -> dict[Key, Pair]:
     """Every pair; empty if one of them has nothing to compare."""
     items = scores.tested(metric.name)
     pairs = {
@@ -75,32 +78,49 @@ def _means(
     ]
 
 
-def _p_values(row: Row, pairs: dict[tuple[int, int], Pair], scores: TaskScores) -> list[float]:
+def _p_values(row: Row, pairs: dict[Key, Pair], scores: TaskScores) -> list[float]:
+    """One for each pair, in their order; all of them have the same items."""
     ratio = row.metric.kind == RATIO
-    p_values, waiting = dict.fromkeys(pairs, 1.0), {}
+    grouping = group_items(scores, next(iter(pairs.values())))
+    p_values = dict.fromkeys(pairs, 1.0)
+    columns: dict[Key, Floats] = {}
+    crossed: dict[int, dict[Key, Floats]] = {}
     for key, found in pairs.items():
-        n_seeds, grouping = len(found.seeds), group_items(scores, found)
+        n_seeds = len(found.seeds)
         a, b = found.a.broadcast(n_seeds), found.b.broadcast(n_seeds)
         diff = a.influence(ratio) - b.influence(ratio)
         if n_seeds > 1:
-            effect = crossed_effect(diff, grouping.clusters, grouping.folds)
-            p_values[key] = effect.p_value
+            crossed.setdefault(n_seeds, {})[key] = diff
         elif row.metric.kind == BINARY and grouping.clusters is None and _is_binary(diff):
             p_values[key] = mcnemar_midp(int(np.sum(diff > 0)), int(np.sum(diff < 0)))
         else:
-            waiting[key] = diff[:, 0]
-    if waiting:
-        p_values |= _flipped(row, waiting, scores, next(iter(pairs.values())).items)
+            columns[key] = diff[:, 0]
+    if grouping.n_clusters > 1:
+        for alike in crossed.values():
+            p_values |= _crossed(alike, grouping)
+        p_values |= _flipped(row, columns, grouping)
     return list(p_values.values())
 
 
-def _flipped(
-    row: Row, columns: dict[tuple[int, int], Floats], scores: TaskScores, items: Mask
-) -> dict[tuple[int, int], float]:
+def _crossed(diffs: dict[Key, Floats], grouping: Grouping) -> dict[Key, float]:
+    keys = list(diffs)
+    found: dict[Key, float] = {}
+    for start in range(0, len(keys), _TOGETHER):
+        part = keys[start : start + _TOGETHER]
+        stack = np.stack([diffs[key] for key in part])
+        estimates = crossed_estimates(stack, grouping.clusters, grouping.folds)
+        found |= dict(zip(part, map(float, estimates.p_value), strict=True))
+    return found
+
+
+def _flipped(row: Row, columns: dict[Key, Floats], grouping: Grouping) -> dict[Key, float]:
+    if not columns:
+        return {}
     seed = seed_of("|".join(["ranks", row.model, row.task.name, row.metric.name]))
     matrix = np.column_stack(list(columns.values()))
-    found = sign_flip_p_values(matrix, scores.clusters[items], RESAMPLES, seed)
-    return dict(zip(columns, (float(p) for p in found), strict=True))
+    labels = np.arange(len(matrix)) if grouping.clusters is None else grouping.clusters
+    found = sign_flip_p_values(matrix, labels, RESAMPLES, seed)
+    return dict(zip(columns, map(float, found), strict=True))
 
 
 def _is_binary(diff: Floats) -> bool:

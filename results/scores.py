@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -102,6 +103,14 @@ class TaskScores:
 
     complete: dict[str, Mask]
     """{metric: [items], whether every cell that has the metric has a value}."""
+
+    @functools.cached_property
+    def cells_of(self) -> dict[Arm, list[Cell]]:
+        """The finished cells of each arm, ordered by fit seed, None first."""
+        found: dict[Arm, list[Cell]] = {}
+        for cell in sorted(self.cells, key=lambda c: (c.fit_seed is not None, c.fit_seed or 0)):
+            found.setdefault(cell.arm, []).append(cell)
+        return found
 
     def tested(self, metric: str) -> Mask:
         """[items]: the test items that count: an item that one arm lacks is dropped from all."""

@@ -31,6 +31,7 @@ HARNESS_ORDER = (
     "progress",
     "session",
     "rescore",
+    "power",
     "commands",
     "cli",
 )

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from steereval.results.analysis import Analysis
 from steereval.results.leaderboard import Row
 from steereval.results.profiles import Profile
+from steereval.results.report.across_grid import across_grid
 from steereval.results.report.drawing import Picture, slug
 from steereval.results.report.forest import forest
 from steereval.results.report.glossary import how_to_read
@@ -78,6 +79,9 @@ class Content:
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
 
+    across: tuple[Grid, ...]
+    """Over all target tasks, a table for each model with several."""
+
     replication: Grid | None
     """None with one model and one target task."""
 
@@ -128,6 +132,7 @@ def content_of(
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
+        across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
         coupling=coupling_grid(analysis.couplings) if analysis.couplings else None,
         profile=profile_grid(profiles) if profiles else None,

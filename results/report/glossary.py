@@ -45,6 +45,11 @@ _TERMS = {
         "The claim trusts that few fits show how far fits spread. Where they spread widely, three "
         "may agree by chance, and a family of tests then claims too much: more fit seeds decide it."
     ),
+    "Over all target tasks": (
+        "The mean of the tasks' differences, formed for each fit seed first, since a fit that is "
+        "good on one task may be good on all. It holds for these tasks; only from ten tasks on is "
+        "there an interval for others of the kind."
+    ),
     "Reduced training": (
         "The method's networks were trained for less than its authors ask, to save time. The notes "
         "say how much less; the row says nothing about the method as published."

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import jsonlines
 import pyarrow as pa
 
 from steereval.results.store import RunFolder
@@ -25,26 +24,41 @@ def write_item_lines(run: RunFolder, path: Path) -> None:
     {metric: value}; a ratio metric's value is [summed negative log-likelihood, tokens]. What JSON
     cannot hold is a string: "inf" or "-inf".
     """
-    with jsonlines.open(path, mode="w", compact=True) as lines:
+    with path.open("w", encoding="utf-8") as lines:
         for table in run.iter_items():
-            lines.write_all(_lines(table))
+            lines.writelines(_lines(table))
 
 
-def _lines(table: pa.Table) -> Iterator[dict[str, Any]]:
-    shared = {name: table[name][0].as_py() for name in _SHARED}
-    names = ("item_id", "cluster_id", "split", "fold", "metric", "value", "weight")
-    columns = [table[name].to_pylist() for name in names]
-    items: dict[str, dict[str, Any]] = {}
-    for item, cluster, split, fold, metric, value, weight in zip(*columns, strict=True):
-        line = items.get(item)
-        if line is None:
-            line = shared | {"item_id": item, "cluster_id": cluster, "split": split, "fold": fold}
-            line["scores"] = {}
-            items[item] = line
-        plain = _plain(value)
-        line["scores"][metric] = plain if weight == 1.0 else [plain, _plain(weight)]
-    return iter(items.values())
+def _lines(table: pa.Table) -> Iterator[str]:
+    """Put together from pieces, since most of a line is the same for all items of a cell."""
+    head = _json({name: table[name][0].as_py() for name in _SHARED})[:-1]
+    items = _encoded(table, ("item_id", "cluster_id", "split", "fold"))
+    metrics = _encoded(table, ("metric",))
+    values, weights = table["value"].to_pylist(), table["weight"].to_pylist()
+    scores: dict[str, list[str]] = {}
+    for item, metric, value, weight in zip(items, metrics, values, weights, strict=True):
+        plain = _number(value) if weight == 1.0 else f"[{_number(value)},{_number(weight)}]"
+        scores.setdefault(item, []).append(f"{metric.partition(':')[2]}:{plain}")
+    for item, parts in scores.items():
+        yield f'{head},{item},"scores":{{{",".join(parts)}}}}}\n'
 
 
-def _plain(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
+def _encoded(table: pa.Table, names: tuple[str, ...]) -> list[str]:
+    """Each row's columns `names` as JSON, without the braces."""
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    memory: dict[tuple[object, ...], str] = {}
+    found = []
+    for row in rows:
+        text = memory.get(row)
+        if text is None:
+            text = memory[row] = _json(dict(zip(names, row, strict=True)))[1:-1]
+        found.append(text)
+    return found
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else f'"{value}"'

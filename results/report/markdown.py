@@ -52,6 +52,10 @@ def _evidence(content: Content) -> Iterator[str]:
         yield "## Strength response (exploratory)\n"
     for grid in content.response_grids:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    if content.across:
+        yield "## Over all target tasks\n"
+    for grid in content.across:
+        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     for last in (content.replication, content.coupling, content.profile, content.failures):
         if last is not None:
             yield f"## {last.caption}\n\n{last.markdown()}\n"

@@ -344,21 +344,29 @@ def test_without_a_baseline_nothing_is_compared(write: Write, gone: str) -> None
     assert (row.verdict, row.rank) == (None, (1, 1))
 
 
-def test_missing_items_are_dropped_and_counted(tmp_path: Path) -> None:
-    run = simple()
+def test_items_that_one_arm_lacks_are_dropped_from_all_and_counted(tmp_path: Path) -> None:
+    run = simple(methods=(FakeMethod("caa"), FakeMethod("repe")))
     folder = RunFolder(tmp_path)
     folder.create()
     cells = list(cells_of(run))
     folder.write_manifest(manifest_of(run, cells))
     for cell in cells:
         items = item_table(run, run.tasks[0], cell)
-        kept = items.slice(0, 290) if cell["fit_seed"] == 2 else items
+        lacks = (cell["method"], cell["fit_seed"]) == ("caa", 2)
+        kept = items.slice(0, 290) if lacks else items
         responses = response_table(cell, kept["item_id"].to_pylist())
         folder.write_cell(cell["cell_id"], kept, responses, cell)
-    row = row_of(analyse(folder), "truth", "caa")
-    assert row.n_dropped_items == 10
-    assert row.comparison is not None
-    assert row.comparison.effect.n_items == 230
+    analysis = analyse(folder)
+    rows = [row for row in analysis.rows if row.task.name == "truth"]
+    assert {row.n_dropped_items for row in rows} == {10}
+    assert {row.score.n_items for row in rows if row.score} == {230}, "the baseline's too"
+    (repe,) = [row for row in rows if row.arm.method == "repe"]
+    assert repe.comparison is not None
+    assert repe.comparison.effect.n_items == 230, "an arm that lacks nothing pairs on them too"
+    assert analysis.notes == (
+        "10 of 240 test items of truth are left out of every row of tiny, since some arm has no "
+        "score for them: caa (layer 14) lacks 10.",
+    )
 
 
 @pytest.mark.parametrize("kind", ["binary", "bounded", "continuous", "ratio"])

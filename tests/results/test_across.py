@@ -1,0 +1,138 @@
+"""Arms over several tasks, and tests adjusted together."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_run import FakeMethod, FakeRun, FakeTask, manifest_of, write_run
+
+from steereval.results.analysis import Analysis, analyse
+from steereval.results.report import build_report
+from steereval.results.store import RunFolder
+
+
+def helps(task: str, strength: float) -> float:
+    return -0.2 if task == "toxicity" else 0.2
+
+
+RUN = FakeRun(
+    methods=(FakeMethod("helps", effect=helps), FakeMethod("nothing")),
+    tasks=(
+        FakeTask("truth", kind="bounded", n_validation=0, n_test=150),
+        FakeTask("honesty", n_validation=0, n_test=150, n_clusters=30),
+        FakeTask("toxicity", kind="bounded", higher_is_better=False, n_validation=0, n_test=90),
+        FakeTask("capability", role="capability", margin=0.1, n_validation=0, n_test=90),
+    ),
+    fit_seeds=(0, 1, 2, 3),
+)
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return analyse(write_run(RUN, tmp_path_factory.mktemp("across") / "run"))
+
+
+def test_the_macro_mean_is_that_of_the_target_tasks_turned_to_improvement(
+    analysis: Analysis,
+) -> None:
+    (across,) = analysis.across
+    assert across.tasks == ("truth", "honesty", "toxicity")
+    first, second = across.arms
+    assert (first.name, second.name) == ("helps (layer 14)", "nothing (layer 14)")
+    rows = [
+        row
+        for row in analysis.rows
+        if row.arm.method == "helps" and row.task.is_target and row.comparison is not None
+    ]
+    turned = [
+        (1 if row.metric.higher_is_better else -1) * row.comparison.effect.estimate
+        for row in rows
+        if row.comparison is not None
+    ]
+    assert first.effect.estimate == pytest.approx(np.mean(turned))
+    assert first.p_adjusted < 0.001 < 0.05 < second.p_adjusted
+    assert (first.probability, first.mean_rank) == (1.0, 1.0)
+    assert first.rank_interval == (1.0, 1.0)
+    assert (first.over_tasks, across.friedman) == (None, None), "three tasks are no sample of tasks"
+
+
+def test_seeds_that_one_task_lacks_are_left_out_of_the_macro_mean(tmp_path: Path) -> None:
+    run = dataclasses.replace(
+        RUN,
+        fails=lambda cell: (
+            (cell["task"], cell["fit_seed"]) == ("truth", 2)
+            or (cell["task"], cell["method"]) == ("honesty", "nothing")
+        ),
+    )
+    (across,) = analyse(write_run(run, tmp_path)).across
+    assert [arm.name for arm in across.arms] == ["helps (layer 14)"]
+    assert across.arms[0].effect.n_seeds == 3
+    assert across.left_out == ("nothing (layer 14)",)
+
+
+def test_from_ten_tasks_on_tasks_are_a_sample(tmp_path: Path) -> None:
+    tasks = tuple(FakeTask(f"t{i}", kind="bounded", n_validation=0, n_test=40) for i in range(10))
+    run = dataclasses.replace(RUN, tasks=tasks, fit_seeds=(0, 1, 2))
+    folder = write_run(run, tmp_path)
+    (across,) = analyse(folder).across
+    assert across.friedman is not None
+    assert across.friedman.p_value < 0.01
+    assert across.arms[0].over_tasks is not None
+    low, high = across.arms[0].over_tasks
+    assert 0 < low < across.arms[0].effect.estimate < high
+    text = (build_report(folder).parent / "report.md").read_text(encoding="utf-8")
+    assert "mean ranks differ from" in text
+
+
+def test_the_report_shows_the_macro_means(tmp_path: Path) -> None:
+    path = build_report(write_run(RUN, tmp_path))
+    for name in ("index.html", "report.md"):
+        text = (path.parent / name).read_text(encoding="utf-8")
+        assert "tiny: over 3 target tasks (truth, honesty, toxicity)" in text
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2, 3)])
+def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
+    tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    methods = tuple(
+        FakeMethod(f"m{i}", effect=lambda task, strength: 0.07, seed_sd=0.01) for i in range(6)
+    )
+    task = FakeTask("truth", kind="continuous", n_validation=0, n_test=200)
+    run = FakeRun(methods=methods, tasks=(task,), fit_seeds=seeds, noise=0.2)
+    found = {}
+    for correction in ("holm", "max-t"):
+        folder = write_run(run, tmp_path / correction)
+        manifest = folder.read_manifest()
+        manifest["analysis"]["correction"] = correction
+        folder.write_manifest(manifest)
+        rows = [row for row in analyse(folder).rows if not row.is_baseline]
+        raw = [row.comparison.effect.p_value for row in rows if row.comparison is not None]
+        found[correction] = np.array([row.p_adjusted for row in rows], dtype=float)
+        assert np.all(found[correction] >= np.array(raw) - 1e-3)
+    assert found["max-t"].sum() < found["holm"].sum()
+
+
+def test_a_claim_that_trusts_three_seeds_is_marked(tmp_path: Path) -> None:
+    methods = (FakeMethod("weak", effect=lambda t, s: 0.12), FakeMethod("nothing"))
+    task = FakeTask("truth", kind="continuous", n_validation=0)
+    run = FakeRun(methods=methods, tasks=(task,), fit_seeds=(0, 1, 2))
+
+    def caution(seeds: tuple[int, ...], folder: Path) -> tuple[str, str]:
+        rows = analyse(write_run(dataclasses.replace(run, fit_seeds=seeds), folder)).rows
+        (row,) = [row for row in rows if row.arm.method == "weak"]
+        assert row.verdict is not None
+        return row.verdict.word, row.caution
+
+    assert caution((0, 1, 2), tmp_path / "3") == ("better", "few seeds for this claim")
+    assert caution(tuple(range(12)), tmp_path / "12") == ("better", "")
+
+
+def test_a_table_without_any_row_has_no_macro_mean(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    folder.write_manifest(manifest_of(dataclasses.replace(RUN, methods=()), []))
+    assert analyse(folder).across == ()
