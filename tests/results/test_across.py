@@ -99,7 +99,7 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
     tmp_path: Path, seeds: tuple[int, ...]
 ) -> None:
     methods = tuple(
-        FakeMethod(f"m{i}", effect=lambda task, strength: 0.07, seed_sd=0.01) for i in range(6)
+        FakeMethod(f"m{i}", effect=lambda task, strength: 0.03, seed_sd=0.01) for i in range(6)
     )
     task = FakeTask("truth", kind="continuous", n_validation=0, n_test=200)
     run = FakeRun(methods=methods, tasks=(task,), fit_seeds=seeds, noise=0.2)
@@ -117,7 +117,7 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
 
 
 def test_a_claim_that_trusts_three_seeds_is_marked(tmp_path: Path) -> None:
-    methods = (FakeMethod("weak", effect=lambda t, s: 0.12), FakeMethod("nothing"))
+    methods = (FakeMethod("weak", effect=lambda t, s: 0.07, seed_sd=0.03), FakeMethod("nothing"))
     task = FakeTask("truth", kind="continuous", n_validation=0)
     run = FakeRun(methods=methods, tasks=(task,), fit_seeds=(0, 1, 2))
 
