@@ -103,17 +103,16 @@ def test_a_greedy_continuation_is_as_likely_as_generation_found_it(
         arms = Arms.of([request], [lm.treatment])
         tokens = lm.tok_encode(request.args[0])
         asked = carrying(request, arms.acts[0], "")
-        lm._batch = [asked.args[0]]
         lm._windows = arms.acts[0][0]
         with lm._steering(arms, [request]):
             ids = torch.tensor([tokens])
-            written = lm._model_generate(
+            options = {"return_dict_in_generate": True, "output_logits": True}
+            written: Any = lm._generate(
+                [asked.args[0]],
                 ids,
                 len(tokens) + 8,
                 ["\n\n\n"],
-                attention_mask=torch.ones_like(ids),
-                return_dict_in_generate=True,
-                output_logits=True,
+                options | {"attention_mask": torch.ones_like(ids)},
             )
             answer = written.sequences[0].tolist()[len(tokens) :]
             (found,) = lm._loglikelihood_tokens([(None, tokens, answer)])
