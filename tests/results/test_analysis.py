@@ -317,6 +317,29 @@ def test_failed_cells_are_counted_and_never_hidden(write: Write) -> None:
     assert "fit_seed" in analysis.failures[0].setting
 
 
+def test_with_most_cells_failed_the_rest_is_right(tmp_path: Path) -> None:
+    """60 % of the cells fail: every row is the plain mean over the seeds that are left."""
+    methods = (FakeMethod("caa", (1.0,), lambda t, s: 0.4), FakeMethod("repe"), FakeMethod("iti"))
+    run = simple(methods=methods, fit_seeds=tuple(range(10)))
+
+    def fails(cell: dict[str, Any]) -> bool:
+        return cell["fit_seed"] is not None and (3 * cell["fit_seed"]) % 10 < 6
+
+    folder = write_run(dataclasses.replace(run, fails=fails), tmp_path)
+    analysis = analyse(folder)
+    assert (analysis.cells.done, analysis.cells.failed) == (1 + 3 * 4, 3 * 6)
+    frame = folder.read_items().to_pandas()
+    frame = frame[frame["split"] == "test"]
+    means = frame.groupby("method")["value"].mean()
+    for method in ("caa", "repe", "iti"):
+        row = row_of(analysis, "truth", method)
+        assert row.comparison is not None
+        assert row.comparison.effect.estimate == pytest.approx(means[method] - means["none"])
+        assert (row.comparison.effect.n_seeds, row.n_dropped_seeds) == (4, 6)
+    assert word(analysis, "truth", "caa") == "better"
+    assert word(analysis, "truth", "repe") == "inconclusive"
+
+
 def test_an_arm_without_a_finished_cell_stays_in_the_family(write: Write) -> None:
     def fails(cell: dict[str, Any]) -> bool:
         return bool(cell["method"] == "repe")
