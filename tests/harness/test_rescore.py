@@ -67,12 +67,15 @@ def test_another_way_of_scoring(
 
     def loaded(*given: Any) -> dict[str, Any]:
         tasks = load(*given)
-        task = tasks["truthful_mini_gen"]
-        score = task.process_results
-        task.process_results = lambda doc, texts: dict.fromkeys(score(doc, texts), len(texts[0]))
+        task = tasks.get("truthful_mini_gen")
+        if task is not None:
+            score = task.process_results
+            task.process_results = lambda doc, texts: dict.fromkeys(
+                score(doc, texts), len(texts[0])
+            )
         return tasks
 
-    monkeypatch.setattr("steereval.rescore.load_tasks", loaded)
+    monkeypatch.setattr("steereval.supplies.load_tasks", loaded)
     out = tmp_path / "lengths"
     rescore(RunFolder(finished), RunFolder(out), {}, None, lambda line: None)
     lengths = {
