@@ -293,19 +293,20 @@ def resolve_model(name: str, say: Say) -> str:
     asset = ASSETS.get(name)
     if asset is None or asset.kind != "model":
         return name
-    if asset.terms is not None and not asset.folder.exists():
-        raise InputError(
-            f"the model {name} has not been fetched",
-            f"Run `steereval models fetch {name} --accept-licence` once.",
-        )
+    if asset.terms is not None:
+        return model_at_hand(name)
     return str(fetch(name, say))
 
 
 def model_at_hand(name: str) -> str:
-    """What `resolve_model` gives, but raises InputError for an embedded model not fetched yet."""
+    """What Transformers loads for `name`; InputError for an embedded model not fetched yet."""
     asset = ASSETS.get(name)
-    if asset is not None and asset.kind == "model" and not asset.folder.exists():
+    if asset is None or asset.kind != "model":
+        return name
+    if not asset.folder.exists():
+        agreed = " --accept-licence" if asset.terms is not None else ""
         raise InputError(
-            f"the model {name} has not been fetched", f"Run `steereval models fetch {name}`."
+            f"the model {name} has not been fetched",
+            f"Run `steereval models fetch {name}{agreed}` once.",
         )
-    return resolve_model(name, lambda _: None)
+    return str(asset.folder)

@@ -27,7 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(given)
     try:
         status: int = arguments.command(arguments)
+        sys.stdout.flush()
         return status
+    except BrokenPipeError:
+        # Whoever read the output has stopped; what Python still holds back must not raise again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("steereval: interrupted; what was finished is kept", file=sys.stderr)
         return 130

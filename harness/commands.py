@@ -135,6 +135,7 @@ def plan(arguments: argparse.Namespace) -> int:
     """Print the cells of a grid, their cost and the effect that they can detect."""
     from steereval.estimate import describe, describe_cost
     from steereval.plan import make_plan
+    from steereval.supplies import Supplies
 
     grid = _grid(arguments)
     cells = make_plan(grid)
@@ -142,8 +143,8 @@ def plan(arguments: argparse.Namespace) -> int:
     counts = Counter((cell.model.name, cell.task.name, cell.label) for cell in cells)
     for (model, task, label), count in counts.items():
         print(f"  {model:16} {task:24} {label:20} {count:4} cells")
-    data_dir = _data_dir(arguments)
-    for line in (*describe(grid, cells, data_dir), *describe_cost(grid, cells, data_dir)):
+    supplies = Supplies(_data_dir(arguments))
+    for line in (*describe(grid, cells, supplies), *describe_cost(grid, cells, supplies)):
         print(line)
     return 0
 
@@ -211,8 +212,7 @@ def power(arguments: argparse.Namespace) -> int:
     """Print what designs detect and what an effect needs."""
     from steereval.power import lines_of
 
-    for line in lines_of(arguments):
-        print(line)
+    print("\n".join(lines_of(arguments)))
     return 0
 
 

@@ -1,8 +1,9 @@
 """What cells cost: the tokens that each group would feed its model, counted without weights.
 
 The requests are the engine's own, so that the count is exact: lm-eval's prompts, in the model's
-tokens, cut to its context window, laid out as they will run. Only what is generated is not
-known beforehand; it is taken to be as long as it may be.
+tokens, cut to its context window, laid out as they will run where the model can share prefixes,
+which is tried out only with weights. What is generated is not known beforehand; it is taken to be
+as long as it may be, and what different prompts begin with counts in each of them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from steereval.supplies import Supplies
 
 @dataclass(frozen=True)
 class Cost:
-    """What some cells feed their model, fits aside."""
+    """What some cells feed their model, fits and the perplexity of generated texts aside."""
 
     alone: int = 0
     """Tokens when `lm_eval --model hf` answers for one cell after the other."""
@@ -135,13 +136,13 @@ class Weightless(SteeredLM):
         try:
             config = AutoConfig.from_pretrained(location, revision=revision)
             tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(config)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
-                f"the model {location} is not at hand: {str(error).strip().splitlines()[0]}",
-                "Fetch it, or give a folder with its configuration and tokenizer.",
+                f"the model {location} cannot be read: {str(error).strip().splitlines()[0]}",
+                "Fetch it, or give a folder with a decoder's configuration and its tokenizer.",
             ) from error
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
         self.cost = Cost()
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         super().__init__(model, method="none", tokenizer=tokenizer, batch_size=batch_size)
@@ -152,7 +153,6 @@ class Weightless(SteeredLM):
         self._output = 2 * model.get_output_embeddings().weight.numel()
 
     def _choose_path(self) -> bool:
-        # Tried out only where there are weights; nearly all models without a window can share.
         return True
 
     def _scores(
@@ -180,9 +180,7 @@ class Weightless(SteeredLM):
 
     def _together(self, requests: Sequence[Request]) -> Fed:
         """Tokens of the passes that answer `requests` together."""
-        steerers = [s for each in self._session.interventions for s in each.steerers.values()]
-        owned = any(steerer.per_query for steerer in steerers)
-        fed = Layout(list(dict.fromkeys(requests)), owned).fed()
+        fed = Layout(list(dict.fromkeys(requests)), self._session.decides).fed()
         return fed if self._lowest else replace(fed, below=fed.above)
 
     def _flops(self, fed: Fed) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from steereval.cost import Cost, Counter
 from steereval.errors import SteerEvalError
@@ -12,18 +11,17 @@ from steereval.plan import Cell, groups
 from steereval.results.stats import minimum_detectable_effect
 from steereval.spec import Grid
 from steereval.supplies import Supplies
-from steereval.tasks.catalogue import load_tasks
 
 DISCORDANT = 0.2
 """Assumed share of items on which a method and the baseline differ, for a binary metric."""
 
 
-def describe(grid: Grid, cells: Sequence[Cell], data_dir: Path | None) -> Iterator[str]:
+def describe(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[str]:
     """Lines about each task: items, requests over all cells, and the detectable effect."""
     for task in grid.tasks:
         own = [cell for cell in cells if cell.task.name == task.name]
         try:
-            loaded = load_tasks([task.name], data_dir)[task.name]
+            loaded = supplies.task(own[0])
         except SteerEvalError as error:
             yield f"{task.name}: size unknown, {error}"
             continue
@@ -46,12 +44,13 @@ def _detectable(items: int, seeds: int) -> str:
     )
 
 
-def describe_cost(grid: Grid, cells: Sequence[Cell], data_dir: Path | None) -> Iterator[str]:
-    """A table of the groups of cells: tokens and work, with and without sharing; fits aside.
+def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[str]:
+    """A table of the groups of cells: tokens and work, with and without sharing; fits and
+    the perplexity of generated texts aside.
 
     Alone means one cell after the other, as runs of lm-eval's own model would answer.
     """
-    counter = Counter(Supplies(data_dir), grid.run.batch_size)
+    counter = Counter(supplies, grid.run.batch_size)
     total, uncounted = Cost(), list[str]()
     found = groups(cells)
     yield f"{len(found)} groups, each answered in one pass (tokens; below and above the steering):"

@@ -45,6 +45,8 @@ def lines_of(arguments: argparse.Namespace) -> Iterator[str]:
             raise InputError("both a pilot and variances were given", "Give one of them.")
         run = RunFolder(Path(arguments.run))
         return planning.plan_from_pilot(run, design, arguments.method, arguments.task)
+    if arguments.method or arguments.task:
+        raise InputError("--method and --task choose from a pilot", "Give its run folder.")
     if arguments.var_item is None:
         raise InputError(
             "there is nothing to plan from",

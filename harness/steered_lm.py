@@ -82,7 +82,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         skips = self._sharing and supports_skipping(self.model)
         free = free_bytes(self.model.get_input_embeddings().weight.device)
         self._lower = LowerBlocks(self.model, int(SHARE_OF_STATES * free)) if skips else None
-        self._batches = Batches()
+        self._scored, self._written = Batches(), Batches()
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
         self._session = Session([])
@@ -401,7 +401,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             self._session,
             self.softmax_dtype,
             self._lower,
-            self._batches,
+            self._scored,
             self.mixed_precision_dtype,
         )
         short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
@@ -505,7 +505,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             options = kwargs | {"attention_mask": mask[own]}
             return self._generate(batch, context[own], max_length, stop, options)
 
-        parts = self._batches.run(len(context), limit, part)
+        parts = self._written.run(len(context), limit, part)
         longest = max(tokens.shape[1] for tokens in parts)
         pad = self.tokenizer.pad_token_id
         return torch.cat([F.pad(t, (0, longest - t.shape[1]), value=pad) for t in parts])

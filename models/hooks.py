@@ -265,6 +265,11 @@ class Session:
         intervention = self.interventions[index]
         return intervention.steerers if intervention.acts else {}
 
+    @property
+    def decides(self) -> bool:
+        """Whether some steerer decides per query, so that queries share nothing it may change."""
+        return bool(self._deciding)
+
     @cached_property
     def _deciding(self) -> list[int]:
         """Interventions with a steerer that decides per query."""

@@ -68,14 +68,6 @@ class Scorer:
         """Where the inputs go."""
         return self.model.get_input_embeddings().weight.device  # type: ignore[operator, no-any-return]
 
-    @property
-    def _owned(self) -> bool:
-        return any(
-            steerer.per_query
-            for intervention in self.session.interventions
-            for steerer in intervention.steerers.values()
-        )
-
     def shared(self, requests: Sequence[Request], done: Callable[[int], object]) -> list[Score]:
         """Score `requests`, each shared token once; `done` is told how many are finished.
 
@@ -83,7 +75,7 @@ class Scorer:
         before the first steered one, and below the steered blocks all tokens.
         """
         unique = list(dict.fromkeys(requests))
-        layout = Layout(unique, self._owned)
+        layout = Layout(unique, self.session.decides)
         gathered = _Gathered(unique)
         cache = self._stem_cache(layout.stem) if layout.stem else None
         for piece in layout.pieces():

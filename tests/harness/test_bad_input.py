@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,3 +303,21 @@ def test_a_read_only_run_folder_is_said(
     finally:
         bench.folder.chmod(0o700)
     assert "run" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_is_no_error() -> None:
+    """As in `steereval methods | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "steereval.cli", "methods"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_power_takes_no_names_without_a_pilot(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", "--var-item", "0.2", "--method", "caa"]) == 2
+    assert "Give its run folder" in capsys.readouterr().err
+    assert main(["power", "--var-item", "0.2", "--power", "1.5"]) == 2
+    assert capsys.readouterr().out == ""

@@ -88,18 +88,25 @@ def fed_to_lm_eval(folder: str, cell: Any) -> int:
     return watch.seen["upper"]
 
 
-def test_generation(tiny_folder: str, worker: CellWorker) -> None:
+def test_generation(tiny_folder: str, worker: CellWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt is there once for all cells; nothing stops before the last token here."""
-    task = {"name": "truthful_mini_gen", "limit": 3}
+    short = {"until": [], "max_gen_toks": 6}
+    task = {"name": "truthful_mini_gen", "limit": 3, "generation": short}
     (group,) = groups(make_plan(grid(tiny_folder, methods=SHIFTS[:2], tasks=[task])))
+    # Texts are scored for their perplexity too, which is not counted.
+    monkeypatch.setattr("steereval.run.wants_perplexity", lambda task: False)
     worker._answer(group)
-    watch = Watch(worker._model(group[0].model).model)
-    worker._answer(group)
+    lm = worker._model(group[0].model)
+    watch = Watch(lm.model)
+    samples = worker._answer(group).samples[0]
     cost = Counter(Supplies(None), 64).count(group)
-    assert cost.generated == 3 * 3 * 50
-    # Padding is fed too, and the last token of all is not fed back.
-    assert watch.seen["upper"] >= cost.upper - 9
-    assert cost.alone > cost.upper
+    assert cost.generated == 3 * 3 * 6
+    asked = [sample["arguments"][0][0] for sample in samples]
+    lengths = [len(tokens) for tokens in lm.tokenizer(asked).input_ids]
+    assert cost.alone == 3 * sum(lengths) + 3 * 3 * 6
+    assert cost.upper == sum(lengths) + 3 * 3 * 6
+    # Padding is fed too; a prompt's last token is fed for each cell, and none's last answer back.
+    assert watch.seen["upper"] == 3 * (max(lengths) - 1) + 3 * 3 * 6
 
 
 def test_the_arithmetic(tiny_folder: str) -> None:
@@ -114,7 +121,7 @@ def test_the_arithmetic(tiny_folder: str) -> None:
 
 def test_a_model_that_is_not_at_hand(tmp_path: Path) -> None:
     model = str(tmp_path / "nothing")
-    lines = list(describe_cost(grid(model), make_plan(grid(model)), None))
+    lines = list(describe_cost(grid(model), make_plan(grid(model)), Supplies(None)))
     assert "tokens not counted" in lines[-1]
     assert "nothing" in lines[-1]
     assert "?" in lines[2]
@@ -124,6 +131,6 @@ def test_a_model_that_is_not_at_hand(tmp_path: Path) -> None:
 def test_the_table_adds_up(tiny_folder: str) -> None:
     some = grid(tiny_folder, tasks=["truthful_mini_mc"], methods=SHIFTS[:2])
     cells = make_plan(some)
-    lines = list(describe_cost(some, cells, None))
+    lines = list(describe_cost(some, cells, Supplies(None)))
     assert [line.split()[-1][-1] for line in lines[2:-1]] == ["x", "x"]
     assert lines[2].split()[3:] == lines[3].split()[2:]
