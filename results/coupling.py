@@ -36,7 +36,8 @@ class Coupling:
     u_i = Var(a_i) + Var(b_i) and c_i = Var(a_i - b_i) over the draws; negative where they add to
     it."""
     items_saved: float
-    """Share of the items that would have been needed on top for the same standard error."""
+    """Of the items that independent draws would need for the same standard error, the share that
+    is not needed."""
 
 
 def couplings(rows: Sequence[Row], source: Source) -> Iterator[Coupling]:

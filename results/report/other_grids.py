@@ -69,7 +69,12 @@ def coupling_grid(found: Sequence[Coupling]) -> Grid:
             "drew with the same random numbers",
         ),
         Column("Interval", True),
-        Column("Items saved", True, "As many more items would give the same standard error"),
+        Column(
+            "Items saved",
+            True,
+            "Of the items that independent draws would need for the same standard error, the share "
+            "that is not needed",
+        ),
     )
     rows = tuple(
         (
@@ -90,15 +95,13 @@ def profile_grid(found: Sequence[Profile]) -> Grid:
     """Where the time of each group of cells went."""
     shown = [name for name in PHASES if any(name in each.seconds for each in found)]
     columns = (
-        Column("Model"),
-        Column("Task"),
-        Column("Layer"),
+        Column("Group"),
         Column("Cells", True),
         Column("Seconds", True),
-        *(Column(f"{name.capitalize()} %", True, _PHASES[name]) for name in shown),
+        *(Column(name.capitalize(), True, _PHASES[name]) for name in shown),
     )
     rows = tuple(_profile(each, shown) for each in found)
-    return Grid("profile", "Where the time went", columns, rows)
+    return Grid("profile", "Where the time went (shares in %)", columns, rows)
 
 
 _PHASES = {
@@ -117,9 +120,7 @@ def _profile(profile: Profile, shown: Sequence[str]) -> tuple[Entry, ...]:
     total = sum(profile.seconds.values())
     shares = [profile.seconds.get(name, 0.0) / total if total else 0.0 for name in shown]
     return (
-        Entry(profile.model),
-        Entry(profile.task),
-        Entry(profile.layer or "–"),
+        Entry(f"{profile.model}: {profile.task}", note=f"layer {profile.layer or 'none'}"),
         Entry(str(profile.cells), profile.cells),
         Entry(f"{total:.1f}", total),
         *(Entry(f"{100 * share:.1f}", share) for share in shares),
