@@ -44,7 +44,11 @@ class Summary:
 
 
 def run_grid(
-    grid: Grid, out: Path | str, data_dir: Path | None, say: Callable[[str], None], form: Form = "auto"
+    grid: Grid,
+    out: Path | str,
+    data_dir: Path | None,
+    say: Callable[[str], None],
+    form: Form = "auto",
 ) -> Summary:
     """Run every cell of `grid` that `out`, a path or a URI, does not hold yet.
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import steereval.ray_jobs.token  # noqa: F401, I001 - before Ray is imported
+
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from steereval.errors import InputError
@@ -92,6 +95,11 @@ def _client(address: str) -> JobSubmissionClient:
         raise InputError(
             f"no Ray takes jobs at {address}: {_first(error)}",
             "Give the address of a dashboard, such as http://HOST:8265.",
+        ) from error
+    except AuthenticationError as error:
+        raise InputError(
+            f"the Ray at {address} wants a token, and this machine has none that it takes",
+            "Copy ~/.ray/auth_token from its head node, or set RAY_AUTH_TOKEN.",
         ) from error
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import ray
-
 from hearing import Hearing
 
 from steereval.errors import CellError, InputError, ModelError, StoreError
