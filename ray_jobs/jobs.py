@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import steereval.ray_jobs.token  # noqa: F401, I001 - before Ray is imported
-
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+import steereval.ray_jobs.token  # noqa: F401 - before Ray is imported
 from steereval.errors import InputError
 
 ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)

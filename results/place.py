@@ -18,7 +18,6 @@ import pyarrow.fs as pafs
 from steereval.errors import InputError, StoreError
 from steereval.results import atomic
 
-
 STORES = ("s3", "gs", "gcs", "abfs")
 """Kinds of URI that pyarrow knows itself."""
 

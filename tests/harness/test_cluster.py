@@ -147,6 +147,7 @@ def answers(url: str) -> bool:
     return True
 
 
+@pytest.mark.chaos
 @pytest.mark.real
 def test_a_submitted_run_ends_in_a_report(head: Head, tmp_path: Path) -> None:
     """On workers that do not have the package; its log is shown, and its id goes on to serve."""
@@ -169,6 +170,7 @@ def test_a_submitted_run_ends_in_a_report(head: Head, tmp_path: Path) -> None:
     assert f"{run}: SUCCEEDED" in elsewhere.stdout
 
 
+@pytest.mark.chaos
 @pytest.mark.real
 def test_a_cancelled_run_stops_and_can_be_gone_on_with(
     head: Head, grid: Path, serial: Path, tmp_path: Path
@@ -196,6 +198,7 @@ def test_a_cancelled_run_stops_and_can_be_gone_on_with(
     assert "holds another run" in again.stderr
 
 
+@pytest.mark.chaos
 def test_counters_are_told_to_ray(head: Head, grid: Path, tmp_path: Path) -> None:
     """In the format that Prometheus reads."""
     found = steereval(
@@ -230,4 +233,3 @@ def test_no_ray_at_the_address(grid: Path, tmp_path: Path) -> None:
     found = steereval("submit", grid, "--address", "http://127.0.0.1:1", "--out", tmp_path / "run")
     assert found.returncode == 2
     assert "no Ray takes jobs at http://127.0.0.1:1" in found.stderr
-

@@ -78,9 +78,7 @@ def test_another_process_finds_it_by_its_location(place: Place) -> None:
     assert "?" not in str(place)
 
 
-RUN = FakeRun(
-    methods=(FakeMethod("caa"),), tasks=(FakeTask("truth", n_validation=3, n_test=9),)
-)
+RUN = FakeRun(methods=(FakeMethod("caa"),), tasks=(FakeTask("truth", n_validation=3, n_test=9),))
 
 
 def test_a_run_folder_and_its_report(location: str, tmp_path: Path) -> None:
