@@ -16,6 +16,7 @@ from steereval.results.report.forest import forest
 from steereval.results.report.glossary import how_to_read
 from steereval.results.report.grid import Grid
 from steereval.results.report.leader_grids import basis_grid, result_grid
+from steereval.results.report.noise_grid import noise_grid, noise_words
 from steereval.results.report.opening import Block, summary, verdict_blocks
 from steereval.results.report.other_grids import (
     coupling_grid,
@@ -85,6 +86,12 @@ class Content:
     replication: Grid | None
     """None with one model and one target task."""
 
+    noise_words: str
+    """What cells that were computed twice show, or that there are none."""
+
+    noise: Grid | None
+    """None without a finished pair."""
+
     coupling: Grid | None
     """None where nothing was sampled with several seeds."""
 
@@ -134,6 +141,8 @@ def content_of(
         ),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
+        noise_words=noise_words(analysis.noise_floors, len(plan.repeats)),
+        noise=noise_grid(floors, plan.confidence) if (floors := analysis.noise_floors) else None,
         coupling=coupling_grid(analysis.couplings) if analysis.couplings else None,
         profile=profile_grid(profiles) if profiles else None,
         failures=failure_grid(analysis.failures) if analysis.failures else None,

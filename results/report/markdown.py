@@ -56,7 +56,12 @@ def _evidence(content: Content) -> Iterator[str]:
         yield "## Over all target tasks\n"
     for grid in content.across:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    for last in (content.replication, content.coupling, content.profile, content.failures):
+    if content.replication is not None:
+        yield f"## {content.replication.caption}\n\n{content.replication.markdown()}\n"
+    yield f"## Noise floor\n\n{content.noise_words}\n"
+    if content.noise is not None:
+        yield f"{content.noise.markdown()}\n"
+    for last in (content.coupling, content.profile, content.failures):
         if last is not None:
             yield f"## {last.caption}\n\n{last.markdown()}\n"
 

@@ -283,7 +283,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
 def test_failed_cells_are_listed_with_their_errors(tmp_path: Path) -> None:
     run = write_run(small(fails=lambda cell: cell["fit_seed"] == 1), tmp_path)
     text = Page(build_report(run).read_text(encoding="utf-8")).text
-    assert "CellError: the layer <14> is gone" in text
+    assert "caa T=1 on truth, tiny CellError: the layer <14> is gone" in text
     assert "1 missing" in text
 
 
