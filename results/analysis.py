@@ -21,6 +21,7 @@ from steereval.results.scores import TaskScores, load_scores
 from steereval.results.selection import selection_rule
 from steereval.results.source import Source
 from steereval.results.store import FAILED, RunFolder
+from steereval.results.winners_curse import Choosing, choosings
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ class Analysis:
     across: tuple[Across, ...]
     """Every arm over all target tasks, for models with several."""
 
+    choosings: tuple[Choosing, ...]
+    """What choosing strengths on validation items was worth on test items."""
+
     noise_floors: tuple[NoiseFloor, ...]
     """What differs where a cell was computed twice."""
 
@@ -112,6 +116,7 @@ def analyse(run: RunFolder) -> Analysis:
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
         across=tuple(across_tasks(judged, source.models, plan.confidence)),
+        choosings=tuple(choosings(judged, source)),
         noise_floors=tuple(noise_floors(run, source, records)),
         cells=_counts(plan, records),
         failures=tuple(_failures(records)),

@@ -142,8 +142,8 @@ def _seed_spread(scores: TaskScores, metric: Metric, cell: Cell) -> tuple[float 
 
 
 def _batch_sizes(first: dict[str, Any], again: dict[str, Any]) -> tuple[int, int] | None:
-    sizes = first.get("batch_size"), again.get("batch_size")
-    return (int(sizes[0]), int(sizes[1])) if None not in sizes else None
+    one, other = first.get("batch_size"), again.get("batch_size")
+    return None if one is None or other is None else (int(one), int(other))
 
 
 def _is_other_worker(first: dict[str, Any], again: dict[str, Any]) -> bool | None:

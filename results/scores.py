@@ -260,7 +260,7 @@ def _directions(group: list[_Rows]) -> dict[str, bool]:
 
 def vectors(table: pa.Table, item_ids: Sequence[str]) -> dict[str, Scores]:
     """{metric: scores over `item_ids`} of the rows of one cell; other items are left out."""
-    index = pd.Index(item_ids, dtype=object)
+    index = pd.Index(np.array(item_ids, dtype=object))
     place = index.get_indexer(pd.Index(table["item_id"].to_numpy(zero_copy_only=False)))
     return _at(table.filter(pa.array(place >= 0)), place[place >= 0], len(index))
 

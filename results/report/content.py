@@ -11,6 +11,7 @@ from steereval.results.analysis import Analysis
 from steereval.results.leaderboard import Row
 from steereval.results.profiles import Profile
 from steereval.results.report.across_grid import across_grid
+from steereval.results.report.choosing_grid import choosing_grid
 from steereval.results.report.drawing import Picture, slug
 from steereval.results.report.forest import forest
 from steereval.results.report.glossary import how_to_read
@@ -28,6 +29,7 @@ from steereval.results.report.other_grids import (
 )
 from steereval.results.report.response_plot import response
 from steereval.results.response import StrengthPoint
+from steereval.results.winners_curse import Choosing
 
 Key = tuple[str, str, str]
 """(model, task, metric)."""
@@ -79,6 +81,9 @@ class Content:
 
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
+
+    choosing_grids: tuple[Grid, ...]
+    """The winner's curse: chosen strengths on validation and on test items."""
 
     across: tuple[Grid, ...]
     """Over all target tasks, a table for each model with several."""
@@ -139,6 +144,7 @@ def content_of(
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
+        choosing_grids=tuple(map(choosing_grid, _choosings(analysis).values())),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
         noise_words=noise_words(analysis.noise_floors, len(plan.repeats)),
@@ -157,6 +163,14 @@ def _grouped(entries: Sequence[_Entry]) -> dict[Key, list[_Entry]]:
     for entry in entries:
         key = (entry.model, entry.task.name, entry.metric.name)
         groups.setdefault(key, []).append(entry)
+    return groups
+
+
+def _choosings(analysis: Analysis) -> dict[Key, list[Choosing]]:
+    groups: dict[Key, list[Choosing]] = {}
+    for each in analysis.choosings:
+        key = (each.row.model, each.row.task.name, each.row.metric.name)
+        groups.setdefault(key, []).append(each)
     return groups
 
 

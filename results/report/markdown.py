@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
 from steereval.results.report.grid import markdown_text
@@ -51,6 +52,10 @@ def _evidence(content: Content) -> Iterator[str]:
     if content.response_grids:
         yield "## Strength response (exploratory)\n"
     for grid in content.response_grids:
+        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    yield "## Winner's curse\n"
+    yield f"{EXPLANATION if content.choosing_grids else NOTHING_CHOSEN}\n"
+    for grid in content.choosing_grids:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     if content.across:
         yield "## Over all target tasks\n"
