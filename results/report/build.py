@@ -39,6 +39,8 @@ def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
     for picture in content.pictures:
         (figures / f"{picture.name}.svg").write_text(picture.svg, encoding="utf-8")
         (figures / f"{picture.name}.png").write_bytes(picture.png)
+        (figures / f"{picture.name}-dark.svg").write_text(picture.dark_svg, encoding="utf-8")
+        (figures / f"{picture.name}-dark.png").write_bytes(picture.dark_png)
     (folder / MARKER).write_text(render_page(content), encoding="utf-8")
     (folder / "report.md").write_text(render_markdown(content), encoding="utf-8")
     (folder / "leaderboard.csv").write_bytes(csv_bytes(table))

@@ -13,7 +13,7 @@ from steereval.results.profiles import Profile
 from steereval.results.report.across_grid import across_grid
 from steereval.results.report.choosing_grid import choosing_grid
 from steereval.results.report.drawing import Picture, slug
-from steereval.results.report.forest import forest
+from steereval.results.report.figures import FigureGroup, Key, figure_groups, group_choosings
 from steereval.results.report.glossary import how_to_read
 from steereval.results.report.grid import Grid
 from steereval.results.report.leader_grids import basis_grid, result_grid
@@ -27,12 +27,7 @@ from steereval.results.report.other_grids import (
     response_grid,
     seed_grid,
 )
-from steereval.results.report.response_plot import response
 from steereval.results.response import StrengthPoint
-from steereval.results.winners_curse import Choosing
-
-Key = tuple[str, str, str]
-"""(model, task, metric)."""
 
 _Entry = TypeVar("_Entry", Row, StrengthPoint)
 
@@ -73,11 +68,8 @@ class Content:
     models: tuple[ModelBlock, ...]
     """The leaderboard."""
 
-    forests: tuple[Picture, ...]
-    """Forest plots."""
-
-    responses: tuple[Picture, ...]
-    """Strength response plots."""
+    figures: tuple[FigureGroup, ...]
+    """Figures by kind, with what could not be drawn."""
 
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
@@ -118,7 +110,7 @@ class Content:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All figures."""
-        return self.forests + self.responses
+        return tuple(picture for group in self.figures for picture in group.pictures)
 
 
 def content_of(
@@ -128,8 +120,6 @@ def content_of(
     plan = analysis.plan
     rows = _grouped(analysis.rows)
     points = _grouped(analysis.responses)
-    primary = [group for group in rows.values() if group[0].is_primary]
-    curves = [group for group in points.values() if group[0].metric.name == group[0].task.primary]
     replication = analysis.replications
     return Content(
         title=plan.name,
@@ -139,12 +129,11 @@ def content_of(
         notes=analysis.notes,
         reading=how_to_read(plan),
         models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),
-        forests=tuple(p for group in primary if (p := forest(group)) is not None),
-        responses=tuple(p for g in curves if (p := response(g, plan.baseline)) is not None),
+        figures=figure_groups(analysis),
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
-        choosing_grids=tuple(map(choosing_grid, _choosings(analysis).values())),
+        choosing_grids=tuple(map(choosing_grid, group_choosings(analysis).values())),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
         noise_words=noise_words(analysis.noise_floors, len(plan.repeats)),
@@ -163,14 +152,6 @@ def _grouped(entries: Sequence[_Entry]) -> dict[Key, list[_Entry]]:
     for entry in entries:
         key = (entry.model, entry.task.name, entry.metric.name)
         groups.setdefault(key, []).append(entry)
-    return groups
-
-
-def _choosings(analysis: Analysis) -> dict[Key, list[Choosing]]:
-    groups: dict[Key, list[Choosing]] = {}
-    for each in analysis.choosings:
-        key = (each.row.model, each.row.task.name, each.row.metric.name)
-        groups.setdefault(key, []).append(each)
     return groups
 
 

@@ -45,10 +45,11 @@ def _block(block: Block) -> Iterator[str]:
 
 
 def _evidence(content: Content) -> Iterator[str]:
-    if content.pictures:
-        yield "## Figures\n"
-    for picture in content.pictures:
-        yield _figure(picture)
+    yield "## Figures\n"
+    for group in content.figures:
+        yield f"### {markdown_text(group.title)}\n\n{group.caption}\n"
+        yield from (f"- {markdown_text(sentence)}" for sentence in (*group.absences, ""))
+        yield from map(_figure, group.pictures)
     if content.response_grids:
         yield "## Strength response (exploratory)\n"
     for grid in content.response_grids:
@@ -72,8 +73,7 @@ def _evidence(content: Content) -> Iterator[str]:
 
 
 def _figure(picture: Picture) -> str:
-    title = markdown_text(picture.title)
-    return f"![{title}](figures/{picture.name}.png)\n\n{picture.caption}\n"
+    return f"![{markdown_text(picture.title)}](figures/{picture.name}.png)\n"
 
 
 def _provenance(content: Content) -> Iterator[str]:

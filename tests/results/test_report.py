@@ -86,6 +86,8 @@ def test_everything_is_there(folder: Path, planted_run: RunFolder) -> None:
     }
     stems = sorted(path.stem for path in (folder / "figures").glob("*.svg"))
     assert stems == sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    light = {stem for stem in stems if not stem.endswith("-dark")}
+    assert light == {stem.removesuffix("-dark") for stem in set(stems) - light}
     assert "forest-tiny-truth-acc" in stems
     assert "strength-tiny-truth-acc" in stems
 
