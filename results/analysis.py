@@ -10,6 +10,7 @@ import numpy as np
 
 from steereval.results.across import Across, across_tasks
 from steereval.results.coupling import Coupling, couplings
+from steereval.results.item_sheets import ItemSheet, item_sheets
 from steereval.results.judging import judged as judge_rows
 from steereval.results.leaderboard import Row, rows_of_table
 from steereval.results.manifest import Plan, Task, parse_plan
@@ -80,6 +81,9 @@ class Analysis:
     across: tuple[Across, ...]
     """Every arm over all target tasks, for models with several."""
 
+    sheets: tuple[ItemSheet, ...]
+    """The test items of every model and task under all arms."""
+
     choosings: tuple[Choosing, ...]
     """What choosing strengths on validation items was worth on test items."""
 
@@ -116,6 +120,7 @@ def analyse(run: RunFolder) -> Analysis:
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
         across=tuple(across_tasks(judged, source.models, plan.confidence)),
+        sheets=tuple(item_sheets(judged, source, records)),
         choosings=tuple(choosings(judged, source)),
         noise_floors=tuple(noise_floors(run, source, records)),
         cells=_counts(plan, records),

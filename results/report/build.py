@@ -11,6 +11,7 @@ from steereval.results.profiles import read_profiles
 from steereval.results.report.content import content_of
 from steereval.results.report.flat import csv_bytes, flat_table
 from steereval.results.report.folder import MARKER, replaced_whole
+from steereval.results.report.item_chunks import item_chunks
 from steereval.results.report.item_lines import write_item_lines
 from steereval.results.report.markdown import render_markdown
 from steereval.results.report.page import render_page
@@ -32,7 +33,8 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
 
 
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
-    content = content_of(analysis, run.read_manifest(), read_profiles(run.path))
+    chunks = tuple(item_chunks(run, analysis.sheets))
+    content = content_of(analysis, run.read_manifest(), read_profiles(run.path), chunks)
     table = flat_table(analysis.rows)
     figures = folder / "figures"
     figures.mkdir()

@@ -16,6 +16,7 @@ from steereval.results.report.drawing import Picture, slug
 from steereval.results.report.figures import FigureGroup, Key, figure_groups, group_choosings
 from steereval.results.report.glossary import how_to_read
 from steereval.results.report.grid import Grid
+from steereval.results.report.item_chunks import ItemChunk
 from steereval.results.report.leader_grids import basis_grid, result_grid
 from steereval.results.report.noise_grid import noise_grid, noise_words
 from steereval.results.report.opening import Block, summary, verdict_blocks
@@ -95,6 +96,9 @@ class Content:
     profile: Grid | None
     """None where no time was measured."""
 
+    items: tuple[ItemChunk, ...]
+    """What the item browser shows."""
+
     failures: Grid | None
     """None if nothing failed."""
 
@@ -114,7 +118,10 @@ class Content:
 
 
 def content_of(
-    analysis: Analysis, manifest: dict[str, Any], profiles: Sequence[Profile] = ()
+    analysis: Analysis,
+    manifest: dict[str, Any],
+    profiles: Sequence[Profile] = (),
+    items: Sequence[ItemChunk] = (),
 ) -> Content:
     """The content of the report on `analysis`, with the provenance in `manifest`."""
     plan = analysis.plan
@@ -140,6 +147,7 @@ def content_of(
         noise=noise_grid(floors, plan.confidence) if (floors := analysis.noise_floors) else None,
         coupling=coupling_grid(analysis.couplings) if analysis.couplings else None,
         profile=profile_grid(profiles) if profiles else None,
+        items=tuple(items),
         failures=failure_grid(analysis.failures) if analysis.failures else None,
         seeds=seed_grid(analysis),
         provenance=tuple(_provenance(analysis, manifest)),

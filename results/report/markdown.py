@@ -67,6 +67,10 @@ def _evidence(content: Content) -> Iterator[str]:
     yield f"## Noise floor\n\n{content.noise_words}\n"
     if content.noise is not None:
         yield f"{content.noise.markdown()}\n"
+    yield "## Items\n"
+    for chunk in content.items:
+        yield f"- {markdown_text(chunk.title)}: {markdown_text(chunk.summary)}"
+    yield "\nThe page lets one browse them; items.jsonl has all scores.\n"
     for last in (content.coupling, content.profile, content.failures):
         if last is not None:
             yield f"## {last.caption}\n\n{last.markdown()}\n"

@@ -24,7 +24,7 @@ def render_page(content: Content) -> str:
     return template.render(
         content=content,
         style=Markup(_part("page.css")),
-        script=Markup(_part("tables.js")),
+        scripts=[Markup(_part(name)) for name in ("tables.js", "items.js")],
         inline=_inline,
         choosing_explained=EXPLANATION,
         nothing_chosen=NOTHING_CHOSEN,
