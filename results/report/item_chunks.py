@@ -103,10 +103,9 @@ def _arm(
 ) -> dict[str, Any]:
     row, shown = arm.row, arm.shown
     strengths = "" if row.is_baseline else f"strength {strength_words(row.strengths.items())}"
-    seed = (
-        "" if shown is None or shown.fit_seed is None else f"answers of fit seed {shown.fit_seed}"
-    )
-    found = {
+    fit_seed = None if shown is None else shown.fit_seed
+    seed = "" if fit_seed is None else f"answers of fit seed {fit_seed}"
+    found: dict[str, Any] = {
         "name": row.name,
         "detail": ", ".join(filter(None, (strengths, seed))),
         "scores": _numbers(arm.scores[chosen], 4),

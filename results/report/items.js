@@ -110,7 +110,7 @@
 
   // --- one item
 
-  const text = (value) => make("div", { class: "item-text" }, value);
+  const text = (value) => make("div", { class: "item-text" }, value.trim() || "(nothing)");
 
   const methodRow = (sheet, arm, item) => {
     const { name, detail } = sheet.arms[arm];

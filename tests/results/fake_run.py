@@ -67,6 +67,7 @@ class FakeRun:
     value: Callable[[dict[str, Any], Floats], Floats] = lambda cell, values: values
     repeated: tuple[str, ...] = ()
     noise_floor: Callable[[Floats], Floats] = lambda values: values
+    responses: Callable[[dict[str, Any], list[str]], pa.Table] | None = None
 
 
 def generator_of(*parts: object) -> np.random.Generator:
@@ -257,7 +258,7 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
         folder.write_cell(
             cell["cell_id"],
             items,
-            response_table(cell, items["item_id"].to_pylist()),
+            (run.responses or response_table)(cell, items["item_id"].to_pylist()),
             cell
             | {
                 "timings": {"seconds": 2.0, "tokens_per_second": speed},
