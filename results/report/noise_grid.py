@@ -42,7 +42,7 @@ def noise_words(floors: Sequence[NoiseFloor], planned: int) -> str:
     if not planned:
         return NOT_MEASURED
     if not floors:
-        return f"None of the {planned} cells to be computed twice is finished both times."
+        return f"Of the {planned} cells to be computed twice, none is finished both times."
     items, differing = (sum(getattr(f, n) for f in floors) for n in ("n_items", "n_differing"))
     if not differing:
         return f"All {items} scores that were computed twice are equal to the last digit."

@@ -132,4 +132,6 @@ def test_pairs_that_failed_are_no_evidence(tmp_path: Path) -> None:
     found = analyse(write_run(run, tmp_path))
     assert found.noise_floors == ()
     assert found.cells.failed == 2
-    assert "None of the 2 cells" in noise_words(found.noise_floors, len(found.plan.repeats))
+    assert "Of the 2 cells to be computed twice, none is" in noise_words(
+        found.noise_floors, len(found.plan.repeats)
+    )

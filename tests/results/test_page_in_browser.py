@@ -19,6 +19,7 @@ import pytest
 import yaml
 from fake_responses import HOSTILE, generation, multiple_choice
 from fake_run import FakeMethod, FakeRun, FakeTask, planted, write_run
+from odd_runs import ODD_RUNS
 
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
@@ -414,6 +415,21 @@ def serious_faults(watched: Watched) -> list[str]:
         if each["impact"] in ("serious", "critical")
         for node in each["nodes"]
     ]
+
+
+@pytest.mark.parametrize("name", ["most cells failed", "one item", "all infinite", "no baseline"])
+def test_a_page_with_little_to_say_works(open_page: Opener, tmp_path: Path, name: str) -> None:
+    """Whatever is missing, nothing fails in the page, and what is there can be browsed."""
+    watched = open_page(
+        report(tmp_path / "run", ODD_RUNS[name]), viewport={"width": 390, "height": 800}
+    )
+    if watched.page.locator("script.item-chunk").count():
+        watched.page.locator("#item-browser").scroll_into_view_if_needed()
+        watched.page.get_by_role("combobox", name="Show", exact=True).wait_for()
+        watched.choose("Show", "all")
+        watched.browse()
+    assert watched.overflow() == 0
+    assert serious_faults(watched) == []
 
 
 @pytest.mark.slow
