@@ -112,18 +112,19 @@
 
   const text = (value) => make("div", { class: "item-text" }, value.trim() || "(nothing)");
 
-  const methodRow = (sheet, arm, item) => {
+  const methodLine = (sheet, arm, item) => {
     const { name, detail } = sheet.arms[arm];
     const said = answer(sheet, arm, item);
-    const head = make("th", { scope: "row" }, name);
-    if (detail) head.append(make("small", {}, detail));
     const size = arm === 0 ? 0 : gain(sheet, arm, item);
-    return make(
-      "tr", {}, head,
-      make("td", { class: "number" }, score(sheet, sheet.arms[arm].scores[item])),
-      make("td", { class: `number ${arm === 0 ? "" : tone(size)}` }, arm === 0 ? "" : change(sheet, arm, item)),
-      make("td", {}, said === null ? make("span", { class: "muted" }, "not stored here") : text(said)),
-    );
+    const head = make("div", { class: "arm" }, make("b", {}, name));
+    if (detail) head.append(make("small", {}, detail));
+    const numbers = make("div", { class: "numbers" }, make("span", { class: "sr" }, "Score "),
+      score(sheet, sheet.arms[arm].scores[item]));
+    const difference = make("span", { class: `change ${tone(size)}` });
+    if (arm !== 0) difference.append(make("span", { class: "sr" }, "Difference "), change(sheet, arm, item));
+    numbers.append(" ", difference);
+    const shown = said === null ? make("span", { class: "muted" }, "answer not stored here") : text(said);
+    return make("li", {}, head, numbers, make("div", { class: "said" }, shown));
   };
 
   const table = (label, heads, rows) =>
@@ -164,9 +165,8 @@
     if (prompt) {
       element.append(make("div", { class: "prompt", tabindex: "0", role: "region", "aria-label": `Prompt of item ${id}` }, prompt));
     }
-    const heads = [["Method", false], ["Score", true], ["Difference", true],
-      [sheet.choices[item].length ? "Likeliest choice" : "Answer", false]];
-    element.append(table(`Methods on item ${id}`, heads, [0, ...arms].map((arm) => methodRow(sheet, arm, item))));
+    const lines = [0, ...arms].map((arm) => methodLine(sheet, arm, item));
+    element.append(make("ul", { class: "arms", "aria-label": `Methods on item ${id}` }, ...lines));
     const known = (arm) => sheet.arms[arm].picks && sheet.choices[item].length > 1;
     if (arms.length === 1 && known(arms[0]) && known(0)) {
       element.append(make("details", {}, make("summary", {}, "All choices"), choiceTable(sheet, arms[0], item)));
@@ -195,7 +195,9 @@
     const start = state.page * PAGE;
     list.replaceChildren(...found.slice(start, start + PAGE).map((entry) => card(sheet, entry)));
     count.textContent = `${found.length} of ${sheet.items.length} items`;
-    about.textContent = `${chunks[state.chunk].dataset.summary} Scores: ${sheet.unit}, means over fit seeds and draws.`;
+    const kind = sheet.choices.some((choices) => choices.length) ? "the likeliest choice" : "the answer";
+    about.textContent = `${chunks[state.chunk].dataset.summary} Each method with its score (${sheet.unit}), its ` +
+      `difference to the baseline, and ${kind}.`;
     place.textContent = `Page ${state.page + 1} of ${pages}`;
     back.disabled = state.page === 0;
     next.disabled = state.page === pages - 1;
@@ -262,7 +264,7 @@
           ["all", "all items"],
         ])),
         labelled("Order", choice("order", [
-          ["size", "largest difference first"], ["item", "by item"],
+          ["size", "by difference"], ["item", "by item"],
         ])),
         labelled("Search", search),
         make("button", { type: "button", onclick: csv }, "Download as CSV"),

@@ -224,11 +224,9 @@ def test_items_are_filtered_by_method_and_direction(open_page: Opener, planted_p
     assert 0 < better < worse < 240
     watched.choose("Show", "worse")
     watched.counts(f"{worse} of 240 items")
-    differences = browse.locator(
-        ".item > .scroll tr:nth-child(2) > td:nth-child(3)"
-    ).all_inner_texts()
+    differences = browse.locator(".item .change:not(:empty)").all_inner_texts()
     assert len(differences) == 10
-    sizes = [float(text) for text in differences]
+    sizes = [float(text.split()[-1]) for text in differences]
     assert sizes == sorted(sizes)
     assert sizes[0] < 0
     watched.choose("Show", "better")
@@ -261,7 +259,7 @@ def test_a_choice_shows_what_both_thought_of_it(open_page: Opener, planted_page:
         (likeliest,) = (text for text in values if "✓" in text)
         numbers = [float(text.split()[0]) for text in values]
         assert float(likeliest.split()[0]) == max(numbers)
-        picked = first.locator("table").first.locator(f"tbody tr:nth-child({row}) td:nth-child(4)")
+        picked = first.locator(f".arms > li:nth-child({row}) .said")
         assert picked.inner_text() == columns(details, 1)[values.index(likeliest)]
 
 
