@@ -129,12 +129,6 @@ def test_letters_can_be_read_on_a_phone(groups: dict[str, FigureGroup]) -> None:
             assert min(sizes) * 345 / width >= 9.0, picture.name
 
 
-def test_two_drawings_of_the_same_are_the_same(analysis: Analysis) -> None:
-    once, twice = figure_groups(analysis), figure_groups(analysis)
-    for a, b in zip(once, twice, strict=True):
-        assert a == b
-
-
 def test_a_profile_falls_from_all_runs_to_none() -> None:
     x, y = profile_plot._steps(np.array([3.0, 1.0, 1.0, -2.0]), (-5.0, 5.0))
     assert list(y[[0, -1]]) == [100.0, 0.0]
