@@ -20,6 +20,9 @@ from steereval.results.source import Source
 from steereval.results.stats import Effect
 from steereval.results.store import DONE, RunFolder
 
+_ROUNDING = 1e-12
+"""A spread below this share of the scores is that of their sums."""
+
 
 @dataclass(frozen=True)
 class NoiseFloor:
@@ -138,7 +141,8 @@ def _seed_spread(scores: TaskScores, metric: Metric, cell: Cell) -> tuple[float 
     if not len(taken.values) or not taken.finite:
         return None, len(side.seeds)
     means = taken.influence(metric.kind == RATIO).mean(axis=0)
-    return float(means.std(ddof=1)), len(side.seeds)
+    spread, size = float(means.std(ddof=1)), float(np.abs(means).max())
+    return (spread if spread > _ROUNDING * size else 0.0), len(side.seeds)
 
 
 def _batch_sizes(first: dict[str, Any], again: dict[str, Any]) -> tuple[int, int] | None:

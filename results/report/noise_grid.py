@@ -46,20 +46,27 @@ def noise_words(floors: Sequence[NoiseFloor], planned: int) -> str:
     items, differing = (sum(getattr(f, n) for f in floors) for n in ("n_items", "n_differing"))
     if not differing:
         return f"All {items} scores that were computed twice are equal to the last digit."
-    beyond = [floor for floor in floors if _exceeds_seeds(floor)]
     text = f"{differing} of {items} scores that were computed twice differ"
+    shares = [_share_of_seeds(floor) for floor in floors]
+    beyond = [_place(floor) for floor, share in zip(floors, shares, strict=True) if share > 1]
     if beyond:
-        names = ", ".join(
-            dict.fromkeys(f"{floor.task.name} · {floor.metric.name}" for floor in beyond)
-        )
-        return f"{text}; on {names} by more than fit seeds do."
-    return f"{text}, by the amounts below."
+        names = ", ".join(dict.fromkeys(beyond))
+        return f"{text}; on {names} the mean moves by more than fit seeds spread."
+    largest = max(shares)
+    if not largest:
+        return f"{text}, by the amounts below."
+    return f"{text}; no mean moves by more than {100 * largest:.2g} % of the fit seeds' spread."
 
 
-def _exceeds_seeds(floor: NoiseFloor) -> bool:
-    if floor.effect is None or floor.seed_spread is None:
-        return False
-    return abs(floor.effect.estimate) > floor.seed_spread
+def _place(floor: NoiseFloor) -> str:
+    return f"{floor.task.name} · {floor.metric.name}"
+
+
+def _share_of_seeds(floor: NoiseFloor) -> float:
+    """The mean difference as a share of the fit seeds' spread; 0 where either is not known."""
+    if floor.effect is None or floor.seed_spread is None or not floor.effect.estimate:
+        return 0.0
+    return abs(floor.effect.estimate) / floor.seed_spread if floor.seed_spread else math.inf
 
 
 def _row(floor: NoiseFloor) -> tuple[Entry, ...]:
@@ -69,7 +76,7 @@ def _row(floor: NoiseFloor) -> tuple[Entry, ...]:
     worker = {True: "another", False: "the same", None: "not recorded"}[floor.is_other_worker]
     return (
         Entry(cell.arm.method, note=", ".join(filter(None, note))),
-        Entry(f"{floor.model}: {floor.task.name} · {floor.metric.name}"),
+        Entry(_place(floor), note=floor.model),
         Entry(str(floor.n_items), floor.n_items),
         Entry(str(floor.n_differing), floor.n_differing),
         _largest(floor),

@@ -21,8 +21,9 @@ from steereval.results.report.palette import TONE_COLOURS
 from steereval.results.stats.effect import Floats
 
 CAPTION = (
-    "Each dot is the difference to the baseline of one fit seed, the bar their mean. Where the "
-    "dots lie as far from each other as from no difference, a single fit would have proved nothing."
+    "Each dot is the difference to the baseline of one fit seed, the bar their mean; darker dots "
+    "are several. Where they lie as far from each other as from no difference, a single fit would "
+    "have proved nothing."
 )
 
 

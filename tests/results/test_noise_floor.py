@@ -109,7 +109,23 @@ def test_noise_beyond_the_seeds_is_named(tmp_path: Path) -> None:
     run = dataclasses.replace(RUN, noise_floor=lambda values: values + 0.5)
     path = build_report(write_run(run, tmp_path))
     text = path.read_text(encoding="utf-8")
-    assert "120 of 120 scores that were computed twice differ; on truth · mc2 by more than" in text
+    assert "120 of 120 scores that were computed twice differ; on truth · mc2 the mean" in text
+
+
+def test_small_noise_is_told_as_a_share_of_the_seeds_spread(analysis: Analysis) -> None:
+    found = floors(analysis)["caa"]
+    assert found.effect is not None
+    assert found.seed_spread is not None
+    share = 100 * found.effect.estimate / found.seed_spread
+    assert 0 < share < 100
+    words = noise_words(analysis.noise_floors, 2)
+    assert words.endswith(f"no mean moves by more than {share:.2g} % of the fit seeds' spread.")
+
+
+def test_equal_fits_do_not_spread(tmp_path: Path) -> None:
+    """Nor by what rounding leaves of equal sums."""
+    run = dataclasses.replace(RUN, value=lambda cell, v: np.linspace(0.1, 0.7, len(v)))
+    assert floors(analyse(write_run(run, tmp_path)))["caa"].seed_spread == 0.0
 
 
 def test_infinite_scores_that_are_equal_do_not_differ(tmp_path: Path) -> None:
