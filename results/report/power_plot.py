@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from steereval.results import wording
@@ -15,6 +16,7 @@ from steereval.results.report.drawing import WIDTH, Absence, Picture, finish, ho
 from steereval.results.report.palette import INK, MUTED, SERIES
 from steereval.results.report.profile_plot import DASHES
 from steereval.results.stats import Variances, detectable_effects
+from steereval.results.stats.effect import Floats
 
 CAPTION = (
     "The least difference that a design detects (two-sided 5 %, power 80 %), from the variances of "
@@ -24,7 +26,11 @@ CAPTION = (
 )
 
 SEEDS = (1, 3, 5, 10)
-ITEMS = (50, 100, 200, 500, 1000, 2000, 5000)
+MOST_ITEMS = 5000
+TICKS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, MOST_ITEMS)
+
+LINE = 10.5
+"""Points of 1/72 inch between two labels at the lines' ends."""
 
 
 def power_plot(rows: Sequence[Row]) -> Picture | Absence:
@@ -40,25 +46,22 @@ def power_plot(rows: Sequence[Row]) -> Picture | Absence:
     variances, scale = Variances.of(effect), wording.scale_of(first.metric)
     one_seed = effect.n_seeds == 1
     seeds = (1,) if one_seed else tuple(sorted({*SEEDS[1:], effect.n_seeds}))
-    items = np.unique(np.geomspace(_least(effect.n_items), 5000, 60).astype(int))
+    items = np.unique(np.geomspace(_least(effect.n_items), MOST_ITEMS, 60).astype(int))
+    ends: dict[str, tuple[float, str]] = {}
     with house_style(WIDTH, 3.1) as figure:
         axes = figure.add_subplot()
         for place, count in enumerate(seeds):
             curve = scale * detectable_effects(variances, items, count)
             style = place % len(SERIES)
             axes.plot(items, curve, color=SERIES[style], linestyle=DASHES[style], linewidth=1.8)
-            axes.annotate(
-                f"{count} seed{'s' if count > 1 else ''}", (items[-1], curve[-1]), (5, 0),
-                textcoords="offset points", va="center", fontsize=8.5, color=SERIES[style],
-                annotation_clip=False,
-            )  # fmt: skip
+            ends[f"{count} seed{'s' if count > 1 else ''}"] = (float(curve[-1]), SERIES[style])
         axes.plot(
             [effect.n_items], [scale * (typical.mde or 0.0)], "o", markersize=9,
             markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.5, zorder=5,
         )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
-        ticks = [n for n in ITEMS if items[0] <= n <= items[-1]]
+        ticks = _ticks(int(items[0]))
         axes.set_xticks(ticks, [str(n) for n in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _tick(y, first)))
@@ -69,8 +72,44 @@ def power_plot(rows: Sequence[Row]) -> Picture | Absence:
         axes.set_facecolor("none")
         axes.set_xlabel("test items")
         axes.set_ylabel(_unit(first))
+        _name_lines(axes, ends)
         name = slug("power", first.model, first.task.name, first.metric.name)
         return finish(figure, name, title, _words(typical, seeds, variances))
+
+
+def _ticks(least: int) -> list[int]:
+    """From `least` on, with room for their numbers; the last is always there."""
+    room = 0.13 * math.log(MOST_ITEMS / least)
+    found: list[int] = [MOST_ITEMS]
+    for tick in reversed(TICKS):
+        if tick >= least and math.log(found[0] / tick) >= room:
+            found.insert(0, tick)
+    return found
+
+
+def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
+    """Name each line at its end, one label above the other where lines end together."""
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    points = [(MOST_ITEMS, height) for height, _ in ends.values()]
+    heights = axes.transData.transform(points)[:, 1] * 72 / axes.figure.dpi
+    for (name, (height, colour)), own, free in zip(
+        ends.items(), heights, _spread(heights), strict=True
+    ):
+        axes.annotate(
+            name, (MOST_ITEMS, height), (5, free - own), textcoords="offset points", va="center",
+            fontsize=8.5, color=colour, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _spread(heights: Floats) -> Floats:
+    """`heights` moved up so that no two are nearer than LINE, in their order."""
+    order = np.argsort(-heights, kind="stable")[::-1]
+    moved = heights[order].copy()
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + LINE)
+    found = np.empty_like(moved)
+    found[order] = moved
+    return found
 
 
 def _least(n_items: int) -> int:

@@ -242,6 +242,20 @@ def test_a_curve_of_one_seed_says_nothing_of_more(tmp_path: Path) -> None:
     assert "3 seeds" not in picture.svg
 
 
+def test_names_of_lines_that_end_together_stand_above_each_other() -> None:
+    moved = power_plot._spread(np.array([50.0, 50.0, 52.0, 200.0]))
+    assert np.diff(np.sort(moved)).min() >= power_plot.LINE - 1e-9
+    assert min(moved[:2]) == 50.0
+    assert max(moved[:2]) < moved[2] < moved[3] == 200.0
+    assert list(power_plot._spread(np.array([10.0, 90.0]))) == [10.0, 90.0]
+
+
+def test_numbers_of_items_have_room() -> None:
+    assert power_plot._ticks(50) == [50, 100, 200, 500, 1000, 2000, 5000]
+    assert power_plot._ticks(5)[-1] == 5000
+    assert len(power_plot._ticks(5)) < 8
+
+
 def test_perplexities_are_drawn_as_factors(tmp_path: Path) -> None:
     task = FakeTask("ppl", metric="perplexity", kind="ratio", higher_is_better=False, n_test=60)
     run = small(tasks=(task,), select={"metric": "perplexity", "task": None})
