@@ -48,7 +48,7 @@ def _evidence(content: Content) -> Iterator[str]:
     yield "## Figures\n"
     for group in content.figures:
         yield f"### {markdown_text(group.title)}\n\n{group.caption}\n"
-        yield from (f"- {markdown_text(sentence)}" for sentence in (*group.absences, ""))
+        yield from (f"{markdown_text(sentence)}\n" for sentence in group.absences)
         yield from map(_figure, group.pictures)
     if content.response_grids:
         yield "## Strength response (exploratory)\n"

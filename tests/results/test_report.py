@@ -150,6 +150,8 @@ def test_markdown_says_the_same(folder: Path, analysis: Analysis) -> None:
     for row in analysis.rows:
         if row.verdict is not None:
             assert row.verdict.sentence in text
+    assert "tiny: ranks need 10 target tasks or more, and there are 2.\n" in text
+    assert not re.search(r"^-\s*$", text, re.MULTILINE)
     for picture in re.findall(r"\]\((figures/[^)]*)\)", text):
         assert (folder / picture).exists()
     widths: set[int] = set()
