@@ -77,7 +77,8 @@ def _evidence(content: Content) -> Iterator[str]:
 
 
 def _figure(picture: Picture) -> str:
-    return f"![{markdown_text(picture.title)}](figures/{picture.name}.png)\n"
+    words = f"{picture.title}. {picture.alternative}"
+    return f"![{markdown_text(words)}](figures/{picture.name}.png)\n"
 
 
 def _provenance(content: Content) -> Iterator[str]:
