@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from steereval.assets import ASSETS, Asset, fetch
 from steereval.errors import InputError, UnknownNameError
 from steereval.spec import Grid, load_grid
+from steereval.submission import folder_of
 
 if TYPE_CHECKING:
     from steereval.fitting import Lower
@@ -157,23 +158,23 @@ def run(arguments: argparse.Namespace) -> int:
     grid = _grid(arguments)
     overrides = {
         name: getattr(arguments, name)
-        for name in ("workers", "batch_size", "device", "profile")
+        for name in ("workers", "address", "batch_size", "device", "time_limit", "profile")
         if getattr(arguments, name) is not None
     }
-    for name in ("workers", "batch_size"):
-        if overrides.get(name, 1) < 1:
+    for name in ("workers", "batch_size", "time_limit"):
+        if overrides.get(name, 1) <= 0:
             raise InputError(f"--{name.replace('_', '-')} is {overrides[name]}", "Use 1 or more.")
     grid = dataclasses.replace(grid, run=dataclasses.replace(grid.run, **overrides))
-    out = Path(arguments.out)
-    summary = run_grid(grid, out, _data_dir(arguments), _say)
+    out = arguments.out
+    summary = run_grid(grid, out, _data_dir(arguments), _say, arguments.progress)
     for failure in summary.failed:
         _say(f"failed: {failure}")
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
-        from steereval.results.report import build_report
+        from steereval.results.report import publish_report
         from steereval.results.store import RunFolder
 
-        print(build_report(RunFolder(out)))
+        print(publish_report(RunFolder(out)))
     return 1 if summary.failed else 0
 
 
@@ -184,8 +185,8 @@ def rescore(arguments: argparse.Namespace) -> int:
     from steereval.results.store import RunFolder
 
     renamed = dict(_renamed(text) for text in arguments.task)
-    target = RunFolder(Path(arguments.out))
-    source = RunFolder(Path(arguments.run))
+    target = RunFolder(arguments.out)
+    source = RunFolder(folder_of(arguments.run))
     count = score_again(source, target, renamed, _data_dir(arguments), _say)
     _say(f"{count} cells were scored again")
     print(build_report(target))
@@ -201,11 +202,11 @@ def _renamed(text: str) -> tuple[str, str]:
 
 def report(arguments: argparse.Namespace) -> int:
     """Build the report of a run folder."""
-    from steereval.results.report import build_report
+    from steereval.results.report import build_report, publish_report
     from steereval.results.store import RunFolder
 
-    out = Path(arguments.out) if arguments.out else None
-    print(build_report(RunFolder(Path(arguments.run)), out))
+    run = RunFolder(folder_of(arguments.run))
+    print(build_report(run, Path(arguments.out)) if arguments.out else publish_report(run))
     return 0
 
 

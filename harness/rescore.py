@@ -92,6 +92,7 @@ def _manifest(
         {},
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {name: each.card() for name, each in load_contrasts(grid, data_dir).items()},
+        {},
     )
     now = manifest(grid, cells, prepared)
     scored_by = {"lm_eval": now["versions"]["lm_eval"], "created": now["created"]}

@@ -7,10 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from steereval.results.analysis import Analysis, analyse
+from steereval.results.place import LocalPlace
 from steereval.results.profiles import read_profiles
 from steereval.results.report.content import content_of
 from steereval.results.report.flat import csv_bytes, flat_table
-from steereval.results.report.folder import MARKER, replaced_whole
+from steereval.results.report.folder import MARKER, replaced_whole, uploaded
 from steereval.results.report.item_chunks import item_chunks
 from steereval.results.report.item_lines import write_item_lines
 from steereval.results.report.markdown import render_markdown
@@ -32,9 +33,19 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
     return folder / MARKER
 
 
+def publish_report(run: RunFolder) -> str:
+    """Write the report on `run` into its own folder, wherever that is; return where its page is."""
+    if isinstance(run.place, LocalPlace):
+        return str(build_report(run))
+    analysis = analyse(run)
+    with uploaded(run.place, "report") as fresh:
+        _write(run, analysis, fresh)
+    return run.place.at(f"report/{MARKER}")
+
+
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
     chunks = tuple(item_chunks(run, analysis.sheets))
-    content = content_of(analysis, run.read_manifest(), read_profiles(run.path), chunks)
+    content = content_of(analysis, run.read_manifest(), read_profiles(run.place), chunks)
     table = flat_table(analysis.rows)
     figures = folder / "figures"
     figures.mkdir()
