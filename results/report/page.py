@@ -7,6 +7,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
 
@@ -23,8 +24,10 @@ def render_page(content: Content) -> str:
     return template.render(
         content=content,
         style=Markup(_part("page.css")),
-        script=Markup(_part("tables.js")),
+        scripts=[Markup(_part(name)) for name in ("tables.js", "items.js")],
         inline=_inline,
+        choosing_explained=EXPLANATION,
+        nothing_chosen=NOTHING_CHOSEN,
     )
 
 
