@@ -21,9 +21,10 @@ from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
 from steereval.preflight import Prepared, load_contrasts
 from steereval.replay import Replay, evaluated
+from steereval.results.samples import item_ids, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA
 from steereval.results.store import RunFolder
-from steereval.rows import PERPLEXITY, item_ids, item_rows, without_numbers
+from steereval.rows import PERPLEXITY, directions, item_rows
 from steereval.session import manifest
 from steereval.spec import Grid, TaskSpec, parse_grid
 from steereval.supplies import configured
@@ -111,7 +112,8 @@ def _score(
     old = items.to_pylist()
     known = {row["item_id"]: row for row in old}
     samples = evaluated(_Stored(responses.to_pylist(), cell), task, cell)
-    scored = item_rows(cell, card(cell.task.name), samples, lambda _: None, task)
+    described = card(cell.task.name)
+    scored = item_rows(cell, described, samples, lambda _: None, task)
     rows = [row | {k: known[row["item_id"]][k] for k in ("fold", "split")} for row in scored]
     rows += [row | cell.summary() for row in old if row["metric"] == PERPLEXITY]
     index = responses.schema.get_field_index("cell_id")
@@ -119,8 +121,12 @@ def _score(
     names = pa.array([cell.task.name] * len(responses), responses.schema.field("task").type)
     own = responses.set_column(index, "cell_id", ids)
     own = own.set_column(own.schema.get_field_index("task"), "task", names)
-    facts = {"name": str(cell), "identity": cell.identity,
-             "metrics_without_numbers": without_numbers(samples)}  # fmt: skip
+    facts = {
+        "name": str(cell),
+        "identity": cell.identity,
+        "metrics_without_numbers": without_numbers(samples),
+        "metrics_without_direction": without_direction(samples, directions(described, task)),
+    }
     target.write_cell(cell.id, pa.Table.from_pylist(rows, schema=ITEM_SCHEMA), own, record | facts)
 
 

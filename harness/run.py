@@ -28,17 +28,17 @@ from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
 from steereval.replay import Asked, Book, Replay, evaluated
 from steereval.results.profiles import Profile, write_profile
+from steereval.results.samples import response_rows, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 from steereval.rows import (
     assign_splits,
+    directions,
     generated,
     item_rows,
     perplexity_rows,
-    response_rows,
     texts_of,
     wants_perplexity,
-    without_numbers,
 )
 from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
@@ -222,13 +222,14 @@ class CellWorker:
         cell, treatment = answered.cells[index], answered.treatments[index]
         samples = answered.samples[index]
         lm, task = self._model(cell.model), self.supplies.task(cell)
-        items = list(item_rows(cell, card(cell.task.name), samples, treatment.route, task))
+        described = card(cell.task.name)
+        items = list(item_rows(cell, described, samples, treatment.route, task))
         if answered.perplexities:
             items += perplexity_rows(items, samples, answered.perplexities[index])
         splits = assign_splits([row["item_id"] for row in items], cell.validation_share)
         for row in items:
             row["split"] = splits[row["item_id"]]
-        responses = list(response_rows(cell, samples))
+        responses = list(response_rows(cell.id, cell.task.name, samples))
         encoded = lm.tokenizer(texts_of(samples), add_special_tokens=False)["input_ids"]
         tokens = sum(len(each) for each in encoded)
         share = 1 / len(answered.cells)
@@ -244,6 +245,7 @@ class CellWorker:
             "path": lm.path,
             "displacement": answered.displacement(index),
             "metrics_without_numbers": without_numbers(samples),
+            "metrics_without_direction": without_direction(samples, directions(described, task)),
             "steerers": [dict(treatment.fit(fold).card) for fold in _folds(items, treatment)],
             "environment": _environment(str(lm.device)),
         }
