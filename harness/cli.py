@@ -64,6 +64,7 @@ COMMANDS = (
     "plan",
     "run",
     "rescore",
+    "import",
     "report",
     "power",
     "lm-eval",
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--no-report", action="store_true", help="leave the report for later")
     run.set_defaults(command=commands.run)
     _add_rescore(subs).set_defaults(command=commands.rescore)
+    _add_import(subs).set_defaults(command=commands.import_samples)
     report = _add(subs, "report", "build the report of a run folder")
     report.add_argument("run", help="run folder")
     report.add_argument("--out", help="folder for the report; RUN/report unless given")
@@ -138,6 +140,23 @@ def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     )  # fmt: skip
     rescore.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
     return rescore
+
+
+def _add_import(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    add = _add(subs, "import", "make the samples that lm-eval logged an arm of a run")
+    add.add_argument("samples", nargs="+", help="samples_TASK_DATE.jsonl of lm_eval --log_samples")
+    add.add_argument("--into", required=True, metavar="RUN", help="run folder")
+    add.add_argument("--label", required=True, help="name of the arm in tables")
+    add.add_argument("--model", help="model of the run that gave them, if its name does not tell")
+    add.add_argument(
+        "--baseline", action=argparse.BooleanOptionalAction,
+        help="compare all methods with it, or no longer",
+    )  # fmt: skip
+    for kind in ("sample", "fewshot"):
+        add.add_argument(
+            f"--{kind}-seed", type=int, help=f"{kind} seed of the run that they stand beside"
+        )
+    return add
 
 
 def _add_power(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

@@ -198,6 +198,30 @@ def _renamed(text: str) -> tuple[str, str]:
     return name, other
 
 
+def import_samples(arguments: argparse.Namespace) -> int:
+    """Make lm-eval's samples an arm of a run."""
+    from steereval.imports import model_of
+    from steereval.results import importing
+    from steereval.results.lm_eval_files import read_sample_file
+    from steereval.results.manifest import parse_plan
+    from steereval.results.store import RunFolder
+
+    run = RunFolder(Path(arguments.into))
+    plan = parse_plan(run.read_manifest())
+    files = [read_sample_file(Path(path)) for path in arguments.samples]
+    arm = importing.NewArm(
+        arguments.label,
+        model_of(files, plan, arguments.model),
+        arguments.sample_seed,
+        arguments.fewshot_seed,
+        arguments.baseline,
+    )
+    for found in importing.import_samples(run, files, arm):
+        print("\n".join(found.lines(arguments.label)))
+    print(f"Build the report anew with `steereval report {arguments.into}`.")
+    return 0
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Build the report of a run folder."""
     from steereval.results.report import build_report

@@ -21,6 +21,7 @@ from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
 from steereval.preflight import Prepared, load_contrasts
 from steereval.replay import Replay, evaluated
+from steereval.results.manifest import parse_plan
 from steereval.results.samples import item_ids, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA
 from steereval.results.store import RunFolder
@@ -49,6 +50,8 @@ def rescore(
     for name in renamed:
         if name not in before["tasks"]:
             raise InputError(f"the run has no task {name!r}", nearest_remedy(name, before["tasks"]))
+    for label in sorted(parse_plan(before).imported):
+        say(f"{label} was imported and is left out: import it into the new folder as well")
     old = parse_grid(before["grid"])
     new = _with_tasks(old, renamed)
     tasks = {task.name: configured(task, data_dir) for task in new.tasks}

@@ -17,6 +17,7 @@ from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import display
 from steereval.ray_jobs.work import Executor, Outcome, Work
+from steereval.results.importing import kept_imports
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
@@ -48,8 +49,8 @@ def run_grid(grid: Grid, out: Path, data_dir: Path | None, say: Callable[[str], 
     store.create()
     store.clean()
     prepared = prepare(grid, data_dir, say)
-    _check_same_run(store, cells)
-    store.write_manifest(manifest(grid, cells, prepared))
+    before = _manifest_before(store, cells)
+    store.write_manifest(manifest(grid, cells, prepared) | kept_imports(before))
     records = store.records()
     finished = store.finished()
     waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
@@ -159,16 +160,21 @@ def _gpus_each(workers: int) -> float:
     return min(1.0, torch.cuda.device_count() / workers)
 
 
-def _check_same_run(store: RunFolder, cells: Sequence[Cell]) -> None:
-    """Refuse to mix two grids in one folder; a larger or smaller version of one is the same."""
+def _manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The manifest of the run that goes on here; empty if one begins.
+
+    Refuses to mix two grids in one folder; a larger or smaller version of one is the same.
+    """
     if not (store.path / "manifest.json").exists():
-        return
-    before = {cell["cell_id"] for cell in store.read_manifest()["cells"]}
+        return {}
+    found = store.read_manifest()
+    before = {cell["cell_id"] for cell in found["cells"]}
     if before and not before & {cell.id for cell in cells}:
         raise InputError(
             f"{store.path} holds another run: none of its cells is in this grid",
             "Choose another --out, or delete the folder.",
         )
+    return found
 
 
 def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str, Any]:

@@ -31,6 +31,7 @@ HARNESS_ORDER = (
     "progress",
     "session",
     "rescore",
+    "imports",
     "power",
     "commands",
     "cli",

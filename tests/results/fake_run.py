@@ -34,6 +34,7 @@ class FakeTask:
     n_clusters: int | None = None
     n_folds: int = 1
     base: float = 0.5
+    item_id: Callable[[str, int], str] = lambda task, i: f"{task}-{i:05d}"
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
     columns = {name: [cell[name]] * n for name in cell} | {
         "metric": [task.metric] * n,
         "higher_is_better": [task.higher_is_better] * n,
-        "item_id": [f"{task.name}-{i:05d}" for i in range(n)],
+        "item_id": [task.item_id(task.name, i) for i in range(n)],
         "cluster_id": clusters,
         "split": ["validation" if i < task.n_validation else "test" for i in range(n)],
         "fold": folds,
@@ -148,14 +149,15 @@ def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
 
 def response_table(cell: dict[str, Any], item_ids: list[str]) -> pa.Table:
     n = len(item_ids)
+    prompts = [f"Q: {i}\nA:" for i in item_ids]
     columns = {
         "cell_id": [cell["cell_id"]] * n,
         "task": [cell["task"]] * n,
         "item_id": item_ids,
         "request": [0] * n,
         "kind": ["loglikelihood"] * n,
-        "prompt_hash": [hashlib.sha256(i.encode()).hexdigest() for i in item_ids],
-        "prompt": [f"Q: {i}\nA:" for i in item_ids],
+        "prompt_hash": [hashlib.sha256(p.encode()).hexdigest()[:16] for p in prompts],
+        "prompt": prompts,
         "continuation": [" An answer."] * n,
         "log_likelihood": [-1.5] * n,
         "is_greedy": [True] * n,
