@@ -66,6 +66,7 @@ COMMANDS = (
     "rescore",
     "import",
     "report",
+    "verify",
     "power",
     "lm-eval",
 )
@@ -102,6 +103,26 @@ def _parser() -> argparse.ArgumentParser:
     plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
     _add_grid(plan)
     plan.set_defaults(command=commands.plan)
+    _add_run(subs).set_defaults(command=commands.run)
+    _add_rescore(subs).set_defaults(command=commands.rescore)
+    _add_import(subs).set_defaults(command=commands.import_samples)
+    report = _add(subs, "report", "build the report of a run folder")
+    report.add_argument("run", help="run folder")
+    report.add_argument("--out", help="folder for the report; RUN/report unless given")
+    report.set_defaults(command=commands.report)
+    _add_verify(subs).set_defaults(command=commands.verify)
+    _add_power(subs).set_defaults(command=commands.power)
+    _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
+    return parser
+
+
+def _add(subs: argparse._SubParsersAction[_Parser], name: str, help: str) -> _Parser:
+    parser = subs.add_parser(name, help=help, description=help)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _add_run(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     run = _add(subs, "run", "run a grid, or go on with it, and report")
     _add_grid(run)
     run.add_argument("--out", required=True, help="run folder")
@@ -112,22 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         "--profile", action="store_true", default=None, help="measure where the time goes"
     )
     run.add_argument("--no-report", action="store_true", help="leave the report for later")
-    run.set_defaults(command=commands.run)
-    _add_rescore(subs).set_defaults(command=commands.rescore)
-    _add_import(subs).set_defaults(command=commands.import_samples)
-    report = _add(subs, "report", "build the report of a run folder")
-    report.add_argument("run", help="run folder")
-    report.add_argument("--out", help="folder for the report; RUN/report unless given")
-    report.set_defaults(command=commands.report)
-    _add_power(subs).set_defaults(command=commands.power)
-    _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
-    return parser
-
-
-def _add(subs: argparse._SubParsersAction[_Parser], name: str, help: str) -> _Parser:
-    parser = subs.add_parser(name, help=help, description=help)
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser
+    return run
 
 
 def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
@@ -140,6 +146,23 @@ def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     )  # fmt: skip
     rescore.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
     return rescore
+
+
+def _add_verify(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    verify = _add(subs, "verify", "check files, ids, versions and statistics of a finished run")
+    verify.add_argument("run", help="run folder")
+    verify.add_argument("--report", help="report to compare with; RUN/report unless given")
+    verify.add_argument("--cells", type=int, default=0, metavar="N", help="run N cells once more")
+    verify.add_argument(
+        "--tolerance", type=float, default=1e-3,
+        help="by so much a value of a cell that is run again may differ (0.001)",
+    )  # fmt: skip
+    verify.add_argument(
+        "--other-versions", action="store_true", help="allow other installed versions"
+    )
+    verify.add_argument("--device", default="auto", help="cuda, cpu, mps or auto")
+    verify.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
+    return verify
 
 
 def _add_import(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

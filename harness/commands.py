@@ -222,6 +222,31 @@ def import_samples(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def verify(arguments: argparse.Namespace) -> int:
+    """Check a finished run; the status is 1 if anything is wrong."""
+    from steereval.results.report import report_folder
+    from steereval.results.store import RunFolder
+    from steereval.results.verification import verify_tables
+    from steereval.verify import Again, check_grid, run_again
+
+    if arguments.cells < 0 or arguments.tolerance < 0:
+        raise InputError("--cells or --tolerance is below 0", "Use 0 or more.")
+    run, data_dir = RunFolder(Path(arguments.run)), _data_dir(arguments)
+    report = Path(arguments.report) if arguments.report else report_folder(run)
+    found = [
+        *verify_tables(run, report, not arguments.other_versions),
+        *check_grid(run, data_dir),
+    ]
+    again = Again(arguments.cells, arguments.tolerance, arguments.device, data_dir)
+    if again.cells:
+        found += run_again(run, again, _say)
+    for finding in found:
+        print(finding)
+    wrong = sum(finding.is_wrong for finding in found)
+    print(f"{arguments.run}: {wrong or 'nothing'} wrong")
+    return 1 if wrong else 0
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Build the report of a run folder."""
     from steereval.results.report import build_report

@@ -19,7 +19,7 @@ from lm_eval.utils import handle_non_serializable, hash_string
 
 from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
-from steereval.preflight import Prepared, load_contrasts
+from steereval.preflight import described
 from steereval.replay import Replay, evaluated
 from steereval.results.manifest import parse_plan
 from steereval.results.samples import item_ids, without_direction, without_numbers
@@ -91,13 +91,7 @@ def _manifest(
     before: dict[str, Any], grid: Grid, cells: Sequence[Cell], tasks: Any, data_dir: Path | None
 ) -> dict[str, Any]:
     """The new folder's manifest: the models' answers are as old as they are, the scores new."""
-    prepared = Prepared(
-        {name: card(name) for name in tasks},
-        {},
-        frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
-        {name: each.card() for name, each in load_contrasts(grid, data_dir).items()},
-    )
-    now = manifest(grid, cells, prepared)
+    now = manifest(grid, cells, described(grid, tasks, data_dir))
     scored_by = {"lm_eval": now["versions"]["lm_eval"], "created": now["created"]}
     kept = {key: before[key] for key in ("versions", "created", "machine")}
     return now | kept | {"rescored": scored_by}

@@ -44,6 +44,7 @@ from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
 from steereval.tasks.catalogue import card
+from steereval.versions import versions
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ class CellWorker:
             "metrics_without_numbers": without_numbers(samples),
             "metrics_without_direction": without_direction(samples, directions(described, task)),
             "steerers": [dict(treatment.fit(fold).card) for fold in _folds(items, treatment)],
-            "environment": _environment(str(lm.device)),
+            "environment": environment(str(lm.device), cell.package),
         }
         return (
             pa.Table.from_pylist(items, schema=ITEM_SCHEMA),
@@ -331,14 +332,14 @@ def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | 
 
 
 @cache
-def _environment(device: str) -> dict[str, Any]:
-    """Where a cell ran."""
+def environment(device: str, package: str = "") -> dict[str, Any]:
+    """Where a cell runs; `package` is that of its method, where this is not ours."""
     return {
         "host": socket.gethostname(),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "versions": versions([package]),
     }
 
 

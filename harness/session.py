@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
 from steereval.run import CellWorker, WorkerSettings
 from steereval.spec import Grid, plain
-
-PACKAGES = ("steereval", "lm_eval", "torch", "transformers", "ray", "datasets", "pyarrow")
+from steereval.versions import versions
 
 
 @dataclass(frozen=True)
@@ -199,16 +197,10 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "select": None if grid.select is None else plain(grid.select),
         "analysis": plain(grid.analysis),
         "contrasts": prepared.contrasts,
-        "versions": {package: version(package) for package in PACKAGES} | _own_packages(grid),
+        "versions": versions(package_of(method.name) for method in grid.methods),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
     }
-
-
-def _own_packages(grid: Grid) -> dict[str, str]:
-    """Versions of the packages that methods of the grid come from, other than ours."""
-    found = {package_of(method.name) for method in grid.methods} - {""}
-    return dict(sorted(package.split("==") for package in found))
 
 
 def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:

@@ -13,6 +13,7 @@ ROOMS = ("models", "tasks", "results", "ray_jobs")
 HARNESS_ORDER = (
     "errors",
     "cache",
+    "versions",
     "spec",
     "plan",
     "supplies",
@@ -31,6 +32,7 @@ HARNESS_ORDER = (
     "progress",
     "session",
     "rescore",
+    "verify",
     "imports",
     "power",
     "commands",

@@ -24,11 +24,16 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
     It is written beside the old one and then takes its place. A folder in the way that is no
     report, or one that cannot be written, is a StoreError.
     """
-    folder = run.path / "report" if out is None else out
+    folder = report_folder(run) if out is None else out
     analysis = analyse(run)
     with replaced_whole(folder) as fresh:
         _write(run, analysis, fresh)
     return folder / MARKER
+
+
+def report_folder(run: RunFolder) -> Path:
+    """Where the report of `run` stands unless another place is asked for."""
+    return run.path / "report"
 
 
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:

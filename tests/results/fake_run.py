@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steereval.results.identity import id_of
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 
 Floats = npt.NDArray[np.float64]
+
+VERSIONS = {name: version(name) for name in ("steereval", "pyarrow")}
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,17 @@ def cells_of(run: FakeRun) -> Iterator[dict[str, Any]]:
                         "sample_seed": sample_seed,
                         "fewshot_seed": 0,
                     }
-                    cell_id = hashlib.sha256(repr(sorted(cell.items())).encode()).hexdigest()[:16]
-                    yield {"cell_id": cell_id} | cell
+                    yield {"cell_id": id_of(identity_of(cell))} | cell
+
+
+def identity_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """As `steereval.plan.Cell.identity` has it, of what a fake cell knows."""
+    return {
+        "model": {"name": cell["model"], "layers": [cell["layer"]] if cell["layer"] else []},
+        "method": {"name": cell["method"], "strengths": [cell["strength"]]},
+        "task": {"name": cell["task"]},
+        **{name: cell[name] for name in ("fit_seed", "sample_seed", "fewshot_seed")},
+    }
 
 
 def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Floats, Floats]:
@@ -195,7 +208,7 @@ def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
         "select": run.select,
         "analysis": {"baseline": "none", "confidence": 0.95, "correction": "holm"},
         "contrasts": {"truthful-mini": {"hash": "abc", "n_positive": 800, "n_negative": 900}},
-        "versions": {"steereval": "0.1.0", "torch": "2.6.0"},
+        "versions": VERSIONS,
         "created": "2026-01-01T00:00:00+00:00",
         "machine": {"cpu": "test"},
     }
@@ -227,6 +240,9 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
             response_table(cell, items["item_id"].to_pylist()),
             cell
             | {
+                "name": f"{cell['method']} on {cell['task']}",
+                "identity": identity_of(cell),
+                "environment": {"versions": VERSIONS},
                 "timings": {"seconds": 2.0, "tokens_per_second": speed},
                 "displacement": displacements.get(cell["method"], {}),
             },
