@@ -127,7 +127,9 @@ def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Float
         shift = method.effect(task.name, cell["strength"])
         seed_draw = generator_of("seed", cell["model"], cell["method"], task.name, cell["fit_seed"])
         shift += seed_draw.normal(0, method.seed_sd)
-    noise = generator_of("noise", *cell.values()).normal(0, run.noise, n)
+    setting = {name: value for name, value in cell.items() if name != "cell_id"}
+    draw = hashlib.sha256(repr(sorted(setting.items())).encode()).hexdigest()[:16]
+    noise = generator_of("noise", draw, *setting.values()).normal(0, run.noise, n)
     if task.kind == "ratio":
         return tokens * (3.0 + latent + shift) + noise * np.sqrt(tokens), tokens
     score = task.base + latent + shift + noise
