@@ -67,6 +67,7 @@ COMMANDS = (
     "import",
     "report",
     "verify",
+    "archive",
     "power",
     "lm-eval",
 )
@@ -111,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", help="folder for the report; RUN/report unless given")
     report.set_defaults(command=commands.report)
     _add_verify(subs).set_defaults(command=commands.verify)
+    archive = _add(subs, "archive", "a run as one file that someone else can check")
+    archive.add_argument("run", help="run folder")
+    archive.add_argument("--out", required=True, help=".tar.gz or .zip file to write")
+    archive.set_defaults(command=commands.archive)
     _add_power(subs).set_defaults(command=commands.power)
     _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
     return parser
@@ -150,7 +155,7 @@ def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
 
 def _add_verify(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     verify = _add(subs, "verify", "check files, ids, versions and statistics of a finished run")
-    verify.add_argument("run", help="run folder")
+    verify.add_argument("run", help="run folder, or an archive of one")
     verify.add_argument("--report", help="report to compare with; RUN/report unless given")
     verify.add_argument("--cells", type=int, default=0, metavar="N", help="run N cells once more")
     verify.add_argument(

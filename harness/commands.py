@@ -6,8 +6,10 @@ import argparse
 import dataclasses
 import os
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,20 +233,44 @@ def verify(arguments: argparse.Namespace) -> int:
 
     if arguments.cells < 0 or arguments.tolerance < 0:
         raise InputError("--cells or --tolerance is below 0", "Use 0 or more.")
-    run, data_dir = RunFolder(Path(arguments.run)), _data_dir(arguments)
-    report = Path(arguments.report) if arguments.report else report_folder(run)
-    found = [
-        *verify_tables(run, report, not arguments.other_versions),
-        *check_grid(run, data_dir),
-    ]
-    again = Again(arguments.cells, arguments.tolerance, arguments.device, data_dir)
-    if again.cells:
-        found += run_again(run, again, _say)
+    again = Again(arguments.cells, arguments.tolerance, arguments.device, _data_dir(arguments))
+    with _folder_of(Path(arguments.run)) as folder:
+        run = RunFolder(folder)
+        report = Path(arguments.report) if arguments.report else report_folder(run)
+        found = [
+            *verify_tables(run, report, not arguments.other_versions),
+            *check_grid(run, again.data_dir),
+        ]
+        if again.cells:
+            found += run_again(run, again, _say)
     for finding in found:
         print(finding)
     wrong = sum(finding.is_wrong for finding in found)
     print(f"{arguments.run}: {wrong or 'nothing'} wrong")
     return 1 if wrong else 0
+
+
+@contextmanager
+def _folder_of(run: Path) -> Iterator[Path]:
+    """The run folder `run`, or that in the archive `run`, which is there for a while."""
+    if not run.is_file():
+        yield run
+        return
+    from steereval.results.unpack import unpack
+
+    with tempfile.TemporaryDirectory() as place:
+        unpack(run, Path(place) / "run")
+        yield Path(place) / "run"
+
+
+def archive(arguments: argparse.Namespace) -> int:
+    """Write a run into one file."""
+    from steereval.results.archive import write_archive
+    from steereval.results.store import RunFolder
+
+    write_archive(RunFolder(Path(arguments.run)), Path(arguments.out))
+    print(arguments.out)
+    return 0
 
 
 def report(arguments: argparse.Namespace) -> int:

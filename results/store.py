@@ -147,6 +147,20 @@ class RunFolder:
                     self._response_file(cell_id), RESPONSE_SCHEMA, record["files"]["responses"]
                 )
 
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Name within the folder (with "/") and content of every file, ordered by name.
+
+        The report and all else that is kept there too; what is hidden or half written is not.
+        """
+        for path in sorted(self.path.rglob("*")):
+            name = path.relative_to(self.path)
+            if path.is_file() and not any(part.startswith(".") for part in name.parts):
+                try:
+                    yield name.as_posix(), path.read_bytes()
+                except OSError as error:
+                    reason = error.strerror or str(error)
+                    raise StoreError(f"{path} cannot be read: {reason}", "Check it.") from error
+
     def clean(self) -> None:
         """Remove what a killed writer left over; only while nothing writes to this folder."""
         for folder in (self.path, self._cells, self._responses):

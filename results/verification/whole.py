@@ -11,14 +11,16 @@ from steereval.results.store import RunFolder
 from steereval.results.verification.cells import check_cells
 from steereval.results.verification.finding import Finding
 from steereval.results.verification.statistics import check_statistics
+from steereval.results.verification.sums import check_sums
 from steereval.results.verification.versions import check_versions
 
 
 def verify_tables(run: RunFolder, report: Path, others_are_wrong: bool) -> Iterator[Finding]:
-    """Findings on the cells, the versions and the report in the folder `report`.
+    """Findings on the checksums, the cells, the versions and the report in the folder `report`.
 
     `others_are_wrong`: whether other installed versions than the recorded ones are a fault.
     """
+    yield from check_sums(run)
     try:
         manifest = run.read_manifest()
         parse_plan(manifest)

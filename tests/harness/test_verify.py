@@ -191,3 +191,11 @@ def test_a_cell_that_fails_now(run: RunFolder, monkeypatch: pytest.MonkeyPatch) 
         cell.id: "no memory" for cell in group})  # fmt: skip
     found, _ = again(run, 1)
     assert "it failed when it was run again: no memory" in found[0]
+
+
+def test_an_archive_is_checked_as_it_is(run: RunFolder, tmp_path: Path) -> None:
+    archive = tmp_path / "run.tar.gz"
+    assert main(["archive", str(run.path), "--out", str(archive)]) == 0
+    assert main(["verify", str(archive)]) == 0
+    archive.write_bytes(archive.read_bytes()[:-100])
+    assert main(["verify", str(archive)]) == 1
