@@ -68,6 +68,7 @@ COMMANDS = (
     "report",
     "verify",
     "archive",
+    "query",
     "power",
     "lm-eval",
 )
@@ -116,6 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("run", help="run folder")
     archive.add_argument("--out", required=True, help=".tar.gz or .zip file to write")
     archive.set_defaults(command=commands.archive)
+    query = _add(subs, "query", "ask a run in SQL: the tables rows, responses and cells")
+    query.add_argument("run", help="run folder, or an archive of one")
+    query.add_argument("sql", help="one select; - reads it from standard input")
+    query.add_argument("--format", default="table", help="table, csv or json")
+    query.set_defaults(command=commands.query)
     _add_power(subs).set_defaults(command=commands.power)
     _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
     return parser

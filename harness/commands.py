@@ -263,6 +263,19 @@ def _folder_of(run: Path) -> Iterator[Path]:
         yield Path(place) / "run"
 
 
+def query(arguments: argparse.Namespace) -> int:
+    """Print the answer to a question in SQL."""
+    from steereval.results.answer_text import lines_of
+    from steereval.results.query import query as ask
+    from steereval.results.store import RunFolder
+
+    sql = sys.stdin.read() if arguments.sql == "-" else arguments.sql
+    with _folder_of(Path(arguments.run)) as folder:
+        for line in lines_of(ask(RunFolder(folder), sql), arguments.format):
+            print(line)
+    return 0
+
+
 def archive(arguments: argparse.Namespace) -> int:
     """Write a run into one file."""
     from steereval.results.archive import write_archive
