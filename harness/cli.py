@@ -108,20 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(subs).set_defaults(command=commands.run)
     _add_rescore(subs).set_defaults(command=commands.rescore)
     _add_import(subs).set_defaults(command=commands.import_samples)
-    report = _add(subs, "report", "build the report of a run folder")
-    report.add_argument("run", help="run folder")
-    report.add_argument("--out", help="folder for the report; RUN/report unless given")
-    report.set_defaults(command=commands.report)
+    _add_report(subs).set_defaults(command=commands.report)
     _add_verify(subs).set_defaults(command=commands.verify)
-    archive = _add(subs, "archive", "a run as one file that someone else can check")
-    archive.add_argument("run", help="run folder")
-    archive.add_argument("--out", required=True, help=".tar.gz or .zip file to write")
-    archive.set_defaults(command=commands.archive)
-    query = _add(subs, "query", "ask a run in SQL: the tables rows, responses and cells")
-    query.add_argument("run", help="run folder, or an archive of one")
-    query.add_argument("sql", help="one select; - reads it from standard input")
-    query.add_argument("--format", default="table", help="table, csv or json")
-    query.set_defaults(command=commands.query)
+    _add_archive(subs).set_defaults(command=commands.archive)
+    _add_query(subs).set_defaults(command=commands.query)
     _add_power(subs).set_defaults(command=commands.power)
     _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
     return parser
@@ -157,6 +147,31 @@ def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     )  # fmt: skip
     rescore.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
     return rescore
+
+
+def _add_report(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    report = _add(subs, "report", "build the report of a run folder")
+    report.add_argument("run", help="run folder")
+    report.add_argument("--out", help="folder for the report; RUN/report unless given")
+    report.add_argument(
+        "--dataset", metavar="FOLDER", help="write the results as a Hugging Face data set too"
+    )
+    return report
+
+
+def _add_archive(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    archive = _add(subs, "archive", "a run as one file that someone else can check")
+    archive.add_argument("run", help="run folder")
+    archive.add_argument("--out", required=True, help=".tar.gz or .zip file to write")
+    return archive
+
+
+def _add_query(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    query = _add(subs, "query", "ask a run in SQL: the tables rows, responses and cells")
+    query.add_argument("run", help="run folder, or an archive of one")
+    query.add_argument("sql", help="one select; - reads it from standard input")
+    query.add_argument("--format", default="table", help="table, csv or json")
+    return query
 
 
 def _add_verify(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

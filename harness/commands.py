@@ -291,8 +291,13 @@ def report(arguments: argparse.Namespace) -> int:
     from steereval.results.report import build_report
     from steereval.results.store import RunFolder
 
-    out = Path(arguments.out) if arguments.out else None
-    print(build_report(RunFolder(Path(arguments.run)), out))
+    run = RunFolder(Path(arguments.run))
+    print(build_report(run, Path(arguments.out) if arguments.out else None))
+    if arguments.dataset:
+        from steereval.results.report.dataset import write_dataset
+
+        write_dataset(run, Path(arguments.dataset))
+        print(arguments.dataset)
     return 0
 
 

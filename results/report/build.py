@@ -14,13 +14,15 @@ from steereval.results.report.folder import MARKER, replaced_whole
 from steereval.results.report.item_lines import write_item_lines
 from steereval.results.report.markdown import render_markdown
 from steereval.results.report.page import render_page
+from steereval.results.report.posted import posted_latex, posted_markdown
 from steereval.results.store import RunFolder
 
 
 def build_report(run: RunFolder, out: Path | None = None) -> Path:
     """Write the report on `run` into `out` (RUN/report if None); return the path of its page.
 
-    The folder holds index.html, report.md, leaderboard.csv and .parquet, items.jsonl and figures/.
+    The folder holds index.html, report.md, items.jsonl, figures/, and the leaderboard as .csv,
+    .parquet, .md and .tex.
     It is written beside the old one and then takes its place. A folder in the way that is no
     report, or one that cannot be written, is a StoreError.
     """
@@ -47,5 +49,7 @@ def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
     (folder / MARKER).write_text(render_page(content), encoding="utf-8")
     (folder / "report.md").write_text(render_markdown(content), encoding="utf-8")
     (folder / "leaderboard.csv").write_bytes(csv_bytes(table))
+    (folder / "leaderboard.md").write_text(posted_markdown(analysis), encoding="utf-8")
+    (folder / "leaderboard.tex").write_text(posted_latex(analysis), encoding="utf-8")
     pq.write_table(table, folder / "leaderboard.parquet")
     write_item_lines(run, folder / "items.jsonl")
