@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return lm_eval(given[1:])
     arguments = _parser().parse_args(given)
+    # A job that is stopped is told so by SIGTERM: as an interruption it ends its workers.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         status: int = arguments.command(arguments)
         sys.stdout.flush()
@@ -41,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"steereval: error: {error}", file=sys.stderr)
         return error.exit_status
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,6 +70,11 @@ COMMANDS = (
     "export",
     "plan",
     "run",
+    "submit",
+    "status",
+    "watch",
+    "logs",
+    "cancel",
     "rescore",
     "import",
     "report",
@@ -106,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_grid(plan)
     plan.set_defaults(command=commands.plan)
     _add_run(subs).set_defaults(command=commands.run)
+    _add_remote(subs)
     _add_rescore(subs).set_defaults(command=commands.rescore)
     _add_import(subs).set_defaults(command=commands.import_samples)
     _add_report(subs).set_defaults(command=commands.report)
@@ -127,14 +140,63 @@ def _add_run(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     run = _add(subs, "run", "run a grid, or go on with it, and report")
     _add_grid(run)
     run.add_argument("--out", required=True, help="run folder")
-    run.add_argument("--workers", type=int, help="model replicas; several use a local Ray")
-    run.add_argument("--batch-size", type=int, help="prompts that generate together")
-    run.add_argument("--device", help="cuda, cpu, mps or auto")
+    _add_workers(run)
+    _add_progress(run)
     run.add_argument(
         "--profile", action="store_true", default=None, help="measure where the time goes"
     )
     run.add_argument("--no-report", action="store_true", help="leave the report for later")
     return run
+
+
+def _add_workers(run: _Parser) -> None:
+    run.add_argument("--workers", type=int, help="model replicas; one for each GPU unless given")
+    run.add_argument("--batch-size", type=int, help="prompts that generate together")
+    run.add_argument("--device", help="cuda, cpu, mps or auto")
+    run.add_argument("--time-limit", type=float, help="seconds after which a cell counts as hung")
+
+
+def _add_progress(run: _Parser) -> None:
+    run.add_argument("--address", help="a Ray to run on: auto, ray://HOST:10001, or local")
+    run.add_argument(
+        "--progress",
+        choices=("auto", "lines", "json"),
+        default="auto",
+        help="live on a terminal and lines elsewhere (auto), lines, or a line of JSON each time",
+    )
+
+
+def _add_remote(subs: argparse._SubParsersAction[_Parser]) -> None:
+    from steereval import remote
+
+    submit = _add(subs, "submit", "run a grid on a Ray cluster, as a job")
+    _add_grid(submit)
+    submit.add_argument("--address", required=True, help="dashboard, such as http://HOST:8265")
+    submit.add_argument("--out", required=True, help="run folder that all its machines see, or URI")
+    _add_workers(submit)
+    submit.add_argument(
+        "--env", action="append", default=[], metavar="NAME[=VALUE]",
+        help="environment variable to set there, such as HF_TOKEN",
+    )  # fmt: skip
+    submit.add_argument("--no-wait", action="store_true", help="do not wait for its end")
+    submit.set_defaults(command=remote.submit)
+    for name, what, command in (
+        ("status", "how far a run is", remote.status),
+        ("watch", "show how far a run is until it ends", remote.watch),
+        ("logs", "the log of a submitted run", remote.logs),
+        ("cancel", "stop a submitted run; it can be gone on with", remote.cancel),
+    ):
+        parser = _add(subs, name, what)
+        parser.add_argument("run", help="run id, as `submit` printed it, or a run folder")
+        if name != "watch":
+            parser.add_argument("--address", help="dashboard, if another machine submitted it")
+        if name == "logs":
+            parser.add_argument("--follow", action="store_true", help="until the run ends")
+        if name == "watch":
+            parser.add_argument("--json", action="store_true", help="a line of JSON each time")
+            parser.add_argument("--wait", action="store_true", help="wait for the run to begin")
+            parser.add_argument("--every", type=float, default=1.0, help="seconds between looks")
+        parser.set_defaults(command=command)
 
 
 def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from steereval.assets import ASSETS, Asset, fetch
 from steereval.errors import InputError, UnknownNameError
 from steereval.spec import Grid, load_grid
+from steereval.submission import folder_of
 
 if TYPE_CHECKING:
     from steereval.fitting import Lower
+    from steereval.results.store import RunFolder
 
 
 def _say(line: str) -> None:
@@ -158,23 +160,23 @@ def run(arguments: argparse.Namespace) -> int:
     grid = _grid(arguments)
     overrides = {
         name: getattr(arguments, name)
-        for name in ("workers", "batch_size", "device", "profile")
+        for name in ("workers", "address", "batch_size", "device", "time_limit", "profile")
         if getattr(arguments, name) is not None
     }
-    for name in ("workers", "batch_size"):
-        if overrides.get(name, 1) < 1:
+    for name in ("workers", "batch_size", "time_limit"):
+        if overrides.get(name, 1) <= 0:
             raise InputError(f"--{name.replace('_', '-')} is {overrides[name]}", "Use 1 or more.")
     grid = dataclasses.replace(grid, run=dataclasses.replace(grid.run, **overrides))
-    out = Path(arguments.out)
-    summary = run_grid(grid, out, _data_dir(arguments), _say)
+    out = arguments.out
+    summary = run_grid(grid, out, _data_dir(arguments), _say, arguments.progress)
     for failure in summary.failed:
         _say(f"failed: {failure}")
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
-        from steereval.results.report import build_report
+        from steereval.results.report import publish_report
         from steereval.results.store import RunFolder
 
-        print(build_report(RunFolder(out)))
+        print(publish_report(RunFolder(out)))
     return 1 if summary.failed else 0
 
 
@@ -185,8 +187,8 @@ def rescore(arguments: argparse.Namespace) -> int:
     from steereval.results.store import RunFolder
 
     renamed = dict(_renamed(text) for text in arguments.task)
-    target = RunFolder(Path(arguments.out))
-    source = RunFolder(Path(arguments.run))
+    target = RunFolder(arguments.out)
+    source = RunFolder(folder_of(arguments.run))
     count = score_again(source, target, renamed, _data_dir(arguments), _say)
     _say(f"{count} cells were scored again")
     print(build_report(target))
@@ -208,7 +210,7 @@ def import_samples(arguments: argparse.Namespace) -> int:
     from steereval.results.manifest import parse_plan
     from steereval.results.store import RunFolder
 
-    run = RunFolder(Path(arguments.into))
+    run = RunFolder(folder_of(arguments.into))
     plan = parse_plan(run.read_manifest())
     files = [read_sample_file(Path(path)) for path in arguments.samples]
     arm = importing.NewArm(
@@ -226,17 +228,15 @@ def import_samples(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check a finished run; the status is 1 if anything is wrong."""
-    from steereval.results.report import report_folder
-    from steereval.results.store import RunFolder
+    from steereval.results.report import report_reader
     from steereval.results.verification import verify_tables
     from steereval.verify import Again, check_grid, run_again
 
     if arguments.cells < 0 or arguments.tolerance < 0:
         raise InputError("--cells or --tolerance is below 0", "Use 0 or more.")
     again = Again(arguments.cells, arguments.tolerance, arguments.device, _data_dir(arguments))
-    with _folder_of(Path(arguments.run)) as folder:
-        run = RunFolder(folder)
-        report = Path(arguments.report) if arguments.report else report_folder(run)
+    with _opened(arguments.run) as run:
+        report = report_reader(run, Path(arguments.report) if arguments.report else None)
         found = [
             *verify_tables(run, report, not arguments.other_versions),
             *check_grid(run, again.data_dir),
@@ -251,27 +251,27 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _folder_of(run: Path) -> Iterator[Path]:
-    """The run folder `run`, or that in the archive `run`, which is there for a while."""
-    if not run.is_file():
-        yield run
-        return
+def _opened(name: str) -> Iterator[RunFolder]:
+    """The run of that name, or the one in the archive of that name, unpacked for a while."""
+    from steereval.results.store import RunFolder
     from steereval.results.unpack import unpack
 
+    if not Path(name).is_file():
+        yield RunFolder(folder_of(name))
+        return
     with tempfile.TemporaryDirectory() as place:
-        unpack(run, Path(place) / "run")
-        yield Path(place) / "run"
+        unpack(Path(name), Path(place) / "run")
+        yield RunFolder(Path(place) / "run")
 
 
 def query(arguments: argparse.Namespace) -> int:
     """Print the answer to a question in SQL."""
     from steereval.results.answer_text import lines_of
     from steereval.results.query import query as ask
-    from steereval.results.store import RunFolder
 
     sql = sys.stdin.read() if arguments.sql == "-" else arguments.sql
-    with _folder_of(Path(arguments.run)) as folder:
-        for line in lines_of(ask(RunFolder(folder), sql), arguments.format):
+    with _opened(arguments.run) as run:
+        for line in lines_of(ask(run, sql), arguments.format):
             print(line)
     return 0
 
@@ -281,18 +281,18 @@ def archive(arguments: argparse.Namespace) -> int:
     from steereval.results.archive import write_archive
     from steereval.results.store import RunFolder
 
-    write_archive(RunFolder(Path(arguments.run)), Path(arguments.out))
+    write_archive(RunFolder(folder_of(arguments.run)), Path(arguments.out))
     print(arguments.out)
     return 0
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Build the report of a run folder."""
-    from steereval.results.report import build_report
+    from steereval.results.report import build_report, publish_report
     from steereval.results.store import RunFolder
 
-    run = RunFolder(Path(arguments.run))
-    print(build_report(run, Path(arguments.out) if arguments.out else None))
+    run = RunFolder(folder_of(arguments.run))
+    print(build_report(run, Path(arguments.out)) if arguments.out else publish_report(run))
     if arguments.dataset:
         from steereval.results.report.dataset import write_dataset
 

@@ -227,10 +227,25 @@ def group_id(cells: Sequence[Cell]) -> str:
     return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
 
+def files_of(grid: Grid) -> list[Path]:
+    """Every file that cells of `grid` read: contrasts given by path, vectors."""
+    found: dict[Path, None] = {}
+    for method in grid.methods:
+        if method.name != "none":
+            chosen = get_method(method.name)
+            found |= dict.fromkeys(chosen.files(chosen.options(method.options)))
+    for contrast in (grid.contrast, *(task.contrast for task in grid.tasks)):
+        found |= dict.fromkeys(_contrast_files(contrast))
+    return list(found)
+
+
+def _contrast_files(contrast: ContrastSpec | None) -> list[Path]:
+    return [Path(contrast.name)] if contrast and contrast.name.endswith(".jsonl") else []
+
+
 def files_digest(contrast: ContrastSpec | None, others: Sequence[Path]) -> str:
     """Hash of the files that a cell reads, so that another content is another cell."""
-    own = [Path(contrast.name)] if contrast and contrast.name.endswith(".jsonl") else []
-    files = [*own, *others]
+    files = [*_contrast_files(contrast), *others]
     if not files:
         return ""
     digest = hashlib.sha256()

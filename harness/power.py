@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 from steereval.errors import InputError
 
@@ -43,7 +42,7 @@ def lines_of(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.run is not None:
         if any(part is not None for part in given):
             raise InputError("both a pilot and variances were given", "Give one of them.")
-        run = RunFolder(Path(arguments.run))
+        run = RunFolder(arguments.run)
         return planning.plan_from_pilot(run, design, arguments.method, arguments.task)
     if arguments.method or arguments.task:
         raise InputError("--method and --task choose from a pilot", "Give its run folder.")

@@ -6,12 +6,13 @@ here, not after an hour.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from steereval.assets import fetch, resolve_model
 from steereval.errors import GridError, ModelError, nearest_remedy
@@ -34,12 +35,16 @@ class Prepared:
     """Tasks that ask for text."""
     contrasts: dict[str, dict[str, Any]]
     """Card of each contrast set."""
+    parameters: dict[str, float]
+    """About how many parameters each model has, in billions."""
 
 
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
     """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
-    for model in grid.models:
-        check_model(model, resolve_model(model.name, say), asked_layers(grid, model))
+    configurations = {
+        model.name: check_model(model, resolve_model(model.name, say), asked_layers(grid, model))
+        for model in grid.models
+    }
     cards = {task.name: card(task.name) for task in grid.tasks}
     for known in cards.values():
         for asset in known.needs:
@@ -47,18 +52,29 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
-    return described(grid, tasks, data_dir)
+    about = {name: about_parameters(config) for name, config in configurations.items()}
+    return dataclasses.replace(described(grid, tasks, data_dir), parameters=about)
 
 
 def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Prepared:
-    """What a manifest says of the loaded `tasks` of `grid` and of its contrast sets."""
+    """What a manifest says of the loaded `tasks` of `grid` and of its contrast sets; nothing is
+    known of the models."""
     contrasts = load_contrasts(grid, data_dir)
     return Prepared(
         {task.name: card(task.name) for task in grid.tasks},
         {t.name: min(t.limit or 10**12, len(tasks[t.name].eval_docs)) for t in grid.tasks},
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {name: contrast.card() for name, contrast in contrasts.items()},
+        {},
     )
+
+
+def about_parameters(config: PretrainedConfig) -> float:
+    """Billions of parameters, from width, depth and vocabulary as most decoders have them."""
+    text = config.get_text_config()
+    width = getattr(text, "hidden_size", 1024)
+    blocks = getattr(text, "num_hidden_layers", 24)
+    return float(12 * blocks * width**2 + getattr(text, "vocab_size", 0) * width) / 1e9
 
 
 def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:
@@ -81,8 +97,9 @@ def asked_layers(grid: Grid, model: ModelSpec) -> list[int]:
     return sorted({int(block) for each in sets - {"all"} for block in each.split("+")})
 
 
-def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> None:
-    """Raise ModelError unless configuration and tokenizer can be read and the layers exist."""
+def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> PretrainedConfig:
+    """The model's configuration. Raises ModelError unless it and the tokenizer can be read and
+    the layers exist."""
     try:
         config = AutoConfig.from_pretrained(location, revision=model.revision)
         AutoTokenizer.from_pretrained(location, revision=model.revision)
@@ -99,6 +116,7 @@ def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> None:
                 f"layer {layer} is out of range: {model.name} has {blocks} blocks",
                 f"Choose a layer from 0 to {blocks - 1}.",
             )
+    return config
 
 
 def check_metrics(grid: Grid, task: str, metric: str | None, described: TaskCard) -> None:

@@ -1,91 +1,101 @@
-"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live display on a terminal, plain lines or JSON elsewhere."""
 
 from __future__ import annotations
 
+import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+
+from steereval.results import progress
+
+Form = Literal["auto", "lines", "json"]
+FORMS: tuple[Form, ...] = ("auto", "lines", "json")
+"""How progress is shown; `auto` is live on a terminal and lines elsewhere."""
 
 
 class Display(Protocol):
-    """Hears what a run has to tell."""
+    """Shows how far a run is."""
 
-    def say(self, line: str) -> None:
-        """A line worth keeping."""
-        ...
-
-    def finished(self, name: str, seconds: float, error: str | None) -> None:
-        """A cell is over."""
+    def show(self, now: progress.Progress, ended: str | None = None) -> None:
+        """Show the run as it is `now`; `ended` says what has just ended, and how."""
         ...
 
 
 class Lines:
     """A line for each cell, with counts and the time left."""
 
-    def __init__(self, total: int, already: int) -> None:
-        """`total` cells, of which `already` were finished before."""
-        self._total = total
-        self._done = already
-        self._already = already
-        self._failed = 0
-        self._start = time.monotonic()
+    def show(self, now: progress.Progress, ended: str | None = None) -> None:
+        """Print what ended; what merely goes on is not printed."""
+        if ended is not None:
+            over = now.done + now.failed
+            line = f"[{over}/{now.planned}] {ended}; {remaining(now)}"
+            print(line, file=sys.stderr, flush=True)
 
-    def say(self, line: str) -> None:
-        """Print `line`."""
-        print(line, file=sys.stderr, flush=True)
 
-    def finished(self, name: str, seconds: float, error: str | None) -> None:
-        """Print how the cell ended."""
-        self._done += 1
-        self._failed += error is not None
-        here = self._done - self._already
-        left = (time.monotonic() - self._start) / here * (self._total - self._done)
-        outcome = f"{seconds:.1f} s" if error is None else f"FAILED: {error}"
-        self.say(f"[{self._done}/{self._total}] {name}: {outcome}; about {left:.0f} s left")
+class JsonLines:
+    """The same as a line of JSON for each change."""
+
+    def show(self, now: progress.Progress, ended: str | None = None) -> None:
+        """Print the whole state."""
+        print(json.dumps(now.plain() | {"ended": ended}), file=sys.stderr, flush=True)
 
 
 class Live:
     """A bar at the foot of the terminal; failures stay above it."""
 
-    def __init__(self, progress: Progress, total: int, already: int) -> None:
-        """Show `total` cells, `already` of them finished."""
-        self._progress = progress
-        self._task = progress.add_task("cells", total=total, completed=already, now="", failed=0)
-        self._failed = 0
+    def __init__(self, bar: Progress) -> None:
+        """Show the run in `bar`."""
+        self._bar = bar
+        self._task = bar.add_task("cells", total=None, counts="", rest="")
 
-    def say(self, line: str) -> None:
-        """Print `line` above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False)
-
-    def finished(self, name: str, seconds: float, error: str | None) -> None:
+    def show(self, now: progress.Progress, ended: str | None = None) -> None:
         """Advance the bar."""
-        if error is not None:
-            self._failed += 1
-            self.say(f"FAILED {name}: {error}")
-        self._progress.update(
-            self._task, advance=1, now=f"{name} ({seconds:.1f} s)", failed=self._failed
+        if ended is not None and "FAILED" in ended:
+            self._bar.console.print(ended, markup=False, highlight=False)
+        failed = f", [red]{now.failed} failed[/red]" if now.failed else ""
+        self._bar.update(
+            self._task,
+            total=now.planned,
+            completed=now.done + now.failed,
+            counts=f"{now.done} of {now.planned}{failed}, {len(now.running)} running",
+            rest=f"{now.tokens_per_second:.0f} tokens/s, {remaining(now)}",
         )
 
 
+def remaining(now: progress.Progress) -> str:
+    """The time left, in words."""
+    if now.state != "running":
+        return now.state
+    if now.remaining is None:
+        return "time left unknown"
+    seconds = int(now.remaining)
+    if seconds < 120:
+        return f"about {seconds} s left"
+    if seconds < 7200:
+        return f"about {seconds // 60} min left"
+    return f"about {seconds / 3600:.1f} h left"
+
+
 @contextmanager
-def display(total: int, already: int) -> Iterator[Display]:
+def display(form: Form = "auto") -> Iterator[Display]:
     """The display that suits standard error."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield Lines(total, already)
+    if form == "json":
+        yield JsonLines()
+        return
+    if form == "lines" or not console.is_terminal:
+        yield Lines()
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("[red]{task.fields[failed]} failed"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[now]}"),
+        TextColumn("{task.fields[counts]}"),
+        TextColumn("{task.fields[rest]}"),
     )
-    with Progress(*columns, console=console) as progress:
-        yield Live(progress, total, already)
+    with Progress(*columns, console=console) as bar:
+        yield Live(bar)

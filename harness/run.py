@@ -8,7 +8,7 @@ import platform
 import socket
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,9 @@ from steereval.models.hooks import Tally
 from steereval.models.memory import ran_out, release
 from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
+from steereval.ray_jobs.work import Done
 from steereval.replay import Asked, Book, Replay, evaluated
+from steereval.results.lease import check_driver
 from steereval.results.profiles import Profile, write_profile
 from steereval.results.samples import response_rows, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
@@ -52,7 +54,7 @@ class WorkerSettings:
     """What a worker needs beside the cells; none of it changes a row."""
 
     run_folder: str
-    """Where rows go."""
+    """Where rows go: a path or a URI."""
     data_dir: str | None
     """Folder with benchmark data."""
     batch_size: int
@@ -63,6 +65,8 @@ class WorkerSettings:
     """One cell of every fit that the run needs, so that workers can read ahead."""
     profile: bool = False
     """Whether to measure where the time goes."""
+    lease: str = ""
+    """The driver that rows are stored for; nothing is stored once another has taken over."""
 
 
 @dataclass
@@ -121,39 +125,42 @@ class CellWorker:
         data_dir = self.settings.data_dir
         self.supplies = Supplies(Path(data_dir) if data_dir else None)
 
-    def run(self, group: Sequence[Cell]) -> dict[str, str]:
+    def run(self, group: tuple[Cell, ...], last: bool) -> Done:
         """Run the cells of `group` together, and store rows or an error for each.
 
-        Returns the errors by cell id. What fails for a group of several is tried again in
-        halves, so that a cell that cannot be done, or a group that does not fit in memory, costs
-        the others nothing but time.
+        What fails for a group of several is tried again in halves, so that a cell that cannot be
+        done, or a group that does not fit in memory, costs the others nothing but time. An error
+        that the program did not foresee may come from a broken device: unless this is the `last`
+        try, the cell is left to another worker.
         """
+        attempt = Attempt(RunFolder(self.settings.run_folder), last)
         if not self.settings.profile:
-            return self._run(group)
+            self._run(group, attempt)
+            return attempt.done(group)
         clock = Clock(device_of(self.settings))
         clock.seconds["waiting"] = time.perf_counter() - self._idle_since
         with measured(clock), clock.phase("scoring"):
-            errors = self._run(group)
+            self._run(group, attempt)
         steered = group[-1]
         profile = Profile(
             group_id(group), steered.model.name, steered.task.name, steered.layer, len(group),
             clock.seconds,
         )  # fmt: skip
-        write_profile(Path(self.settings.run_folder), profile)
+        write_profile(attempt.store.place, profile)
         self._idle_since = time.perf_counter()
-        return errors
+        return attempt.done(group)
 
-    def _run(self, group: Sequence[Cell]) -> dict[str, str]:
-        store = RunFolder(Path(self.settings.run_folder))
-        errors: dict[str, str] = {}
-        waiting = [tuple(group)]
+    def _run(self, group: tuple[Cell, ...], attempt: Attempt) -> None:
+        waiting = [group]
         start = time.perf_counter()
         try:
             with phase("loading"):
                 self._model(group[0].model), self.supplies.task(group[0])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
             # What all need is not tried again for each.
-            return {cell.id: _fail(store, cell, error, start) for cell in group}
+            for cell in group:
+                attempt.failed(cell, error, start)
+            return
         while waiting:
             cells = waiting.pop()
             start = time.perf_counter()
@@ -163,15 +170,14 @@ class CellWorker:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
                 if len(cells) == 1:
-                    errors[cells[0].id] = _fail(store, cells[0], error, start)
+                    attempt.failed(cells[0], error, start)
                     continue
                 if ran_out(error):
                     release()
                 half = len(cells) // 2
                 waiting += [cells[half:], cells[:half]]
                 continue
-            errors |= self._store(store, answered, start)
-        return errors
+            self._store(answered, attempt, start)
 
     def _answer(self, cells: Sequence[Cell]) -> Answered:
         """Let the model answer for all of `cells`, which share it and their task."""
@@ -202,22 +208,25 @@ class CellWorker:
             answered.perplexities = [[next(scores) for _ in each] for each in texts]
         return answered
 
-    def _store(self, store: RunFolder, answered: Answered, start: float) -> dict[str, str]:
-        """Write the rows of every cell; the errors of those that have none, by id."""
-        errors: dict[str, str] = {}
+    def _store(self, answered: Answered, attempt: Attempt, start: float) -> None:
+        """Write the rows of every cell, or its error. Raises StoreError where another driver has
+        taken over."""
+        if self.settings.lease:
+            check_driver(attempt.store.place, self.settings.lease)
         for index, cell in enumerate(answered.cells):
             try:
                 items, responses, facts = self._rows(answered, index)
                 if items.num_rows == 0:
                     raise CellError(f"{cell} scored no items", "Check the task's data and limit.")
+                total = (time.perf_counter() - start) / len(answered.cells)
+                facts["timings"]["total_seconds"] = total
+                with phase("storing"):
+                    attempt.store.write_cell(cell.id, items, responses, _described(cell) | facts)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
-                errors[cell.id] = _fail(store, cell, error, start)
+                # A full disk may still hold the few bytes of a record; else this raises.
+                attempt.failed(cell, error, start)
                 continue
-            total = (time.perf_counter() - start) / len(answered.cells)
-            facts["timings"]["total_seconds"] = total
-            with phase("storing"):
-                store.write_cell(cell.id, items, responses, _described(cell) | facts)
-        return errors
+            attempt.tokens += facts["timings"]["tokens"]
 
     def _rows(self, answered: Answered, index: int) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         cell, treatment = answered.cells[index], answered.treatments[index]
@@ -282,6 +291,45 @@ class CellWorker:
                 lm.fitter.expect(self.supplies.contrast(other.contrast), fit_request(other))
 
 
+@dataclass
+class Attempt:
+    """What comes of one try at a group of cells."""
+
+    store: RunFolder
+    """Where rows and errors go."""
+    last: bool
+    """Whether nobody tries again what fails unforeseen."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """Recorded failures, by cell id."""
+    again: set[str] = field(default_factory=set)
+    """Ids of the cells that another worker should try."""
+    tokens: int = 0
+    """Tokens of the answers that were stored."""
+
+    def failed(self, cell: Cell, error: Exception, start: float) -> None:
+        """Record why `cell` failed, or leave it to another worker."""
+        foreseen = isinstance(error, SteerEvalError) or ran_out(error)
+        if foreseen or self.last:
+            self.errors[cell.id] = _fail(self.store, cell, error, start)
+        else:
+            self.again.add(cell.id)
+
+    def done(self, group: Sequence[Cell]) -> Done:
+        """What the executor is told."""
+        places = tuple(place for place, cell in enumerate(group) if cell.id in self.again)
+        return Done(GroupResult(self.errors, self.tokens), places)
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """What a run hears of a group of cells."""
+
+    errors: Mapping[str, str]
+    """Recorded failures, by cell id."""
+    tokens: int
+    """Tokens of the answers that were stored."""
+
+
 def fit_request(cell: Cell) -> FitRequest:
     """What the steerers of a steered cell are fitted with."""
     contrast, method = cell.contrast, cell.method
@@ -314,6 +362,7 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
         peft=spec.peft,
         device=device_of(settings),
         batch_size=settings.batch_size,
+        parallelize=spec.gpus > 1 and torch.cuda.device_count() > 1,
     )
     lm.quiet = True
     return lm
@@ -321,7 +370,7 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
 
 def _bare(spec: ModelSpec) -> ModelSpec:
     return ModelSpec(
-        spec.name, (), spec.dtype, spec.revision, spec.peft, chat_template=spec.chat_template
+        spec.name, (), spec.dtype, spec.revision, spec.peft, spec.chat_template, spec.gpus
     )
 
 

@@ -12,17 +12,23 @@ from typing import Any
 
 from steereval.errors import InputError
 from steereval.models.methods.registry import get_method, package_of
+from steereval.parcel import package_folder
 from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
-from steereval.progress import display
-from steereval.ray_jobs.work import Executor, Outcome, Work
+from steereval.progress import Form, display
+from steereval.ray_jobs.work import Executor, Work
 from steereval.results.importing import kept_imports
+from steereval.results.lease import driving
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
 from steereval.run import CellWorker, WorkerSettings
-from steereval.spec import Grid, plain
+from steereval.spec import Grid, RunSpec, plain
+from steereval.tracking import Tracker
 from steereval.versions import versions
+
+LOADING = 2000.0
+"""Loading a model costs as much as this many items, roughly: it is read once and compiled."""
 
 
 @dataclass(frozen=True)
@@ -37,31 +43,40 @@ class Summary:
     """Cells that failed, by name."""
 
 
-def run_grid(grid: Grid, out: Path, data_dir: Path | None, say: Callable[[str], None]) -> Summary:
-    """Run every cell of `grid` that `out` does not hold yet. Raises InputError or StoreError.
+def run_grid(
+    grid: Grid,
+    out: Path | str,
+    data_dir: Path | None,
+    say: Callable[[str], None],
+    form: Form = "auto",
+) -> Summary:
+    """Run every cell of `grid` that `out`, a path or a URI, does not hold yet.
 
-    A failed cell is recorded and the rest goes on; a later start tries it again.
+    A failed cell is recorded and the rest goes on; a later start tries it again. Raises InputError,
+    or StoreError where the folder cannot be written to or another driver runs it.
     """
     cells = make_plan(grid)
     store = RunFolder(out)
     store.create()
-    store.clean()
-    prepared = prepare(grid, data_dir, say)
-    before = _manifest_before(store, cells)
-    store.write_manifest(manifest(grid, cells, prepared) | kept_imports(before))
-    records = store.records()
-    finished = store.finished()
-    waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
-    reused = len(finished & {cell.id for cell in cells})
-    if reused:
-        say(f"{reused} of {len(cells)} cells were finished before")
-    settings = WorkerSettings(
-        str(out.resolve()), str(data_dir) if data_dir else None, grid.run.batch_size,
-        grid.run.device, _one_of_each_fit([cell for group in waiting for cell in group]),
-        grid.run.profile,
-    )  # fmt: skip
-    failed = _run_groups(grid, waiting, settings, (len(cells), reused), prepared)
-    return Summary(len(cells), reused, failed)
+    with driving(store.place) as lease:
+        store.clean()
+        prepared = prepare(grid, data_dir, say)
+        earlier = _manifest_before(store, cells)
+        store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
+        records = store.records()
+        finished = store.finished()
+        waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
+        before = frozenset(finished & {cell.id for cell in cells})
+        if before:
+            say(f"{len(before)} of {len(cells)} cells were finished before")
+        settings = WorkerSettings(
+            store.place.location,
+            str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
+            _one_of_each_fit([cell for group in waiting for cell in group]),
+            grid.run.profile, lease.id,
+        )  # fmt: skip
+        failed = _run_groups(grid, waiting, settings, prepared, (len(cells), before, form))
+    return Summary(len(cells), len(before), failed)
 
 
 def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -93,46 +108,40 @@ def _run_groups(
     grid: Grid,
     waiting: Sequence[Sequence[Cell]],
     settings: WorkerSettings,
-    counts: tuple[int, int],
     prepared: Prepared,
+    shown: tuple[int, frozenset[str], Form],
 ) -> tuple[str, ...]:
-    """Run the groups; `counts` are all cells and those finished before. Names what failed."""
-    if not waiting:
-        return ()
-    failed: list[str] = []
-    works = [
-        Work(group_id(group), len(group) * prepared.sizes[group[0].task.name],
-             _affinity(group[0]), group)
-        for group in waiting
-    ]  # fmt: skip
-    store = RunFolder(Path(settings.run_folder))
-    before = store.finished()
-    with display(*counts) as shown:
-
-        def listen(outcome: Outcome) -> None:
-            cells: Sequence[Cell] = outcome.work.payload
-            errors = outcome.result or {}
-            if outcome.error is not None:
-                errors = _record_deaths(store, cells, str(outcome.error))
-            for cell in cells:
-                error = errors.get(cell.id)
-                if error is not None:
-                    failed.append(f"{cell}: {error}")
-                if cell.id not in before:
-                    shown.finished(str(cell), outcome.seconds / len(cells), error)
-
-        _executor(grid).run(works, partial(CellWorker, settings), listen)
-    return tuple(failed)
+    """Run the groups; names what failed."""
+    planned, before, form = shown
+    works = [work_of(group, prepared, grid.run) for group in waiting]
+    weights = {
+        cell.id: work.cost / len(work.units)
+        for work in works
+        for cell in work.units
+        if cell.id not in before
+    }
+    with display(form) as screen:
+        tracker = Tracker(RunFolder(settings.run_folder), planned, before, weights, screen)
+        state = "stopped"
+        try:
+            if works:
+                _executor(grid).run(works, partial(CellWorker, settings), tracker)
+            state = "ended"
+        finally:
+            tracker.stop(state)
+    return tuple(f"{name}: {error}" for name, error in tracker.failures.items())
 
 
-def _record_deaths(store: RunFolder, cells: Sequence[Cell], error: str) -> dict[str, str]:
-    """Record failures that the worker could not record itself, because it died."""
-    finished = store.finished()
-    lost = [cell for cell in cells if cell.id not in finished]
-    for cell in lost:
-        failure = {"name": str(cell), "identity": cell.identity}
-        store.write_failure(cell.id, failure | {"error": {"type": "death", "message": error}})
-    return {cell.id: error for cell in lost}
+def work_of(group: Sequence[Cell], prepared: Prepared, run: RunSpec) -> Work:
+    """A group of cells as the executor sees it. Costs are in parameters that are read: those of
+    the model for every item of every cell."""
+    model, items = group[0].model, prepared.sizes[group[0].task.name]
+    weight = prepared.parameters[model.name]
+    limit = None if run.time_limit is None else run.time_limit * len(group)
+    return Work(
+        group_id(group), tuple(group), len(group) * items * weight, _affinity(group[0]),
+        LOADING * weight, model.gpus, limit,
+    )  # fmt: skip
 
 
 def _affinity(cell: Cell) -> str:
@@ -142,20 +151,31 @@ def _affinity(cell: Cell) -> str:
 
 
 def _executor(grid: Grid) -> Executor:
-    if grid.run.workers == 1:
+    run = grid.run
+    gpus = _gpus(run.device)
+    if run.address is None and (run.workers or gpus or 1) == 1:
         from steereval.ray_jobs.serial import SerialExecutor
 
         return SerialExecutor()
     # Imported here: Ray takes a second to import, and one worker does not need it.
-    from steereval.ray_jobs.local_ray import RayExecutor
+    from steereval.ray_jobs.ray_executor import RayExecutor
+    from steereval.ray_jobs.schedule import Rules
 
-    return RayExecutor(grid.run.workers, gpus_each=_gpus_each(grid.run.workers))
+    remote = run.address not in (None, "local")
+    return RayExecutor(
+        workers=run.workers,
+        address=run.address or "local",
+        on_gpus=(None if run.device != "cpu" else False) if remote else gpus > 0,
+        package=package_folder() if remote else None,
+        rules=Rules(retries=run.retries),
+    )
 
 
-def _gpus_each(workers: int) -> float:
+def _gpus(device: str) -> int:
+    """GPUs of this machine that a run on `device` uses."""
     import torch
 
-    return min(1.0, torch.cuda.device_count() / workers)
+    return torch.cuda.device_count() if device in ("auto", "cuda") else 0
 
 
 def _manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -163,13 +183,13 @@ def _manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
 
     Refuses to mix two grids in one folder; a larger or smaller version of one is the same.
     """
-    if not (store.path / "manifest.json").exists():
+    if not store.exists():
         return {}
     found = store.read_manifest()
     before = {cell["cell_id"] for cell in found["cells"]}
     if before and not before & {cell.id for cell in cells}:
         raise InputError(
-            f"{store.path} holds another run: none of its cells is in this grid",
+            f"{store.place} holds another run: none of its cells is in this grid",
             "Choose another --out, or delete the folder.",
         )
     return found

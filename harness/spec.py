@@ -48,6 +48,9 @@ class ModelSpec:
     """A PEFT adapter to load on top."""
     chat_template: bool = _part("identity", default=False)
     """Whether prompts go through the tokenizer's chat template."""
+    gpus: float = _part("runtime", default=1.0)
+    """GPUs of each replica: a fraction such as 0.25 lets several share one, 2 and more spread the
+    model over several. No matter where there is no GPU."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,17 @@ class AnalysisSpec:
 class RunSpec:
     """Where and how cells run; the command line overrides these."""
 
-    workers: int = _part("runtime", default=1)
-    """Model replicas; more than one uses a local Ray."""
+    workers: int | None = _part("runtime", default=None)
+    """Model replicas, or GPUs of them; unless given one for each GPU, and one where there are none.
+    More than one are Ray actors."""
+    address: str | None = _part("runtime", default=None)
+    """A Ray to run on: `auto`, `ray://...`, or `local`, which starts one. Unless given, one worker
+    runs in the process itself, and several start a Ray."""
+    time_limit: float | None = _part("runtime", default=3600.0)
+    """Seconds that a cell may take before its worker counts as hung, loading and fits included; a
+    group may take the sum of its cells'. Only for workers that are Ray actors."""
+    retries: int = _part("runtime", default=2)
+    """How often cells are given to another worker after theirs died."""
     batch_size: int = _part("runtime", default=32)
     """Prompts that generate together, and rows of the plain likelihood path."""
     device: str = _part("runtime", default="auto")
@@ -359,8 +371,18 @@ def _check(grid: Grid) -> None:
     _check_seeds(grid.seeds)
     _check_use_of_seeds(grid)
     _check_choice(grid)
-    if grid.run.workers < 1 or grid.run.batch_size < 1:
+    _check_run(grid.run)
+
+
+def _check_run(run: RunSpec) -> None:
+    if run.batch_size < 1 or (run.workers is not None and run.workers < 1):
         raise GridError("grid.run has a number below 1", "workers and batch_size start at 1.")
+    if run.time_limit is not None and run.time_limit <= 0:
+        raise GridError(
+            f"grid.run.time_limit is {run.time_limit:g}", "Give seconds, or `null` for no limit."
+        )
+    if run.retries < 0:
+        raise GridError(f"grid.run.retries is {run.retries}", "It is 0 or more.")
 
 
 def _check_distinct(what: str, names: list[str]) -> None:
@@ -376,6 +398,11 @@ def _check_model(model: ModelSpec) -> None:
     if len(set(model.layers)) < len(model.layers):
         raise GridError(
             f"model {model.name} names a layer twice", "Remove one: cells would repeat."
+        )
+    if model.gpus <= 0 or (model.gpus > 1 and model.gpus != int(model.gpus)):
+        raise GridError(
+            f"model {model.name} has gpus: {model.gpus}",
+            "Use a fraction up to 1, or a whole number.",
         )
     known = ("float32", "bfloat16", "float16", "auto")
     if model.dtype not in known:

@@ -134,7 +134,7 @@ def _run(cells: Sequence[Cell], grid: Grid, again: Again, out: RunFolder) -> dic
     worker = CellWorker(settings)
     errors: dict[str, str] = {}
     for group in groups(cells):
-        errors |= worker.run(group)
+        errors |= worker.run(group, last=True).result.errors
     return errors
 
 

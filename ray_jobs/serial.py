@@ -4,28 +4,68 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from steereval.errors import SteerEvalError, StoreError
-from steereval.ray_jobs.schedule import Queue
-from steereval.ray_jobs.work import Listener, Outcome, Work, Worker, WorkerFactory
+from steereval.errors import CellError, SteerEvalError, StoreError
+from steereval.ray_jobs.events import (
+    Close,
+    Event,
+    Finished,
+    Give,
+    GiveUp,
+    Instruction,
+    NodeJoined,
+    Open,
+)
+from steereval.ray_jobs.schedule import Schedule
+from steereval.ray_jobs.work import Listener, Outcome, Work, Worker, WorkerFactory, ended
 
 
 class SerialExecutor:
     """Runs one piece after the other."""
 
-    def run(self, works: Sequence[Work], factory: WorkerFactory, listen: Listener) -> None:
+    def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run `works` in scheduling order. A StoreError ends the run: nothing can be kept."""
-        queue = Queue.of(works)
-        worker: Worker | None = None
-        while (work := queue.next_for(0)) is not None:
-            start = time.perf_counter()
-            error: SteerEvalError | None = None
-            result = None
-            try:
-                worker = worker or factory()
-                result = worker.run(work.payload)
-            except StoreError:
-                raise
-            except SteerEvalError as failure:
-                error = failure
-            listen(Outcome(work, error, time.perf_counter() - start, result))
+        schedule = Schedule([replace(work, size=1.0) for work in works])
+        process = _Here(factory, listener)
+        events: list[Event] = [NodeJoined("here", 1.0)]
+        while events:
+            instructions = schedule.handle(events, time.monotonic())
+            events = [told for each in instructions if (told := process.do(each)) is not None]
+
+
+@dataclass
+class _Here:
+    """The worker of this process."""
+
+    factory: WorkerFactory
+    listener: Listener
+    worker: Worker | None = field(default=None)
+
+    def do(self, instruction: Instruction) -> Event | None:
+        """Follow one instruction; what came of it."""
+        match instruction:
+            case Give(number, work, last):
+                return Finished(number, self._work(work, last))
+            case Close():
+                self.worker = None
+            case GiveUp(work, reason):
+                self.listener.ended(Outcome(work.units, CellError(reason), 0.0))
+            case Open():
+                pass
+        return None
+
+    def _work(self, work: Work, last: bool) -> tuple[int, ...]:
+        """Do one piece; the places of the units that should be tried again."""
+        self.listener.began(work.units, "this process")
+        start = time.perf_counter()
+        try:
+            self.worker = self.worker or self.factory()
+            done = self.worker.run(work.units, last)
+        except StoreError:
+            raise
+        except SteerEvalError as failure:
+            self.listener.ended(Outcome(work.units, failure, time.perf_counter() - start))
+            return ()
+        self.listener.ended(ended(work, done, time.perf_counter() - start))
+        return done.again

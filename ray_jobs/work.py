@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from steereval.errors import SteerEvalError
@@ -15,44 +16,101 @@ class Work:
 
     id: str
     """Names it in outcomes."""
+    units: tuple[Any, ...]
+    """Handed to the worker together; it can be cut between any two of them."""
     cost: float
-    """Expected cost, in any unit; dearer work starts earlier."""
+    """Expected cost of all units, in any unit that all works share."""
     affinity: str
-    """Work of one key prefers one worker, which keeps what it loaded for it."""
-    payload: Any
-    """Handed to the worker."""
+    """Work of one key prefers a worker that holds what it loaded for that key."""
+    load: float = 0.0
+    """Expected cost of loading what the affinity names."""
+    size: float = 1.0
+    """GPUs that its worker takes; without GPUs every worker counts as one."""
+    limit: float | None = None
+    """Seconds after which its worker counts as hung; None: never."""
+
+    def parts(self, count: int) -> list[Work]:
+        """The same units as at most `count` works of nearly equal numbers of units."""
+        total = len(self.units)
+        count = min(count, total)
+        bounds = [total * index // count for index in range(count + 1)]
+        return [
+            self._part(f"{index + 1}of{count}", self.units[low:high])
+            for index, (low, high) in enumerate(itertools.pairwise(bounds))
+        ]
+
+    def only(self, places: Sequence[int]) -> Work:
+        """This work with the units at `places` left."""
+        return self._part("again", tuple(self.units[place] for place in places))
+
+    def _part(self, name: str, units: tuple[Any, ...]) -> Work:
+        share = len(units) / len(self.units)
+        return replace(
+            self,
+            id=f"{self.id}.{name}",
+            units=units,
+            cost=self.cost * share,
+            limit=None if self.limit is None else self.limit * share,
+        )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker says of a piece of work that it came through."""
+
+    result: Any = None
+    """Told to the listener."""
+    again: tuple[int, ...] = ()
+    """Places of the units that another worker should try, since this one may be what is broken."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A piece of work that is over."""
+    """Units of work that are over."""
 
-    work: Work
+    units: tuple[Any, ...]
     """Which."""
     error: SteerEvalError | None
-    """Why it failed; None if it did not."""
+    """Why all of them failed; None if a worker came through them."""
     seconds: float
     """How long it took."""
     result: Any = None
-    """What the worker returned; None if it failed."""
+    """What the worker returned; None if it did not come through."""
+
+
+def ended(work: Work, done: Done, seconds: float) -> Outcome:
+    """What is over of `work`: all but what is tried again."""
+    units = tuple(unit for place, unit in enumerate(work.units) if place not in done.again)
+    return Outcome(units, None, seconds, done.result)
 
 
 class Worker(Protocol):
     """Does work, one piece at a time, and keeps what it loaded."""
 
-    def run(self, payload: Any) -> Any:
-        """Do one piece; what it returns is told. A SteerEvalError means that this piece failed
-        and the next may come."""
+    def run(self, units: tuple[Any, ...], last: bool) -> Done:
+        """Do one piece. A SteerEvalError means that all its units failed and the next piece may
+        come. `last` says that nobody tries again what is returned under `again`."""
         ...
 
 
 WorkerFactory = Callable[[], Worker]
-Listener = Callable[[Outcome], None]
+
+
+class Listener(Protocol):
+    """Hears what a run has to tell."""
+
+    def began(self, units: tuple[Any, ...], worker: str) -> None:
+        """`worker` was given these units."""
+        ...
+
+    def ended(self, outcome: Outcome) -> None:
+        """These units are over."""
+        ...
 
 
 class Executor(Protocol):
     """Runs work on workers made by a factory."""
 
-    def run(self, works: Sequence[Work], factory: WorkerFactory, listen: Listener) -> None:
-        """Run all of `works`; `listen` hears of each as it ends."""
+    def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
+        """Run all of `works`; every unit is told once as ended."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,13 @@ def remove(path: Path) -> None:
         if path.exists():
             path.unlink()
             sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in `folder`; only while nothing writes to it."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with naming(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from steereval.errors import InputError, nearest_remedy
 from steereval.results.identity import id_of
 from steereval.results.known_items import KnownItems, known_items
+from steereval.results.lease import driving
 from steereval.results.lm_eval_files import SampleFile
 from steereval.results.manifest import Plan, parse_plan
 from steereval.results.samples import (
@@ -91,9 +92,16 @@ def import_samples(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> 
     """Store each of `files` as a cell of `run`; the same file again changes nothing.
 
     The items' clusters and splits are those of the run. Nothing is written unless all files can be
-    imported. Raises InputError for a label, model, task or seed that does not fit the run, for
-    documents that have nothing in common with it, and for other samples under the same label.
+    imported. Raises StoreError while the run is being run, and InputError for a label, model, task
+    or seed that does not fit it, for documents that have nothing in common with it, and for other
+    samples under the same label.
     """
+    run.read_manifest()  # which says so if this is no run
+    with driving(run.place):
+        return _imported(run, files, arm)
+
+
+def _imported(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> list[Imported]:
     manifest = run.read_manifest()
     plan = parse_plan(manifest)
     _check_arm(plan, arm)
@@ -101,11 +109,9 @@ def import_samples(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> 
     before = (manifest.get("imported") or {}).get("cells", [])
     cells = {cell["cell_id"]: cell for cell in before} | {i: d.cell for i, d in drafts.items()}
     _check_settings(list(cells.values()))
-    baseline = _baseline(manifest, arm)
+    imported = {"baseline": _baseline(manifest, arm), "cells": list(cells.values())}
     # The manifest comes first: cells that it does not know would be left over if this were killed.
-    run.write_manifest(
-        manifest | {"imported": {"baseline": baseline, "cells": list(cells.values())}}
-    )
+    run.write_manifest(manifest | {"imported": imported})
     finished = run.finished()
     return [_stored(run, draft, draft.cell_id in finished) for draft in drafts.values()]
 

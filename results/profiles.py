@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from steereval.errors import StoreError
-from steereval.results import atomic
+from steereval.results.place import Place
 
+FOLDER = "profile"
 PHASES = (
     "waiting",
     "loading",
@@ -46,24 +46,23 @@ class Profile:
     """By phase."""
 
 
-def write_profile(run: Path, profile: Profile) -> None:
-    """Keep `profile` in the run folder `run`. Raises StoreError."""
-    folder = run / "profile"
-    with atomic.naming(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+def write_profile(place: Place, profile: Profile) -> None:
+    """Keep `profile` in the run folder at `place`. Raises StoreError."""
+    place.make(FOLDER)
     text = json.dumps(vars(profile) | {"seconds": dict(profile.seconds)}, indent=2)
-    atomic.write_bytes(folder / f"{profile.group}.json", text.encode() + b"\n")
+    place.write(f"{FOLDER}/{profile.group}.json", text.encode() + b"\n")
 
 
-def read_profiles(run: Path) -> list[Profile]:
-    """All that the run folder `run` holds, by model, task and layer. Raises StoreError."""
-    found = [_read(path) for path in sorted((run / "profile").glob("[!.]*.json"))]
+def read_profiles(place: Place) -> list[Profile]:
+    """All that the run folder at `place` holds, by model, task and layer. Raises StoreError."""
+    names = [name for name in sorted(place.sizes(FOLDER)) if name.endswith(".json")]
+    found = [_read(place, f"{FOLDER}/{name}") for name in names]
     return sorted(found, key=lambda each: (each.model, each.task, each.layer))
 
 
-def _read(path: Path) -> Profile:
+def _read(place: Place, name: str) -> Profile:
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = json.loads(place.read(name) or b"")
         return Profile(**values)
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read: {error}", "Delete it.") from error
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{place.at(name)} cannot be read: {error}", "Delete it.") from error

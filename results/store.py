@@ -12,51 +12,67 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from steereval.errors import StoreError
-from steereval.results import atomic, tables
+from steereval.results import tables
+from steereval.results.place import LocalPlace, place_of
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA, SCHEMA_VERSION
 
 DONE = "done"
 FAILED = "failed"
 
+MANIFEST = "manifest.json"
+CELLS = "cells"
+RESPONSES = "responses"
+
 _CELL_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class RunFolder:
-    """The run folder at `path`; nothing is read or written until a method is called."""
+    """A run folder; nothing is read or written until a method is called."""
 
-    def __init__(self, path: Path | str) -> None:
-        """`path` may not exist yet; see `create`."""
-        self.path = Path(path)
+    def __init__(self, location: Path | str) -> None:
+        """A path, or a URI such as `s3://bucket/run`; it may not exist yet, see `create`."""
+        self.place = place_of(location)
+
+    @property
+    def path(self) -> Path:
+        """Where it is on this machine; StoreError if it is not."""
+        if not isinstance(self.place, LocalPlace):
+            raise StoreError(f"{self.place} is not on this machine", "Give a local folder.")
+        return self.place.path
 
     def create(self) -> None:
         """Make the folder and its subfolders; an existing run folder is left as it is."""
-        for folder in (self.path, self._cells, self._responses):
-            with atomic.naming(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+        for folder in ("", CELLS, RESPONSES):
+            self.place.make(folder)
+
+    def exists(self) -> bool:
+        """Whether it has a manifest."""
+        return MANIFEST in self.place.sizes("")
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest; the schema version is added if it is not in it."""
         versioned = {"schema_version": SCHEMA_VERSION} | manifest
-        atomic.write_bytes(self._manifest, _json_bytes(versioned, "the manifest"))
+        self.place.write(MANIFEST, json_bytes(versioned, "the manifest"))
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest; StoreError if it is missing, damaged or of another version."""
-        if not self._manifest.exists():
+        data = self.place.read(MANIFEST)
+        if data is None:
             raise StoreError(
-                f"{self.path} has no manifest.json, so it is no run folder",
+                f"{self.place} has no manifest.json, so it is no run folder",
                 "Give the folder that `steereval run GRID.yaml --out FOLDER` wrote.",
             )
-        manifest = _read_json(self._manifest, "Start the run again, which writes it anew.")
-        tables.check_version(manifest.get("schema_version"), self._manifest)
+        name = self.place.at(MANIFEST)
+        manifest = _parsed(name, data, "Start the run again, which writes it anew.")
+        tables.check_version(manifest.get("schema_version"), name)
         return manifest
 
     def write_cell(
@@ -85,45 +101,52 @@ class RunFolder:
                 "responses": tables.digest(response_bytes),
             },
         }
-        record_bytes = _json_bytes(finished, f"the record of cell {cell_id}")
-        atomic.remove(self._record(cell_id))
-        atomic.write_bytes(self._response_file(cell_id), response_bytes)
-        atomic.write_bytes(self._item_file(cell_id), item_bytes)
-        atomic.write_bytes(self._record(cell_id), record_bytes)
+        record_bytes = json_bytes(finished, f"the record of cell {cell_id}")
+        self.place.remove(_record(cell_id))
+        self.place.write(_response_file(cell_id), response_bytes)
+        self.place.write(_item_file(cell_id), item_bytes)
+        self.place.write(_record(cell_id), record_bytes)
 
     def write_failure(self, cell_id: str, record: dict[str, Any]) -> None:
         """Record that a cell failed, with the error in `record`; an earlier try's rows go."""
         _check_id(cell_id)
-        failed = _json_bytes(_identified(record, cell_id, FAILED), f"the record of cell {cell_id}")
-        atomic.write_bytes(self._record(cell_id), failed)
-        atomic.remove(self._item_file(cell_id))
-        atomic.remove(self._response_file(cell_id))
+        failed = json_bytes(_identified(record, cell_id, FAILED), f"the record of cell {cell_id}")
+        self.place.write(_record(cell_id), failed)
+        self.place.remove(_item_file(cell_id))
+        self.place.remove(_response_file(cell_id))
 
     def records(self) -> dict[str, dict[str, Any]]:
         """{cell_id: record} of every cell that finished or failed, ordered by id."""
         found = {}
-        for path in sorted(self._cells.glob("*.json")):
-            if path.name.startswith(atomic.TEMPORARY_PREFIX):
-                continue
-            record = _read_json(path, tables.START_AGAIN)
-            _check_record(record, path)
-            found[path.stem] = record
+        for name in sorted(self.place.sizes(CELLS)):
+            if name.endswith(".json"):
+                record = self._read_record(name.removesuffix(".json"))
+                if record is not None:
+                    found[record["cell_id"]] = record
         return found
 
     def finished(self) -> set[str]:
         """Ids of the cells whose record says done and whose files have the recorded sizes."""
+        sizes = {
+            "items": self.place.sizes(CELLS),
+            "responses": self.place.sizes(RESPONSES),
+        }
         return {
             cell_id
             for cell_id, record in self.records().items()
-            if record["status"] == DONE and self._files_are_there(cell_id, record)
+            if record["status"] == DONE
+            and all(
+                found.get(f"{cell_id}.parquet") == record["files"][kind]["bytes"]
+                for kind, found in sizes.items()
+            )
         }
 
     def read_cell(self, cell_id: str) -> tuple[pa.Table, pa.Table]:
         """The item rows and the responses of one finished cell; damage is a StoreError."""
-        files = _read_json(self._record(cell_id), tables.START_AGAIN)["files"]
-        items = tables.decode(self._item_file(cell_id), ITEM_SCHEMA, files["items"])
-        responses = self._response_file(cell_id)
-        return items, tables.decode(responses, RESPONSE_SCHEMA, files["responses"])
+        record = self._read_record(cell_id)
+        if record is None or record["status"] != DONE:
+            raise StoreError(f"{self.place} has no finished cell {cell_id}", tables.START_AGAIN)
+        return self._items(record), self._rows_of_responses(record)
 
     def read_items(self) -> pa.Table:
         """The item rows of all finished cells, of ITEM_SCHEMA; damage is a StoreError."""
@@ -131,9 +154,9 @@ class RunFolder:
 
     def iter_items(self) -> Iterator[pa.Table]:
         """The item rows of the finished cells, cell by cell in the order of their ids."""
-        for cell_id, record in self.records().items():
+        for record in self.records().values():
             if record["status"] == DONE:
-                yield tables.decode(self._item_file(cell_id), ITEM_SCHEMA, record["files"]["items"])
+                yield self._items(record)
 
     def read_responses(self) -> pa.Table:
         """The responses of all finished cells, of RESPONSE_SCHEMA; damage is a StoreError."""
@@ -141,63 +164,57 @@ class RunFolder:
 
     def iter_responses(self) -> Iterator[pa.Table]:
         """The responses of the finished cells, cell by cell in the order of their ids."""
-        for cell_id, record in self.records().items():
+        for record in self.records().values():
             if record["status"] == DONE:
-                yield tables.decode(
-                    self._response_file(cell_id), RESPONSE_SCHEMA, record["files"]["responses"]
-                )
+                yield self._rows_of_responses(record)
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Name within the folder (with "/") and content of every file, ordered by name.
 
         The report and all else that is kept there too; what is hidden or half written is not.
         """
-        for path in sorted(self.path.rglob("*")):
-            name = path.relative_to(self.path)
-            if path.is_file() and not any(part.startswith(".") for part in name.parts):
-                try:
-                    yield name.as_posix(), path.read_bytes()
-                except OSError as error:
-                    reason = error.strerror or str(error)
-                    raise StoreError(f"{path} cannot be read: {reason}", "Check it.") from error
+        for name in sorted(self.place.walk()):
+            hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+            data = None if hidden else self.place.read(name)
+            if data is not None:
+                yield name, data
 
     def clean(self) -> None:
         """Remove what a killed writer left over; only while nothing writes to this folder."""
-        for folder in (self.path, self._cells, self._responses):
-            for path in folder.glob(f"{atomic.TEMPORARY_PREFIX}*"):
-                with atomic.naming(path):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for folder in ("", CELLS, RESPONSES):
+            self.place.sweep(folder)
 
-    @property
-    def _manifest(self) -> Path:
-        return self.path / "manifest.json"
+    def _items(self, record: dict[str, Any]) -> pa.Table:
+        return self._table(_item_file(record["cell_id"]), ITEM_SCHEMA, record["files"]["items"])
 
-    @property
-    def _cells(self) -> Path:
-        return self.path / "cells"
+    def _rows_of_responses(self, record: dict[str, Any]) -> pa.Table:
+        name = _response_file(record["cell_id"])
+        return self._table(name, RESPONSE_SCHEMA, record["files"]["responses"])
 
-    @property
-    def _responses(self) -> Path:
-        return self.path / "responses"
+    def _table(self, name: str, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
+        return tables.decode(self.place.at(name), self.place.read(name), schema, expected)
 
-    def _record(self, cell_id: str) -> Path:
-        return self._cells / f"{cell_id}.json"
+    def _read_record(self, cell_id: str) -> dict[str, Any] | None:
+        """The record of a cell; None if there is none (any more)."""
+        data = self.place.read(_record(cell_id))
+        if data is None:
+            return None
+        name = self.place.at(_record(cell_id))
+        record = _parsed(name, data, tables.START_AGAIN)
+        _check_record(record, name)
+        return record
 
-    def _item_file(self, cell_id: str) -> Path:
-        return self._cells / f"{cell_id}.parquet"
 
-    def _response_file(self, cell_id: str) -> Path:
-        return self._responses / f"{cell_id}.parquet"
+def _record(cell_id: str) -> str:
+    return f"{CELLS}/{cell_id}.json"
 
-    def _files_are_there(self, cell_id: str, record: dict[str, Any]) -> bool:
-        files = {
-            "items": self._item_file(cell_id),
-            "responses": self._response_file(cell_id),
-        }
-        return all(
-            path.is_file() and path.stat().st_size == record["files"][name]["bytes"]
-            for name, path in files.items()
-        )
+
+def _item_file(cell_id: str) -> str:
+    return f"{CELLS}/{cell_id}.parquet"
+
+
+def _response_file(cell_id: str) -> str:
+    return f"{RESPONSES}/{cell_id}.parquet"
 
 
 def _check_id(cell_id: str) -> None:
@@ -211,13 +228,14 @@ def _identified(record: dict[str, Any], cell_id: str, status: str) -> dict[str, 
     return record | {"schema_version": SCHEMA_VERSION, "cell_id": cell_id, "status": status}
 
 
-def _check_record(record: dict[str, Any], path: Path) -> None:
-    tables.check_version(record.get("schema_version"), path)
+def _check_record(record: dict[str, Any], name: str) -> None:
+    tables.check_version(record.get("schema_version"), name)
     complete = record.get("status") == FAILED or (
         record.get("status") == DONE and _has_files(record.get("files"))
     )
-    if not complete or record.get("cell_id") != path.stem:
-        raise StoreError(f"{path} is not the record of cell {path.stem}", tables.START_AGAIN)
+    cell_id = PurePosixPath(name).stem
+    if not complete or record.get("cell_id") != cell_id:
+        raise StoreError(f"{name} is not the record of cell {cell_id}", tables.START_AGAIN)
 
 
 def _has_files(files: object) -> bool:
@@ -232,20 +250,19 @@ def _concatenated(parts: Iterator[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables(found) if found else schema.empty_table()
 
 
-def _json_bytes(value: dict[str, Any], what: str) -> bytes:
+def json_bytes(value: dict[str, Any], what: str) -> bytes:
+    """`value`, called `what` in errors, as JSON that other programs read; else StoreError."""
     try:
         return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
         raise StoreError(f"{what} cannot be written as JSON: {error}") from error
 
 
-def _read_json(path: Path, remedy: str) -> dict[str, Any]:
+def _parsed(name: str, data: bytes, remedy: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}", remedy) from error
+        value = json.loads(data)
     except ValueError as error:
-        raise StoreError(f"{path} is damaged: {error}", f"Delete it. {remedy}") from error
+        raise StoreError(f"{name} is damaged: {error}", f"Delete it. {remedy}") from error
     if not isinstance(value, dict):
-        raise StoreError(f"{path} is damaged: it holds no object", f"Delete it. {remedy}")
+        raise StoreError(f"{name} is damaged: it holds no object", f"Delete it. {remedy}")
     return value

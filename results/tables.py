@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -60,43 +59,40 @@ def check_cell_column(table: pa.Table, cell_id: str, what: str) -> None:
         raise StoreError(f"the {what} of cell {cell_id} name the cells {sorted(map(str, others))}")
 
 
-def decode(path: Path, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
-    """The table in `path`, whose size and hash its record says; StoreError if it is not that."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(f"{path} cannot be read: {reason}", START_AGAIN) from error
+def decode(name: str, data: bytes | None, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
+    """The table in the file `name`, whose size and hash its record says; else a StoreError."""
+    if data is None:
+        raise StoreError(f"{name} is missing", START_AGAIN)
     if digest(data) != expected:
         raise StoreError(
-            f"{path} is not what the cell's record says: {len(data)} bytes instead of "
+            f"{name} is not what the cell's record says: {len(data)} bytes instead of "
             f"{expected.get('bytes')}, or other contents",
-            f"Delete it and the record {path.stem}.json, and start the run again, which computes "
-            "that cell anew.",
+            "Delete it and the cell's record, a .json of the same name in cells/, and start the "
+            "run again, which computes that cell anew.",
         )
-    return parse(path, data, schema)
+    return parse(name, data, schema)
 
 
-def parse(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
-    """The Parquet bytes of `path` as a table of `schema`."""
+def parse(name: str, data: bytes, schema: pa.Schema) -> pa.Table:
+    """The Parquet bytes of the file `name` as a table of `schema`."""
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path} is damaged: {error}", START_AGAIN) from error
-    check_version((table.schema.metadata or {}).get(VERSION_KEY), path)
+        raise StoreError(f"{name} is damaged: {error}", START_AGAIN) from error
+    check_version((table.schema.metadata or {}).get(VERSION_KEY), name)
     if not table.schema.equals(schema, check_metadata=False):
-        raise StoreError(f"{path} has other columns than schema {SCHEMA_VERSION}", START_AGAIN)
+        raise StoreError(f"{name} has other columns than schema {SCHEMA_VERSION}", START_AGAIN)
     return table
 
 
-def check_version(version: bytes | str | int | None, path: Path) -> None:
+def check_version(version: bytes | str | int | None, name: str) -> None:
     """Refuse a file that is not of this program, or of another version of it."""
     text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
     if version is None:
-        raise StoreError(f"{path} is not a file of this program: it has no version", START_AGAIN)
+        raise StoreError(f"{name} is not a file of this program: it has no version", START_AGAIN)
     if text != str(SCHEMA_VERSION):
         raise StoreError(
-            f"{path} has schema version {text}, and this program reads version {SCHEMA_VERSION}",
+            f"{name} has schema version {text}, and this program reads version {SCHEMA_VERSION}",
             "Read it with the steereval that wrote it, or start the run in a new folder.",
         )
 

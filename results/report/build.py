@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from steereval.results.analysis import Analysis, analyse
+from steereval.results.place import LocalPlace
 from steereval.results.profiles import read_profiles
 from steereval.results.report.content import content_of
 from steereval.results.report.flat import csv_bytes, flat_table
-from steereval.results.report.folder import MARKER, replaced_whole
+from steereval.results.report.folder import MARKER, replaced_whole, uploaded
 from steereval.results.report.item_lines import write_item_lines
 from steereval.results.report.markdown import render_markdown
 from steereval.results.report.page import render_page
 from steereval.results.report.posted import posted_latex, posted_markdown
 from steereval.results.store import RunFolder
+
+FOLDER = "report"
+"""Where it is in the run folder."""
 
 
 def build_report(run: RunFolder, out: Path | None = None) -> Path:
@@ -26,20 +31,33 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
     It is written beside the old one and then takes its place. A folder in the way that is no
     report, or one that cannot be written, is a StoreError.
     """
-    folder = report_folder(run) if out is None else out
+    folder = run.path / FOLDER if out is None else out
     analysis = analyse(run)
     with replaced_whole(folder) as fresh:
         _write(run, analysis, fresh)
     return folder / MARKER
 
 
-def report_folder(run: RunFolder) -> Path:
-    """Where the report of `run` stands unless another place is asked for."""
-    return run.path / "report"
+def publish_report(run: RunFolder) -> str:
+    """Write the report on `run` into its own folder, wherever that is; return where its page is."""
+    if isinstance(run.place, LocalPlace):
+        return str(build_report(run))
+    analysis = analyse(run)
+    with uploaded(run.place, FOLDER) as fresh:
+        _write(run, analysis, fresh)
+    return run.place.at(f"{FOLDER}/{MARKER}")
+
+
+def report_reader(run: RunFolder, elsewhere: Path | None = None) -> Callable[[str], bytes | None]:
+    """Reads a file of the report on `run`, or of the one in the folder `elsewhere`, by its name;
+    None if there is none."""
+    if elsewhere is not None:
+        return LocalPlace(elsewhere).read
+    return lambda name: run.place.read(f"{FOLDER}/{name}")
 
 
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
-    content = content_of(analysis, run.read_manifest(), read_profiles(run.path))
+    content = content_of(analysis, run.read_manifest(), read_profiles(run.place))
     table = flat_table(analysis.rows)
     figures = folder / "figures"
     figures.mkdir()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from steereval.errors import StoreError
 from steereval.results.atomic import naming, sync_folder, temporary_sibling
+from steereval.results.place import Place
 
 MARKER = "index.html"
 """A folder that holds it was written by this program and may be replaced."""
@@ -30,6 +32,19 @@ def replaced_whole(folder: Path, marker: str | None = MARKER) -> Iterator[Path]:
             _swap(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def uploaded(place: Place, folder: str) -> Iterator[Path]:
+    """A temporary folder to write into, whose files are put in `folder` of `place` if nothing
+    fails: the page last, so that it finds what it names."""
+    with tempfile.TemporaryDirectory() as name:
+        fresh = Path(name)
+        yield fresh
+        files = sorted(path for path in fresh.rglob("*") if path.is_file())
+        for path in sorted(files, key=lambda path: path.name == MARKER):
+            place.make(f"{folder}/{path.parent.relative_to(fresh).as_posix()}".rstrip("/."))
+            place.write(f"{folder}/{path.relative_to(fresh).as_posix()}", path.read_bytes())
 
 
 def _swap(fresh: Path, folder: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +22,63 @@ from steereval.results.verification.finding import Finding
 RELATIVE = 1e-6
 """By so much a figure may differ: sums round by the number of threads."""
 
+PARQUET = "leaderboard.parquet"
+CSV = "leaderboard.csv"
+ITEMS = "items.jsonl"
+
 _NAMES = ("model", "task", "metric", "method", "layer")
 
 
-def check_statistics(run: RunFolder, report: Path) -> Iterator[Finding]:
-    """leaderboard.parquet, leaderboard.csv and items.jsonl of the folder `report`."""
+ReadReport = Callable[[str], bytes | None]
+"""Reads a file of a report by its name; None if there is none."""
+
+
+def check_statistics(run: RunFolder, report: ReadReport) -> Iterator[Finding]:
+    """leaderboard.parquet, leaderboard.csv and items.jsonl of a report."""
     try:
         table = flat_table(analyse(run).rows)
     except StoreError as error:
         yield Finding("statistics", f"they cannot be computed: {error.problem}")
         return
-    if not report.is_dir():
-        yield Finding("report", f"there is none in {report}, so nothing is compared", False)
+    told = {name: report(name) for name in (PARQUET, CSV, ITEMS)}
+    if all(data is None for data in told.values()):
+        yield Finding("report", "there is none, so nothing is compared with it", False)
         return
-    yield from _leaderboard(report / "leaderboard.parquet", table)
-    yield from _csv(report)
-    yield from _items(run, report / "items.jsonl")
+    for name, data in told.items():
+        if data is None:
+            yield Finding(name, "it is missing from the report")
+    if (data := told[PARQUET]) is not None:
+        yield from _tables(data, told[CSV], table)
+    if (lines := told[ITEMS]) is not None:
+        yield from _items(run, lines)
 
 
-def _leaderboard(path: Path, table: pa.Table) -> Iterator[Finding]:
+def _tables(data: bytes, text: bytes | None, table: pa.Table) -> Iterator[Finding]:
     try:
-        told = pq.read_table(path)
+        told = pq.read_table(pa.BufferReader(data))
     except (OSError, pa.ArrowInvalid) as error:
-        yield Finding(path.name, f"it cannot be read: {error}")
+        yield Finding(PARQUET, f"it cannot be read: {error}")
         return
+    if text is not None and text != csv_bytes(told):
+        yield Finding(CSV, f"it differs from {PARQUET}")
     if told.schema.names != FLAT_SCHEMA.names:
-        yield Finding(path.name, "it has other columns than this program's reports")
+        yield Finding(PARQUET, "it has other columns than this program's reports")
     elif told.num_rows != table.num_rows:
-        yield Finding(path.name, f"it has {told.num_rows} rows, and the run gives {table.num_rows}")
+        yield Finding(PARQUET, f"it has {told.num_rows} rows, and the run gives {table.num_rows}")
     else:
         for row, computed in zip(told.to_pylist(), table.to_pylist(), strict=True):
-            other = [name for name in row if not _is_same(row[name], computed[name])]
-            if other:
-                first = other[0]
-                more = f" (and {len(other) - 1} more figures)" if len(other) > 1 else ""
-                yield Finding(
-                    " · ".join(str(computed[name]) for name in _NAMES if computed[name]),
-                    f"{first} is {row[first]} in the report and {computed[first]} by the "
-                    f"rows{more}",
-                )
+            yield from _row(row, computed)
+
+
+def _row(told: dict[str, Any], computed: dict[str, Any]) -> Iterator[Finding]:
+    other = [name for name in told if not _is_same(told[name], computed[name])]
+    if other:
+        more = f" (and {len(other) - 1} more figures)" if len(other) > 1 else ""
+        yield Finding(
+            " · ".join(str(computed[name]) for name in _NAMES if computed[name]),
+            f"{other[0]} is {told[other[0]]} in the report and {computed[other[0]]} by the "
+            f"rows{more}",
+        )
 
 
 def _is_same(told: Any, computed: Any) -> bool:
@@ -68,29 +87,15 @@ def _is_same(told: Any, computed: Any) -> bool:
     return bool(told == computed)
 
 
-def _csv(report: Path) -> Iterator[Finding]:
-    """The CSV is the Parquet table in other clothes."""
-    path = report / "leaderboard.csv"
-    try:
-        table = pq.read_table(report / "leaderboard.parquet")
-        if path.read_bytes() != csv_bytes(table):
-            yield Finding(path.name, "it differs from leaderboard.parquet")
-    except (OSError, pa.ArrowInvalid) as error:
-        yield Finding(path.name, f"it cannot be compared: {error}")
-
-
-def _items(run: RunFolder, path: Path) -> Iterator[Finding]:
-    if not path.is_file():
-        yield Finding(path.name, "it is missing from the report")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        again = Path(folder) / path.name
+def _items(run: RunFolder, lines: bytes) -> Iterator[Finding]:
+    number = 0
+    with tempfile.TemporaryDirectory() as folder, io.BytesIO(lines) as told:
+        again = Path(folder) / ITEMS
         write_item_lines(run, again)
-        number = 0
-        with path.open("rb") as told, again.open("rb") as computed:
+        with again.open("rb") as computed:
             for number, line in enumerate(computed, 1):
                 if told.readline() != line:
-                    yield Finding(path.name, f"line {number} is not what the rows say")
+                    yield Finding(ITEMS, f"line {number} is not what the rows say")
                     return
-            if told.readline():
-                yield Finding(path.name, f"it has more lines than the {number} of the rows")
+        if told.readline():
+            yield Finding(ITEMS, f"it has more lines than the {number} of the rows")

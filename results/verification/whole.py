@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from steereval.errors import StoreError
 from steereval.results.manifest import parse_plan
 from steereval.results.store import RunFolder
 from steereval.results.verification.cells import check_cells
 from steereval.results.verification.finding import Finding
-from steereval.results.verification.statistics import check_statistics
+from steereval.results.verification.statistics import ReadReport, check_statistics
 from steereval.results.verification.sums import check_sums
 from steereval.results.verification.versions import check_versions
 
 
-def verify_tables(run: RunFolder, report: Path, others_are_wrong: bool) -> Iterator[Finding]:
-    """Findings on the checksums, the cells, the versions and the report in the folder `report`.
+def verify_tables(run: RunFolder, report: ReadReport, others_are_wrong: bool) -> Iterator[Finding]:
+    """Findings on the checksums, the cells, the versions and the report that `report` reads.
 
     `others_are_wrong`: whether other installed versions than the recorded ones are a fault.
     """

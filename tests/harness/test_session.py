@@ -18,6 +18,8 @@ from steereval import steered_lm
 from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
+from steereval.ray_jobs.work import Done
+from steereval.results.place import LocalPlace
 from steereval.results.profiles import PHASES, read_profiles
 from steereval.results.report import build_report
 from steereval.results.samples import as_number
@@ -137,9 +139,9 @@ def test_a_larger_grid_runs_what_is_new(
     ran: list[str] = []
     run = CellWorker.run
 
-    def counted(self: CellWorker, group: Any) -> dict[str, str]:
+    def counted(self: CellWorker, group: Any, last: bool) -> Done:
         ran.extend(str(cell) for cell in group)
-        return run(self, group)
+        return run(self, group, last)
 
     monkeypatch.setattr(CellWorker, "run", counted)
     more = grid(tiny_folder, seeds={"fit": [0, 1, 2]})
@@ -393,7 +395,7 @@ def test_a_profile_says_where_the_time_of_each_group_went(tiny_folder: str, tmp_
     some = grid(tiny_folder, tasks=tasks, seeds={"fit": [0]}, run={"profile": True})
     out = tmp_path / "run"
     assert run_grid(some, out, None, lambda line: None).failed == ()
-    first, second = read_profiles(out)
+    first, second = read_profiles(LocalPlace(out))
     assert (first.task, second.task) == ("truthful_mini_gen", "truthful_mini_mc")
     assert {first.cells, second.cells} == {4}
     # Both groups use the same steerers, which the first to run has fitted.
@@ -405,5 +407,5 @@ def test_a_profile_says_where_the_time_of_each_group_went(tiny_folder: str, tmp_
     assert "Where the time went" in build_report(RunFolder(out)).read_text()
     without = dataclasses.replace(some, run=dataclasses.replace(some.run, profile=False))
     assert run_grid(without, tmp_path / "plain", None, lambda line: None).failed == ()
-    assert read_profiles(tmp_path / "plain") == []
+    assert read_profiles(LocalPlace(tmp_path / "plain")) == []
     assert rows(tmp_path / "plain") == rows(out)

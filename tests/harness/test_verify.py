@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import save_file
 
 from steereval.cli import main
+from steereval.ray_jobs.work import Done
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
+from steereval.run import GroupResult
 from steereval.session import run_grid
 from steereval.spec import parse_grid
 from steereval.verify import Again, check_grid, run_again
@@ -99,7 +101,7 @@ def test_the_command_counts_what_is_wrong(
     path.unlink()
     assert main(["verify", str(run.path)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("wrong: ") and "cannot be read" in line for line in lines)
+    assert any(line.startswith("wrong: ") and "is missing" in line for line in lines)
     assert lines[-1].endswith(f"{len(lines) - 1} wrong")
     assert main(["verify", str(run.path), "--cells", "-1"]) == 2
 
@@ -187,8 +189,10 @@ def test_as_many_cells_as_asked_for_and_always_the_same(run: RunFolder) -> None:
 
 
 def test_a_cell_that_fails_now(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steereval.verify.CellWorker.run", lambda _, group: {
-        cell.id: "no memory" for cell in group})  # fmt: skip
+    def failed(_: Any, group: Any, last: bool) -> Done:
+        return Done(GroupResult({cell.id: "no memory" for cell in group}, 0))
+
+    monkeypatch.setattr("steereval.verify.CellWorker.run", failed)
     found, _ = again(run, 1)
     assert "it failed when it was run again: no memory" in found[0]
 

@@ -5,58 +5,78 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hearing import Hearing
 
 from steereval.errors import CellError, ModelError, SteerEvalError, StoreError
 from steereval.ray_jobs.serial import SerialExecutor
-from steereval.ray_jobs.work import Outcome, Work
+from steereval.ray_jobs.work import Done, Work
 
 
 class Recorder:
-    """Raises the payload if it is an error, and remembers the rest."""
+    """Raises a unit if it is an error, and remembers the rest."""
 
     made = 0
 
     def __init__(self) -> None:
         type(self).made += 1
-        self.payloads: list[Any] = []
+        self.seen: list[Any] = []
 
-    def run(self, payload: Any) -> None:
-        self.payloads.append(payload)
-        if isinstance(payload, Exception):
-            raise payload
+    def run(self, units: tuple[Any, ...], last: bool) -> Done:
+        self.seen.append(units)
+        for unit in units:
+            if isinstance(unit, Exception):
+                raise unit
+        again = () if last else tuple(n for n, unit in enumerate(units) if unit == "shaky")
+        return Done((self, last), again)
 
 
-def run(payloads: list[Any]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    works = [Work(str(n), -n, "a", payload) for n, payload in enumerate(payloads)]
-    SerialExecutor().run(works, Recorder, outcomes.append)
-    return outcomes
+def run(units: list[Any]) -> Hearing:
+    hearing = Hearing()
+    works = [Work(str(n), (unit,), -n, "a") for n, unit in enumerate(units)]
+    SerialExecutor().run(works, Recorder, hearing)
+    return hearing
 
 
 def test_all_outcomes_in_order_of_cost() -> None:
-    outcomes = run(["x", "y", "z"])
-    assert [outcome.work.payload for outcome in outcomes] == ["x", "y", "z"]
-    assert all(outcome.error is None and outcome.seconds >= 0 for outcome in outcomes)
+    hearing = run(["x", "y", "z"])
+    assert hearing.units == ["x", "y", "z"]
+    assert hearing.begun == ["x", "y", "z"]
+    assert all(outcome.error is None and outcome.seconds >= 0 for outcome in hearing.outcomes)
 
 
-def test_one_worker_does_all() -> None:
+def test_one_worker_does_all_whatever_its_size() -> None:
     before = Recorder.made
-    run([1, 2, 3])
+    works = [Work(str(n), (n,), 1, "ab"[n % 2], size=4.0) for n in range(4)]
+    SerialExecutor().run(works, Recorder, Hearing())
     assert Recorder.made == before + 1
 
 
 def test_an_error_of_one_is_told_and_the_rest_goes_on() -> None:
     failure = CellError("it failed", "Do better.")
-    outcomes = run([1, failure, 3])
-    assert [outcome.error for outcome in outcomes] == [None, failure, None]
+    assert [outcome.error for outcome in run([1, failure, 3]).outcomes] == [None, failure, None]
+
+
+def test_what_a_worker_could_not_do_goes_to_a_new_one_once() -> None:
+    hearing = Hearing()
+    before = Recorder.made
+    SerialExecutor().run([Work("w", ("x", "shaky", "y"), 3, "a")], Recorder, hearing)
+    assert [outcome.units for outcome in hearing.outcomes] == [("x", "y"), ("shaky",)]
+    (first, last), (second, last_of_all) = (outcome.result for outcome in hearing.outcomes)
+    assert first is not second
+    assert (last, last_of_all) == (False, True)
+    assert Recorder.made == before + 2
 
 
 def test_a_store_error_ends_the_run() -> None:
-    told: list[Outcome] = []
-    works = [Work("a", 3, "", 1), Work("b", 2, "", StoreError("disk full")), Work("c", 1, "", 3)]
+    hearing = Hearing()
+    works = [
+        Work("a", (1,), 3, ""),
+        Work("b", (StoreError("disk full"),), 2, ""),
+        Work("c", (3,), 1, ""),
+    ]
     with pytest.raises(StoreError, match="disk full"):
-        SerialExecutor().run(works, Recorder, told.append)
-    assert [outcome.work.id for outcome in told] == ["a"]
+        SerialExecutor().run(works, Recorder, hearing)
+    assert hearing.units == [1]
 
 
 def test_a_fault_of_the_program_is_not_hidden() -> None:
@@ -70,12 +90,11 @@ def test_a_worker_that_cannot_be_made() -> None:
     def factory() -> Recorder:
         raise ModelError("no such model")
 
-    outcomes: list[Outcome] = []
-    works = [Work(name, 1, "", 0) for name in "ab"]
-    SerialExecutor().run(works, factory, outcomes.append)
-    assert [str(outcome.error) for outcome in outcomes] == ["no such model"] * 2
-    assert all(isinstance(outcome.error, SteerEvalError) for outcome in outcomes)
+    hearing = Hearing()
+    SerialExecutor().run([Work(name, (0,), 1, "") for name in "ab"], factory, hearing)
+    assert [str(outcome.error) for outcome in hearing.outcomes] == ["no such model"] * 2
+    assert all(isinstance(outcome.error, SteerEvalError) for outcome in hearing.outcomes)
 
 
 def test_nothing_to_do() -> None:
-    assert run([]) == []
+    assert run([]).outcomes == []

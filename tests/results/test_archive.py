@@ -17,7 +17,7 @@ from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 
 from steereval.errors import InputError, StoreError
 from steereval.results.archive import CHECKSUMS, INSTRUCTIONS, write_archive
-from steereval.results.report import build_report, report_folder
+from steereval.results.report import build_report, report_reader
 from steereval.results.store import RunFolder
 from steereval.results.unpack import unpack
 from steereval.results.verification import verify_tables
@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def wrong(folder: Path) -> list[str]:
     run = RunFolder(folder)
-    return [str(f) for f in verify_tables(run, report_folder(run), True)]
+    return [str(f) for f in verify_tables(run, report_reader(run), True)]
 
 
 def packed(run: RunFolder, path: Path) -> Path:

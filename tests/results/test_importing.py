@@ -14,6 +14,7 @@ from steereval.errors import CellError, InputError, StoreError
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.identity import id_of
 from steereval.results.importing import Imported, NewArm, import_samples, kept_imports
+from steereval.results.lease import driving
 from steereval.results.lm_eval_files import read_sample_file
 from steereval.results.manifest import parse_plan
 from steereval.results.report import build_report
@@ -282,3 +283,12 @@ def test_the_report_shows_it(run: RunFolder, tmp_path: Path) -> None:
     assert "hf (imported) on truth" in text
     (line,) = [x for x in text.splitlines() if x.startswith("| hf | imported |")]
     assert line
+
+
+def test_a_run_that_is_being_run_is_left_alone(run: RunFolder, tmp_path: Path) -> None:
+    path = log(run, tmp_path)
+    with driving(run.place), pytest.raises(StoreError, match="is being run by process"):
+        imported(run, path)
+    assert imported(run, path)[0].is_new
+    with pytest.raises(StoreError, match="no run folder"):
+        imported(RunFolder(tmp_path / "nowhere"), path)

@@ -17,7 +17,7 @@ from lm_eval_log import item_id, sample, write_log
 
 from steereval.results.importing import NewArm, import_samples
 from steereval.results.lm_eval_files import read_sample_file
-from steereval.results.report import build_report, report_folder
+from steereval.results.report import build_report, report_reader
 from steereval.results.store import RunFolder
 from steereval.results.verification import Finding, verify_tables
 
@@ -42,7 +42,7 @@ def run(whole: Path, tmp_path: Path) -> RunFolder:
 
 
 def found(run: RunFolder, report: Path | None = None, strict: bool = True) -> list[Finding]:
-    return list(verify_tables(run, report or report_folder(run), strict))
+    return list(verify_tables(run, report_reader(run, report), strict))
 
 
 def wrong(run: RunFolder, strict: bool = True) -> list[str]:
@@ -94,7 +94,7 @@ def test_a_changed_and_a_removed_file(run: RunFolder, folder: str) -> None:
     assert any(f"{some_cell(run)} (helps" in each and "other contents" in each
                for each in wrong(run))  # fmt: skip
     path.unlink()
-    assert any(some_cell(run) in each and "cannot be read" in each for each in wrong(run))
+    assert any(some_cell(run) in each and "is missing" in each for each in wrong(run))
 
 
 def test_a_removed_record(run: RunFolder) -> None:
@@ -191,7 +191,7 @@ def test_other_installed_versions_may_be_allowed(run: RunFolder) -> None:
 
 
 def test_a_report_that_does_not_fit_the_rows(run: RunFolder) -> None:
-    path = report_folder(run) / "leaderboard.parquet"
+    path = run.path / "report" / "leaderboard.parquet"
     table = pq.read_table(path)
     place = table.schema.get_field_index("difference")
     more = pc.add(table["difference"], 0.01)
@@ -208,7 +208,7 @@ def test_a_report_that_does_not_fit_the_rows(run: RunFolder) -> None:
 
 
 def test_figures_may_round_otherwise_elsewhere(run: RunFolder) -> None:
-    path = report_folder(run) / "leaderboard.parquet"
+    path = run.path / "report" / "leaderboard.parquet"
     table = pq.read_table(path)
     place = table.schema.get_field_index("difference")
     more = pc.multiply(table["difference"], 1 + 1e-9)
@@ -220,7 +220,7 @@ def test_figures_may_round_otherwise_elsewhere(run: RunFolder) -> None:
 def test_item_lines_that_do_not_fit(
     run: RunFolder, change: Callable[[list[str]], list[str]]
 ) -> None:
-    path = report_folder(run) / "items.jsonl"
+    path = run.path / "report" / "items.jsonl"
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
     (told,) = wrong(run)
     assert "items.jsonl" in told
@@ -229,7 +229,7 @@ def test_item_lines_that_do_not_fit(
 
 
 def test_without_a_report_there_is_a_note(run: RunFolder) -> None:
-    shutil.rmtree(report_folder(run))
+    shutil.rmtree(run.path / "report")
     (note,) = found(run)
     assert not note.is_wrong
     assert str(note).startswith("note: report")

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import ray
+from hearing import Hearing
 
-from steereval.errors import CellError, ModelError, StoreError
-from steereval.ray_jobs.local_ray import LAUNCHER_VARIABLES, RayExecutor
+from steereval.errors import CellError, InputError, ModelError, StoreError
+from steereval.ray_jobs.actor import LAUNCHER_VARIABLES
+from steereval.ray_jobs.ray_executor import RayExecutor
+from steereval.ray_jobs.schedule import Rules
 from steereval.ray_jobs.work import Outcome, Work
 
 Factory = Callable[[], Any]
@@ -54,9 +57,11 @@ def factory(log: Path) -> Factory:
             return [json.loads(line)["name"] for line in file]
 
     class Toy:
-        def run(self, payload: dict[str, Any]) -> None:
+        def run(self, units: tuple[dict[str, Any], ...], last: bool) -> Any:
             from steereval import errors
+            from steereval.ray_jobs.work import Done
 
+            (payload,) = units
             name = payload["name"]
             environment = {key: os.environ[key] for key in watched if key in os.environ}
             entry = {"pid": os.getpid(), "name": name, "environment": environment}
@@ -72,19 +77,23 @@ def factory(log: Path) -> Factory:
                 raise getattr(errors, payload["error"])("it failed", "Do better.")
             if "fault" in payload:
                 raise ZeroDivisionError("division by zero")
+            return Done(name, (0,) if payload.get("again") and not last else ())
 
     return Toy
 
 
-def work(name: str, cost: float = 1.0, affinity: str = "a", **payload: Any) -> Work:
-    return Work(name, cost, affinity, {"name": name, **payload})
+def work(
+    name: str, cost: float = 1.0, affinity: str = "a", limit: float | None = None, **payload: Any
+) -> Work:
+    return Work(name, ({"name": name, **payload},), cost, affinity, load=9.0, limit=limit)
 
 
 def run(works: list[Work], factory: Factory, retries: int = 2) -> dict[str, Outcome]:
-    outcomes: list[Outcome] = []
-    RayExecutor(2, retries=retries).run(works, factory, outcomes.append)
-    found = {outcome.work.id: outcome for outcome in outcomes}
-    assert len(found) == len(outcomes), "an outcome was told twice"
+    hearing = Hearing()
+    RayExecutor(2, rules=Rules(retries=retries)).run(works, factory, hearing)
+    told = [outcome for outcome in hearing.outcomes if outcome.units]
+    found = {outcome.units[0]["name"]: outcome for outcome in told}
+    assert len(found) == len(told), "an outcome was told twice"
     return found
 
 
@@ -149,7 +158,7 @@ def test_a_worker_that_dies_is_replaced(factory: Factory, log: Path) -> None:
     errors = {name: each.error for name, each in outcomes.items() if each.error}
     assert errors.keys() == {"always"}
     assert isinstance(errors["always"], CellError)
-    assert "its worker died 3 times" in str(errors["always"])
+    assert "its worker was lost 3 times" in str(errors["always"])
     names = [entry["name"] for entry in entries(log)]
     assert names.count("twice") == 3
     assert names.count("always") == 3
@@ -161,7 +170,7 @@ def test_a_worker_that_dies_is_replaced(factory: Factory, log: Path) -> None:
 @pytest.mark.usefixtures("running")
 def test_without_retries_the_first_death_is_told(factory: Factory, log: Path) -> None:
     outcomes = run([work("dies", deaths=1)], factory, retries=0)
-    assert "its worker died 1 times" in str(outcomes["dies"].error)
+    assert "its worker was lost 1 times" in str(outcomes["dies"].error)
     assert len(entries(log)) == 1
 
 
@@ -208,6 +217,32 @@ def test_a_worker_that_cannot_be_made() -> None:
     for name in ("one", "two"):
         assert isinstance(outcomes[name].error, ModelError)
         assert str(outcomes[name].error) == "no such model. Fetch it."
+
+
+@pytest.mark.usefixtures("running")
+def test_a_hung_worker_is_ended(factory: Factory, log: Path) -> None:
+    """Its work is tried again, and the rest goes on meanwhile."""
+    works = [work("hangs", cost=9, limit=4.0, sleep=600), work("other", affinity="b")]
+    outcomes = run(works, factory, retries=1)
+    assert outcomes["other"].error is None
+    assert "it took longer than 4 s, its limit" in str(outcomes["hangs"].error)
+    for entry in entries(log):
+        if entry["name"] == "hangs":
+            assert_ends(entry["pid"])
+
+
+@pytest.mark.usefixtures("running")
+def test_what_a_worker_could_not_do_is_tried_on_another(factory: Factory, log: Path) -> None:
+    outcomes = run([work("shaky", again=True)], factory)
+    assert outcomes["shaky"].error is None
+    assert len({entry["pid"] for entry in entries(log)}) == 2
+
+
+def test_an_address_where_no_ray_is(factory: Factory) -> None:
+    ray.shutdown()
+    executor = RayExecutor(2, address="127.0.0.1:1")
+    with pytest.raises(InputError, match=r"no Ray answers at 127\.0\.0\.1:1"):
+        executor.run([work("one")], factory, Hearing())
 
 
 @pytest.mark.usefixtures("running")

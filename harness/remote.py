@@ -1,0 +1,124 @@
+"""The commands that concern runs elsewhere: submit, status, logs, cancel, watch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from steereval.errors import InputError
+from steereval.progress import display, remaining
+from steereval.results.progress import Progress, read_progress
+from steereval.results.store import RunFolder
+from steereval.spec import load_grid
+from steereval.submission import folder_of, recall
+from steereval.submission import submit as start
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """Start a run on a cluster; unless told not to wait, show its log until it ends."""
+    from steereval.ray_jobs import jobs
+
+    path = Path(arguments.grid)
+    grid = load_grid(path)
+    run = start(grid, path, arguments.address, arguments.out, _options(arguments), _set(arguments))
+    print(run.id, flush=True)
+    if arguments.no_wait:
+        return 0
+    jobs.logs(run.address, run.id, True, _say)
+    state = jobs.wait(run.address, run.id)
+    _say(f"{run.id}: {state}")
+    return 0 if state == "SUCCEEDED" else 1
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Print how far a run is: a run folder's, or that of a submitted run with the job's state."""
+    folder = folder_of(arguments.run)
+    state = ""
+    if folder != arguments.run or arguments.address:
+        from steereval.ray_jobs import jobs
+
+        run = recall(arguments.run, arguments.address)
+        state, words = jobs.status(run.address, run.id)
+        print(f"{run.id}: {state}{'. ' + words if words else ''}")
+        folder = run.out
+    now = read_progress(RunFolder(folder).place) if folder else None
+    if now is None and not state:
+        raise InputError(
+            f"{arguments.run} says nothing of any run", "Give a run folder or a run id."
+        )
+    if now is not None:
+        print(_in_words(now))
+    return 0
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Print the log of a submitted run."""
+    from steereval.ray_jobs import jobs
+
+    run = recall(arguments.run, arguments.address)
+    jobs.logs(run.address, run.id, arguments.follow, print)
+    return 0
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """Stop a submitted run; its folder can be gone on with."""
+    from steereval.ray_jobs import jobs
+
+    run = recall(arguments.run, arguments.address)
+    state = jobs.stop(run.address, run.id)
+    print(f"{run.id}: {state}; `steereval run` or `submit` with the same --out goes on with it")
+    return 0
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Show how far a run is until it ends, from its folder alone."""
+    place = RunFolder(folder_of(arguments.run)).place
+    with display("json" if arguments.json else "auto") as screen:
+        shown: Progress | None = None
+        while True:
+            now = read_progress(place)
+            if now is None and shown is None and not arguments.wait:
+                raise InputError(
+                    f"{place} says nothing of any run", "Give a run folder or a run id."
+                )
+            if now is not None and now != shown:
+                screen.show(now, _in_words(now))
+                shown = now
+            if now is not None and now.state != "running":
+                return 1 if now.failed else 0
+            time.sleep(arguments.every)
+
+
+def _in_words(now: Progress) -> str:
+    return (
+        f"{now.done} of {now.planned} cells done, {now.failed} failed, {len(now.running)} running, "
+        f"{now.waiting} waiting; {now.tokens_per_second:.0f} tokens/s; {remaining(now)}"
+    )
+
+
+def _options(arguments: argparse.Namespace) -> list[str]:
+    """What is handed on to `steereval run`."""
+    found = []
+    for name in ("data_dir", "limit", "workers", "batch_size", "device", "time_limit"):
+        value = getattr(arguments, name)
+        if value is not None:
+            found += [f"--{name.replace('_', '-')}", str(value)]
+    return found
+
+
+def _set(arguments: argparse.Namespace) -> dict[str, str]:
+    """Environment variables to set there: NAME=VALUE, or NAME for the value that it has here."""
+    found = {}
+    for text in arguments.env:
+        name, sign, value = text.partition("=")
+        if not sign and name not in os.environ:
+            raise InputError(f"--env {name} is not set here", "Write NAME=VALUE.")
+        found[name] = value if sign else os.environ[name]
+    return found
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

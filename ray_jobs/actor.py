@@ -1,0 +1,96 @@
+"""A worker in a process of its own: a long-lived Ray actor, one for each model replica."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from steereval.ray_jobs.work import Done, Worker, WorkerFactory
+
+LAUNCHER_VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+"""Left behind by launchers; a worker that saw them would wait for ranks that do not exist."""
+
+
+class _Actor:
+    """Holds one worker."""
+
+    def __init__(self, factory: WorkerFactory) -> None:
+        for name in LAUNCHER_VARIABLES:
+            os.environ.pop(name, None)
+        self._factory = factory
+        self._worker: Worker | None = None
+
+    def ready(self) -> None:
+        """Tells by returning that the process runs."""
+
+    def run(self, units: tuple[Any, ...], last: bool) -> tuple[float, Done]:
+        """Do one piece; returns the seconds it took, and what the worker returned."""
+        start = time.perf_counter()
+        # Made here, so that an error in making it is told as what it is, not as a death.
+        self._worker = self._worker or self._factory()
+        done = self._worker.run(units, last)
+        return time.perf_counter() - start, done
+
+
+@dataclass
+class ActorHandle:
+    """An actor that was asked for, and whether it has come up."""
+
+    actor: Any
+    """Ray's handle."""
+    ready: Any
+    """Resolved once its process runs."""
+    node: str
+    """Where it is."""
+
+    @property
+    def name(self) -> str:
+        """Names its node."""
+        return f"node {self.node[:8]}"
+
+    def came_up(self) -> bool:
+        """Whether its process has ever run."""
+        done, _ = ray.wait([self.ready], timeout=0)
+        if not done:
+            return False
+        try:
+            ray.get(self.ready)
+        except ray.exceptions.RayError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kill it, whatever it is doing."""
+        ray.kill(self.actor)
+
+
+def spawn(factory: Any, node: str, gpus: float, threads: int) -> ActorHandle:
+    """Ask for an actor on `node` with a share of a GPU, or with several; `factory` may be Ray's
+    reference to it. `threads` are its share of the node's cores."""
+    environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    actor = (
+        ray.remote(_Actor)
+        .options(
+            num_cpus=0,
+            num_gpus=gpus,
+            max_restarts=0,
+            runtime_env={"env_vars": environment},
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        .remote(factory)
+    )
+    return ActorHandle(actor, actor.ready.remote(), node)

@@ -1,0 +1,184 @@
+"""Several workers as Ray actors, on this machine or on a cluster that was joined."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from steereval.errors import CellError, SteerEvalError, StoreError
+from steereval.ray_jobs.actor import ActorHandle, spawn
+from steereval.ray_jobs.cluster import LOCAL, Node, joined, nodes
+from steereval.ray_jobs.events import (
+    Close,
+    Died,
+    Event,
+    Finished,
+    Give,
+    GiveUp,
+    Instruction,
+    NodeJoined,
+    NodeLost,
+    Open,
+    Tick,
+)
+from steereval.ray_jobs.metrics import Metrics
+from steereval.ray_jobs.schedule import Rules, Schedule
+from steereval.ray_jobs.work import Listener, Outcome, Work, WorkerFactory, ended
+
+POLL = 1.0
+"""Seconds between two looks at the nodes and at what is late."""
+
+
+@dataclass
+class RayExecutor:
+    """Runs work on actors, each with its share of a node."""
+
+    workers: int | None = None
+    """Workers in all; None: one on each GPU, or one on each node where there are none."""
+    address: str = LOCAL
+    """Where Ray is; `local` starts one."""
+    on_gpus: bool | None = False
+    """Whether workers take GPUs; None: if the cluster has any."""
+    package: Path | None = None
+    """Folder of the import package, for a cluster whose machines may not have it."""
+    rules: Rules = field(default_factory=Rules)
+    """What is tried again, and what is late."""
+
+    def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
+        """Run `works`. A StoreError ends the run: nothing can be kept."""
+        with joined(self.address, self.package):
+            on_gpus = self.on_gpus
+            if on_gpus is None:
+                on_gpus = any(node.gpus for node in nodes().values())
+            if not on_gpus:
+                works = [replace(work, size=1.0) for work in works]
+            schedule = Schedule(works, self.rules)
+            _Run(self.workers, on_gpus, ray.put(factory), listener, schedule).loop()
+
+
+@dataclass
+class _Run:
+    """The state of one run: the actors, what each does, and the nodes as they were told."""
+
+    workers: int | None
+    on_gpus: bool
+    factory: Any
+    listener: Listener
+    schedule: Schedule
+    actors: dict[int, ActorHandle] = field(default_factory=dict)
+    busy: dict[Any, tuple[int, Work]] = field(default_factory=dict)
+    known: dict[str, float] = field(default_factory=dict)
+    cores: dict[str, float] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def loop(self) -> None:
+        """Until nothing waits and nothing is under way."""
+        try:
+            self._tell(list(self._nodes()))
+            looked = time.monotonic()
+            while not self.schedule.over:
+                events = self._ended()
+                if time.monotonic() - looked > POLL:
+                    events += [*self._nodes(), Tick()]
+                    looked = time.monotonic()
+                if events:
+                    self._tell(events)
+        finally:
+            # Where the run ends early, nobody waits for what is still under way.
+            for handle in self.actors.values():
+                handle.end()
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for each in self.schedule.handle(events, time.monotonic()):
+            self._do(each)
+        self.metrics.running(self.schedule.running)
+
+    def _do(self, instruction: Instruction) -> None:
+        match instruction:
+            case Open(worker, node, size):
+                gpus = size if self.on_gpus else 0.0
+                self.actors[worker] = spawn(self.factory, node, gpus, self._threads(node, size))
+            case Give(worker, work, last):
+                handle = self.actors[worker]
+                self.busy[handle.actor.run.remote(work.units, last)] = worker, work
+                self.listener.began(work.units, handle.name)
+            case Close(worker):
+                self.actors.pop(worker).end()
+                self.busy = {ref: held for ref, held in self.busy.items() if held[0] != worker}
+            case GiveUp(work, reason):
+                error = CellError(reason, "Look at the node's memory and at Ray's logs.")
+                self._over(Outcome(work.units, error, 0.0))
+
+    def _threads(self, node: str, size: float) -> int:
+        share = size / self.known[node] if node in self.known else 1.0
+        return max(1, int(self.cores.get(node, 1.0) * share + 1e-9))
+
+    def _ended(self) -> list[Event]:
+        """What workers have to tell; waits for the first, but not for long."""
+        if not self.busy:
+            time.sleep(POLL / 10)
+            return []
+        done, _ = ray.wait(list(self.busy), num_returns=1, timeout=POLL / 2)
+        more, _ = ray.wait(list(self.busy), num_returns=len(self.busy), timeout=0)
+        return [self._settle(ref) for ref in dict.fromkeys([*done, *more])]
+
+    def _settle(self, ref: Any) -> Event:
+        worker, work = self.busy.pop(ref)
+        try:
+            seconds, done = ray.get(ref)
+        except RayTaskError as error:
+            self._over(Outcome(work.units, _own_error(error), 0.0))
+            return Finished(worker)
+        except RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            return Died(worker, reason, self.actors[worker].came_up())
+        self._over(ended(work, done, seconds))
+        return Finished(worker, done.again)
+
+    def _over(self, outcome: Outcome) -> None:
+        self.metrics.ended(outcome)
+        self.listener.ended(outcome)
+
+    def _nodes(self) -> Iterator[Event]:
+        """What has changed about the nodes."""
+        alive = nodes()
+        for name in [name for name in self.known if name not in alive]:
+            del self.known[name]
+            yield NodeLost(name)
+        fresh = [node for name, node in alive.items() if name not in self.known]
+        left = self._left(len(fresh))
+        for node in fresh:
+            capacity = min(self._capacity(node), next(left))
+            if capacity > 0:
+                self.known[node.id], self.cores[node.id] = capacity, node.cpus
+                yield NodeJoined(node.id, capacity)
+
+    def _capacity(self, node: Node) -> float:
+        if self.on_gpus:
+            return node.gpus
+        return float("inf") if self.workers else 1.0
+
+    def _left(self, count: int) -> Iterator[float]:
+        """What each of `count` new nodes may hold of the workers that were asked for."""
+        if self.workers is None:
+            yield from [float("inf")] * count
+            return
+        left = self.workers - sum(self.known.values())
+        for index in range(count):
+            yield left * (index + 1) // count - left * index // count
+
+
+def _own_error(error: RayTaskError) -> SteerEvalError:
+    """The error that the worker raised; a StoreError ends the run, since nothing can be kept."""
+    cause = error.cause
+    if isinstance(cause, StoreError):
+        raise cause
+    if isinstance(cause, SteerEvalError):
+        return cause
+    return CellError(f"{type(cause).__name__}: {cause}", "This is a fault of the program.")
