@@ -212,9 +212,14 @@ def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
 
 
 def _add_report(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
-    report = _add(subs, "report", "build the report of a run folder")
-    report.add_argument("run", help="run folder")
-    report.add_argument("--out", help="folder for the report; RUN/report unless given")
+    report = _add(subs, "report", "build the report of a run folder, or compare several")
+    report.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folder; others are compared with the first"
+    )
+    report.add_argument(
+        "--out",
+        help="folder for the report; RUN/report unless given, and of a comparison the terminal",
+    )
     report.add_argument(
         "--dataset", metavar="FOLDER", help="write the results as a Hugging Face data set too"
     )

@@ -287,17 +287,34 @@ def archive(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Build the report of a run folder."""
+    """Build the report of a run folder, or compare several."""
     from steereval.results.report import build_report, publish_report
     from steereval.results.store import RunFolder
 
-    run = RunFolder(folder_of(arguments.run))
+    if len(arguments.runs) > 1:
+        return _compare(arguments)
+    run = RunFolder(folder_of(arguments.runs[0]))
     print(build_report(run, Path(arguments.out)) if arguments.out else publish_report(run))
     if arguments.dataset:
         from steereval.results.report.dataset import write_dataset
 
         write_dataset(run, Path(arguments.dataset))
         print(arguments.dataset)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Print the comparison of the first run with the others, or write it into a folder."""
+    from steereval.results.report.compare import compared, comparison_markdown, write_comparison
+    from steereval.results.store import RunFolder
+
+    if arguments.dataset:
+        raise InputError("--dataset takes one run", "Leave it out, or name one run.")
+    found = compared({name: RunFolder(folder_of(name)) for name in arguments.runs})
+    if arguments.out:
+        print(write_comparison(found, Path(arguments.out)))
+    else:
+        print(comparison_markdown(found), end="")
     return 0
 
 
