@@ -223,6 +223,10 @@ def _add_report(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     report.add_argument(
         "--dataset", metavar="FOLDER", help="write the results as a Hugging Face data set too"
     )
+    report.add_argument(
+        "--log", metavar="TRACKER", help="log the results to wandb or trackio, if installed"
+    )
+    report.add_argument("--project", default="steereval", help="the tracker's project (steereval)")
     return report
 
 

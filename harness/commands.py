@@ -300,6 +300,11 @@ def report(arguments: argparse.Namespace) -> int:
 
         write_dataset(run, Path(arguments.dataset))
         print(arguments.dataset)
+    if arguments.log:
+        from steereval.results.analysis import analyse
+        from steereval.results.report.track import log_results
+
+        log_results(analyse(run), run.read_manifest(), arguments.log, arguments.project)
     return 0
 
 
@@ -308,8 +313,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from steereval.results.report.compare import compared, comparison_markdown, write_comparison
     from steereval.results.store import RunFolder
 
-    if arguments.dataset:
-        raise InputError("--dataset takes one run", "Leave it out, or name one run.")
+    if arguments.dataset or arguments.log:
+        raise InputError("--dataset and --log take one run", "Leave them out, or name one run.")
     found = compared({name: RunFolder(folder_of(name)) for name in arguments.runs})
     if arguments.out:
         print(write_comparison(found, Path(arguments.out)))
