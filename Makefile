@@ -1,5 +1,6 @@
 # make quickstart   set up and run the main job on the embedded model and data
 # make test         set up and run the tests
+# make test-chaos   set up and run the tests that kill processes for minutes
 # make check        set up, then ruff, mypy and the import rules
 
 PYTHON ?= python3.11
@@ -8,7 +9,7 @@ READY := .venv/.ready
 ROOMS := harness models ray_jobs results tasks
 OUT ?= runs/quickstart
 
-.PHONY: quickstart test check setup format clean
+.PHONY: quickstart test test-chaos check setup format clean
 
 setup: $(READY)
 
@@ -25,6 +26,12 @@ test: $(READY)
 	$(BIN)/steereval tasks fetch realtoxicity_mini
 	$(BIN)/steereval tasks fetch profanity_classifier
 	$(BIN)/pytest
+
+test-chaos: $(READY)
+	$(BIN)/steereval models fetch smollm2-135m
+	$(BIN)/steereval tasks fetch realtoxicity_mini
+	$(BIN)/steereval tasks fetch profanity_classifier
+	$(BIN)/pytest -m chaos
 
 check: $(READY) .typed/steereval
 	$(BIN)/ruff check .

@@ -76,6 +76,8 @@ def run_grid(
             grid.run.profile, lease.id,
         )  # fmt: skip
         failed = _run_groups(grid, waiting, settings, prepared, (len(cells), before, form))
+        # What workers that died had half written.
+        store.clean()
     return Summary(len(cells), len(before), failed)
 
 

@@ -48,7 +48,7 @@ class _Actor:
 
 @dataclass
 class ActorHandle:
-    """An actor that was asked for, and whether it has come up."""
+    """An actor that was asked for."""
 
     actor: Any
     """Ray's handle."""
@@ -56,22 +56,13 @@ class ActorHandle:
     """Resolved once its process runs."""
     node: str
     """Where it is."""
+    up: bool = False
+    """Whether it was seen to run."""
 
     @property
     def name(self) -> str:
         """Names its node."""
         return f"node {self.node[:8]}"
-
-    def came_up(self) -> bool:
-        """Whether its process has ever run."""
-        done, _ = ray.wait([self.ready], timeout=0)
-        if not done:
-            return False
-        try:
-            ray.get(self.ready)
-        except ray.exceptions.RayError:
-            return False
-        return True
 
     def end(self) -> None:
         """Kill it, whatever it is doing."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+import steereval.ray_jobs.token  # noqa: F401 - before Ray is imported
 from steereval.errors import InputError
 
 ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
@@ -92,6 +94,11 @@ def _client(address: str) -> JobSubmissionClient:
         raise InputError(
             f"no Ray takes jobs at {address}: {_first(error)}",
             "Give the address of a dashboard, such as http://HOST:8265.",
+        ) from error
+    except AuthenticationError as error:
+        raise InputError(
+            f"the Ray at {address} wants a token, and this machine has none that it takes",
+            "Copy ~/.ray/auth_token from its head node, or set RAY_AUTH_TOKEN.",
         ) from error
 
 

@@ -72,7 +72,7 @@ class _Run:
     listener: Listener
     schedule: Schedule
     actors: dict[int, ActorHandle] = field(default_factory=dict)
-    busy: dict[Any, tuple[int, Work]] = field(default_factory=dict)
+    busy: dict[Any, tuple[int, Work, bool]] = field(default_factory=dict)
     known: dict[str, float] = field(default_factory=dict)
     cores: dict[str, float] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
@@ -105,15 +105,22 @@ class _Run:
                 gpus = size if self.on_gpus else 0.0
                 self.actors[worker] = spawn(self.factory, node, gpus, self._threads(node, size))
             case Give(worker, work, last):
-                handle = self.actors[worker]
-                self.busy[handle.actor.run.remote(work.units, last)] = worker, work
-                self.listener.began(work.units, handle.name)
+                self._give(worker, work, last)
             case Close(worker):
                 self.actors.pop(worker).end()
                 self.busy = {ref: held for ref, held in self.busy.items() if held[0] != worker}
             case GiveUp(work, reason):
                 error = CellError(reason, "Look at the node's memory and at Ray's logs.")
                 self._over(Outcome(work.units, error, 0.0))
+
+    def _give(self, worker: int, work: Work, last: bool) -> None:
+        """Let an actor work, or wait until its process runs: who dies before has done nothing."""
+        handle = self.actors[worker]
+        if not handle.up:
+            self.busy[handle.ready] = worker, work, last
+            return
+        self.busy[handle.actor.run.remote(work.units, last)] = worker, work, last
+        self.listener.began(work.units, handle.name)
 
     def _threads(self, node: str, size: float) -> int:
         share = size / self.known[node] if node in self.known else 1.0
@@ -126,18 +133,24 @@ class _Run:
             return []
         done, _ = ray.wait(list(self.busy), num_returns=1, timeout=POLL / 2)
         more, _ = ray.wait(list(self.busy), num_returns=len(self.busy), timeout=0)
-        return [self._settle(ref) for ref in dict.fromkeys([*done, *more])]
+        events = [self._settle(ref) for ref in dict.fromkeys([*done, *more])]
+        return [event for event in events if event is not None]
 
-    def _settle(self, ref: Any) -> Event:
-        worker, work = self.busy.pop(ref)
+    def _settle(self, ref: Any) -> Event | None:
+        worker, work, last = self.busy.pop(ref)
+        handle = self.actors[worker]
         try:
-            seconds, done = ray.get(ref)
+            answer = ray.get(ref)
         except RayTaskError as error:
             self._over(Outcome(work.units, _own_error(error), 0.0))
             return Finished(worker)
         except RayError as error:
-            reason = str(error).strip().splitlines()[0]
-            return Died(worker, reason, self.actors[worker].came_up())
+            return Died(worker, str(error).strip().splitlines()[0], handle.up)
+        if ref == handle.ready:
+            handle.up = True
+            self._give(worker, work, last)
+            return None
+        seconds, done = answer
         self._over(ended(work, done, seconds))
         return Finished(worker, done.again)
 

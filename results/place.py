@@ -18,6 +18,9 @@ import pyarrow.fs as pafs
 from steereval.errors import InputError, StoreError
 from steereval.results import atomic
 
+STORES = ("s3", "gs", "gcs", "abfs")
+"""Kinds of URI that pyarrow knows itself."""
+
 
 class Place(Protocol):
     """A folder of files, named by paths relative to it such as `cells/a.json`."""
@@ -228,7 +231,11 @@ def _file_system(uri: str) -> tuple[pafs.FileSystem, str]:
     """The file system of a URI, and the path of the URI in it."""
     try:
         files, path = pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if uri.split("://")[0] in STORES:
+            raise InputError(
+                f"the run folder {uri} cannot be used: {error}", "Mend the URI's options."
+            ) from error
         files, path = _through_fsspec(uri)
     except OSError as error:
         raise StoreError(f"{uri} cannot be reached: {error}", "Check the address.") from error
