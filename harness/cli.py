@@ -76,7 +76,11 @@ COMMANDS = (
     "logs",
     "cancel",
     "rescore",
+    "import",
     "report",
+    "verify",
+    "archive",
+    "query",
     "power",
     "lm-eval",
 )
@@ -113,22 +117,14 @@ def _parser() -> argparse.ArgumentParser:
     plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
     _add_grid(plan)
     plan.set_defaults(command=commands.plan)
-    run = _add(subs, "run", "run a grid, or go on with it, and report")
-    _add_grid(run)
-    run.add_argument("--out", required=True, help="run folder")
-    _add_workers(run)
-    _add_progress(run)
-    run.add_argument(
-        "--profile", action="store_true", default=None, help="measure where the time goes"
-    )
-    run.add_argument("--no-report", action="store_true", help="leave the report for later")
-    run.set_defaults(command=commands.run)
+    _add_run(subs).set_defaults(command=commands.run)
     _add_remote(subs)
     _add_rescore(subs).set_defaults(command=commands.rescore)
-    report = _add(subs, "report", "build the report of a run folder")
-    report.add_argument("run", help="run folder")
-    report.add_argument("--out", help="folder for the report; RUN/report unless given")
-    report.set_defaults(command=commands.report)
+    _add_import(subs).set_defaults(command=commands.import_samples)
+    _add_report(subs).set_defaults(command=commands.report)
+    _add_verify(subs).set_defaults(command=commands.verify)
+    _add_archive(subs).set_defaults(command=commands.archive)
+    _add_query(subs).set_defaults(command=commands.query)
     _add_power(subs).set_defaults(command=commands.power)
     _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
     return parser
@@ -138,6 +134,19 @@ def _add(subs: argparse._SubParsersAction[_Parser], name: str, help: str) -> _Pa
     parser = subs.add_parser(name, help=help, description=help)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _add_run(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    run = _add(subs, "run", "run a grid, or go on with it, and report")
+    _add_grid(run)
+    run.add_argument("--out", required=True, help="run folder")
+    _add_workers(run)
+    _add_progress(run)
+    run.add_argument(
+        "--profile", action="store_true", default=None, help="measure where the time goes"
+    )
+    run.add_argument("--no-report", action="store_true", help="leave the report for later")
+    return run
 
 
 def _add_workers(run: _Parser) -> None:
@@ -200,6 +209,74 @@ def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     )  # fmt: skip
     rescore.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
     return rescore
+
+
+def _add_report(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    report = _add(subs, "report", "build the report of a run folder, or compare several")
+    report.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folder; others are compared with the first"
+    )
+    report.add_argument(
+        "--out",
+        help="folder for the report; RUN/report unless given, and of a comparison the terminal",
+    )
+    report.add_argument(
+        "--dataset", metavar="FOLDER", help="write the results as a Hugging Face data set too"
+    )
+    report.add_argument(
+        "--log", metavar="TRACKER", help="log the results to wandb or trackio, if installed"
+    )
+    report.add_argument("--project", default="steereval", help="the tracker's project (steereval)")
+    return report
+
+
+def _add_archive(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    archive = _add(subs, "archive", "a run as one file that someone else can check")
+    archive.add_argument("run", help="run folder")
+    archive.add_argument("--out", required=True, help=".tar.gz or .zip file to write")
+    return archive
+
+
+def _add_query(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    query = _add(subs, "query", "ask a run in SQL: the tables rows, responses and cells")
+    query.add_argument("run", help="run folder, or an archive of one")
+    query.add_argument("sql", help="one select; - reads it from standard input")
+    query.add_argument("--format", default="table", help="table, csv or json")
+    return query
+
+
+def _add_verify(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    verify = _add(subs, "verify", "check files, ids, versions and statistics of a finished run")
+    verify.add_argument("run", help="run folder, or an archive of one")
+    verify.add_argument("--report", help="report to compare with; RUN/report unless given")
+    verify.add_argument("--cells", type=int, default=0, metavar="N", help="run N cells once more")
+    verify.add_argument(
+        "--tolerance", type=float, default=1e-3,
+        help="by so much a value of a cell that is run again may differ (0.001)",
+    )  # fmt: skip
+    verify.add_argument(
+        "--other-versions", action="store_true", help="allow other installed versions"
+    )
+    verify.add_argument("--device", default="auto", help="cuda, cpu, mps or auto")
+    verify.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
+    return verify
+
+
+def _add_import(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    add = _add(subs, "import", "make the samples that lm-eval logged an arm of a run")
+    add.add_argument("samples", nargs="+", help="samples_TASK_DATE.jsonl of lm_eval --log_samples")
+    add.add_argument("--into", required=True, metavar="RUN", help="run folder")
+    add.add_argument("--label", required=True, help="name of the arm in tables")
+    add.add_argument("--model", help="model of the run that gave them, if its name does not tell")
+    add.add_argument(
+        "--baseline", action=argparse.BooleanOptionalAction,
+        help="compare all methods with it, or no longer",
+    )  # fmt: skip
+    for kind in ("sample", "fewshot"):
+        add.add_argument(
+            f"--{kind}-seed", type=int, help=f"{kind} seed of the run that they stand beside"
+        )
+    return add
 
 
 def _add_power(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

@@ -6,8 +6,10 @@ import argparse
 import dataclasses
 import os
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from steereval.submission import folder_of
 
 if TYPE_CHECKING:
     from steereval.fitting import Lower
+    from steereval.results.store import RunFolder
 
 
 def _say(line: str) -> None:
@@ -200,13 +203,124 @@ def _renamed(text: str) -> tuple[str, str]:
     return name, other
 
 
+def import_samples(arguments: argparse.Namespace) -> int:
+    """Make lm-eval's samples an arm of a run."""
+    from steereval.imports import model_of
+    from steereval.results import importing
+    from steereval.results.lm_eval_files import read_sample_file
+    from steereval.results.manifest import parse_plan
+    from steereval.results.store import RunFolder
+
+    run = RunFolder(folder_of(arguments.into))
+    plan = parse_plan(run.read_manifest())
+    files = [read_sample_file(Path(path)) for path in arguments.samples]
+    arm = importing.NewArm(
+        arguments.label,
+        model_of(files, plan, arguments.model),
+        arguments.sample_seed,
+        arguments.fewshot_seed,
+        arguments.baseline,
+    )
+    for found in importing.import_samples(run, files, arm):
+        print("\n".join(found.lines(arguments.label)))
+    print(f"Build the report anew with `steereval report {arguments.into}`.")
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check a finished run; the status is 1 if anything is wrong."""
+    from steereval.results.report import report_reader
+    from steereval.results.verification import verify_tables
+    from steereval.verify import Again, check_grid, run_again
+
+    if arguments.cells < 0 or arguments.tolerance < 0:
+        raise InputError("--cells or --tolerance is below 0", "Use 0 or more.")
+    again = Again(arguments.cells, arguments.tolerance, arguments.device, _data_dir(arguments))
+    with _opened(arguments.run) as run:
+        report = report_reader(run, Path(arguments.report) if arguments.report else None)
+        found = [
+            *verify_tables(run, report, not arguments.other_versions),
+            *check_grid(run, again.data_dir),
+        ]
+        if again.cells:
+            found += run_again(run, again, _say)
+    for finding in found:
+        print(finding)
+    wrong = sum(finding.is_wrong for finding in found)
+    print(f"{arguments.run}: {wrong or 'nothing'} wrong")
+    return 1 if wrong else 0
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[RunFolder]:
+    """The run of that name, or the one in the archive of that name, unpacked for a while."""
+    from steereval.results.store import RunFolder
+    from steereval.results.unpack import unpack
+
+    if not Path(name).is_file():
+        yield RunFolder(folder_of(name))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        unpack(Path(name), Path(place) / "run")
+        yield RunFolder(Path(place) / "run")
+
+
+def query(arguments: argparse.Namespace) -> int:
+    """Print the answer to a question in SQL."""
+    from steereval.results.answer_text import lines_of
+    from steereval.results.query import query as ask
+
+    sql = sys.stdin.read() if arguments.sql == "-" else arguments.sql
+    with _opened(arguments.run) as run:
+        for line in lines_of(ask(run, sql), arguments.format):
+            print(line)
+    return 0
+
+
+def archive(arguments: argparse.Namespace) -> int:
+    """Write a run into one file."""
+    from steereval.results.archive import write_archive
+    from steereval.results.store import RunFolder
+
+    write_archive(RunFolder(folder_of(arguments.run)), Path(arguments.out))
+    print(arguments.out)
+    return 0
+
+
 def report(arguments: argparse.Namespace) -> int:
-    """Build the report of a run folder."""
+    """Build the report of a run folder, or compare several."""
     from steereval.results.report import build_report, publish_report
     from steereval.results.store import RunFolder
 
-    run = RunFolder(folder_of(arguments.run))
+    if len(arguments.runs) > 1:
+        return _compare(arguments)
+    run = RunFolder(folder_of(arguments.runs[0]))
     print(build_report(run, Path(arguments.out)) if arguments.out else publish_report(run))
+    if arguments.dataset:
+        from steereval.results.report.dataset import write_dataset
+
+        write_dataset(run, Path(arguments.dataset))
+        print(arguments.dataset)
+    if arguments.log:
+        from steereval.results.analysis import analyse
+        from steereval.results.report.track import log_results
+
+        log_results(analyse(run), run.read_manifest(), arguments.log, arguments.project)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Print the comparison of the first run with the others, or write it into a folder."""
+    from steereval.results.report.compare import compared, comparison_markdown, write_comparison
+    from steereval.results.store import RunFolder
+
+    if arguments.dataset or arguments.log:
+        raise InputError("--dataset and --log take one run", "Leave them out, or name one run.")
+    found = compared({name: RunFolder(folder_of(name)) for name in arguments.runs})
+    if arguments.out:
+        print(write_comparison(found, Path(arguments.out)))
+    else:
+        print(comparison_markdown(found), end="")
     return 0
 
 

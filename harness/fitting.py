@@ -19,7 +19,7 @@ from torch import Tensor
 
 from steereval.activations import QA_TEMPLATE, ActivationStore, Reader
 from steereval.errors import ContrastError, InputError
-from steereval.models.artefact import Artefact, load_artefact
+from steereval.models.artefact import Artefact, content_hash, load_artefact
 from steereval.models.clock import phase
 from steereval.models.contrast_data import ContrastData
 from steereval.models.extraction import States, Under
@@ -115,7 +115,8 @@ class Fitter:
         method = get_method(request.method)
         options = method.options(request.options)
         steerers = method.from_file(self.sites(request), options)
-        return Artefact(steerers, {"method": request.method, "options": dict(request.options)})
+        card = {"method": request.method, "options": dict(request.options)}
+        return Artefact(steerers, card | {"steerers_sha256": content_hash(steerers)})
 
     def _fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
         method = get_method(request.method)
@@ -234,6 +235,7 @@ class Fitter:
             "template": template,
             "token": "last token of the text",
             "training": curves,
+            "steerers_sha256": content_hash(steerers),
         }
 
 

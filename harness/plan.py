@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from typing import Any
 from steereval.errors import GridError, InputError
 from steereval.models.methods.registry import get_method, package_of
 from steereval.models.positions import Positions
+from steereval.results.identity import id_of
 from steereval.spec import ContrastSpec, Grid, MethodSpec, ModelSpec, TaskSpec, plain
 
-IDENTITY_VERSION = 3
-"""Counts changes to what `Cell.identity` holds; part of every id."""
+IDENTITY_VERSION = 4
+"""Counts changes to what `Cell.identity` holds, and to how items are named; part of every id."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ class Cell:
     @property
     def id(self) -> str:
         """Hash of the identity: 16 hexadecimal digits."""
-        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return id_of(self.identity)
 
     def summary(self) -> dict[str, Any]:
         """The columns by which rows name the cell."""

@@ -6,7 +6,8 @@ here, not after an hour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,19 +46,26 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
         for model in grid.models
     }
     cards = {task.name: card(task.name) for task in grid.tasks}
-    for described in cards.values():
-        for asset in described.needs:
+    for known in cards.values():
+        for asset in known.needs:
             fetch(asset, say)
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
+    about = {name: about_parameters(config) for name, config in configurations.items()}
+    return dataclasses.replace(described(grid, tasks, data_dir), parameters=about)
+
+
+def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Prepared:
+    """What a manifest says of the loaded `tasks` of `grid` and of its contrast sets; nothing is
+    known of the models."""
     contrasts = load_contrasts(grid, data_dir)
     return Prepared(
-        cards,
+        {task.name: card(task.name) for task in grid.tasks},
         {t.name: min(t.limit or 10**12, len(tasks[t.name].eval_docs)) for t in grid.tasks},
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {name: contrast.card() for name, contrast in contrasts.items()},
-        {name: about_parameters(config) for name, config in configurations.items()},
+        {},
     )
 
 

@@ -19,11 +19,13 @@ from lm_eval.utils import handle_non_serializable, hash_string
 
 from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
-from steereval.preflight import Prepared, load_contrasts
+from steereval.preflight import described
 from steereval.replay import Replay, evaluated
+from steereval.results.manifest import parse_plan
+from steereval.results.samples import item_ids, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA
 from steereval.results.store import RunFolder
-from steereval.rows import PERPLEXITY, item_ids, item_rows, without_numbers
+from steereval.rows import PERPLEXITY, directions, item_rows
 from steereval.session import manifest
 from steereval.spec import Grid, TaskSpec, parse_grid
 from steereval.supplies import configured
@@ -48,6 +50,8 @@ def rescore(
     for name in renamed:
         if name not in before["tasks"]:
             raise InputError(f"the run has no task {name!r}", nearest_remedy(name, before["tasks"]))
+    for label in sorted(parse_plan(before).imported):
+        say(f"{label} was imported and is left out: import it into the new folder as well")
     old = parse_grid(before["grid"])
     new = _with_tasks(old, renamed)
     tasks = {task.name: configured(task, data_dir) for task in new.tasks}
@@ -87,14 +91,7 @@ def _manifest(
     before: dict[str, Any], grid: Grid, cells: Sequence[Cell], tasks: Any, data_dir: Path | None
 ) -> dict[str, Any]:
     """The new folder's manifest: the models' answers are as old as they are, the scores new."""
-    prepared = Prepared(
-        {name: card(name) for name in tasks},
-        {},
-        frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
-        {name: each.card() for name, each in load_contrasts(grid, data_dir).items()},
-        {},
-    )
-    now = manifest(grid, cells, prepared)
+    now = manifest(grid, cells, described(grid, tasks, data_dir))
     scored_by = {"lm_eval": now["versions"]["lm_eval"], "created": now["created"]}
     kept = {key: before[key] for key in ("versions", "created", "machine")}
     return now | kept | {"rescored": scored_by}
@@ -112,7 +109,8 @@ def _score(
     old = items.to_pylist()
     known = {row["item_id"]: row for row in old}
     samples = evaluated(_Stored(responses.to_pylist(), cell), task, cell)
-    scored = item_rows(cell, card(cell.task.name), samples, lambda _: None, task)
+    described = card(cell.task.name)
+    scored = item_rows(cell, described, samples, lambda _: None, task)
     rows = [row | {k: known[row["item_id"]][k] for k in ("fold", "split")} for row in scored]
     rows += [row | cell.summary() for row in old if row["metric"] == PERPLEXITY]
     index = responses.schema.get_field_index("cell_id")
@@ -120,8 +118,12 @@ def _score(
     names = pa.array([cell.task.name] * len(responses), responses.schema.field("task").type)
     own = responses.set_column(index, "cell_id", ids)
     own = own.set_column(own.schema.get_field_index("task"), "task", names)
-    facts = {"name": str(cell), "identity": cell.identity,
-             "metrics_without_numbers": without_numbers(samples)}  # fmt: skip
+    facts = {
+        "name": str(cell),
+        "identity": cell.identity,
+        "metrics_without_numbers": without_numbers(samples),
+        "metrics_without_direction": without_direction(samples, directions(described, task)),
+    }
     target.write_cell(cell.id, pa.Table.from_pylist(rows, schema=ITEM_SCHEMA), own, record | facts)
 
 

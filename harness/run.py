@@ -30,22 +30,23 @@ from steereval.ray_jobs.work import Done
 from steereval.replay import Asked, Book, Replay, evaluated
 from steereval.results.lease import check_driver
 from steereval.results.profiles import Profile, write_profile
+from steereval.results.samples import response_rows, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 from steereval.rows import (
     assign_splits,
+    directions,
     generated,
     item_rows,
     perplexity_rows,
-    response_rows,
     texts_of,
     wants_perplexity,
-    without_numbers,
 )
 from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
 from steereval.tasks.catalogue import card
+from steereval.versions import versions
 
 
 @dataclass(frozen=True)
@@ -238,13 +239,14 @@ class CellWorker:
         cell, treatment = answered.cells[index], answered.treatments[index]
         samples = answered.samples[index]
         lm, task = self._model(cell.model), self.supplies.task(cell)
-        items = list(item_rows(cell, card(cell.task.name), samples, treatment.route, task))
+        described = card(cell.task.name)
+        items = list(item_rows(cell, described, samples, treatment.route, task))
         if answered.perplexities:
             items += perplexity_rows(items, samples, answered.perplexities[index])
         splits = assign_splits([row["item_id"] for row in items], cell.validation_share)
         for row in items:
             row["split"] = splits[row["item_id"]]
-        responses = list(response_rows(cell, samples))
+        responses = list(response_rows(cell.id, cell.task.name, samples))
         encoded = lm.tokenizer(texts_of(samples), add_special_tokens=False)["input_ids"]
         tokens = sum(len(each) for each in encoded)
         share = 1 / len(answered.cells)
@@ -261,8 +263,9 @@ class CellWorker:
             "path": lm.path,
             "displacement": answered.displacement(index),
             "metrics_without_numbers": without_numbers(samples),
+            "metrics_without_direction": without_direction(samples, directions(described, task)),
             "steerers": [dict(treatment.fit(fold).card) for fold in _folds(items, treatment)],
-            "environment": _environment(str(lm.device)),
+            "environment": environment(str(lm.device), cell.package),
         }
         return (
             pa.Table.from_pylist(items, schema=ITEM_SCHEMA),
@@ -386,15 +389,15 @@ def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | 
 
 
 @cache
-def _environment(device: str) -> dict[str, Any]:
-    """Where a cell ran."""
+def environment(device: str, package: str = "") -> dict[str, Any]:
+    """Where a cell runs; `package` is that of its method, where this is not ours."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "versions": versions([package]),
     }
 
 

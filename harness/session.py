@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
+from steereval.results.importing import kept_imports
 from steereval.results.lease import driving
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
@@ -25,10 +25,10 @@ from steereval.rows import PERPLEXITY
 from steereval.run import CellWorker, WorkerSettings
 from steereval.spec import Grid, RunSpec, plain
 from steereval.tracking import Tracker
+from steereval.versions import versions
 
 LOADING = 2000.0
 """Loading a model costs as much as this many items, roughly: it is read once and compiled."""
-PACKAGES = ("steereval", "lm_eval", "torch", "transformers", "ray", "datasets", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def run_grid(
     with driving(store.place) as lease:
         store.clean()
         prepared = prepare(grid, data_dir, say)
-        _check_same_run(store, cells)
-        store.write_manifest(manifest(grid, cells, prepared))
+        earlier = _manifest_before(store, cells)
+        store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
         records = store.records()
         finished = store.finished()
         waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
@@ -181,16 +181,21 @@ def _gpus(device: str) -> int:
     return torch.cuda.device_count() if device in ("auto", "cuda") else 0
 
 
-def _check_same_run(store: RunFolder, cells: Sequence[Cell]) -> None:
-    """Refuse to mix two grids in one folder; a larger or smaller version of one is the same."""
+def _manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The manifest of the run that goes on here; empty if one begins.
+
+    Refuses to mix two grids in one folder; a larger or smaller version of one is the same.
+    """
     if not store.exists():
-        return
-    before = {cell["cell_id"] for cell in store.read_manifest()["cells"]}
+        return {}
+    found = store.read_manifest()
+    before = {cell["cell_id"] for cell in found["cells"]}
     if before and not before & {cell.id for cell in cells}:
         raise InputError(
             f"{store.place} holds another run: none of its cells is in this grid",
             "Choose another --out, or delete the folder.",
         )
+    return found
 
 
 def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str, Any]:
@@ -215,16 +220,10 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "select": None if grid.select is None else plain(grid.select),
         "analysis": plain(grid.analysis),
         "contrasts": prepared.contrasts,
-        "versions": {package: version(package) for package in PACKAGES} | _own_packages(grid),
+        "versions": versions(package_of(method.name) for method in grid.methods),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
     }
-
-
-def _own_packages(grid: Grid) -> dict[str, str]:
-    """Versions of the packages that methods of the grid come from, other than ours."""
-    found = {package_of(method.name) for method in grid.methods} - {""}
-    return dict(sorted(package.split("==") for package in found))
 
 
 def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -87,6 +88,19 @@ def _digest(card: Mapping[str, Any], blob: bytes) -> str:
     content = {name: value for name, value in card.items() if name != "sha256"}
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode() + blob).hexdigest()
+
+
+def content_hash(steerers: Mapping[Site, Steerer]) -> str:
+    """SHA-256 of all settings and tensors of fitted steerers, to the last bit."""
+    digest = hashlib.sha256()
+    for site, steerer in sorted(steerers.items(), key=lambda pair: str(pair[0])):
+        kind = {"site": str(site), "kind": steerer.method, **steerer.settings()}
+        digest.update(json.dumps(kind, sort_keys=True).encode())
+        for name, tensor in sorted(steerer.tensors().items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_artefact(folder: Path, method: Method | None = None) -> Artefact:

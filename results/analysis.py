@@ -125,7 +125,7 @@ def analyse(run: RunFolder) -> Analysis:
         noise_floors=tuple(noise_floors(run, source, records)),
         cells=_counts(plan, records),
         failures=tuple(_failures(records)),
-        notes=tuple(_notes(source)),
+        notes=(*_notes(source), *_imports(records)),
     )
 
 
@@ -187,6 +187,20 @@ def _notes(source: Source) -> Iterator[str]:
         if not bool(np.any(scores.is_test)):
             yield f"{model} has no test items on {name}, so nothing is reported there."
         yield from _missing(model, source.plan.tasks.get(name), scores)
+
+
+def _imports(records: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What was not measured by this run."""
+    for record in records.values():
+        if (source := record.get("imported")) is None:
+            continue
+        text = (
+            f"{record['name']}: lm-eval {source['lm_eval'] or 'of unknown version'}, "
+            f"{source['file']}, SHA-256 {source['sha256'][:16]}…"
+        )
+        if other := source["documents_with_other_prompts"]:
+            text += f"; {other} of its items were asked about in other words than in this run"
+        yield text + "."
 
 
 def _missing(model: str, task: Task | None, scores: TaskScores) -> Iterator[str]:

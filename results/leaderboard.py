@@ -18,6 +18,7 @@ from steereval.results.source import Cost, Source
 from steereval.results.verdicts import Verdict, detectable_effect
 
 NO_BASELINE = "the baseline has no finished cell"
+NO_BASELINE_SCORES = "the baseline has no scores of this metric"
 NO_CELLS = "none of its cells finished"
 REDUCED = "reduced training"
 FEW_SEEDS = "few seeds for this claim"
@@ -242,7 +243,7 @@ class _Builder:
         ratio = self.metric.kind == RATIO
         baseline = self.source.baseline(self.model, self.task.name)
         if one_side(self.scores, baseline, self.metric.name, ratio) is None:
-            return None, NO_BASELINE
+            return None, NO_BASELINE_SCORES if baseline.strengths else NO_BASELINE
         settings = (self.candidate.setting, baseline)
         found = pair(
             self.scores, *settings, self.metric.name, ratio, self.scores.tested(self.metric.name)

@@ -82,7 +82,8 @@ class Plan:
     """The run's name."""
 
     cells: tuple[dict[str, Any], ...]
-    """The planned cells, each with its id and its identity; repetitions aside."""
+    """The planned cells and the imported ones, each with its id and its identity; repetitions
+    aside."""
 
     repeats: dict[str, str]
     """{id of a cell that is computed a second time: id of the cell that it repeats}."""
@@ -102,6 +103,9 @@ class Plan:
 
     baseline: str
     """Label of the method that the others are compared with."""
+
+    imported: frozenset[str]
+    """Labels of the arms that were measured elsewhere; they are not in `methods`."""
 
     confidence: float
     """Coverage of the intervals; 1 - confidence is the level of the tests."""
@@ -128,15 +132,24 @@ def parse_plan(manifest: dict[str, Any]) -> Plan:
 
 def _plan(manifest: dict[str, Any]) -> Plan:
     select, analysis = manifest.get("select"), manifest["analysis"]
+    imported = manifest.get("imported") or {"baseline": None, "cells": []}
+    labels = frozenset(str(cell["method"]) for cell in imported["cells"])
+    if both := sorted(labels & manifest["methods"].keys()):
+        raise ValueError(f"{both[0]!r} is a method of the grid and an imported arm")
     return Plan(
         name=str(manifest["name"]),
-        cells=tuple(_cell(cell) for cell in manifest["cells"] if "repeats" not in cell),
+        cells=tuple(
+            _cell(cell)
+            for cell in (*manifest["cells"], *imported["cells"])
+            if "repeats" not in cell
+        ),
         repeats={c["cell_id"]: str(c["repeats"]) for c in manifest["cells"] if "repeats" in c},
         tasks={name: _task(name, entry) for name, entry in manifest["tasks"].items()},
         methods=tuple(manifest["methods"]),
         reduced=_reduced(manifest["methods"]),
         select=Selection(select.get("metric") or "", select.get("task")) if select else None,
-        baseline=str(analysis.get("baseline", "none")),
+        baseline=str(imported["baseline"] or analysis.get("baseline", "none")),
+        imported=labels,
         confidence=float(analysis.get("confidence", 0.95)),
         correction=str(analysis.get("correction", "holm")),
     )

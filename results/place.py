@@ -58,6 +58,10 @@ class Place(Protocol):
         """Names and bytes of the files directly in `folder`, without what is half written."""
         ...
 
+    def walk(self) -> list[str]:
+        """Names of all files, also those in folders within folders."""
+        ...
+
     def sweep(self, folder: str) -> None:
         """Remove what killed writers left in `folder`."""
         ...
@@ -129,6 +133,11 @@ class LocalPlace:
                         found[path.name] = path.stat().st_size
         return found
 
+    def walk(self) -> list[str]:
+        """Names of all files, also those in folders within folders."""
+        files = (path for path in self.path.rglob("*") if path.is_file())
+        return [path.relative_to(self.path).as_posix() for path in files]
+
     def sweep(self, folder: str) -> None:
         """Remove temporary files and folders."""
         atomic.sweep(self.path / folder)
@@ -190,6 +199,14 @@ class RemotePlace:
         with self._trouble(folder, "read"):
             infos = self._files.get_file_info(selector)
         return {each.base_name: each.size for each in infos if each.type == pafs.FileType.File}
+
+    def walk(self) -> list[str]:
+        """Names of all files, also those in folders within folders."""
+        selector = pafs.FileSelector(self._path(""), allow_not_found=True, recursive=True)
+        with self._trouble("", "read"):
+            infos = self._files.get_file_info(selector)
+        start = len(self._path("")) + 1
+        return [each.path[start:] for each in infos if each.type == pafs.FileType.File]
 
     def sweep(self, folder: str) -> None:
         """Nothing is left of an upload that was not completed."""

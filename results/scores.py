@@ -192,11 +192,12 @@ def _task_scores(group: list[_Rows]) -> TaskScores:
         folds=np.array([NO_FOLD if f is None else f for f in folds], np.intp),
         directions=_directions(group),
         cells=cells,
-        complete=_complete(cells),
+        complete=complete_items(cells),
     )
 
 
-def _complete(cells: dict[Cell, dict[str, Scores]]) -> dict[str, Mask]:
+def complete_items(cells: dict[Cell, dict[str, Scores]]) -> dict[str, Mask]:
+    """{metric: [items], whether every cell that has the metric has a value}."""
     complete: dict[str, Mask] = {}
     for found in cells.values():
         for metric, scores in found.items():

@@ -13,6 +13,7 @@ from steereval.results.scores import Arm, Seed, TaskScores
 
 NOT_CHOSEN = "not chosen on validation items"
 ONLY_STRENGTH = "the only strength in the grid"
+IMPORTED = "imported"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from steereval.results.manifest import Metric, Task
 from steereval.results.pairing import Setting
 from steereval.results.scores import Arm, Seed
 from steereval.results.selection import (
+    IMPORTED,
     NOT_CHOSEN,
     ONLY_STRENGTH,
     Choice,
@@ -49,6 +50,8 @@ def candidates(source: Source, model: str, task: Task, arm: Arm) -> list[Candida
     strengths = sorted({cell.strength for cell in cells})
     if arm.method == source.plan.baseline:
         return [Candidate(source.baseline(model, task.name), "", {})]
+    if arm.method in source.plan.imported:
+        return [Candidate(Setting(arm, dict.fromkeys(seeds, strengths[0])), IMPORTED, {})]
     if len(source.planned_strengths(model, arm)) <= 1:
         return [Candidate(Setting(arm, dict.fromkeys(seeds, strengths[0])), ONLY_STRENGTH, {})]
     chosen = _chosen(source, model, task, arm)

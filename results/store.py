@@ -168,6 +168,17 @@ class RunFolder:
             if record["status"] == DONE:
                 yield self._rows_of_responses(record)
 
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Name within the folder (with "/") and content of every file, ordered by name.
+
+        The report and all else that is kept there too; what is hidden or half written is not.
+        """
+        for name in sorted(self.place.walk()):
+            hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+            data = None if hidden else self.place.read(name)
+            if data is not None:
+                yield name, data
+
     def clean(self) -> None:
         """Remove what a killed writer left over; only while nothing writes to this folder."""
         for folder in ("", CELLS, RESPONSES):

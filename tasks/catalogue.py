@@ -10,13 +10,14 @@ from typing import Any, Literal
 from steereval.errors import TaskError
 from steereval.tasks.index import task_config
 from steereval.tasks.keys import question_key
-from steereval.tasks.loading import load_tasks
+from steereval.tasks.loading import categories_of, load_tasks
 
 __all__ = [
     "MetricCard",
     "MetricKind",
     "TaskCard",
     "card",
+    "categories_of",
     "cluster_of",
     "list_tasks",
     "load_tasks",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,30 @@ TRUTHFULQA_CONFIGURATIONS = {
 }
 """lm-eval's tasks on TruthfulQA, and the configuration of the data set each reads."""
 
+_CATEGORIES = "steereval_categories"
+"""The attribute of a task that holds them."""
+
 
 def load_tasks(names: Sequence[str], data_dir: Path | None) -> dict[str, Any]:
     """The `lm_eval.api.task.Task` of each name, ready to be evaluated.
 
     Our tasks read what this package and the cache folder hold, truthfulqa_* the folder `data_dir`
-    (else STEEREVAL_DATA, else the hub), all others the hub or its local cache. The documents of
-    truthfulqa_mc1 and truthfulqa_mc2 gain a last field `category` (None where it is not known);
-    prompts and scores stay lm-eval's own.
+    (else STEEREVAL_DATA, else the hub), all others the hub or its local cache. Documents, prompts
+    and scores are lm-eval's own; what `categories_of` says is known beside them.
 
     Raises UnknownNameError with the nearest name; TaskError for a group of tasks, for a package
     that a task lacks, and for data that cannot be had, within seconds where there is no network.
     """
     return {name: _load(name, data_dir) for name in names}
+
+
+def categories_of(task: Any) -> Mapping[str, str]:
+    """The categories of a loaded task's questions, by `question_key`, which its documents lack.
+
+    Those of truthfulqa_mc1 and truthfulqa_mc2; empty for other tasks. A field in the documents
+    would give them another hash than lm-eval's, and with it other items.
+    """
+    return getattr(task, _CATEGORIES, {})
 
 
 def _load(name: str, data_dir: Path | None) -> Any:
@@ -60,7 +71,10 @@ def _load_truthfulqa(manager: Any, name: str, data_dir: Path | None) -> Any:
     """lm-eval's own task with another data set, given the way a group overrides its members."""
     member = {"task": name, "custom_dataset": _truthfulqa_source(name, data_dir)}
     with _without_metadata_hint():
-        return manager.load({"group": "steereval", "task": [member]})["tasks"][name]
+        task = manager.load({"group": "steereval", "task": [member]})["tasks"][name]
+    if TRUTHFULQA_CONFIGURATIONS[name] == "multiple_choice":
+        setattr(task, _CATEGORIES, truthfulqa.categories(data_dir))
+    return task
 
 
 def _truthfulqa_source(name: str, data_dir: Path | None) -> Callable[..., Any]:
@@ -76,8 +90,7 @@ def _truthfulqa_source(name: str, data_dir: Path | None) -> Callable[..., Any]:
 def _truthfulqa_documents(configuration: str, data_dir: Path | None) -> list[dict[str, Any]]:
     if configuration == "generation":
         return truthfulqa.generation_rows(data_dir)
-    rows = truthfulqa.multiple_choice_rows(data_dir)
-    return truthfulqa.with_categories(rows, truthfulqa.categories(data_dir))
+    return truthfulqa.multiple_choice_rows(data_dir)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ ROOMS = ("models", "tasks", "results", "ray_jobs")
 HARNESS_ORDER = (
     "errors",
     "cache",
+    "versions",
     "spec",
     "plan",
     "supplies",
@@ -35,6 +36,8 @@ HARNESS_ORDER = (
     "submission",
     "remote",
     "rescore",
+    "verify",
+    "imports",
     "power",
     "commands",
     "cli",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from steereval.results.report.build import build_report, publish_report
+from steereval.results.report.build import build_report, publish_report, report_reader
 
-__all__ = ["build_report", "publish_report"]
+__all__ = ["build_report", "publish_report", "report_reader"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,17 +17,22 @@ from steereval.results.report.item_chunks import item_chunks
 from steereval.results.report.item_lines import write_item_lines
 from steereval.results.report.markdown import render_markdown
 from steereval.results.report.page import render_page
+from steereval.results.report.posted import posted_latex, posted_markdown
 from steereval.results.store import RunFolder
+
+FOLDER = "report"
+"""Where it is in the run folder."""
 
 
 def build_report(run: RunFolder, out: Path | None = None) -> Path:
     """Write the report on `run` into `out` (RUN/report if None); return the path of its page.
 
-    The folder holds index.html, report.md, leaderboard.csv and .parquet, items.jsonl and figures/.
+    The folder holds index.html, report.md, items.jsonl, figures/, and the leaderboard as .csv,
+    .parquet, .md and .tex.
     It is written beside the old one and then takes its place. A folder in the way that is no
     report, or one that cannot be written, is a StoreError.
     """
-    folder = run.path / "report" if out is None else out
+    folder = run.path / FOLDER if out is None else out
     analysis = analyse(run)
     with replaced_whole(folder) as fresh:
         _write(run, analysis, fresh)
@@ -38,9 +44,17 @@ def publish_report(run: RunFolder) -> str:
     if isinstance(run.place, LocalPlace):
         return str(build_report(run))
     analysis = analyse(run)
-    with uploaded(run.place, "report") as fresh:
+    with uploaded(run.place, FOLDER) as fresh:
         _write(run, analysis, fresh)
-    return run.place.at(f"report/{MARKER}")
+    return run.place.at(f"{FOLDER}/{MARKER}")
+
+
+def report_reader(run: RunFolder, elsewhere: Path | None = None) -> Callable[[str], bytes | None]:
+    """Reads a file of the report on `run`, or of the one in the folder `elsewhere`, by its name;
+    None if there is none."""
+    if elsewhere is not None:
+        return LocalPlace(elsewhere).read
+    return lambda name: run.place.read(f"{FOLDER}/{name}")
 
 
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
@@ -57,5 +71,7 @@ def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
     (folder / MARKER).write_text(render_page(content), encoding="utf-8")
     (folder / "report.md").write_text(render_markdown(content), encoding="utf-8")
     (folder / "leaderboard.csv").write_bytes(csv_bytes(table))
+    (folder / "leaderboard.md").write_text(posted_markdown(analysis), encoding="utf-8")
+    (folder / "leaderboard.tex").write_text(posted_latex(analysis), encoding="utf-8")
     pq.write_table(table, folder / "leaderboard.parquet")
     write_item_lines(run, folder / "items.jsonl")

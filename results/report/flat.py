@@ -11,6 +11,7 @@ import pyarrow.csv as pa_csv
 
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import RATIO
+from steereval.results.pairing import Strengths
 from steereval.results.verdicts import margin_of
 
 _TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
@@ -59,6 +60,13 @@ def csv_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def strengths_text(strengths: Strengths) -> str:
+    """ "fit seed:strength" for each seed, "all:strength" where nothing is fitted."""
+    return ";".join(
+        f"{'all' if seed is None else seed}:{strength:g}" for seed, strength in strengths.items()
+    )
+
+
 def _identity(row: Row) -> dict[str, Any]:
     return {
         "model": row.model,
@@ -71,10 +79,7 @@ def _identity(row: Row) -> dict[str, Any]:
         "baseline": row.is_baseline,
         "method": row.arm.method,
         "layer": row.arm.layer,
-        "strengths": ";".join(
-            f"{'all' if seed is None else seed}:{strength:g}"
-            for seed, strength in row.strengths.items()
-        ),
+        "strengths": strengths_text(row.strengths),
         "how_chosen": row.how_chosen,
         "n_candidates": row.n_candidates,
         "n_dropped_items": row.n_dropped_items,

@@ -17,13 +17,13 @@ MARKER = "index.html"
 
 
 @contextlib.contextmanager
-def replaced_whole(folder: Path) -> Iterator[Path]:
+def replaced_whole(folder: Path, marker: str | None = MARKER) -> Iterator[Path]:
     """A temporary sibling to write into, which takes the place of `folder` if nothing fails.
 
-    A folder that is neither empty nor a report is never replaced: StoreError.
+    A folder that is neither empty nor holds `marker` is never replaced: StoreError.
     """
     folder = folder.absolute()
-    _check_replaceable(folder)
+    _check_replaceable(folder, marker)
     fresh = temporary_sibling(folder)
     with naming(folder):
         fresh.mkdir(parents=True)
@@ -58,10 +58,11 @@ def _swap(fresh: Path, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _check_replaceable(folder: Path) -> None:
+def _check_replaceable(folder: Path, marker: str | None) -> None:
     if not folder.exists():
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).exists()):
+    is_own = folder.is_dir() and marker is not None and (folder / marker).exists()
+    if not folder.is_dir() or (any(folder.iterdir()) and not is_own):
         raise StoreError(
             f"{folder} is in the way: it is not a report", "Name a folder that does not exist yet."
         )

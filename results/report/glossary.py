@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steereval.results.manifest import Plan
 
-_CORRECTIONS = {
+CORRECTIONS = {
     "holm": "Holm",
     "bonferroni": "Bonferroni",
     "hochberg": "Hochberg",
@@ -12,6 +12,7 @@ _CORRECTIONS = {
     "by": "Benjamini-Yekutieli",
     "max-t": "max-T",
 }
+"""Names of corrections as they are written."""
 
 _TERMS = {
     "Difference": (
@@ -72,6 +73,6 @@ def how_to_read(plan: Plan) -> tuple[tuple[str, str], ...]:
         "baseline": plan.baseline,
         "percent": f"{100 * plan.confidence:g} %",
         "alpha": f"{plan.alpha:.2g}",
-        "correction": _CORRECTIONS.get(plan.correction, plan.correction),
+        "correction": CORRECTIONS.get(plan.correction, plan.correction),
     }
     return tuple((term, meaning.format(**words)) for term, meaning in _TERMS.items())

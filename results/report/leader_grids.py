@@ -12,6 +12,7 @@ from steereval.results.manifest import RATIO, Metric
 from steereval.results.report.grid import Column, Entry, Grid
 from steereval.results.report.opening import MARKS, role_words, tone_of
 from steereval.results.scores import Seed
+from steereval.results.selection import IMPORTED
 from steereval.results.single import Score
 
 _ABSENT = Entry("–", -math.inf)
@@ -100,7 +101,8 @@ def strength_words(strengths: Iterable[tuple[Seed, float]]) -> str:
 def _result(row: Row) -> tuple[Entry, ...]:
     tone, verdict = tone_of(row), row.verdict
     word = verdict.word if verdict is not None else "baseline" if row.is_baseline else "not tested"
-    strengths = Entry("–") if row.is_baseline else Entry(strength_words(row.strengths.items()))
+    has_none = row.is_baseline or row.how_chosen == IMPORTED
+    strengths = Entry("–") if has_none else Entry(strength_words(row.strengths.items()))
     return (
         _arm(row, row.caution),
         strengths,

@@ -1,8 +1,9 @@
-"""The report as one HTML page that needs no network."""
+"""Pages of HTML that need no network."""
 
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -13,21 +14,30 @@ from steereval.results.report.drawing import Picture
 
 
 def render_page(content: Content) -> str:
-    """The page, with its style, script and figures inside it; everything else is escaped."""
+    """The report on a run, with its figures inside it."""
+    return rendered(
+        "page.html.j2",
+        content=content,
+        inline=_inline,
+        choosing_explained=EXPLANATION,
+        nothing_chosen=NOTHING_CHOSEN,
+    )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page made from one of the templates, with style and script inside it; `values` are
+    escaped unless they are Markup."""
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_part),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.from_string(_part("page.html.j2"))
-    return template.render(
-        content=content,
+    return environment.get_template(template).render(
         style=Markup(_part("page.css")),
         scripts=[Markup(_part(name)) for name in ("tables.js", "items.js")],
-        inline=_inline,
-        choosing_explained=EXPLANATION,
-        nothing_chosen=NOTHING_CHOSEN,
+        **values,
     )
 
 

@@ -23,8 +23,9 @@ from steereval.results.analysis import analyse
 from steereval.results.place import LocalPlace
 from steereval.results.profiles import PHASES, read_profiles
 from steereval.results.report import build_report
+from steereval.results.samples import as_number
 from steereval.results.store import RunFolder
-from steereval.rows import as_number, assign_splits
+from steereval.rows import assign_splits
 from steereval.run import CellWorker
 from steereval.session import run_grid
 from steereval.spec import Grid, parse_grid
@@ -352,7 +353,7 @@ def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
 def test_a_score_that_is_not_a_number_fails_the_cell(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steereval.rows.as_number", lambda value: (float("nan"), 1.0))
+    monkeypatch.setattr("steereval.results.samples.as_number", lambda value: (float("nan"), 1.0))
     only = grid(tiny_folder, methods=["none"])
     (failure,) = run_grid(only, tmp_path / "run", None, lambda line: None).failed
     assert "is not a number" in failure

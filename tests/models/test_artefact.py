@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from method_options import SMALL
 
 from steereval.errors import ArtefactError, StoreError
 from steereval.models import fit_steerer, load_steerer
-from steereval.models.artefact import Artefact, load_artefact, save_artefact
+from steereval.models.artefact import Artefact, content_hash, load_artefact, save_artefact
 from steereval.models.methods.registry import BUILT_IN as METHODS
 from steereval.models.sites import Site
 from steereval.models.steerer import Steerer
@@ -247,3 +248,23 @@ def test_nothing_is_pickled(folder: Path, monkeypatch: Any) -> None:
 def test_a_copy_is_a_steerer(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     assert_same(load_steerer(tmp_path / "copy"), load_steerer(folder))
+
+
+def test_the_content_hash_is_of_all_bits_and_settings(fit: Any, tmp_path: Path) -> None:
+    first, second = Artefact({Site(3): fit()}, {}), Artefact({Site(3): fit()}, {"seed": 3})
+    known = content_hash(first.steerers)
+    assert content_hash(second.steerers) == known  # cards say where it comes from, not what it is
+    save_artefact(second, tmp_path / "kept")
+    assert content_hash(load_artefact(tmp_path / "kept").steerers) == known
+    steerer = fit()
+    floats = {n: t for n, t in steerer.tensors().items() if t.is_floating_point() and "." not in n}
+    (name, tensor), *_ = floats.items()
+    nudged = replace(steerer, **{name: torch.nextafter(tensor, tensor + 1)})
+    others = [{Site(3): nudged}, {Site(3): fit(seed=1)}, {Site(2): fit()}, {}]
+    assert len({known, *map(content_hash, others)}) == 5
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_every_method_has_a_content_hash(method: str) -> None:
+    case = MethodCase(METHODS[method], SMALL.get(method, {}))
+    assert content_hash(case.fit_all()) == content_hash(case.fit_all())

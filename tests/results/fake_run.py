@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steereval.results.identity import id_of
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 
 Floats = npt.NDArray[np.float64]
+
+VERSIONS = {name: version(name) for name in ("steereval", "pyarrow")}
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class FakeTask:
     n_clusters: int | None = None
     n_folds: int = 1
     base: float = 0.5
+    item_id: Callable[[str, int], str] = lambda task, i: f"{task}-{i:05d}"
 
 
 @dataclass(frozen=True)
@@ -100,11 +105,18 @@ def cells_of(run: FakeRun) -> Iterator[dict[str, Any]]:
                         "sample_seed": sample_seed,
                         "fewshot_seed": 0,
                     }
-                    yield {"cell_id": id_of(cell)} | cell
+                    yield {"cell_id": id_of(identity_of(cell))} | cell
 
 
-def id_of(cell: dict[str, Any]) -> str:
-    return hashlib.sha256(repr(sorted(cell.items())).encode()).hexdigest()[:16]
+def identity_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """As `steereval.plan.Cell.identity` has it, of what a fake cell knows."""
+    return {
+        "model": {"name": cell["model"], "layers": [cell["layer"]] if cell["layer"] else []},
+        "method": {"name": cell["method"], "strengths": [cell["strength"]]},
+        "task": {"name": cell["task"]},
+        **{name: cell[name] for name in ("fit_seed", "sample_seed", "fewshot_seed")},
+        **({"repeat": True} if "repeats" in cell else {}),
+    }
 
 
 def repeats_of(run: FakeRun) -> Iterator[dict[str, Any]]:
@@ -115,7 +127,7 @@ def repeats_of(run: FakeRun) -> Iterator[dict[str, Any]]:
         if cell["method"] in run.repeated and key not in seen:
             seen.add(key)
             again = cell | {"method": f"{cell['method']} (repeated)", "repeats": cell["cell_id"]}
-            yield again | {"cell_id": id_of(again)}
+            yield again | {"cell_id": id_of(identity_of(again))}
 
 
 def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Floats, Floats]:
@@ -130,7 +142,9 @@ def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Float
         shift = method.effect(task.name, cell["strength"])
         seed_draw = generator_of("seed", cell["model"], cell["method"], task.name, cell["fit_seed"])
         shift += seed_draw.normal(0, method.seed_sd)
-    noise = generator_of("noise", *cell.values()).normal(0, run.noise, n)
+    setting = {name: value for name, value in cell.items() if name != "cell_id"}
+    draw = hashlib.sha256(repr(sorted(setting.items())).encode()).hexdigest()[:16]
+    noise = generator_of("noise", draw, *setting.values()).normal(0, run.noise, n)
     if task.kind == "ratio":
         return tokens * (3.0 + latent + shift) + noise * np.sqrt(tokens), tokens
     score = task.base + latent + shift + noise
@@ -153,7 +167,7 @@ def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
     columns = {name: [cell[name]] * n for name in cell if name != "repeats"} | {
         "metric": [task.metric] * n,
         "higher_is_better": [task.higher_is_better] * n,
-        "item_id": [f"{task.name}-{i:05d}" for i in range(n)],
+        "item_id": [task.item_id(task.name, i) for i in range(n)],
         "cluster_id": clusters,
         "split": ["validation" if i < task.n_validation else "test" for i in range(n)],
         "fold": folds,
@@ -181,14 +195,15 @@ def again(run: FakeRun, items: pa.Table) -> pa.Table:
 
 def response_table(cell: dict[str, Any], item_ids: list[str]) -> pa.Table:
     n = len(item_ids)
+    prompts = [f"Q: {i}\nA:" for i in item_ids]
     columns = {
         "cell_id": [cell["cell_id"]] * n,
         "task": [cell["task"]] * n,
         "item_id": item_ids,
         "request": [0] * n,
         "kind": ["loglikelihood"] * n,
-        "prompt_hash": [hashlib.sha256(i.encode()).hexdigest() for i in item_ids],
-        "prompt": [f"Q: {i}\nA:" for i in item_ids],
+        "prompt_hash": [hashlib.sha256(p.encode()).hexdigest()[:16] for p in prompts],
+        "prompt": prompts,
         "continuation": [" An answer."] * n,
         "log_likelihood": [-1.5] * n,
         "is_greedy": [True] * n,
@@ -226,7 +241,7 @@ def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
         "select": run.select,
         "analysis": {"baseline": "none", "confidence": 0.95, "correction": "holm"},
         "contrasts": {"truthful-mini": {"hash": "abc", "n_positive": 800, "n_negative": 900}},
-        "versions": {"steereval": "0.1.0", "torch": "2.6.0"},
+        "versions": VERSIONS,
         "created": "2026-01-01T00:00:00+00:00",
         "machine": {"cpu": "test"},
     }
@@ -261,10 +276,16 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
             (run.responses or response_table)(cell, items["item_id"].to_pylist()),
             cell
             | {
+                "name": f"{cell['method']} on {cell['task']}",
+                "identity": identity_of(cell),
                 "timings": {"seconds": 2.0, "tokens_per_second": speed},
                 "displacement": displacements.get(cell["method"], {}),
                 "batch_size": 16 if "repeats" in cell else 32,
-                "environment": {"host": "here", "pid": 2 if "repeats" in cell else 1},
+                "environment": {
+                    "host": "here",
+                    "pid": 2 if "repeats" in cell else 1,
+                    "versions": VERSIONS,
+                },
             },
         )
     return folder

@@ -82,7 +82,7 @@ def test_everything_is_there(folder: Path, planted_run: RunFolder) -> None:
     names = {path.name for path in folder.iterdir()}
     assert names == {
         *("index.html", "report.md", "leaderboard.csv", "leaderboard.parquet"),
-        *("items.jsonl", "figures"),
+        *("leaderboard.md", "leaderboard.tex", "items.jsonl", "figures"),
     }
     stems = sorted(path.stem for path in (folder / "figures").glob("*.svg"))
     assert stems == sorted(path.stem for path in (folder / "figures").glob("*.png"))

@@ -282,3 +282,25 @@ def test_a_writer_killed_at_any_moment_leaves_whole_cells(tmp_path: Path) -> Non
         folder.clean()
         for path in folder.path.glob("*/*"):
             path.unlink()
+
+
+def test_files_are_named_from_the_folder_on(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    folder.write_manifest({"name": "x"})
+    (folder.path / "report" / "figures").mkdir(parents=True)
+    (folder.path / "report" / "figures" / "a.svg").write_text("<svg/>")
+    (folder.path / "cells" / ".tmp-1-a.json").write_text("half")
+    names = [name for name, _ in folder.files()]
+    assert names == ["manifest.json", "report/figures/a.svg"]
+    assert dict(folder.files())["report/figures/a.svg"] == b"<svg/>"
+
+
+def test_files_of_a_run_elsewhere(tmp_path: Path) -> None:
+    """By fsspec's file system in memory, as by any other."""
+    folder = RunFolder(f"memory://{tmp_path.name}/run")
+    folder.create()
+    folder.write_manifest({"name": "x"})
+    folder.place.make("report/figures")
+    folder.place.write("report/figures/a.svg", b"<svg/>")
+    assert [name for name, _ in folder.files()] == ["manifest.json", "report/figures/a.svg"]

@@ -12,7 +12,14 @@ import pytest
 
 from steereval.errors import TaskError, UnknownNameError
 from steereval.tasks import hub, index, loading, truthfulqa
-from steereval.tasks.catalogue import MetricCard, card, cluster_of, list_tasks, load_tasks
+from steereval.tasks.catalogue import (
+    MetricCard,
+    card,
+    categories_of,
+    cluster_of,
+    list_tasks,
+    load_tasks,
+)
 from steereval.tasks.contrast import load_contrast, question_key
 
 OURS = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
@@ -122,8 +129,10 @@ def test_truthfulqa_tasks_from_a_folder(data_dir: Path, no_hub: None) -> None:
     names = ["truthfulqa_mc1", "truthfulqa_mc2", "truthfulqa_gen"]
     one, two, written = load_tasks(names, data_dir).values()
     doc = one.eval_docs[0]
-    assert list(doc) == ["question", "mc1_targets", "mc2_targets", "category"]
-    assert [d["category"] for d in two.eval_docs] == ["Physics", "Jokes", None]
+    assert list(doc) == ["question", "mc1_targets", "mc2_targets"]
+    known = categories_of(two)
+    clusters = [cluster_of("truthfulqa_mc2", d, known) for d in two.eval_docs]
+    assert clusters == ["Physics", "Jokes", None]
     assert one.doc_to_text(doc).startswith("Q: What is human life expectancy")
     assert one.doc_to_text(doc).endswith("Q: Is water wet?\nA:")
     assert one.process_results(doc, [(-4.0, False)] * 3 + [(-1.0, False)]) == {"acc": 0.0}
@@ -216,7 +225,8 @@ def test_the_real_truthfulqa_tasks(real_truthfulqa: Path, no_hub: None) -> None:
     task = load_tasks(["truthfulqa_mc1"], real_truthfulqa)["truthfulqa_mc1"]
     docs = task.eval_docs.to_list()
     assert [doc["question"] for doc in docs] == [row["question"] for row in rows]
-    assert sum(doc["category"] is None for doc in docs) == 29
+    known = categories_of(task)
+    assert sum(cluster_of("truthfulqa_mc1", doc, known) is None for doc in docs) == 29
     for doc, row in zip(docs[:50], rows[:50], strict=True):
         targets = row["mc1_targets"]
         assert dict(zip(*doc["mc1_targets"].values(), strict=True)) == targets

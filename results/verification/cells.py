@@ -1,0 +1,111 @@
+"""Every cell's files against its record, and its record against its id and the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from steereval.errors import StoreError
+from steereval.results import tables
+from steereval.results.identity import id_of
+from steereval.results.store import DONE, RunFolder
+from steereval.results.verification.finding import Finding
+
+Records = Mapping[str, Mapping[str, Any]]
+
+
+def planned_cells(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """{cell id: the columns by which rows name it} of the grid's cells and the imported ones."""
+    imported = (manifest.get("imported") or {}).get("cells", [])
+    return {cell["cell_id"]: cell for cell in (*manifest["cells"], *imported)}
+
+
+def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -> Iterator[Finding]:
+    """Hashes, schema, counts, ids and columns of all cells, and which are missing or too many."""
+    planned = planned_cells(manifest)
+    for cell_id, cell in planned.items():
+        if cell_id not in records:
+            yield Finding(_name(cell), f"the cell {cell_id} is planned and has no record")
+    for cell_id, record in records.items():
+        where = f"{cell_id} ({record.get('name', 'unnamed')})"
+        if cell_id not in planned:
+            yield Finding(where, "the manifest does not plan this cell")
+        yield from _identity(where, cell_id, record, planned.get(cell_id))
+        if record["status"] == DONE:
+            yield from _files(run, where, cell_id, record, planned.get(cell_id))
+
+
+def _name(cell: Mapping[str, Any]) -> str:
+    seed = "" if cell["fit_seed"] is None else f" seed {cell['fit_seed']}"
+    return f"{cell['method']} T={cell['strength']:g}{seed} on {cell['task']}, {cell['model']}"
+
+
+def _identity(
+    where: str, cell_id: str, record: Mapping[str, Any], cell: Mapping[str, Any] | None
+) -> Iterator[Finding]:
+    identity = record.get("identity")
+    if identity is None:
+        yield Finding(where, "its record holds no identity")
+        return
+    if (found := id_of(identity)) != cell_id:
+        yield Finding(where, f"its identity has the id {found}")
+    if cell is not None:
+        for name, value in _columns(identity).items():
+            if value != cell[name]:
+                yield Finding(
+                    where, f"{name} is {value!r} in its identity and {cell[name]!r} in the manifest"
+                )
+
+
+def _columns(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of rows that an identity decides; a method's label is not among them."""
+    seeds = {name: identity[name] for name in ("sample_seed", "fewshot_seed")}
+    if "imported" in identity:
+        same = {name: identity[name] for name in ("model", "task")}
+        return same | seeds | {"method": identity["imported"], "fit_seed": None}
+    model, method = identity["model"], identity["method"]
+    return seeds | {
+        "model": model["name"],
+        "layer": model["layers"][0] if model["layers"] else "",
+        "strength": method["strengths"][0] if method["strengths"] else 0.0,
+        "task": identity["task"]["name"],
+        "fit_seed": identity["fit_seed"],
+    }
+
+
+def _files(
+    run: RunFolder,
+    where: str,
+    cell_id: str,
+    record: Mapping[str, Any],
+    cell: Mapping[str, Any] | None,
+) -> Iterator[Finding]:
+    try:
+        items, responses = run.read_cell(cell_id)
+        tables.check_items(items, cell_id)
+        tables.check_cell_column(items, cell_id, "items")
+        tables.check_cell_column(responses, cell_id, "responses")
+    except StoreError as error:
+        yield Finding(where, error.problem)
+        return
+    counts = {
+        "items": pc.count_distinct(items["item_id"]).as_py(),
+        "rows": items.num_rows,
+        "responses": responses.num_rows,
+    }
+    if counts != record.get("counts"):
+        yield Finding(where, f"it holds {counts}, and its record says {record.get('counts')}")
+    if foreign := set(_values(responses, "item_id")) - set(_values(items, "item_id")):
+        yield Finding(where, f"{len(foreign)} items were asked about and not scored")
+    for name, value in (cell or {}).items():
+        found = _values(items, name)
+        if found != [value]:
+            yield Finding(where, f"{name} is {found} in its rows and {value!r} in the manifest")
+
+
+def _values(table: pa.Table, name: str) -> list[Any]:
+    values: list[Any] = pc.unique(table[name]).to_pylist()
+    return values

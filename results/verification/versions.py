@@ -1,0 +1,49 @@
+"""Versions of packages: what the manifest, the cells and this machine say of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from steereval.results.store import DONE
+from steereval.results.verification.cells import Records
+from steereval.results.verification.finding import Finding
+
+
+def check_versions(
+    recorded: Mapping[str, str], records: Records, others_are_wrong: bool
+) -> Iterator[Finding]:
+    """Whether all cells ran on the versions that the manifest names, and these are installed.
+
+    `others_are_wrong`: whether another installed version is a fault or only worth a note.
+    """
+    others: Counter[tuple[str, str]] = Counter()
+    for record in records.values():
+        if record["status"] == DONE:
+            ran_on = (record.get("environment") or {}).get("versions") or {}
+            others.update(
+                (package, found)
+                for package, found in ran_on.items()
+                if found != recorded.get(package)
+            )
+    for (package, found), count in sorted(others.items()):
+        yield Finding(
+            package,
+            f"{count} cells ran on {found}, and the manifest names {recorded.get(package)}",
+        )
+    for package, known in recorded.items():
+        installed = _installed(package)
+        if installed != known:
+            yield Finding(
+                package,
+                f"{installed or 'no version'} is installed, and the run was made with {known}",
+                others_are_wrong,
+            )
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
