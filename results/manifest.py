@@ -57,6 +57,9 @@ class Task:
     metrics: dict[str, Metric]
     """Its declared metrics, by name."""
 
+    benchmark: str | None = None
+    """The benchmark that it is, by which published figures are found; None for a stand-in."""
+
     @property
     def is_target(self) -> bool:
         """Whether it belongs to the confirmatory family."""
@@ -180,4 +183,5 @@ def _task(name: str, entry: dict[str, Any]) -> Task:
         primary=str(entry["primary_metric"]),
         cluster=entry.get("cluster"),
         metrics=metrics,
+        benchmark=entry.get("benchmark"),
     )

@@ -25,6 +25,7 @@ from steereval.results.report.other_grids import (
     response_grid,
     seed_grid,
 )
+from steereval.results.report.published_grid import published_grids
 from steereval.results.report.response_plot import response
 from steereval.results.response import StrengthPoint
 
@@ -79,6 +80,9 @@ class Content:
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
 
+    published: tuple[Grid, ...]
+    """Published figures under measured ones, where the task is a benchmark that has some."""
+
     across: tuple[Grid, ...]
     """Over all target tasks, a table for each model with several."""
 
@@ -132,6 +136,7 @@ def content_of(
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
+        published=tuple(published_grids(analysis.rows)),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
         coupling=coupling_grid(analysis.couplings) if analysis.couplings else None,
