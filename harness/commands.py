@@ -137,7 +137,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Print the cells of a grid, their cost and the effect that they can detect."""
-    from steereval.estimate import describe, describe_cost
+    from steereval.estimate import describe, describe_cost, describe_noise_floor
     from steereval.plan import make_plan
     from steereval.supplies import Supplies
 
@@ -147,6 +147,7 @@ def plan(arguments: argparse.Namespace) -> int:
     counts = Counter((cell.model.name, cell.task.name, cell.label) for cell in cells)
     for (model, task, label), count in counts.items():
         print(f"  {model:16} {task:24} {label:20} {count:4} cells")
+    print(describe_noise_floor(grid, cells))
     supplies = Supplies(_data_dir(arguments))
     for line in (*describe(grid, cells, supplies), *describe_cost(grid, cells, supplies)):
         print(line)

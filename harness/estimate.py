@@ -36,6 +36,14 @@ def describe(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[
         yield "  " + _detectable(int(items) - validation, len(grid.seeds.fit))
 
 
+def describe_noise_floor(grid: Grid, cells: Sequence[Cell]) -> str:
+    """Which cells are computed twice, or how to have some."""
+    twice = [cell for cell in cells if cell.is_repeat]
+    if twice:
+        return f"{len(twice)} cells are computed twice, with batches of {grid.repeat_batch_size}"
+    return "no cell is computed twice: `noise_floor: METHOD` shows what is noise"
+
+
 def _detectable(items: int, seeds: int) -> str:
     effect = minimum_detectable_effect(DISCORDANT, 0.0, 0.0, items, seeds)
     return (

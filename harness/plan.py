@@ -44,6 +44,8 @@ class Cell:
     """Seed of the few-shot examples."""
     validation_share: float
     """Share of the items set aside for choosing the strength."""
+    is_repeat: bool = False
+    """Whether it computes a second time what another cell does, to see what is noise."""
 
     @property
     def strength(self) -> float:
@@ -52,8 +54,9 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The method's name in tables."""
-        return self.method.label or self.method.name
+        """The method's name in tables; one of its own for a repetition, which is no method."""
+        name = self.method.label or self.method.name
+        return f"{name} (repeated)" if self.is_repeat else name
 
     @property
     def layer(self) -> str:
@@ -68,7 +71,8 @@ class Cell:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what the cell computes, as plain values."""
-        own = {"package": self.package} if self.package else {}
+        own: dict[str, Any] = {"package": self.package} if self.package else {}
+        own |= {"repeat": True} if self.is_repeat else {}
         return own | {
             "version": IDENTITY_VERSION,
             "model": _identity_of(self.model),
@@ -101,6 +105,11 @@ class Cell:
             "sample_seed": self.sample_seed,
             "fewshot_seed": self.fewshot_seed,
         }
+
+    def planned(self) -> dict[str, Any]:
+        """What the manifest says of it: `summary`, and the id of the cell that it repeats."""
+        first = dataclasses.replace(self, is_repeat=False).id
+        return self.summary() | ({"repeats": first} if self.is_repeat else {})
 
     def __str__(self) -> str:
         """A short name for progress and errors."""
@@ -141,7 +150,20 @@ def make_plan(grid: Grid) -> list[Cell]:
                 "Two methods differ in their label alone; remove one.",
             )
         seen[cell.id] = cell
-    return cells
+    return [*cells, *_repeats(grid, cells)]
+
+
+def _repeats(grid: Grid, cells: Sequence[Cell]) -> Iterator[Cell]:
+    """For every model and task its first unsteered cell again, and the named method's first."""
+    if grid.noise_floor is None:
+        return
+    repeated: set[tuple[str, str, bool]] = set()
+    for cell in cells:
+        plain = cell.method.name == "none"
+        key = (cell.model.name, cell.task.name, plain)
+        if (plain or cell.label == grid.noise_floor.method) and key not in repeated:
+            repeated.add(key)
+            yield dataclasses.replace(cell, is_repeat=True)
 
 
 def _cells(grid: Grid) -> Iterator[Cell]:
@@ -203,12 +225,13 @@ GROUP_CELLS = 16
 def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     """The cells that are answered together: they share a model, a task's requests and layers.
 
-    Unsteered cells go with the first steered ones. What is together does not depend on how many
-    workers there are.
+    Unsteered cells go with the first steered ones, repetitions by themselves. What is together does
+    not depend on how many workers there are.
     """
     tasks: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        shared = repr((dataclasses.replace(cell.model, layers=()), cell.task, cell.fewshot_seed))
+        bare = dataclasses.replace(cell.model, layers=())
+        shared = repr((bare, cell.task, cell.fewshot_seed, cell.is_repeat))
         tasks.setdefault(shared, {}).setdefault(cell.layer, []).append(cell)
     found: list[tuple[Cell, ...]] = []
     for layers in tasks.values():

@@ -67,6 +67,12 @@ class WorkerSettings:
     """Whether to measure where the time goes."""
     lease: str = ""
     """The driver that rows are stored for; nothing is stored once another has taken over."""
+    repeat_batch_size: int | None = None
+    """Batch size of cells that are computed a second time; None: that of the others."""
+
+    def batch_size_of(self, cell: Cell) -> int:
+        """The batch size with which `cell` is answered."""
+        return (cell.is_repeat and self.repeat_batch_size) or self.batch_size
 
 
 @dataclass
@@ -182,6 +188,7 @@ class CellWorker:
     def _answer(self, cells: Sequence[Cell]) -> Answered:
         """Let the model answer for all of `cells`, which share it and their task."""
         lm, task = self._model(cells[0].model), self.supplies.task(cells[0])
+        lm.batch_size_per_gpu = self.settings.batch_size_of(cells[0])
         lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
         fits = lm.fitter.seconds
         treatments = [self._treatment(cell, lm) for cell in cells]
@@ -252,6 +259,7 @@ class CellWorker:
                 "tokens_per_second": tokens / seconds,
             },
             "group": {"id": answered.id, "cells": len(answered.cells)},
+            "batch_size": self.settings.batch_size_of(cell),
             "path": lm.path,
             "displacement": answered.displacement(index),
             "metrics_without_numbers": without_numbers(samples),
@@ -385,6 +393,7 @@ def environment(device: str, package: str = "") -> dict[str, Any]:
     """Where a cell runs; `package` is that of its method, where this is not ours."""
     return {
         "host": socket.gethostname(),
+        "pid": os.getpid(),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

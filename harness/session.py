@@ -73,7 +73,7 @@ def run_grid(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
             _one_of_each_fit([cell for group in waiting for cell in group]),
-            grid.run.profile, lease.id,
+            grid.run.profile, lease.id, grid.repeat_batch_size,
         )  # fmt: skip
         failed = _run_groups(grid, waiting, settings, prepared, (len(cells), before, form))
         # What workers that died had half written.
@@ -147,9 +147,10 @@ def work_of(group: Sequence[Cell], prepared: Prepared, run: RunSpec) -> Work:
 
 
 def _affinity(cell: Cell) -> str:
-    """Cells with the same model stay with a worker that has loaded it."""
-    model = cell.model
-    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}"
+    """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
+    show what another worker does, have a key of their own."""
+    model, own = cell.model, "|repeated" if cell.is_repeat else ""
+    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{own}"
 
 
 def _executor(grid: Grid) -> Executor:
@@ -203,7 +204,7 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "schema_version": SCHEMA_VERSION,
         "name": grid.name,
         "grid": plain(grid),
-        "cells": [cell.summary() for cell in cells],
+        "cells": [cell.planned() for cell in cells],
         "tasks": {task.name: _task_entry(grid, task.name, prepared) for task in grid.tasks},
         "methods": {
             method.label or method.name: {

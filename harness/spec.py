@@ -162,6 +162,19 @@ class AnalysisSpec:
 
 
 @dataclass(frozen=True)
+class NoiseFloorSpec:
+    """A/A pairs: on every model and task the unsteered cell and a steered one are computed twice.
+
+    What differs between the two is noise.
+    """
+
+    method: str = _part("identity")
+    """Label of the steered method; its first strength, layers and seeds are repeated."""
+    batch_size: int | None = _part("runtime", default=None)
+    """Of the repetitions; half of the run's unless given."""
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Where and how cells run; the command line overrides these."""
 
@@ -204,13 +217,27 @@ class Grid:
     """Seeds."""
     select: SelectSpec | None = _part("analysis", default=None)
     """Choice of the strength; without it every strength is reported."""
+    noise_floor: NoiseFloorSpec | None = _part("identity", default=None)
+    """Cells that are computed twice; none unless given."""
     analysis: AnalysisSpec = _part("analysis", default=AnalysisSpec())
     """How the tables are read."""
     run: RunSpec = _part("runtime", default=RunSpec())
     """Where and how cells run."""
 
+    @property
+    def repeat_batch_size(self) -> int:
+        """The batch size of cells that are computed a second time, another than the run's."""
+        given = self.noise_floor.batch_size if self.noise_floor else None
+        return given or (2 if self.run.batch_size == 1 else self.run.batch_size // 2)
 
-_SHORTHANDS = {ModelSpec: "name", ContrastSpec: "name", MethodSpec: "name", TaskSpec: "name"}
+
+_SHORTHANDS = {
+    ModelSpec: "name",
+    ContrastSpec: "name",
+    MethodSpec: "name",
+    TaskSpec: "name",
+    NoiseFloorSpec: "method",
+}
 
 
 def load_grid(path: Path) -> Grid:
@@ -371,6 +398,7 @@ def _check(grid: Grid) -> None:
     _check_seeds(grid.seeds)
     _check_use_of_seeds(grid)
     _check_choice(grid)
+    _check_noise_floor(grid)
     _check_run(grid.run)
 
 
@@ -492,6 +520,24 @@ def _check_choice(grid: Grid) -> None:
         raise GridError(
             f"select.task is {grid.select.task!r}, which is no task of the grid",
             nearest_remedy(grid.select.task, tasks),
+        )
+
+
+def _check_noise_floor(grid: Grid) -> None:
+    if grid.noise_floor is None:
+        return
+    steered = [method.label or method.name for method in grid.methods if method.name != "none"]
+    if grid.noise_floor.method not in steered:
+        raise GridError(
+            f"noise_floor.method is {grid.noise_floor.method!r}, which is no steered method of "
+            "the grid",
+            nearest_remedy(grid.noise_floor.method, steered),
+        )
+    given = grid.noise_floor.batch_size
+    if given is not None and (given < 1 or given == grid.run.batch_size):
+        raise GridError(
+            f"noise_floor.batch_size is {given}",
+            f"Give another number than the run's {grid.run.batch_size}, from 1 on.",
         )
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
+from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import LogitsProcessorList
 
@@ -59,6 +60,12 @@ NOTHING = Act(-1, Positions("generated"))
 """No steering."""
 
 
+UNLOADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError,
+)  # fmt: skip
+"""What loading a model raises when it is not there, damaged or of an unknown kind."""
+
+
 @register_model("odesteer")
 class SteeredLM(HFLM):  # type: ignore[misc]
     """A causal language model of Transformers, steered."""
@@ -94,7 +101,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
         try:
             super().__init__(pretrained, **options)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        except UNLOADABLE as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise ModelError(
                 f"the model {name} cannot be loaded: {first}",

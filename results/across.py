@@ -71,7 +71,10 @@ class Across:
     """Arms that lack a comparison, or a common fit seed, or have one item or cluster somewhere."""
 
     friedman: Friedman | None
-    """Over all arms ranked on every task; None below ten tasks."""
+    """Over `ranked`; None below ten tasks."""
+
+    ranked: tuple[str, ...]
+    """The arms, the baseline included, that have a finite score on every task."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def _of_model(rows: Sequence[Row], model: str, confidence: float) -> Across | No
     whole = [summary for summary in summaries.values() if summary is not None]
     arms = _arms(whole, tables, confidence)
     left_out = tuple(name for name, summary in summaries.items() if summary is None)
-    return Across(model, tuple(tables), tuple(arms), left_out, _friedman(tables))
+    ranked, ranks = _ranked(tables)
+    return Across(model, tuple(tables), tuple(arms), left_out, _friedman(ranked, ranks), ranked)
 
 
 def _summary(name: str, tables: dict[str, dict[str, Row]]) -> _Summary | None:
@@ -184,12 +188,13 @@ def _ranks_of_table(table: dict[str, Row]) -> dict[str, float]:
     return dict(zip(scores, map(float, ranks), strict=True))
 
 
-def _friedman(tables: dict[str, dict[str, Row]]) -> Friedman | None:
-    """Over the arms, the baseline included, that have a finite score on every task."""
-    if len(tables) < ENOUGH_TASKS:
-        return None
+def _ranked(tables: dict[str, dict[str, Row]]) -> tuple[tuple[str, ...], list[dict[str, float]]]:
+    """The arms with a finite score on every task, and the ranks of each task."""
     ranks = [_ranks_of_table(table) for table in tables.values()]
-    names = [name for name in ranks[0] if all(name in rank for rank in ranks)]
-    if len(names) < 2:
+    return tuple(name for name in ranks[0] if all(name in rank for rank in ranks)), ranks
+
+
+def _friedman(names: Sequence[str], ranks: Sequence[dict[str, float]]) -> Friedman | None:
+    if len(ranks) < ENOUGH_TASKS or len(names) < 2:
         return None
     return friedman([[-rank[name] for name in names] for rank in ranks])

@@ -10,9 +10,11 @@ import numpy as np
 
 from steereval.results.across import Across, across_tasks
 from steereval.results.coupling import Coupling, couplings
+from steereval.results.item_sheets import ItemSheet, item_sheets
 from steereval.results.judging import judged as judge_rows
 from steereval.results.leaderboard import Row, rows_of_table
 from steereval.results.manifest import Plan, Task, parse_plan
+from steereval.results.noise_floor import NoiseFloor, noise_floors
 from steereval.results.ranking import ranks_of
 from steereval.results.replication import Replication, replications
 from steereval.results.response import StrengthPoint, points_of_table
@@ -20,6 +22,7 @@ from steereval.results.scores import TaskScores, load_scores
 from steereval.results.selection import selection_rule
 from steereval.results.source import Source
 from steereval.results.store import FAILED, RunFolder
+from steereval.results.winners_curse import Choosing, choosings
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Failure:
     """Its id."""
 
     setting: str
-    """Model, method, strength, task and seeds, in words."""
+    """Method, strength, layers, seed, task and model, as its record names them."""
 
     error: str
     """Its error, in the words of the record."""
@@ -78,6 +81,15 @@ class Analysis:
     across: tuple[Across, ...]
     """Every arm over all target tasks, for models with several."""
 
+    sheets: tuple[ItemSheet, ...]
+    """The test items of every model and task under all arms."""
+
+    choosings: tuple[Choosing, ...]
+    """What choosing strengths on validation items was worth on test items."""
+
+    noise_floors: tuple[NoiseFloor, ...]
+    """What differs where a cell was computed twice."""
+
     cells: CellCounts
     """What became of the planned cells."""
 
@@ -96,7 +108,7 @@ def analyse(run: RunFolder) -> Analysis:
     """
     plan, records = parse_plan(run.read_manifest()), run.records()
     measured = {cell_id: _measured(record) for cell_id, record in records.items()}
-    source = Source(plan, load_scores(run), measured)
+    source = Source(plan, load_scores(run, plan.repeats), measured)
     tables = list(source.tables())
     rows = [row for table in tables for row in _ranked(source, rows_of_table(source, *table))]
     judged = judge_rows(rows, plan)
@@ -108,6 +120,9 @@ def analyse(run: RunFolder) -> Analysis:
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
         across=tuple(across_tasks(judged, source.models, plan.confidence)),
+        sheets=tuple(item_sheets(judged, source, records)),
+        choosings=tuple(choosings(judged, source)),
+        noise_floors=tuple(noise_floors(run, source, records)),
         cells=_counts(plan, records),
         failures=tuple(_failures(records)),
         notes=(*_notes(source), *_imports(records)),
@@ -130,7 +145,7 @@ def _ranked(source: Source, rows: list[Row]) -> list[Row]:
 
 
 def _counts(plan: Plan, records: dict[str, dict[str, Any]]) -> CellCounts:
-    planned = {cell["cell_id"] for cell in plan.cells}
+    planned = {cell["cell_id"] for cell in plan.cells} | set(plan.repeats)
     failed = sum(record["status"] == FAILED for record in records.values())
     return CellCounts(
         planned=len(planned),
@@ -143,12 +158,8 @@ def _counts(plan: Plan, records: dict[str, dict[str, Any]]) -> CellCounts:
 def _failures(records: dict[str, dict[str, Any]]) -> Iterator[Failure]:
     for cell_id, record in records.items():
         if record["status"] == FAILED:
-            yield Failure(cell_id, _setting_in_words(record), _error_in_words(record.get("error")))
-
-
-def _setting_in_words(record: dict[str, Any]) -> str:
-    names = ("model", "method", "strength", "layer", "task", "fit_seed", "sample_seed")
-    return ", ".join(f"{n} {record[n]}" for n in names if record.get(n) not in (None, ""))
+            name = str(record.get("name") or "not recorded")
+            yield Failure(cell_id, name, _error_in_words(record.get("error")))
 
 
 def _error_in_words(error: object) -> str:

@@ -85,7 +85,11 @@ class Plan:
     """The run's name."""
 
     cells: tuple[dict[str, Any], ...]
-    """The planned cells and the imported ones, each with its id and its identity."""
+    """The planned cells and the imported ones, each with its id and its identity; repetitions
+    aside."""
+
+    repeats: dict[str, str]
+    """{id of a cell that is computed a second time: id of the cell that it repeats}."""
 
     tasks: dict[str, Task]
     """The tasks in the order of the grid."""
@@ -137,7 +141,12 @@ def _plan(manifest: dict[str, Any]) -> Plan:
         raise ValueError(f"{both[0]!r} is a method of the grid and an imported arm")
     return Plan(
         name=str(manifest["name"]),
-        cells=tuple(_cell(cell) for cell in (*manifest["cells"], *imported["cells"])),
+        cells=tuple(
+            _cell(cell)
+            for cell in (*manifest["cells"], *imported["cells"])
+            if "repeats" not in cell
+        ),
+        repeats={c["cell_id"]: str(c["repeats"]) for c in manifest["cells"] if "repeats" in c},
         tasks={name: _task(name, entry) for name, entry in manifest["tasks"].items()},
         methods=tuple(manifest["methods"]),
         reduced=_reduced(manifest["methods"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,10 +141,17 @@ class _Rows:
     table: pa.Table
 
 
-def load_scores(run: RunFolder) -> dict[tuple[str, str], TaskScores]:
-    """{(model, task): scores} of the finished cells; contradictions are a StoreError."""
+def load_scores(
+    run: RunFolder, left_out: Collection[str] = ()
+) -> dict[tuple[str, str], TaskScores]:
+    """{(model, task): scores} of the finished cells, those with the ids `left_out` aside.
+
+    Contradictions between cells are a StoreError.
+    """
     groups: dict[tuple[str, str], list[_Rows]] = {}
     for rows in _identified(run.iter_items()):
+        if rows.cell.cell_id in left_out:
+            continue
         groups.setdefault((rows.model, rows.task), []).append(rows)
     return {key: _task_scores(group) for key, group in sorted(groups.items())}
 
@@ -172,7 +179,7 @@ def _task_scores(group: list[_Rows]) -> TaskScores:
     known = np.array([c is not None for c in clusters])
     names = [f"={c}" if c is not None else f"item {i}" for i, c in enumerate(clusters)]
     cells = {
-        rows.cell: _vectors(rows.table, place, len(index))
+        rows.cell: _at(rows.table, place, len(index))
         for rows, place in zip(group, places, strict=True)
     }
     return TaskScores(
@@ -252,7 +259,14 @@ def _directions(group: list[_Rows]) -> dict[str, bool]:
     return found
 
 
-def _vectors(table: pa.Table, place: npt.NDArray[np.intp], n_items: int) -> dict[str, Scores]:
+def vectors(table: pa.Table, item_ids: Sequence[str]) -> dict[str, Scores]:
+    """{metric: scores over `item_ids`} of the rows of one cell; other items are left out."""
+    index = pd.Index(np.array(item_ids, dtype=object))
+    place = index.get_indexer(pd.Index(table["item_id"].to_numpy(zero_copy_only=False)))
+    return _at(table.filter(pa.array(place >= 0)), place[place >= 0], len(index))
+
+
+def _at(table: pa.Table, place: npt.NDArray[np.intp], n_items: int) -> dict[str, Scores]:
     metrics = table["metric"].to_numpy(zero_copy_only=False)
     values, weights = table["value"].to_numpy(), table["weight"].to_numpy()
     found = {}

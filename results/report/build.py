@@ -13,6 +13,7 @@ from steereval.results.profiles import read_profiles
 from steereval.results.report.content import content_of
 from steereval.results.report.flat import csv_bytes, flat_table
 from steereval.results.report.folder import MARKER, replaced_whole, uploaded
+from steereval.results.report.item_chunks import item_chunks
 from steereval.results.report.item_lines import write_item_lines
 from steereval.results.report.markdown import render_markdown
 from steereval.results.report.page import render_page
@@ -57,13 +58,16 @@ def report_reader(run: RunFolder, elsewhere: Path | None = None) -> Callable[[st
 
 
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
-    content = content_of(analysis, run.read_manifest(), read_profiles(run.place))
+    chunks = tuple(item_chunks(run, analysis.sheets))
+    content = content_of(analysis, run.read_manifest(), read_profiles(run.place), chunks)
     table = flat_table(analysis.rows)
     figures = folder / "figures"
     figures.mkdir()
     for picture in content.pictures:
         (figures / f"{picture.name}.svg").write_text(picture.svg, encoding="utf-8")
         (figures / f"{picture.name}.png").write_bytes(picture.png)
+        (figures / f"{picture.name}-dark.svg").write_text(picture.dark_svg, encoding="utf-8")
+        (figures / f"{picture.name}-dark.png").write_bytes(picture.dark_png)
     (folder / MARKER).write_text(render_page(content), encoding="utf-8")
     (folder / "report.md").write_text(render_markdown(content), encoding="utf-8")
     (folder / "leaderboard.csv").write_bytes(csv_bytes(table))

@@ -11,11 +11,14 @@ from steereval.results.analysis import Analysis
 from steereval.results.leaderboard import Row
 from steereval.results.profiles import Profile
 from steereval.results.report.across_grid import across_grid
+from steereval.results.report.choosing_grid import choosing_grid
 from steereval.results.report.drawing import Picture, slug
-from steereval.results.report.forest import forest
+from steereval.results.report.figures import FigureGroup, Key, figure_groups, group_choosings
 from steereval.results.report.glossary import how_to_read
 from steereval.results.report.grid import Grid
+from steereval.results.report.item_chunks import ItemChunk
 from steereval.results.report.leader_grids import basis_grid, result_grid
+from steereval.results.report.noise_grid import noise_grid, noise_words
 from steereval.results.report.opening import Block, summary, verdict_blocks
 from steereval.results.report.other_grids import (
     coupling_grid,
@@ -26,11 +29,7 @@ from steereval.results.report.other_grids import (
     seed_grid,
 )
 from steereval.results.report.published_grid import published_grids
-from steereval.results.report.response_plot import response
 from steereval.results.response import StrengthPoint
-
-Key = tuple[str, str, str]
-"""(model, task, metric)."""
 
 _Entry = TypeVar("_Entry", Row, StrengthPoint)
 
@@ -71,11 +70,8 @@ class Content:
     models: tuple[ModelBlock, ...]
     """The leaderboard."""
 
-    forests: tuple[Picture, ...]
-    """Forest plots."""
-
-    responses: tuple[Picture, ...]
-    """Strength response plots."""
+    figures: tuple[FigureGroup, ...]
+    """Figures by kind, with what could not be drawn."""
 
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
@@ -83,17 +79,29 @@ class Content:
     published: tuple[Grid, ...]
     """Published figures under measured ones, where the task is a benchmark that has some."""
 
+    choosing_grids: tuple[Grid, ...]
+    """The winner's curse: chosen strengths on validation and on test items."""
+
     across: tuple[Grid, ...]
     """Over all target tasks, a table for each model with several."""
 
     replication: Grid | None
     """None with one model and one target task."""
 
+    noise_words: str
+    """What cells that were computed twice show, or that there are none."""
+
+    noise: Grid | None
+    """None without a finished pair."""
+
     coupling: Grid | None
     """None where nothing was sampled with several seeds."""
 
     profile: Grid | None
     """None where no time was measured."""
+
+    items: tuple[ItemChunk, ...]
+    """What the item browser shows."""
 
     failures: Grid | None
     """None if nothing failed."""
@@ -110,18 +118,19 @@ class Content:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All figures."""
-        return self.forests + self.responses
+        return tuple(picture for group in self.figures for picture in group.pictures)
 
 
 def content_of(
-    analysis: Analysis, manifest: dict[str, Any], profiles: Sequence[Profile] = ()
+    analysis: Analysis,
+    manifest: dict[str, Any],
+    profiles: Sequence[Profile] = (),
+    items: Sequence[ItemChunk] = (),
 ) -> Content:
     """The content of the report on `analysis`, with the provenance in `manifest`."""
     plan = analysis.plan
     rows = _grouped(analysis.rows)
     points = _grouped(analysis.responses)
-    primary = [group for group in rows.values() if group[0].is_primary]
-    curves = [group for group in points.values() if group[0].metric.name == group[0].task.primary]
     replication = analysis.replications
     return Content(
         title=plan.name,
@@ -131,16 +140,19 @@ def content_of(
         notes=analysis.notes,
         reading=how_to_read(plan),
         models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),
-        forests=tuple(p for group in primary if (p := forest(group)) is not None),
-        responses=tuple(p for g in curves if (p := response(g, plan.baseline)) is not None),
+        figures=figure_groups(analysis),
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
         published=tuple(published_grids(analysis.rows)),
+        choosing_grids=tuple(map(choosing_grid, group_choosings(analysis).values())),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
+        noise_words=noise_words(analysis.noise_floors, len(plan.repeats)),
+        noise=noise_grid(floors, plan.confidence) if (floors := analysis.noise_floors) else None,
         coupling=coupling_grid(analysis.couplings) if analysis.couplings else None,
         profile=profile_grid(profiles) if profiles else None,
+        items=tuple(items),
         failures=failure_grid(analysis.failures) if analysis.failures else None,
         seeds=seed_grid(analysis),
         provenance=tuple(_provenance(analysis, manifest)),

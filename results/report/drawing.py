@@ -10,39 +10,22 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from steereval.results.report.palette import (
+    INK,
+    MUTED,
+    PAPER,
+    RULE,
+    darken,
+    darkened,
+    with_variables,
+)
 from steereval.results.scores import Arm
 
-INK = "#1c2430"
-MUTED = "#66707c"
-RULE = "#dde2e8"
-PAPER = "#ffffff"
-BAND = "#e9eef4"
-
-TONE_COLOURS = {
-    "good": "#0072b2",
-    "bad": "#d55e00",
-    "even": "#00795a",
-    "open": "#6f7782",
-    "none": "#9aa2ac",
-}
-"""Colours of verdicts, from Okabe and Ito's palette: told apart by colour-blind readers too."""
-
-CURVE = "#0173b3"
-
-WIDTH = 4.6
-"""Inches; a phone shows it at three quarters of its size."""
-
-_PAGE_COLOURS = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    RULE: "var(--rule)",
-    PAPER: "var(--card)",
-    BAND: "var(--band)",
-    CURVE: "var(--good)",
-}
-_PAGE_COLOURS |= {colour: f"var(--{tone})" for tone, colour in TONE_COLOURS.items()}
+WIDTH = 4.2
+"""Inches; a phone of 390 pixels shows its points as 1.15 pixels."""
 
 _RC = {
     "font.family": "sans-serif",
@@ -76,26 +59,45 @@ class Picture:
     title: str
     """What it shows, in a few words."""
 
-    caption: str
-    """How it is read."""
+    alternative: str
+    """What can be seen in it, in words, for those who do not see it."""
 
     svg: str
-    """A complete SVG file."""
+    """A complete SVG file, on white."""
 
     png: bytes
     """The same as PNG, 200 dots an inch."""
+
+    dark_png: bytes
+    """The same in the colours of the dark."""
+
+    @property
+    def dark_svg(self) -> str:
+        """The SVG file in the colours of the dark."""
+        return darkened(self.svg)
 
     @property
     def inline(self) -> str:
         """The SVG element for a page: colours follow the page, ids do not clash."""
         start = self.svg.index("<svg")
         text = re.sub(r"<metadata>.*?</metadata>", "", self.svg[start:], flags=re.DOTALL)
+        text = re.sub(r"<title>.*?</title>", "", text, count=1, flags=re.DOTALL)
         text = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", text, count=1)
-        for colour, variable in _PAGE_COLOURS.items():
-            text = text.replace(colour, variable)
+        text = with_variables(text)
         prefix = "f" + hashlib.sha256(self.name.encode()).hexdigest()[:8]
         text = re.sub(r'\bid="', f'id="{prefix}-', text)
         return re.sub(r"(url\(|xlink:href=\")#", rf"\g<1>#{prefix}-", text)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A figure that cannot be drawn."""
+
+    title: str
+    """What it would have shown."""
+
+    reason: str
+    """Why there is nothing to draw."""
 
 
 @contextlib.contextmanager
@@ -105,14 +107,29 @@ def house_style(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
 
 
-def finish(figure: Figure, name: str, title: str, caption: str) -> Picture:
-    """Both file forms of a drawing; the same drawing gives the same bytes."""
-    svg, png = io.StringIO(), io.BytesIO()
+def finish(figure: Figure, name: str, title: str, alternative: str) -> Picture:
+    """All file forms of a drawing, which is dark afterwards; the same drawing gives the same bytes.
+
+    `alternative` tells in words what can be seen.
+    """
+    svg = io.StringIO()
+    facts = {"Date": None, "Title": title, "Description": alternative}
     with mpl.rc_context(_RC | {"svg.hashsalt": name}):
-        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(svg, format="svg", metadata=facts)
         figure.set_layout_engine("none")  # what the first pass has laid out stays
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    return Picture(name, title, caption, svg.getvalue(), png.getvalue())
+        light = _png(figure)
+        darken(figure)
+        dark = _png(figure)
+    return Picture(name, title, alternative, svg.getvalue(), light, dark)
+
+
+def _png(figure: Figure) -> bytes:
+    """Drawn by the canvas itself: `savefig` would draw everything twice."""
+    sink = io.BytesIO()
+    figure.set_dpi(200)
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(sink, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    return sink.getvalue()
 
 
 def short_label(arm: Arm, arms: Collection[Arm], width: int) -> str:

@@ -55,6 +55,11 @@ _TERMS = {
         "The method's networks were trained for less than its authors ask, to save time. The notes "
         "say how much less; the row says nothing about the method as published."
     ),
+    "Noise floor": (
+        "Some cells are computed twice, with another batch size and, with several workers, perhaps "
+        "by another one. What differs between the two is noise, to be held against the spread "
+        "between fit seeds and against the differences claimed."
+    ),
     "Strength": (
         "Chosen on validation items for each fit seed, then frozen; only test items are reported. "
         "Where that was not possible, the row says so."

@@ -72,7 +72,7 @@ class Grid:
         lines = [[column.title for column in self.columns]]
         lines.append(["---:" if column.numeric else "---" for column in self.columns])
         for row in self.rows:
-            lines.append([" ".join(filter(None, (markdown_text(e.text), e.note))) for e in row])
+            lines.append([markdown_text(" ".join(filter(None, (e.text, e.note)))) for e in row])
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -24,16 +24,15 @@ def write_item_lines(run: RunFolder, path: Path) -> None:
     {metric: value}; a ratio metric's value is [summed negative log-likelihood, tokens]. What JSON
     cannot hold is a string: "inf" or "-inf".
     """
+    items, metrics = _Pieces("item_id", "cluster_id", "split", "fold"), _Pieces("metric")
     with path.open("w", encoding="utf-8") as lines:
         for table in run.iter_items():
-            lines.writelines(_lines(table))
+            lines.writelines(_lines(table, items.of(table), metrics.of(table)))
 
 
-def _lines(table: pa.Table) -> Iterator[str]:
+def _lines(table: pa.Table, items: list[str], metrics: list[str]) -> Iterator[str]:
     """Put together from pieces, since most of a line is the same for all items of a cell."""
     head = _json({name: table[name][0].as_py() for name in _SHARED})[:-1]
-    items = _encoded(table, ("item_id", "cluster_id", "split", "fold"))
-    metrics = _encoded(table, ("metric",))
     values, weights = table["value"].to_pylist(), table["weight"].to_pylist()
     scores: dict[str, list[str]] = {}
     for item, metric, value, weight in zip(items, metrics, values, weights, strict=True):
@@ -43,17 +42,23 @@ def _lines(table: pa.Table) -> Iterator[str]:
         yield f'{head},{item},"scores":{{{",".join(parts)}}}}}\n'
 
 
-def _encoded(table: pa.Table, names: tuple[str, ...]) -> list[str]:
-    """Each row's columns `names` as JSON, without the braces."""
-    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
-    memory: dict[tuple[object, ...], str] = {}
-    found = []
-    for row in rows:
-        text = memory.get(row)
-        if text is None:
-            text = memory[row] = _json(dict(zip(names, row, strict=True)))[1:-1]
-        found.append(text)
-    return found
+class _Pieces:
+    """Some columns of rows as JSON, without the braces; the same values are encoded once."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._known: dict[tuple[object, ...], str] = {}
+
+    def of(self, table: pa.Table) -> list[str]:
+        """[rows]."""
+        found = []
+        for row in zip(*(table[name].to_pylist() for name in self._names), strict=True):
+            text = self._known.get(row)
+            if text is None:
+                text = _json(dict(zip(self._names, row, strict=True)))[1:-1]
+                self._known[row] = text
+            found.append(text)
+        return found
 
 
 def _json(value: object) -> str:

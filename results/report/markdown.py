@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
 from steereval.results.report.grid import markdown_text
@@ -48,26 +49,40 @@ def _block(block: Block) -> Iterator[str]:
 
 
 def _evidence(content: Content) -> Iterator[str]:
-    if content.pictures:
-        yield "## Figures\n"
-    for picture in content.pictures:
-        yield _figure(picture)
+    yield "## Figures\n"
+    for group in content.figures:
+        yield f"### {markdown_text(group.title)}\n\n{group.caption}\n"
+        yield from (f"{markdown_text(sentence)}\n" for sentence in group.absences)
+        yield from map(_figure, group.pictures)
     if content.response_grids:
         yield "## Strength response (exploratory)\n"
     for grid in content.response_grids:
+        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    yield "## Winner's curse\n"
+    yield f"{EXPLANATION if content.choosing_grids else NOTHING_CHOSEN}\n"
+    for grid in content.choosing_grids:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     if content.across:
         yield "## Over all target tasks\n"
     for grid in content.across:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    for last in (content.replication, content.coupling, content.profile, content.failures):
+    if content.replication is not None:
+        yield f"## {content.replication.caption}\n\n{content.replication.markdown()}\n"
+    yield f"## Noise floor\n\n{content.noise_words}\n"
+    if content.noise is not None:
+        yield f"{content.noise.markdown()}\n"
+    yield "## Items\n"
+    for chunk in content.items:
+        yield f"- {markdown_text(chunk.title)}: {markdown_text(chunk.summary)}"
+    yield "\nThe page lets one browse them; items.jsonl has all scores.\n"
+    for last in (content.coupling, content.profile, content.failures):
         if last is not None:
             yield f"## {last.caption}\n\n{last.markdown()}\n"
 
 
 def _figure(picture: Picture) -> str:
-    title = markdown_text(picture.title)
-    return f"![{title}](figures/{picture.name}.png)\n\n{picture.caption}\n"
+    words = f"{picture.title}. {picture.alternative}"
+    return f"![{markdown_text(words)}](figures/{picture.name}.png)\n"
 
 
 def _provenance(content: Content) -> Iterator[str]:

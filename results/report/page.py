@@ -8,13 +8,20 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
 
 
 def render_page(content: Content) -> str:
     """The report on a run, with its figures inside it."""
-    return rendered("page.html.j2", content=content, inline=_inline)
+    return rendered(
+        "page.html.j2",
+        content=content,
+        inline=_inline,
+        choosing_explained=EXPLANATION,
+        nothing_chosen=NOTHING_CHOSEN,
+    )
 
 
 def rendered(template: str, **values: Any) -> str:
@@ -28,7 +35,9 @@ def rendered(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(
-        style=Markup(_part("page.css")), script=Markup(_part("tables.js")), **values
+        style=Markup(_part("page.css")),
+        scripts=[Markup(_part(name)) for name in ("tables.js", "items.js")],
+        **values,
     )
 
 

@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from steereval.results import wording
 from steereval.results.manifest import RATIO
 from steereval.results.report.drawing import (
-    CURVE,
-    INK,
-    MUTED,
     WIDTH,
+    Absence,
     Picture,
     finish,
     house_style,
     short_label,
     slug,
 )
+from steereval.results.report.leader_grids import score_words
+from steereval.results.report.palette import CURVE, INK, MUTED
 from steereval.results.response import StrengthPoint
 from steereval.results.scores import Arm
 
@@ -42,30 +42,32 @@ TITLE_WIDTH = 18
 _ROOM = 0.35
 
 
-def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | None:
-    """The strength response of one model, task and metric; None if no arm has two strengths."""
+def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | Absence:
+    """The strength response of one model, task and metric."""
+    first = points[0]
+    title = f"{first.model}: {first.task.name} · {first.metric.name}"
     drawn = [p for p in points if p.score is not None and math.isfinite(p.score.mean)]
     arms: dict[Arm, list[StrengthPoint]] = {}
     for point in drawn:
         if point.arm.method != baseline:
             arms.setdefault(point.arm, []).append(point)
     if not any(len(found) > 1 for found in arms.values()):
-        return None
-    first, rows = drawn[0], math.ceil(len(arms) / COLUMNS)
+        return Absence(title, "no method has scores at two strengths")
+    rows = math.ceil(len(arms) / COLUMNS)
     with house_style(WIDTH, 0.75 + 1.45 * rows) as figure:
         panels = _panels(figure, len(arms), rows)
         for axes, (arm, found) in zip(panels, arms.items(), strict=True):
             _baseline(axes, [p for p in drawn if p.arm.method == baseline])
             _curve(axes, found)
             _ticks(axes, found)
-            title = short_label(arm, arms.keys(), TITLE_WIDTH)
-            axes.set_title(title, fontsize=8.5, color=INK, loc="left")
+            label = short_label(arm, arms.keys(), TITLE_WIDTH)
+            axes.set_title(label, fontsize=8.5, color=INK, loc="left")
         panels[0].set_ylim(*_limits(drawn))
         figure.supxlabel("strength", fontsize=9, color=MUTED)
         figure.supylabel(_score_label(first), fontsize=9, color=MUTED)
         name = slug("strength", first.model, first.task.name, first.metric.name)
-        title = f"{first.model}: {first.task.name} · {first.metric.name}"
-        return finish(figure, name, title, CAPTION)
+        text = "; ".join(_words(arm, found) for arm, found in arms.items())
+        return finish(figure, name, title, text)
 
 
 def _panels(figure: Figure, number: int, rows: int) -> list[Axes]:
@@ -133,3 +135,8 @@ def _score_label(point: StrengthPoint) -> str:
 def _shown(point: StrengthPoint, part: str) -> float:
     value = None if point.score is None else getattr(point.score, part)
     return math.nan if value is None else wording.scale_of(point.metric) * float(value)
+
+
+def _words(arm: Arm, points: Sequence[StrengthPoint]) -> str:
+    scores = ", ".join(f"{score_words(p.score, p.metric)} at {p.strength:g}" for p in points)
+    return f"{arm.label}: {scores}"

@@ -1,28 +1,60 @@
-// Sort a table by the column whose heading is clicked; open all details for printing.
-document.querySelectorAll("table.sortable").forEach((table) => {
-  const body = table.tBodies[0];
-  const key = (row, column) => {
-    const cell = row.cells[column];
-    const order = cell.dataset.order;
-    if (order === undefined) return cell.textContent.trim();
-    return Number(order.replace("inf", "Infinity"));
-  };
-  const compare = (a, b) =>
-    typeof a === "number" && typeof b === "number"
-      ? a === b ? 0 : a - b
-      : String(a).localeCompare(String(b), undefined, { numeric: true });
-  table.querySelectorAll("thead th").forEach((head, column) => {
-    head.addEventListener("click", () => {
-      const descending = head.getAttribute("aria-sort") === "ascending";
-      table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const sign = descending ? -1 : 1;
-      [...body.rows]
-        .sort((x, y) => sign * compare(key(x, column), key(y, column)))
-        .forEach((row) => body.append(row));
+// Tables: sorted by the heading that is clicked, filtered by a text; all details open in print.
+const sortKey = (row, column) => {
+  const cell = row.cells[column];
+  const order = cell.dataset.order;
+  return order === undefined ? cell.textContent.trim() : Number(order.replace("inf", "Infinity"));
+};
+
+const compareKeys = (a, b) => {
+  if (typeof a === "number" && typeof b === "number") return a === b ? 0 : a - b;
+  return String(a).localeCompare(String(b), undefined, { numeric: true });
+};
+
+const sortTable = (table, column) => {
+  const heads = [...table.tHead.rows[0].cells];
+  const descending = heads[column].getAttribute("aria-sort") === "ascending";
+  heads.forEach((head) => head.removeAttribute("aria-sort"));
+  heads[column].setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const sign = descending ? -1 : 1;
+  [...table.tBodies[0].rows]
+    .sort((x, y) => sign * compareKeys(sortKey(x, column), sortKey(y, column)))
+    .forEach((row) => table.tBodies[0].append(row));
+};
+
+const addFilter = (figure, table) => {
+  const rows = [...table.tBodies[0].rows];
+  const caption = figure.querySelector("figcaption");
+  const input = document.createElement("input");
+  input.type = "search";
+  input.placeholder = "Filter rows";
+  input.setAttribute("aria-label", `Filter rows of ${caption.querySelector("span").textContent}`);
+  const left = document.createElement("span");
+  left.className = "sr";
+  left.setAttribute("role", "status");
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    rows.forEach((row) => {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
     });
+    left.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
   });
+  const box = document.createElement("div");
+  box.className = "filter";
+  box.append(input, left);
+  caption.querySelector(".download").before(box);
+};
+
+const FILTER_FROM = 5;
+
+document.querySelectorAll("figure.table").forEach((figure) => {
+  const table = figure.querySelector("table.sortable");
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    head.addEventListener("click", () => sortTable(table, column));
+  });
+  if (table.tBodies[0].rows.length >= FILTER_FROM) addFilter(figure, table);
 });
+
 window.addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((details) => { details.open = true; });
 });

@@ -10,7 +10,7 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 
 from steereval.cost import Counter
-from steereval.estimate import describe_cost
+from steereval.estimate import describe_cost, describe_noise_floor
 from steereval.models.sites import find_blocks
 from steereval.plan import groups, make_plan
 from steereval.replay import Asked, Replay, evaluated
@@ -74,6 +74,21 @@ def test_likelihoods(tiny_folder: str, worker: CellWorker, methods: Any) -> None
     assert cost.alone == len(group) * fed_to_lm_eval(tiny_folder, group[0])
     assert cost.generated == 0
     assert cost.flops < cost.flops_alone
+
+
+def test_a_plan_says_what_is_computed_twice() -> None:
+    data: dict[str, Any] = {
+        "name": "g",
+        "models": [{"name": "m", "layers": [1]}],
+        "contrast": "truthful-mini",
+        "methods": ["none", {"name": "caa", "strengths": [1]}],
+        "tasks": ["truthful_mini_mc", "truthful_mini_gen"],
+    }
+    grid = parse_grid(data)
+    assert describe_noise_floor(grid, make_plan(grid)).startswith("no cell is computed twice")
+    grid = parse_grid(data | {"noise_floor": {"method": "caa", "batch_size": 7}})
+    told = describe_noise_floor(grid, make_plan(grid))
+    assert told == "4 cells are computed twice, with batches of 7"
 
 
 def fed_to_lm_eval(folder: str, cell: Any) -> int:

@@ -41,6 +41,15 @@ def test_the_unsteered_cell_goes_with_steered_ones() -> None:
     assert all(len(group) == 1 for group in groups(plan(methods=["none"])))
 
 
+def test_repetitions_are_answered_by_themselves() -> None:
+    """So that they meet other neighbours; the groups of all others stay what they were."""
+    before, after = groups(plan()), groups(plan(noise_floor="caa"))
+    alone = [group for group in after if group[0].is_repeat]
+    assert [group for group in after if not group[0].is_repeat] == before
+    assert all(cell.is_repeat for group in alone for cell in group)
+    assert [len(group) for group in alone] == [2] * 4
+
+
 def test_a_group_is_named_by_its_cells() -> None:
     first, second, *_ = groups(plan())
     assert group_id(first) == group_id(tuple(reversed(first)))

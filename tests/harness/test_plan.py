@@ -50,6 +50,27 @@ GOLDEN = [
 ]
 
 
+def test_a_noise_floor_adds_cells_and_changes_none() -> None:
+    """The unsteered cell and the method's first, again."""
+    cells = make_plan(grid(noise_floor="odesteer"))
+    assert [cell.id for cell in cells[:7]] == GOLDEN
+    again = [cell.planned() for cell in cells[7:]]
+    assert [(c["method"], c["repeats"]) for c in again] == [
+        ("none (repeated)", GOLDEN[0]),
+        ("odesteer (repeated)", GOLDEN[5]),
+    ]
+    assert [cell.id for cell in cells[7:]] == ["bb747ef38a86f218", "a43d13482c9fa918"]
+    assert all("repeats" not in cell.planned() for cell in cells[:7])
+
+
+def test_the_batch_size_of_a_repetition_is_not_its_identity() -> None:
+    """What an A/A pair is to show is that it changes nothing."""
+    other = grid(noise_floor={"method": "odesteer", "batch_size": 3})
+    assert [c.id for c in make_plan(other)] == [
+        c.id for c in make_plan(grid(noise_floor="odesteer"))
+    ]
+
+
 def test_ids_are_distinct_and_stable() -> None:
     first, second = make_plan(grid()), make_plan(grid())
     assert [cell.id for cell in first] == [cell.id for cell in second]

@@ -19,6 +19,7 @@ from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
 from steereval.ray_jobs.work import Done
+from steereval.results.analysis import analyse
 from steereval.results.place import LocalPlace
 from steereval.results.profiles import PHASES, read_profiles
 from steereval.results.report import build_report
@@ -409,3 +410,41 @@ def test_a_profile_says_where_the_time_of_each_group_went(tiny_folder: str, tmp_
     assert run_grid(without, tmp_path / "plain", None, lambda line: None).failed == ()
     assert read_profiles(LocalPlace(tmp_path / "plain")) == []
     assert rows(tmp_path / "plain") == rows(out)
+
+
+def test_cells_are_computed_twice_for_the_noise_floor(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another batch size; the rows of all others are what they are without."""
+    sizes: set[int] = set()
+    generate = steered_lm.SteeredLM._model_generate
+
+    def watched(self: Any, context: Any, *rest: Any, **options: Any) -> Any:
+        sizes.add(len(context))
+        return generate(self, context, *rest, **options)
+
+    monkeypatch.setattr(steered_lm.SteeredLM, "_model_generate", watched)
+    tasks = [{"name": "truthful_mini_mc", "limit": 4}, {"name": "truthful_mini_gen", "limit": 4}]
+    methods = ["none", {"name": "caa", "strengths": [1]}]
+    some = {"tasks": tasks, "methods": methods}
+    plain, noise = tmp_path / "plain", tmp_path / "noise"
+    assert run_grid(grid(tiny_folder, **some), plain, None, lambda line: None).failed == ()
+    assert sizes == {12}
+    twice = grid(tiny_folder, noise_floor={"method": "caa", "batch_size": 3}, **some)
+    summary = run_grid(twice, noise, None, lambda line: None)
+    assert (summary.planned, summary.failed) == (6 + 4, ())
+    assert sizes == {12, 3, 2}
+    again = {cell.id: cell for cell in make_plan(twice) if cell.is_repeat}
+    assert [row for row in rows(noise) if row["cell_id"] not in again] == rows(plain)
+    assert {row["method"] for row in rows(noise) if row["cell_id"] in again} == {
+        "none (repeated)",
+        "caa (repeated)",
+    }
+    records = RunFolder(noise).records()
+    assert {record["batch_size"] for name, record in records.items() if name in again} == {3}
+    assert {record["batch_size"] for name, record in records.items() if name not in again} == {32}
+    floors = analyse(RunFolder(noise)).noise_floors
+    assert {floor.cell.arm.method for floor in floors} == {"none", "caa"}
+    assert {floor.task.name for floor in floors} == {"truthful_mini_mc", "truthful_mini_gen"}
+    assert all(floor.batch_sizes == (32, 3) for floor in floors)
+    assert max(floor.largest for floor in floors if floor.metric.name == "mc2") < 1e-4

@@ -53,6 +53,14 @@ def test_the_word_on_is_a_word(tmp_path: Path) -> None:
     assert load_grid(path).select is not None
 
 
+def test_repetitions_have_another_batch_size() -> None:
+    assert parse_grid(small(noise_floor="caa")).repeat_batch_size == 16
+    one = small(noise_floor="caa", run={"batch_size": 1})
+    assert parse_grid(one).repeat_batch_size == 2
+    given = small(noise_floor={"method": "caa", "batch_size": 7})
+    assert parse_grid(given).repeat_batch_size == 7
+
+
 def specs() -> list[type]:
     return [
         value
@@ -127,6 +135,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown option of generation": (
         small(tasks=[{"name": "t", "generation": {"do_smaple": True}}]),
         "Did you mean",
+    ),
+    "noise floor of no method": (small(noise_floor="cas"), "Did you mean 'caa'"),
+    "noise floor of the unsteered": (small(noise_floor="none"), "no steered method"),
+    "noise floor as the run": (
+        small(noise_floor={"method": "caa", "batch_size": 32}),
+        "another number than the run's 32",
     ),
     "margin": (small(tasks=[{"name": "t", "margin": -0.1}]), "margin -0.1"),
     "no workers": (small(run={"workers": 0}), "below 1"),

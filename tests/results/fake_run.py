@@ -71,6 +71,9 @@ class FakeRun:
     fails: Callable[[dict[str, Any]], bool] = lambda cell: False
     baseline: bool = True
     value: Callable[[dict[str, Any], Floats], Floats] = lambda cell, values: values
+    repeated: tuple[str, ...] = ()
+    noise_floor: Callable[[Floats], Floats] = lambda values: values
+    responses: Callable[[dict[str, Any], list[str]], pa.Table] | None = None
 
 
 def generator_of(*parts: object) -> np.random.Generator:
@@ -113,7 +116,19 @@ def identity_of(cell: dict[str, Any]) -> dict[str, Any]:
         "method": {"name": cell["method"], "strengths": [cell["strength"]]},
         "task": {"name": cell["task"]},
         **{name: cell[name] for name in ("fit_seed", "sample_seed", "fewshot_seed")},
+        **({"repeat": True} if "repeats" in cell else {}),
     }
+
+
+def repeats_of(run: FakeRun) -> Iterator[dict[str, Any]]:
+    """The first cell of each repeated method on each model and task, again."""
+    seen = set()
+    for cell in cells_of(run):
+        key = (cell["model"], cell["task"], cell["method"])
+        if cell["method"] in run.repeated and key not in seen:
+            seen.add(key)
+            again = cell | {"method": f"{cell['method']} (repeated)", "repeats": cell["cell_id"]}
+            yield again | {"cell_id": id_of(identity_of(again))}
 
 
 def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Floats, Floats]:
@@ -142,15 +157,15 @@ def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Float
 
 
 def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
-    values, weights = values_of(run, task, cell)
+    values, weights = values_of(run, task, first_of(cell))
     n = len(values)
     folds: list[int | None] = [None] * n
-    if cell["method"] != "none" and task.n_folds > 1:
+    if first_of(cell)["method"] != "none" and task.n_folds > 1:
         folds = [i % task.n_folds for i in range(n)]
     clusters: list[str | None] = [None] * n
     if task.n_clusters is not None:
         clusters = [f"c{i % task.n_clusters}" if i % 29 else None for i in range(n)]
-    columns = {name: [cell[name]] * n for name in cell} | {
+    columns = {name: [cell[name]] * n for name in cell if name != "repeats"} | {
         "metric": [task.metric] * n,
         "higher_is_better": [task.higher_is_better] * n,
         "item_id": [task.item_id(task.name, i) for i in range(n)],
@@ -161,6 +176,22 @@ def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
         "weight": weights,
     }
     return pa.table({name: columns[name] for name in ITEM_SCHEMA.names}, schema=ITEM_SCHEMA)
+
+
+def first_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell that a repetition repeats, or the cell itself: what its scores are drawn from."""
+    if "repeats" not in cell:
+        return cell
+    method = cell["method"].removesuffix(" (repeated)")
+    bare = {name: cell[name] for name in cell if name not in ("cell_id", "repeats")}
+    return {"cell_id": cell["repeats"]} | bare | {"method": method}
+
+
+def again(run: FakeRun, items: pa.Table) -> pa.Table:
+    """The rows of a repetition, with the run's noise floor on them."""
+    place = items.schema.get_field_index("value")
+    values = pa.array(run.noise_floor(items["value"].to_numpy()))
+    return items.set_column(place, items.schema.field(place), values)
 
 
 def response_table(cell: dict[str, Any], item_ids: list[str]) -> pa.Table:
@@ -227,28 +258,36 @@ def write_run(run: FakeRun, path: Path) -> RunFolder:
 def _write_run(run: FakeRun, path: Path) -> RunFolder:
     folder = RunFolder(path)
     folder.create()
-    cells = list(cells_of(run))
+    cells = [*cells_of(run), *repeats_of(run)]
     folder.write_manifest(manifest_of(run, cells))
     tasks = {task.name: task for task in run.tasks}
     displacements = {method.name: method.displacement for method in run.methods}
     for cell in cells:
         if run.fails(cell):
             error = {"error": {"type": "CellError", "message": "the layer <14> is gone"}}
-            folder.write_failure(cell["cell_id"], cell | error)
+            name = f"{cell['method']} T={cell['strength']:g} on {cell['task']}, {cell['model']}"
+            folder.write_failure(cell["cell_id"], {"name": name} | error)
             continue
         items = item_table(run, tasks[cell["task"]], cell)
+        if "repeats" in cell:
+            items = again(run, items)
         speed = 100.0 if cell["method"] == "none" else 90.0
         folder.write_cell(
             cell["cell_id"],
             items,
-            response_table(cell, items["item_id"].to_pylist()),
+            (run.responses or response_table)(cell, items["item_id"].to_pylist()),
             cell
             | {
                 "name": f"{cell['method']} on {cell['task']}",
                 "identity": identity_of(cell),
-                "environment": {"versions": VERSIONS},
                 "timings": {"seconds": 2.0, "tokens_per_second": speed},
                 "displacement": displacements.get(cell["method"], {}),
+                "batch_size": 16 if "repeats" in cell else 32,
+                "environment": {
+                    "host": "here",
+                    "pid": 2 if "repeats" in cell else 1,
+                    "versions": VERSIONS,
+                },
             },
         )
     return folder

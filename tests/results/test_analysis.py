@@ -314,7 +314,10 @@ def test_failed_cells_are_counted_and_never_hidden(write: Write) -> None:
     assert (analysis.cells.done, analysis.cells.failed) == (7, 4)
     assert len(analysis.failures) == 4
     assert analysis.failures[0].error == "CellError: the layer <14> is gone"
-    assert "fit_seed" in analysis.failures[0].setting
+    assert {failure.setting for failure in analysis.failures} == {
+        "caa T=1 on truth, tiny",
+        "repe T=1 on truth, tiny",
+    }
 
 
 def test_with_most_cells_failed_the_rest_is_right(tmp_path: Path) -> None:

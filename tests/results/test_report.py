@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import dataclasses
 import html.parser
 import io
 import json
@@ -13,17 +12,18 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
-from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, manifest_of, write_run
+from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, manifest_of, repeats_of, write_run
+from odd_runs import ODD_RUNS, small
 
 from steereval.errors import StoreError
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.report import build, build_report
+from steereval.results.report.figures import figure_groups
 from steereval.results.report.flat import FLAT_SCHEMA
 from steereval.results.store import RunFolder
 
@@ -86,6 +86,8 @@ def test_everything_is_there(folder: Path, planted_run: RunFolder) -> None:
     }
     stems = sorted(path.stem for path in (folder / "figures").glob("*.svg"))
     assert stems == sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    light = {stem for stem in stems if not stem.endswith("-dark")}
+    assert light == {stem.removesuffix("-dark") for stem in set(stems) - light}
     assert "forest-tiny-truth-acc" in stems
     assert "strength-tiny-truth-acc" in stems
 
@@ -148,6 +150,8 @@ def test_markdown_says_the_same(folder: Path, analysis: Analysis) -> None:
     for row in analysis.rows:
         if row.verdict is not None:
             assert row.verdict.sentence in text
+    assert "tiny: ranks need 10 target tasks or more, and there are 2.\n" in text
+    assert not re.search(r"^-\s*$", text, re.MULTILINE)
     for picture in re.findall(r"\]\((figures/[^)]*)\)", text):
         assert (folder / picture).exists()
     widths: set[int] = set()
@@ -202,54 +206,25 @@ def test_figures_are_whole_svg_files(folder: Path) -> None:
     assert all(name in forest for name in ("helps", "nothing", "harms"))
 
 
-def small(**changes: Any) -> FakeRun:
-    run = FakeRun(
-        methods=(FakeMethod("caa", (1.0, 2.0)),),
-        tasks=(FakeTask("truth", n_validation=10, n_test=30),),
-        fit_seeds=(0, 1, 2),
-    )
-    return dataclasses.replace(run, **changes)
-
-
-def infinite(cell: dict[str, Any], values: Floats) -> Floats:
-    return np.where((cell["method"] == "caa") & (np.arange(len(values)) == 39), np.inf, values)
-
-
-PPL = FakeTask(
-    "ppl", metric="perplexity", kind="ratio", higher_is_better=False, n_validation=10, n_test=30
-)
-
-ODD_RUNS = {
-    "most cells failed": small(fails=lambda cell: int(cell["cell_id"], 16) % 10 < 6),
-    "all cells failed": small(fails=lambda cell: True),
-    "one seed": small(fit_seeds=(0,)),
-    "one item": small(tasks=(FakeTask("truth", n_validation=0, n_test=1),)),
-    "only the baseline": small(methods=()),
-    "constant scores": small(value=lambda cell, values: np.ones_like(values)),
-    "constant zeros": small(value=lambda cell, values: np.zeros_like(values)),
-    "infinite values": small(tasks=(PPL,), value=infinite),
-    "all infinite": small(tasks=(PPL,), value=lambda cell, v: np.full_like(v, np.inf)),
-    "huge perplexity": small(tasks=(PPL,), value=lambda c, v: v * 80.0),
-    "no baseline": small(baseline=False),
-    "nothing chosen": small(select=None),
-    "no validation items": small(tasks=(FakeTask("truth", n_validation=0, n_test=9),)),
-    "only validation items": small(tasks=(FakeTask("truth", n_validation=9, n_test=0),)),
-    "one method at one strength": small(methods=(FakeMethod("caa"),)),
-    "negative and large strengths": small(methods=(FakeMethod("caa", (-2.0, 0.5, 64.0)),)),
-}
-
-
 @pytest.mark.parametrize("name", ODD_RUNS)
 def test_odd_runs_are_reported_without_a_lie(name: str, tmp_path: Path) -> None:
     run = write_run(ODD_RUNS[name], tmp_path)
     page = Page(build_report(run).read_text(encoding="utf-8"))
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", page.text)
-    done, planned = len(run.finished()), len(list(cells_of(ODD_RUNS[name])))
+    planned = len([*cells_of(ODD_RUNS[name]), *repeats_of(ODD_RUNS[name])])
+    done = len(run.finished())
     assert f"{done} of {planned} planned cells finished" in page.text
     analysis = analyse(run)
     words = {row.verdict.word for row in analysis.rows if row.verdict is not None}
     assert words <= {"inconclusive"}
     assert ("Failed cells" in page.text) == (done < planned)
+    assert (analysis.noise_floors == ()) == ("both times" in page.text)
+    drawn = {path.stem.removesuffix("-dark") for path in (run.path / "report/figures").iterdir()}
+    groups = figure_groups(analysis)
+    assert drawn == {picture.name for group in groups for picture in group.pictures}
+    told = [sentence for group in groups for sentence in group.absences]
+    assert all(sentence in page.text for sentence in told)
+    assert all(group.pictures or group.absences for group in groups)
 
 
 def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -283,7 +258,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
 def test_failed_cells_are_listed_with_their_errors(tmp_path: Path) -> None:
     run = write_run(small(fails=lambda cell: cell["fit_seed"] == 1), tmp_path)
     text = Page(build_report(run).read_text(encoding="utf-8")).text
-    assert "CellError: the layer <14> is gone" in text
+    assert "caa T=1 on truth, tiny CellError: the layer <14> is gone" in text
     assert "1 missing" in text
 
 
