@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +132,13 @@ def parse_plan(manifest: dict[str, Any]) -> Plan:
             f"manifest.json does not say what an analysis needs: {type(error).__name__}: {error}",
             "Start the run again with the same grid, which writes the manifest anew.",
         ) from error
+
+
+def planned_cells(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{cell id: what the manifest says of it}: the grid's cells, repetitions too, then imported
+    ones."""
+    imported = (manifest.get("imported") or {}).get("cells", [])
+    return {str(cell["cell_id"]): cell for cell in (*manifest["cells"], *imported)}
 
 
 def _plan(manifest: dict[str, Any]) -> Plan:
