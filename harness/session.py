@@ -240,5 +240,6 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
         "margin": task.margin,
         "primary_metric": task.metric or described.primary_metric,
         "cluster": described.cluster,
+        "benchmark": described.benchmark,
         "metrics": metrics,
     }

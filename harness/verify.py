@@ -74,7 +74,7 @@ def _check_plan(
 ) -> Iterator[Finding]:
     """The ids in the manifest against those of the cells that the grid gives."""
     before = {_setting(cell): str(cell["cell_id"]) for cell in stored}
-    now = {_setting(cell.summary()): cell for cell in cells}
+    now = {_setting(cell.planned()): cell for cell in cells}
     for setting in before.keys() - now.keys():
         yield Finding(before[setting], "the manifest plans this cell, and its grid does not")
     changes: dict[Difference, list[str]] = {}
@@ -93,7 +93,7 @@ def _check_plan(
 
 
 def _setting(cell: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(value for name, value in sorted(cell.items()) if name != "cell_id")
+    return tuple(v for name, v in sorted(cell.items()) if name not in ("cell_id", "repeats"))
 
 
 def _changed(found: Difference) -> str:
@@ -130,7 +130,10 @@ def run_again(run: RunFolder, again: Again, say: Say) -> Iterator[Finding]:
 def _run(cells: Sequence[Cell], grid: Grid, again: Again, out: RunFolder) -> dict[str, str]:
     """The errors by cell id."""
     data_dir = str(again.data_dir) if again.data_dir else None
-    settings = WorkerSettings(str(out.path), data_dir, grid.run.batch_size, again.device)
+    settings = WorkerSettings(
+        out.place.location, data_dir, grid.run.batch_size, again.device,
+        repeat_batch_size=grid.repeat_batch_size,
+    )  # fmt: skip
     worker = CellWorker(settings)
     errors: dict[str, str] = {}
     for group in groups(cells):

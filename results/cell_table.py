@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from steereval.results.manifest import parse_plan
+from steereval.results.manifest import parse_plan, planned_cells
 from steereval.results.store import RunFolder
 
 PENDING = "pending"
@@ -22,6 +22,7 @@ CELL_SCHEMA: Final = pa.schema(
         *[pa.field(name, _COUNT, False) for name in ("sample_seed", "fewshot_seed")],
         pa.field("status", _TEXT, False),
         pa.field("imported", pa.bool_(), False),
+        ("repeats", _TEXT),
         *[(name, _COUNT) for name in ("items", "rows", "responses", "tokens")],
         *[(name, _NUMBER) for name in ("seconds", "fit_seconds", "tokens_per_second")],
         ("displacement", _NUMBER),
@@ -33,12 +34,11 @@ CELL_SCHEMA: Final = pa.schema(
 
 def cell_table(run: RunFolder) -> pa.Table:
     """A row of CELL_SCHEMA for each planned and imported cell, in the order of the plan."""
-    plan, records = parse_plan(run.read_manifest()), run.records()
+    manifest, records = run.read_manifest(), run.records()
+    imported = parse_plan(manifest).imported
     rows = [
-        cell
-        | {"imported": cell["method"] in plan.imported}
-        | _measured(records.get(cell["cell_id"]))
-        for cell in plan.cells
+        cell | {"imported": cell["method"] in imported} | _measured(records.get(cell_id))
+        for cell_id, cell in planned_cells(manifest).items()
     ]
     return pa.Table.from_pylist(rows, schema=CELL_SCHEMA)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,9 @@ class Task:
 
     metrics: dict[str, Metric]
     """Its declared metrics, by name."""
+
+    benchmark: str | None = None
+    """The benchmark that it is, by which published figures are found; None for a stand-in."""
 
     @property
     def is_target(self) -> bool:
@@ -130,6 +134,13 @@ def parse_plan(manifest: dict[str, Any]) -> Plan:
         ) from error
 
 
+def planned_cells(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{cell id: what the manifest says of it}: the grid's cells, repetitions too, then imported
+    ones."""
+    imported = (manifest.get("imported") or {}).get("cells", [])
+    return {str(cell["cell_id"]): cell for cell in (*manifest["cells"], *imported)}
+
+
 def _plan(manifest: dict[str, Any]) -> Plan:
     select, analysis = manifest.get("select"), manifest["analysis"]
     imported = manifest.get("imported") or {"baseline": None, "cells": []}
@@ -189,4 +200,5 @@ def _task(name: str, entry: dict[str, Any]) -> Task:
         primary=str(entry["primary_metric"]),
         cluster=entry.get("cluster"),
         metrics=metrics,
+        benchmark=entry.get("benchmark"),
     )

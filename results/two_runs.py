@@ -119,7 +119,8 @@ class TwoRuns:
 def open_run(name: str, run: RunFolder) -> OneRun:
     """Read what a comparison needs. Raises StoreError."""
     manifest = run.read_manifest()
-    return OneRun(name, Source(parse_plan(manifest), load_scores(run), {}), manifest)
+    plan = parse_plan(manifest)
+    return OneRun(name, Source(plan, load_scores(run, plan.repeats), {}), manifest)
 
 
 def compare_runs(first: OneRun, second: OneRun) -> TwoRuns:

@@ -59,6 +59,9 @@ class TaskCard:
     """The document's field whose `question_key` gives its fold in a contrast set."""
     needs: tuple[str, ...] = field(default=())
     """The downloaded assets that it reads."""
+    benchmark: str | None = None
+    """The published benchmark that it is; None for a stand-in of ours, which no published figure
+    may stand beside."""
 
 
 _ACCURACY = MetricCard("binary", True)
@@ -68,7 +71,11 @@ _CATEGORY = "the question's category"
 
 
 def _card_on_questions(
-    name: str, description: str, primary_metric: str, metrics: Mapping[str, MetricCard]
+    name: str,
+    description: str,
+    primary_metric: str,
+    metrics: Mapping[str, MetricCard],
+    benchmark: str | None = None,
 ) -> TaskCard:
     """The card of a task whose documents are TruthfulQA-like questions."""
     return TaskCard(
@@ -80,6 +87,7 @@ def _card_on_questions(
         cluster=_CATEGORY,
         cluster_field="category",
         question_field="question",
+        benchmark=benchmark,
     )
 
 
@@ -124,18 +132,21 @@ _CARDS = (
         "TruthfulQA: is the best answer the likeliest? (--data-dir or hub)",
         "acc",
         {"acc": _ACCURACY},
+        "truthfulqa",
     ),
     _card_on_questions(
         "truthfulqa_mc2",
         "TruthfulQA: probability of the true answers (--data-dir or hub)",
         "acc",
         {"acc": _SHARE},
+        "truthfulqa",
     ),
     _card_on_questions(
         "truthfulqa_gen",
         "TruthfulQA: does the written answer overlap with true ones? (--data-dir or hub)",
         "bleu_acc",
         _overlap_metrics(),
+        "truthfulqa",
     ),
 )
 
@@ -194,6 +205,7 @@ def _generic_card(name: str, config: Mapping[str, Any]) -> TaskCard:
         primary_metric=next(iter(metrics)),
         metrics=metrics,
         role="capability",
+        benchmark=name,
     )
 
 

@@ -28,6 +28,7 @@ from steereval.results.report.other_grids import (
     response_grid,
     seed_grid,
 )
+from steereval.results.report.published_grid import published_grids
 from steereval.results.response import StrengthPoint
 
 _Entry = TypeVar("_Entry", Row, StrengthPoint)
@@ -74,6 +75,9 @@ class Content:
 
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
+
+    published: tuple[Grid, ...]
+    """Published figures under measured ones, where the task is a benchmark that has some."""
 
     choosing_grids: tuple[Grid, ...]
     """The winner's curse: chosen strengths on validation and on test items."""
@@ -140,6 +144,7 @@ def content_of(
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
+        published=tuple(published_grids(analysis.rows)),
         choosing_grids=tuple(map(choosing_grid, group_choosings(analysis).values())),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,

@@ -32,6 +32,10 @@ def _lines(content: Content) -> Iterator[str]:
         for pair in model.results:
             for grid in pair:
                 yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    if content.published:
+        yield "## Published figures (not measured here)\n"
+    for grid in content.published:
+        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     yield from _evidence(content)
     yield from _provenance(content)
 

@@ -11,16 +11,11 @@ import pyarrow.compute as pc
 from steereval.errors import StoreError
 from steereval.results import tables
 from steereval.results.identity import id_of
+from steereval.results.manifest import planned_cells
 from steereval.results.store import DONE, RunFolder
 from steereval.results.verification.finding import Finding
 
 Records = Mapping[str, Mapping[str, Any]]
-
-
-def planned_cells(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """{cell id: the columns by which rows name it} of the grid's cells and the imported ones."""
-    imported = (manifest.get("imported") or {}).get("cells", [])
-    return {cell["cell_id"]: cell for cell in (*manifest["cells"], *imported)}
 
 
 def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -> Iterator[Finding]:
@@ -29,6 +24,10 @@ def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -
     for cell_id, cell in planned.items():
         if cell_id not in records:
             yield Finding(_name(cell), f"the cell {cell_id} is planned and has no record")
+        if cell.get("repeats", cell_id) not in planned:
+            yield Finding(
+                _name(cell), f"it repeats the cell {cell['repeats']}, which is not planned"
+            )
     for cell_id, record in records.items():
         where = f"{cell_id} ({record.get('name', 'unnamed')})"
         if cell_id not in planned:
@@ -101,6 +100,8 @@ def _files(
     if foreign := set(_values(responses, "item_id")) - set(_values(items, "item_id")):
         yield Finding(where, f"{len(foreign)} items were asked about and not scored")
     for name, value in (cell or {}).items():
+        if name == "repeats":
+            continue
         found = _values(items, name)
         if found != [value]:
             yield Finding(where, f"{name} is {found} in its rows and {value!r} in the manifest")

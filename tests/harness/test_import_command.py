@@ -14,6 +14,7 @@ import pytest
 from steereval.cli import main
 from steereval.errors import InputError
 from steereval.imports import model_of
+from steereval.rescore import rescore
 from steereval.results.analysis import analyse
 from steereval.results.lm_eval_files import SampleFile
 from steereval.results.manifest import parse_plan
@@ -125,6 +126,10 @@ def test_a_run_that_goes_on_keeps_what_was_imported(tiny_folder: str, tmp_path: 
     assert (plan.imported, plan.baseline) == ({"kept"}, "kept")
     compared = {row.arm.method for row in analyse(run).rows if row.comparison is not None}
     assert compared == {"none", "caa", "repe"}
+    again, said = RunFolder(tmp_path / "again"), list[str]()
+    rescore(run, again, {}, None, said.append)
+    assert any(line.startswith("kept was imported") for line in said)
+    assert parse_plan(again.read_manifest()).baseline == "none"
 
 
 def test_a_model_is_known_by_its_name_or_its_folder(

@@ -51,6 +51,7 @@ def whole(tiny_folder: str, inputs: Path) -> Path:
             "tasks": [{"name": "truthful_mini_mc", "limit": LIMIT}],
             "seeds": {"fit": [0, 1]},
             "select": {"on": "validation"},
+            "noise_floor": {"method": "caa"},
         }
     )  # fmt: skip
     out = inputs / "run"
@@ -91,7 +92,7 @@ def test_a_run_as_it_was_made(run: RunFolder, capsys: pytest.CaptureFixture[str]
     assert main(["verify", str(run.path), "--cells", "9", "--device", "cpu"]) == 0
     shown = capsys.readouterr()
     assert shown.out == f"{run.path}: nothing wrong\n"
-    assert shown.err.count("values agree") == 4
+    assert shown.err.count("values agree") == 6
 
 
 def test_the_command_counts_what_is_wrong(
@@ -118,7 +119,7 @@ def test_a_changed_artefact(run: RunFolder, inputs: Path) -> None:
         pairs.write_bytes(kept[1] + kept[1].splitlines(keepends=True)[0].replace(b"0", b"99"))
         both = "\n".join(told(run))
         assert "caa T=1 layer 1 seed 0" in both
-        assert "and 1 more cells" in both
+        assert "and 2 more cells" in both
         assert "manifest: contrasts." in both
         pairs.unlink()
         (note,) = told(run)
@@ -164,7 +165,7 @@ def test_a_row_that_never_was_is_found_by_running_its_cell_again(run: RunFolder)
     found, said = again(run)
     (only,) = found
     assert f"run again, 1 of {2 * LIMIT} values differ by more than 0.001 (by 0.5 at most)" in only
-    assert len(said) == 3
+    assert len(said) == 5
 
 
 def test_steerers_that_are_not_those_of_the_record(run: RunFolder) -> None:

@@ -38,6 +38,7 @@ class FakeTask:
     n_clusters: int | None = None
     n_folds: int = 1
     base: float = 0.5
+    benchmark: str | None = None
     item_id: Callable[[str, int], str] = lambda task, i: f"{task}-{i:05d}"
 
 
@@ -223,6 +224,7 @@ def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
                 "margin": task.margin,
                 "primary_metric": task.metric,
                 "cluster": "the question's category" if task.n_clusters else None,
+                "benchmark": task.benchmark,
                 "metrics": {
                     task.metric: {"kind": task.kind, "higher_is_better": task.higher_is_better}
                 },

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -236,3 +237,9 @@ def documented(view: str) -> list[tuple[str, str, bool]]:
 def test_the_documentation_has_every_column(view: str, schema: pa.Schema) -> None:
     assert documented(view) == [(field.name, str(field.type), field.nullable) for field in schema]
     assert VIEWS[view] is schema
+
+
+def test_repetitions_name_what_they_repeat(tmp_path: Path) -> None:
+    run = write_run(replace(RUN, repeated=("none",)), tmp_path / "run")
+    sql = "select a.method, b.method from cells a join cells b on a.repeats = b.cell_id"
+    assert asked(run, sql) == [("none (repeated)", "none")]

@@ -249,3 +249,10 @@ def test_the_command(
     assert main(["report", old, new, "--dataset", str(tmp_path / "d")]) == 2
     with pytest.raises(InputError):
         compared({"one": runs["old"]})
+
+
+def test_repetitions_are_no_arms(tmp_path: Path, runs: dict[str, RunFolder]) -> None:
+    repeated = write_run(replace(OLD, repeated=("none", "helps")), tmp_path / "b")
+    (two,) = compared({"a": runs["old"], "b": repeated})
+    assert {a.word for a in two.arms} == {"identical"}
+    assert two.only_second == ()

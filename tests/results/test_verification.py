@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,13 @@ def test_without_a_report_there_is_a_note(run: RunFolder) -> None:
 
 def test_a_finding_is_one_line() -> None:
     assert str(Finding("a", "first\n  second")) == "wrong: a: first second"
+
+
+def test_repetitions_are_cells_like_others(tmp_path: Path) -> None:
+    run = write_run(replace(RUN, repeated=("none", "helps")), tmp_path / "run")
+    build_report(run)
+    assert found(run) == []
+    cells = run.read_manifest()["cells"]
+    place = next(i for i, cell in enumerate(cells) if "repeats" in cell)
+    edit(run.path / "manifest.json", lambda m: m["cells"][place].update(repeats="feed" * 4))
+    assert any("it repeats the cell feedfeedfeedfeed" in told for told in wrong(run))

@@ -1,0 +1,67 @@
+"""Tables in which published figures stand under the measured ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from steereval.results import wording
+from steereval.results.leaderboard import Row
+from steereval.results.published import Published, published_rows
+from steereval.results.report.drawing import slug
+from steereval.results.report.grid import Column, Entry, Grid
+from steereval.results.report.leader_grids import score_words, unit_words
+
+MEASURED = "measured here"
+PUBLISHED = "published"
+
+
+def published_grids(rows: Sequence[Row]) -> Iterator[Grid]:
+    """A table for every model, task and metric of which figures were published."""
+    for _, group in groupby(rows, key=lambda row: (row.model, row.task.name, row.metric.name)):
+        measured = list(group)
+        first = measured[0]
+        published = published_rows(first.task, first.metric.name, first.model)
+        if published:
+            yield _grid(measured, published)
+
+
+def _grid(measured: Sequence[Row], published: Sequence[Published]) -> Grid:
+    first = measured[0]
+    columns = (
+        Column("Method"),
+        Column("Origin"),
+        Column("Score", True, "Measured: ± standard error; published: ± what its authors give"),
+        Column("What and where"),
+    )
+    caption = (
+        f"{first.model}: {first.task.name} · {first.metric.name} ({unit_words(first.metric)}): "
+        "published figures beside measured ones; they were not measured here and are not tested"
+    )
+    name = f"{slug(first.model, first.task.name, first.metric.name)}-published"
+    rows = [*map(_measured, measured), *(_published(first, each) for each in published)]
+    return Grid(name, caption, columns, tuple(rows))
+
+
+def _measured(row: Row) -> tuple[Entry, ...]:
+    order = row.score.mean if row.score else -math.inf
+    return (
+        Entry(row.name),
+        Entry(MEASURED),
+        Entry(score_words(row.score, row.metric), order),
+        Entry(f"{row.score.n_items if row.score else 0} test items"),
+    )
+
+
+def _published(row: Row, figure: Published) -> tuple[Entry, ...]:
+    scale = wording.scale_of(row.metric)
+    text = f"{scale * figure.value:.6g}"
+    if figure.spread is not None:
+        text += f" ± {scale * figure.spread:.6g}"
+    return (
+        Entry(figure.method),
+        Entry(PUBLISHED),
+        Entry(text, figure.value),
+        Entry(figure.what, note=figure.source),
+    )
