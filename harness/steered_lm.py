@@ -558,7 +558,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         asked = {name: getattr(usual, name, None) for name in ("top_k", "top_p")} | options
         sampler = GumbelSampler([prompt.draw for prompt in batch], asked)
         kept = {name: value for name, value in options.items() if name not in TAKEN}
-        return kept | {"do_sample": False, "logits_processor": LogitsProcessorList([Finite(), sampler])}
+        return kept | {
+            "do_sample": False,
+            "logits_processor": LogitsProcessorList([Finite(), sampler]),
+        }
 
 
 def _carries(key: Any) -> bool:
