@@ -352,30 +352,3 @@ def test_a_model_that_does_not_load(
     assert run(path, out, "--address", "local", "--workers", 2) == 0
     assert run(path, whole) == 0
     same_tables(out, whole)
-
-
-def test_activations_that_are_no_numbers(tiny_folder: str, tmp_path: Path) -> None:
-    """The cells that they concern fail, naming layer and method, and nothing of it is kept."""
-    from safetensors.torch import load_file, save_file
-
-    sick = tmp_path / "sick"
-    shutil.copytree(tiny_folder, sick)
-    weights = next(sick.glob("*.safetensors"))
-    good = weights.read_bytes()
-    tensors = load_file(weights)
-    name = next(each for each in tensors if "layers.1.mlp.down_proj" in each)
-    tensors[name][0, 0] = float("nan")
-    save_file(tensors, weights, metadata={"format": "pt"})
-    path = write_grid(tmp_path / "sick.yaml", str(sick))
-    out, whole = tmp_path / "run", tmp_path / "whole"
-    assert run(path, out) == 1
-    records = RunFolder(out).records().values()
-    assert {record["status"] for record in records} == {FAILED}
-    told = {record["name"]: record["error"]["message"] for record in records}
-    steered = [text for cell, text in told.items() if "layer 1" in cell]
-    assert steered
-    assert all("layer 1" in text or "finite" in text or "not a number" in text for text in steered)
-    weights.write_bytes(good)
-    assert run(path, out) == 0
-    assert run(path, whole) == 0
-    same_tables(out, whole)
