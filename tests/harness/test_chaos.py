@@ -303,33 +303,6 @@ def test_a_cell_that_kills_every_worker(
     assert gap < 1e-4
 
 
-def test_a_full_disk(grid: Path, quiet: Path, tmp_path: Path) -> None:
-    """The run says so and ends, what was stored stays, and with room it goes on."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        out = disk / "run"
-        log = tmp_path / "full.log"
-        command = [sys.executable, "-m", "steereval.cli", "run", str(grid), "--out", str(out)]
-        first = subprocess.run([*command, "--no-report"], capture_output=True, text=True)
-        log.write_text(first.stderr)
-        assert first.returncode != 0
-        assert "No space left on device" in first.stderr
-        assert "Free some space and start the run again" in first.stderr
-        assert "Traceback" not in first.stderr
-        kept = RunFolder(out).finished()
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        assert kept <= RunFolder(out).finished()
-        again = subprocess.run([*command, "--no-report"], capture_output=True, text=True)
-        assert again.returncode == 0, again.stderr
-        same_tables(out, quiet)
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 def test_a_model_that_does_not_load(
     grid: Path, tiny_folder: str, tmp_path: Path, trouble: Trouble
 ) -> None:
