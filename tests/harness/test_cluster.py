@@ -158,13 +158,13 @@ def test_a_submitted_run_ends_in_a_report(head: Head, tmp_path: Path) -> None:
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     run = found.stdout.strip()
-    assert "[44/44]" in found.stderr
+    assert "[48/48]" in found.stderr
     assert f"{run}: SUCCEEDED" in found.stderr
     assert (out / "report" / "index.html").exists()
-    assert len(RunFolder(out).finished()) == 44
+    assert len(RunFolder(out).finished()) == 48
     assert f"{run}: SUCCEEDED" in steereval("status", run).stdout
-    assert "44 of 44 cells done" in steereval("status", run).stdout
-    assert "[44/44]" in steereval("logs", run).stdout
+    assert "48 of 48 cells done" in steereval("status", run).stdout
+    assert "[48/48]" in steereval("logs", run).stdout
     assert steereval("report", run).stdout.strip() == f"{out}/report/index.html"
     elsewhere = steereval("status", run, "--address", head.address, STEEREVAL_CACHE=str(tmp_path))
     assert f"{run}: SUCCEEDED" in elsewhere.stdout
