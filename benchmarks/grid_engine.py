@@ -10,6 +10,7 @@ Needs TruthfulQA, since the mini set has too few questions to stand for a benchm
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from lm_eval.models.huggingface import HFLM
 
 from steereval.arms import Answers
 from steereval.assets import fetch
+from steereval.cache import cache_folder
 from steereval.fitting import Treatment, unfitted
 from steereval.models.artefact import Artefact
 from steereval.models.methods.registry import BUILT_IN
@@ -41,7 +43,7 @@ METHODS: dict[str, list[float]] = {
     "odesteer": [10.0], "step_odesteer": [10.0], "linear_sphere": [10.0], "ablate": [1.0],
     "angular": [5.0],
 }  # fmt: skip
-ROWS = ("likelihoods", "slope", "cells", "loop", "generation")
+ROWS = ("likelihoods", "slope", "runs", "cells", "loop", "generation")
 TOLERANCE = 1e-3
 """Largest difference in log-likelihood that still counts as equal, float32."""
 
@@ -118,22 +120,19 @@ class Bench:
             print(f"and {slope / self.plain_seconds:.3f} of a run of hf", flush=True)
         return True
 
+    def runs(self) -> bool:
+        """Cost of whole runs against the number of methods: start-up, loading and fits counted."""
+        several = [*METHODS.items(), *((n, [s[0] * 1.25]) for n, s in METHODS.items())]
+        times = {count: self._run(several[:count]) for count in (1, 2, 4, 8, 16)}
+        for count, seconds in times.items():
+            print(f"steereval run, {count:2} methods: {seconds:6.1f} s", flush=True)
+        slope = (times[16] - times[1]) / 15
+        print(f"each further method costs {slope / times[1]:.2f} of a run of one", flush=True)
+        return True
+
     def cells(self) -> bool:
         """Ten steered methods on mc1 + mc2, start-up and fits included."""
-        grid = {
-            "name": "ten",
-            "models": [{"name": self.given.model, "layers": [self.layer]}],
-            "contrast": "truthful-mini",
-            "methods": ["none", *({"name": n, "strengths": s} for n, s in METHODS.items())],
-            "tasks": [{"name": task, "limit": self.given.questions} for task in TASKS],
-            "run": {"batch_size": self.given.batch, "device": self.given.device},
-        }
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "grid.yaml"
-            path.write_text(yaml.safe_dump(grid))
-            command = [sys.executable, "-m", "steereval.cli", "run", str(path), "--no-report"]
-            command += ["--out", f"{folder}/run", "--data-dir", str(self.given.data_dir)]
-            took, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+        took = self._run([("none", []), *METHODS.items()])
         start, _ = timed(self._start_up)
         ten = 10 * (start + self.plain_seconds)
         print(f"steereval run, 10 methods and the baseline: {took:.1f} s")
@@ -142,6 +141,35 @@ class Bench:
             flush=True,
         )
         return True
+
+    def _run(self, methods: Sequence[tuple[str, list[float]]]) -> float:
+        """Seconds of `steereval run` over `methods`."""
+        named = [
+            {"name": name, "label": f"{name}-{place}", "strengths": strengths}
+            for place, (name, strengths) in enumerate(methods)
+        ]
+        grid = {
+            "name": "several",
+            "models": [{"name": self.given.model, "layers": [self.layer]}],
+            "contrast": "truthful-mini",
+            "methods": named,
+            "tasks": [{"name": task, "limit": self.given.questions} for task in TASKS],
+            "analysis": {"baseline": named[0]["label"]},
+            "run": {"batch_size": self.given.batch, "device": self.given.device},
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "grid.yaml"
+            path.write_text(yaml.safe_dump(grid))
+            command = [sys.executable, "-m", "steereval.cli", "run", str(path), "--no-report"]
+            command += ["--out", f"{folder}/run", "--data-dir", str(self.given.data_dir)]
+            # Activations that an earlier run kept would be taken for granted.
+            (Path(folder) / "cache").mkdir()
+            (Path(folder) / "cache/models").symlink_to(cache_folder() / "models")
+            environment = os.environ | {"STEEREVAL_CACHE": f"{folder}/cache"}
+            took, _ = timed(
+                lambda: subprocess.run(command, check=True, capture_output=True, env=environment)
+            )
+        return took
 
     def _start_up(self) -> None:
         """What a run of lm_eval does before its first answer."""

@@ -102,7 +102,12 @@ def _left(
     left = tuple(cell for cell in group if cell.id not in finished)
     stored = [records[cell.id] for cell in group if cell.id in finished]
     cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
-    failed = any(cell.id in records for cell in left)
+    # A disk that was full says nothing of the cell: its group was cut off.
+    failed = any(
+        records[cell.id]["error"]["type"] != "StoreError"
+        for cell in left
+        if "error" in records.get(cell.id, {})
+    )
     return tuple(group) if left and stored and cut_off and not failed else left
 
 

@@ -49,7 +49,7 @@ from steereval.models.memory import SHARE_OF_STATES, Batches, free_bytes, rows_t
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
 from steereval.models.positions import Positions
-from steereval.models.sampling import TAKEN, GumbelSampler, samples
+from steereval.models.sampling import TAKEN, Finite, GumbelSampler, samples
 from steereval.models.sites import check_sites
 from steereval.models.steerer import UNITS
 from steereval.tasks.contrast import load_contrast
@@ -553,12 +553,15 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def _sampling(self, batch: Sequence[Prompt], options: dict[str, Any]) -> dict[str, Any]:
         """Options of generation under which each row of the batch draws for itself."""
         if not samples(options):
-            return options
+            return options | {"logits_processor": LogitsProcessorList([Finite()])}
         usual = self.model.generation_config
         asked = {name: getattr(usual, name, None) for name in ("top_k", "top_p")} | options
         sampler = GumbelSampler([prompt.draw for prompt in batch], asked)
         kept = {name: value for name, value in options.items() if name not in TAKEN}
-        return kept | {"do_sample": False, "logits_processor": LogitsProcessorList([sampler])}
+        return kept | {
+            "do_sample": False,
+            "logits_processor": LogitsProcessorList([Finite(), sampler]),
+        }
 
 
 def _carries(key: Any) -> bool:

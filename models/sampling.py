@@ -64,6 +64,20 @@ class GumbelSampler(LogitsProcessor):  # type: ignore[misc]
         return warped + gumbel(names, scores.shape[-1], scores.device)
 
 
+class Finite(LogitsProcessor):  # type: ignore[misc]
+    """Refuses scores that are no numbers, of which every choice would be a lie."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores [rows, vocabulary] as they are. Raises CellError if a row has NaN or no
+        finite maximum."""
+        if not bool(torch.isfinite(scores.max(dim=-1).values).all()):
+            raise CellError(
+                "scores of the next token are not finite",
+                "Lower the strength, or run the model in float32.",
+            )
+        return scores
+
+
 def samples(options: Mapping[str, Any]) -> bool:
     """Whether generation with these options of lm-eval draws at random: it is greedy unless it
     has a temperature or is told to sample."""
