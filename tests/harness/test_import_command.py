@@ -57,7 +57,7 @@ def logged(smollm2_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
         *("--tasks", TASK, "--include_path", str(task_folder()), "--limit", str(LIMIT)),
         *("--log_samples", "--output_path", str(out)),
     ]
-    offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=offline, cwd="/", capture_output=True, text=True,
                           timeout=300, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
