@@ -222,7 +222,8 @@ class Schedule:
     def _seconds(self, cost: float) -> float:
         """Expected seconds of a cost, from what was finished so far; costs as seconds before."""
         spent, cost_of_it = self._spent
-        return cost * (spent / cost_of_it if cost_of_it else 1.0)
+        # A clock may see no time pass, which says nothing of a rate.
+        return cost * (spent / cost_of_it if spent and cost_of_it else 1.0)
 
     def _end_by(self) -> float:
         """The deadline as a time."""

@@ -305,3 +305,12 @@ def test_scheduling_needs_neither_ray_nor_torch() -> None:
         "assert not {'ray', 'torch', 'lm_eval'} & set(sys.modules), 'too much'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_work_that_took_no_time_says_nothing_of_a_rate() -> None:
+    """A node that joins afterwards is planned for as before."""
+    run = play([work(f"w{n}") for n in range(3)], 1.0)
+    run.tell(Finished(1))
+    run.tell(NodeJoined("late", 1.0))
+    run.finish_all()
+    assert sorted(run.done) == ["w00", "w10", "w20"]
