@@ -18,7 +18,7 @@ from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
 from steereval.results.importing import kept_imports
-from steereval.results.lease import driving
+from steereval.results.lease import check_driver, driving
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
@@ -28,7 +28,7 @@ from steereval.tracking import Tracker
 from steereval.versions import versions
 
 LOADING = 2000.0
-"""Loading a model costs as much as this many items, roughly: it is read once and compiled."""
+"""Loading a model costs about as much as answering this many items."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def run_grid(
             grid.run.profile, lease.id, grid.repeat_batch_size,
         )  # fmt: skip
         failed = _run_groups(grid, waiting, settings, prepared, (len(cells), before, form))
-        # What workers that died had half written.
+        # What workers that died had half written; another driver's workers may be writing.
+        check_driver(store.place, lease.id)
         store.clean()
     return Summary(len(cells), len(before), failed)
 
@@ -128,7 +129,8 @@ def _run_groups(
         if cell.id not in before
     }
     with display(form) as screen:
-        tracker = Tracker(RunFolder(settings.run_folder), planned, before, weights, screen)
+        store = RunFolder(settings.run_folder)
+        tracker = Tracker(store, planned, before, weights, screen, settings.lease)
         state = "stopped"
         try:
             if works:
@@ -136,7 +138,7 @@ def _run_groups(
             state = "ended"
         finally:
             tracker.stop(state)
-    return tuple(f"{name}: {error}" for name, error in tracker.failures.items())
+    return tuple(tracker.failures.values())
 
 
 def work_of(group: Sequence[Cell], prepared: Prepared, run: RunSpec) -> Work:

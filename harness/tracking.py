@@ -12,6 +12,7 @@ from steereval.errors import StoreError
 from steereval.plan import Cell
 from steereval.progress import Display
 from steereval.ray_jobs.work import Outcome
+from steereval.results.lease import check_driver
 from steereval.results.progress import Progress, write_progress
 from steereval.results.store import RunFolder
 from steereval.run import GroupResult
@@ -35,8 +36,10 @@ class Tracker:
     """Expected cost of the cells of this start, by id, for the time left."""
     shown: Display
     """Where progress is shown."""
+    lease_id: str
+    """The driver that this is: only while it is one does it record what workers could not."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Errors of the cells that failed, by name."""
+    """Name and error of the cells that failed, by id: cells of two sample seeds share a name."""
     _over: set[str] = field(default_factory=set)
     _running: dict[str, str] = field(default_factory=dict)
     _tokens: int = 0
@@ -61,7 +64,7 @@ class Tracker:
             self._running.pop(cell.id, None)
             error = errors.get(cell.id)
             if error is not None:
-                self.failures[str(cell)] = error
+                self.failures[cell.id] = f"{cell}: {error}"
             if cell.id not in self.before:
                 self._over.add(cell.id)
                 took = f"{outcome.seconds / len(cells):.1f} s"
@@ -79,20 +82,20 @@ class Tracker:
         elapsed = time.monotonic() - self._start
         done = sum(self.weights.get(id, 0.0) for id in self._over)
         left = sum(self.weights.values()) - done
-        failed = len(self.failures)
+        over = self.before | self._over
         return Progress(
             state=state,
             planned=self.planned,
             reused=len(self.before),
-            done=len(self.before) + len(self._over) - failed,
-            failed=failed,
+            done=len(over - self.failures.keys()),
+            failed=len(self.failures),
             running=tuple(self._running.values()),
-            waiting=max(self.planned - len(self.before) - len(self._over) - len(self._running), 0),
+            waiting=max(self.planned - len(over | self._running.keys()), 0),
             tokens=self._tokens,
             elapsed=elapsed,
             remaining=elapsed * left / done if done else None,
             updated=time.time(),
-            errors=tuple(f"{name}: {error}" for name, error in self.failures.items()),
+            errors=tuple(self.failures.values()),
         )
 
     def _tell(self, ended: str | None) -> None:
@@ -106,6 +109,7 @@ class Tracker:
 
     def _record(self, cells: tuple[Cell, ...], error: str) -> dict[str, str]:
         """Record failures that the worker could not record itself, because it died."""
+        check_driver(self.store.place, self.lease_id)
         finished = self.store.finished()
         lost = [cell for cell in cells if cell.id not in finished]
         for cell in lost:

@@ -164,7 +164,12 @@ class _Run:
         for name in [name for name in self.known if name not in alive]:
             del self.known[name]
             yield NodeLost(name)
-        fresh = [node for name, node in alive.items() if name not in self.known]
+        # A head without CPUs and GPUs is there to direct, as is the custom on Kubernetes.
+        fresh = [
+            node
+            for name, node in alive.items()
+            if name not in self.known and (node.cpus or node.gpus)
+        ]
         left = self._left(len(fresh))
         for node in fresh:
             capacity = min(self._capacity(node), next(left))

@@ -303,6 +303,33 @@ def test_a_cell_that_kills_every_worker(
     assert gap < 1e-4
 
 
+def test_a_full_disk(grid: Path, quiet: Path, tmp_path: Path) -> None:
+    """The run says so and ends, what was stored stays, and with room it goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        out = disk / "run"
+        log = tmp_path / "full.log"
+        command = [sys.executable, "-m", "steereval.cli", "run", str(grid), "--out", str(out)]
+        first = subprocess.run([*command, "--no-report"], capture_output=True, text=True)
+        log.write_text(first.stderr)
+        assert first.returncode != 0
+        assert "No space left on device" in first.stderr
+        assert "Free some space and start the run again" in first.stderr
+        assert "Traceback" not in first.stderr
+        kept = RunFolder(out).finished()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        assert kept <= RunFolder(out).finished()
+        again = subprocess.run([*command, "--no-report"], capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+        same_tables(out, quiet)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 def test_a_model_that_does_not_load(
     grid: Path, tiny_folder: str, tmp_path: Path, trouble: Trouble
 ) -> None:
@@ -323,5 +350,32 @@ def test_a_model_that_does_not_load(
     assert all("cannot be loaded" in record["error"]["message"] for record in failed)
     weights.write_bytes(good)
     assert run(path, out, "--address", "local", "--workers", 2) == 0
+    assert run(path, whole) == 0
+    same_tables(out, whole)
+
+
+def test_activations_that_are_no_numbers(tiny_folder: str, tmp_path: Path) -> None:
+    """The cells that they concern fail, naming layer and method, and nothing of it is kept."""
+    from safetensors.torch import load_file, save_file
+
+    sick = tmp_path / "sick"
+    shutil.copytree(tiny_folder, sick)
+    weights = next(sick.glob("*.safetensors"))
+    good = weights.read_bytes()
+    tensors = load_file(weights)
+    name = next(each for each in tensors if "layers.1.mlp.down_proj" in each)
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    path = write_grid(tmp_path / "sick.yaml", str(sick))
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    assert run(path, out) == 1
+    records = RunFolder(out).records().values()
+    assert {record["status"] for record in records} == {FAILED}
+    for record in records:
+        steered = " layer " in record["name"]
+        words = "activations at layer 1 are not finite" if steered else "are not finite"
+        assert words in record["error"]["message"], record["name"]
+    weights.write_bytes(good)
+    assert run(path, out) == 0
     assert run(path, whole) == 0
     same_tables(out, whole)

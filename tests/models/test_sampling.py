@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
 from steereval.errors import CellError
-from steereval.models.sampling import GumbelSampler, gumbel, samples
+from steereval.models.sampling import Finite, GumbelSampler, gumbel, samples
 
 IDS = torch.zeros(1, 1, dtype=torch.long)
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0, -30.0])
@@ -93,3 +93,14 @@ def test_when_generation_is_random() -> None:
 def test_other_ways_of_sampling_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(CellError, match=next(iter(options))):
         GumbelSampler(["a"], options)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_choose_nothing(bad: float) -> None:
+    """Words that a processor forbids are minus infinity, and that is well."""
+    scores = torch.zeros(2, 5)
+    scores[0, 3] = float("-inf")
+    assert Finite()(torch.zeros(2, 1), scores) is scores
+    scores[1, 2] = bad
+    with pytest.raises(CellError, match="scores of the next token are not finite"):
+        Finite()(torch.zeros(2, 1), scores)
