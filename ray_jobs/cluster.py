@@ -63,7 +63,8 @@ def _join(address: str, package: Path | None, quiet: dict[str, Any]) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"no Ray answers at {address}: {str(error).strip().splitlines()[0]}",
-            "Start one with `ray start --head`, or use `--address local`.",
+            "Start one with `ray start --head`, set RAY_AUTH_MODE=token if it asks for a token, or "
+            "use `--address local`.",
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Ray's tokens: a cluster may ask for one, and a client sends it only where it is told to.
 
-Imported before Ray, which reads its settings once.
+Imported before Ray, which reads its settings once, and for the Jobs API alone: there a token that
+nobody asks for does no harm, while a driver with one is not taken by a cluster without.
 """
 
 from __future__ import annotations
