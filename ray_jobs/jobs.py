@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ray.exceptions import AuthenticationError
-from ray.job_submission import JobStatus, JobSubmissionClient
-
-import steereval.ray_jobs.token  # noqa: F401 - before Ray is imported
 from steereval.errors import InputError
+from steereval.ray_jobs.token import present_token
 
-ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 STOPPING = 10.0
 """Seconds within which a job that is stopped has ended: Ray kills it after three."""
 
@@ -88,6 +88,11 @@ def stop(address: str, job: str) -> str:
 
 
 def _client(address: str) -> JobSubmissionClient:
+    # Ray reads its settings once, when it is imported.
+    present_token()
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:

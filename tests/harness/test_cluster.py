@@ -24,6 +24,8 @@ from small_grid import same_tables, small_grid
 from steereval.results.store import RunFolder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+TOKEN = "0123456789abcdef" * 4
+"""Without it the head that takes jobs answers nobody."""
 WITHOUT_PACKAGE = """
 import sys
 sys.meta_path[:] = [each for each in sys.meta_path if "editable" not in repr(each)]
@@ -107,11 +109,19 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     folder = tmp_path_factory.mktemp("head")
+    with pytest.MonkeyPatch.context() as patch:
+        # The mode is left for the program to find out.
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        yield from started(folder)
+
+
+def started(folder: Path) -> Iterator[Head]:
     (folder / "sitecustomize.py").write_text(WITHOUT_PACKAGE)
     environment = os.environ | {
         "PYTHONPATH": str(folder),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
     }
     missing = subprocess.run([sys.executable, "-c", "import steereval"], env=environment,
                              capture_output=True)  # fmt: skip
@@ -205,9 +215,8 @@ def test_counters_are_told_to_ray(head: Head, grid: Path, tmp_path: Path) -> Non
         "submit", grid, "--address", head.address, "--out", tmp_path / "run", "--workers", 2
     )
     assert found.returncode == 0, found.stderr
-    token = (Path.home() / ".ray" / "auth_token").read_text()
     request = urllib.request.Request(
-        f"{head.address}/nodes?view=summary", headers={"Authorization": f"Bearer {token}"}
+        f"{head.address}/nodes?view=summary", headers={"Authorization": f"Bearer {TOKEN}"}
     )
     summary: dict[str, Any] = json.loads(urllib.request.urlopen(request, timeout=10).read())
     (node,) = summary["data"]["summary"]
