@@ -14,9 +14,17 @@ from steereval.errors import GridError, InputError
 from steereval.models.methods.registry import get_method, package_of
 from steereval.models.positions import Positions
 from steereval.results.identity import id_of
-from steereval.spec import ContrastSpec, Grid, MethodSpec, ModelSpec, TaskSpec, plain
+from steereval.spec import (
+    ContrastSpec,
+    Grid,
+    MethodSpec,
+    ModelSpec,
+    TaskSpec,
+    contrasts_of,
+    plain,
+)
 
-IDENTITY_VERSION = 4
+IDENTITY_VERSION = 5
 """Counts changes to what `Cell.identity` holds, and to how items are named; part of every id."""
 
 
@@ -194,7 +202,7 @@ def _method_cells(
         yield Cell(bare_model, method, None, "", bare_task, "", None, **common)
         return
     chosen = get_method(method.name)
-    contrast = task.contrast or grid.contrast if chosen.fits else None
+    contrast = method.contrast or task.contrast or grid.contrast if chosen.fits else None
     if chosen.fits and contrast is None:
         raise GridError(
             f"task {task.name} has no contrast set to fit steerers to",
@@ -203,12 +211,14 @@ def _method_cells(
     options = chosen.options(method.options)
     digest = files_digest(contrast, chosen.files(options))
     random = chosen.draws(options) or (contrast is not None and contrast.fraction < 1)
+    if grid.match is not None:
+        method = dataclasses.replace(method, unit=grid.match)
     for layers in method.layers or model.layers:
         for strength in method.strengths:
             for seed in grid.seeds.fit if random else (None,):
                 yield Cell(
                     dataclasses.replace(model, layers=(layers,)),
-                    dataclasses.replace(method, strengths=(strength,), layers=(), positions=None),
+                    _one_strength(method, strength),
                     contrast,
                     digest,
                     bare_task,
@@ -216,6 +226,13 @@ def _method_cells(
                     seed,
                     **common,
                 )
+
+
+def _one_strength(method: MethodSpec, strength: float) -> MethodSpec:
+    """The method of one cell: what the cell says elsewhere is not said again."""
+    return dataclasses.replace(
+        method, strengths=(strength,), layers=(), positions=None, contrast=None
+    )
 
 
 GROUP_CELLS = 16
@@ -257,7 +274,7 @@ def files_of(grid: Grid) -> list[Path]:
         if method.name != "none":
             chosen = get_method(method.name)
             found |= dict.fromkeys(chosen.files(chosen.options(method.options)))
-    for contrast in (grid.contrast, *(task.contrast for task in grid.tasks)):
+    for contrast in contrasts_of(grid):
         found |= dict.fromkeys(_contrast_files(contrast))
     return list(found)
 
