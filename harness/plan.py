@@ -179,8 +179,12 @@ def _cells(grid: Grid) -> Iterator[Cell]:
         for task in grid.tasks:
             for sample in grid.seeds.sample if task.samples else grid.seeds.sample[:1]:
                 for fewshot in grid.seeds.fewshot if task.num_fewshot else grid.seeds.fewshot[:1]:
-                    for method in grid.methods:
+                    for method in _methods_on(grid, task):
                         yield from _method_cells(grid, model, task, method, sample, fewshot)
+
+
+def _methods_on(grid: Grid, task: TaskSpec) -> list[MethodSpec]:
+    return [m for m in grid.methods if not m.tasks or task.name in m.tasks]
 
 
 def _method_cells(
@@ -199,7 +203,8 @@ def _method_cells(
     bare_task = dataclasses.replace(task, contrast=None)
     if method.name == "none":
         bare_model = dataclasses.replace(model, layers=())
-        yield Cell(bare_model, method, None, "", bare_task, "", None, **common)
+        bare_method = dataclasses.replace(method, tasks=())
+        yield Cell(bare_model, bare_method, None, "", bare_task, "", None, **common)
         return
     chosen = get_method(method.name)
     contrast = method.contrast or task.contrast or grid.contrast if chosen.fits else None
@@ -231,7 +236,7 @@ def _method_cells(
 def _one_strength(method: MethodSpec, strength: float) -> MethodSpec:
     """The method of one cell: what the cell says elsewhere is not said again."""
     return dataclasses.replace(
-        method, strengths=(strength,), layers=(), positions=None, contrast=None
+        method, strengths=(strength,), layers=(), positions=None, contrast=None, tasks=()
     )
 
 

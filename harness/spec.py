@@ -91,6 +91,8 @@ class MethodSpec:
     """Fit layer by layer on activations that the layers below have already steered."""
     contrast: ContrastSpec | None = _part("identity", default=None)
     """Contrast set for this method on all tasks, instead of theirs."""
+    tasks: tuple[str, ...] = _part("identity", default=())
+    """Names of the only tasks that this method is run on; all of the grid's unless given."""
     label: str = _part("analysis", default="")
     """Name in tables; the method's name unless given. Tells two variants of a method apart."""
 
@@ -474,12 +476,24 @@ def _check_method(grid: Grid, method: MethodSpec) -> None:
         raise GridError(
             f"method {method.name} names a layer twice", "Remove one: cells would repeat."
         )
+    _check_tasks_of(grid, method)
     if method.unit == "displacement" or grid.match:
         _check_displacements(method)
     if len(set(method.strengths)) < len(method.strengths):
         raise GridError(
             f"method {method.name} names a strength twice", "Remove one: cells would repeat."
         )
+
+
+def _check_tasks_of(grid: Grid, method: MethodSpec) -> None:
+    known = [task.name for task in grid.tasks]
+    for name in method.tasks:
+        if name not in known:
+            raise GridError(
+                f"method {method.label or method.name} names the task {name!r}, which is none of "
+                "the grid",
+                nearest_remedy(name, known),
+            )
 
 
 def _check_displacements(method: MethodSpec) -> None:

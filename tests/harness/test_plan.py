@@ -40,16 +40,16 @@ def test_the_ids_of_version_5_are_golden() -> None:
 
 
 GOLDEN = [
-    "831db560fc43f85d",
-    "90d0b5b130b3845d",
-    "80a122f9d8457748",
-    "0de0c5bfbb588066",
-    "cf73d6cf15a7a0a3",
-    "b0e68d9eb45310c0",
-    "021ecbcb5c4e639d",
+    "cd89dc47a7656ed3",
+    "69f33f905a91464e",
+    "b524f02f7eeecea3",
+    "99fa5371796e309f",
+    "7d5d5b18674b0f32",
+    "e474b100e27357ba",
+    "8718d42637b181de",
 ]
 
-REPEATED = ["a647a2e115c5a811", "5a3df4779bc9cfe7"]
+REPEATED = ["3789ae00622979e4", "9124c54d0b572ca1"]
 
 
 def test_a_noise_floor_adds_cells_and_changes_none() -> None:
@@ -80,6 +80,18 @@ def test_a_match_makes_every_strength_a_displacement() -> None:
     told = [each | {"unit": "displacement"} for each in own]
     assert [c.id for c in make_plan(grid(methods=["none", *told]))] == [c.id for c in matched]
     assert [c.id for c in make_plan(grid(methods=["none", *own]))] != [c.id for c in matched]
+
+
+def test_a_method_on_some_tasks_has_no_other_cells() -> None:
+    """And those that it has are what they would be."""
+    two = [{"name": "truthful_mini_mc"}, {"name": "truthful_mini_gen"}]
+    caa = {"name": "caa", "strengths": [1]}
+    both = make_plan(grid(tasks=two, methods=["none", caa]))
+    one = make_plan(grid(tasks=two, methods=["none", caa | {"tasks": ["truthful_mini_gen"]}]))
+    assert {c.id for c in both} - {c.id for c in one} == {
+        c.id for c in both if c.method.name == "caa" and c.task.name == "truthful_mini_mc"
+    }
+    assert {c.id for c in one} < {c.id for c in both}
 
 
 def test_a_methods_contrast_stands_before_the_tasks() -> None:

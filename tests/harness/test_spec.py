@@ -153,6 +153,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         ),
         "caa is fitted layer by layer at its own strength",
     ),
+    "a task that is none": (
+        small(methods=["none", {"name": "caa", "strengths": [1], "tasks": ["truthful_mini_mx"]}]),
+        "Did you mean 'truthful_mini_mc'",
+    ),
     "a contrast of the unsteered": (
         small(methods=[{"name": "none", "contrast": "truthful-mini"}]),
         "method none has a contrast",
