@@ -420,8 +420,9 @@ def _check(grid: Grid) -> None:
 
 def contrasts_of(grid: Grid) -> list[ContrastSpec]:
     """Every contrast set that the grid names, each once."""
-    parts = (grid, *grid.tasks, *grid.methods)
-    return list(dict.fromkeys(part.contrast for part in parts if part.contrast is not None))
+    own = [method.contrast for method in grid.methods]
+    named = [grid.contrast, *(task.contrast for task in grid.tasks), *own]
+    return list(dict.fromkeys(contrast for contrast in named if contrast is not None))
 
 
 def _check_run(run: RunSpec) -> None:
