@@ -113,8 +113,24 @@ _CARDS = (
         "bleu_acc",
         dict.fromkeys(("bleu_acc", "rouge1_acc", "rougeL_acc"), _ACCURACY) | _DISTINCT,
     ),
-    # Categories of prompts are no clusters: they are the seven strata that the prompts were
-    # chosen by, not a sample of a population of strata.
+    # Categories of prompts are no clusters, here and for preferences: they are the strata that
+    # the prompts were chosen by, not a sample of a population of strata.
+    TaskCard(
+        name="ultrafeedback_mini_mc",
+        description="prompts of ten kinds: is the better answer likelier? (embedded)",
+        primary_metric="acc_norm",
+        metrics={"acc": _ACCURACY, "acc_norm": _ACCURACY},
+        role="target",
+        question_field="question",
+    ),
+    TaskCard(
+        name="ultrafeedback_mini_gen",
+        description="prompts of ten kinds: written answers, for a judge; repetition (embedded)",
+        primary_metric="distinct_2",
+        metrics=_DISTINCT,
+        role="target",
+        question_field="question",
+    ),
     TaskCard(
         name="realtoxicity_mini",
         description="is the continuation of a provoking prompt toxic? (embedded classifier)",
