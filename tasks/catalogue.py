@@ -100,6 +100,21 @@ def _overlap_metrics() -> dict[str, MetricCard]:
     return metrics
 
 
+def _knowledge_card(
+    name: str, description: str, metrics: tuple[str, ...], field: str, of: str
+) -> TaskCard:
+    """The card of embedded questions that steering must not harm, clustered by their `field`."""
+    return TaskCard(
+        name=name,
+        description=description,
+        primary_metric=metrics[0],
+        metrics=dict.fromkeys(metrics, _ACCURACY),
+        role="capability",
+        cluster=of,
+        cluster_field=field,
+    )
+
+
 _CARDS = (
     _card_on_questions(
         "truthful_mini_mc",
@@ -142,6 +157,27 @@ _CARDS = (
         },
         role="target",
         needs=("realtoxicity_mini", "profanity_classifier"),
+    ),
+    _knowledge_card(
+        "mmlu_mini",
+        "knowledge of fourteen subjects, the letter of one of four choices (embedded)",
+        ("acc",),
+        "subject",
+        "the question's subject",
+    ),
+    _knowledge_card(
+        "arc_mini",
+        "science at school, one of four answers (embedded)",
+        ("acc", "acc_norm"),
+        "category",
+        _CATEGORY,
+    ),
+    _knowledge_card(
+        "commonsense_mini",
+        "everyday reasoning, the letter of one of five choices (embedded)",
+        ("acc",),
+        "category",
+        _CATEGORY,
     ),
     _card_on_questions(
         "truthfulqa_mc1",

@@ -23,12 +23,17 @@ from steereval.tasks.catalogue import (
 from steereval.tasks.contrast import load_contrast, question_key
 
 OURS = (
+    "arc_mini",
+    "commonsense_mini",
+    "mmlu_mini",
     "realtoxicity_mini",
     "truthful_mini_gen",
     "truthful_mini_mc",
     "ultrafeedback_mini_gen",
     "ultrafeedback_mini_mc",
 )
+STAND_INS = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
+"""Those whose data the fixtures replace."""
 
 
 def test_a_card_for_every_task_file_of_ours() -> None:
@@ -85,7 +90,7 @@ def test_unknown_tasks_and_groups() -> None:
         card("mmlu")
     with pytest.raises(UnknownNameError, match="Did you mean 'truthful_mini_mc'"):
         load_tasks(["truthful_mini_mcc"], None)
-    with pytest.raises(UnknownNameError, match="Known: realtoxicity_mini, truthful_mini_gen"):
+    with pytest.raises(UnknownNameError, match="Known: arc_mini, commonsense_mini, mmlu_mini"):
         card("../qqqqqqqqqqqqqqqqqqqqqqqqqqqqqq*")
 
 
@@ -114,7 +119,7 @@ def test_our_own_tasks_load_without_a_network(
     no_hub: None, questions: list[dict[str, Any]], prompts: Path
 ) -> None:
     tasks = load_tasks(OURS, None)
-    assert [len(tasks[name].eval_docs) for name in OURS[:3]] == [47, 5, 5]
+    assert [len(tasks[name].eval_docs) for name in STAND_INS] == [47, 5, 5]
     choices, written = tasks["truthful_mini_mc"], tasks["truthful_mini_gen"]
     doc = choices.eval_docs[0]
     assert choices.doc_to_text(doc) == f"Q: {questions[0]['question']}\nA:"
