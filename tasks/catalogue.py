@@ -166,6 +166,13 @@ _CARDS = (
         "the question's subject",
     ),
     _knowledge_card(
+        "mmlu_mini_continuation",
+        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        ("acc", "acc_norm"),
+        "subject",
+        "the question's subject",
+    ),
+    _knowledge_card(
         "arc_mini",
         "science at school, one of four answers (embedded)",
         ("acc", "acc_norm"),
@@ -176,6 +183,13 @@ _CARDS = (
         "commonsense_mini",
         "everyday reasoning, the letter of one of five choices (embedded)",
         ("acc",),
+        "category",
+        _CATEGORY,
+    ),
+    _knowledge_card(
+        "commonsense_mini_continuation",
+        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        ("acc", "acc_norm"),
         "category",
         _CATEGORY,
     ),

@@ -30,6 +30,7 @@ SETS = {
 }
 COUNTERPARTS = {"mmlu_mini": "mmlu_anatomy", "arc_mini": "arc_easy"}
 COUNTERPARTS["commonsense_mini"] = "commonsense_qa"
+CONTINUATIONS = ["mmlu_mini_continuation", "commonsense_mini_continuation"]
 LETTERS = "ABCDE"
 
 each_set = pytest.mark.parametrize("name", list(SETS))
@@ -119,19 +120,30 @@ def test_the_format_is_that_of_the_benchmark(name: str) -> None:
         assert ours[key] == theirs[key], key
 
 
-@each_set
-def test_the_right_answer_scores(name: str, no_hub: None) -> None:
-    task = load_tasks([name], None)[name]
+@pytest.mark.parametrize("task_name", [*SETS, *CONTINUATIONS])
+def test_the_right_answer_scores(task_name: str, no_hub: None) -> None:
+    name = task_name.removesuffix("_continuation")
+    task = load_tasks([task_name], None)[task_name]
     assert len(task.eval_docs) == len(rows_of(name))
     for doc, row in zip(task.eval_docs, rows_of(name), strict=True):
         likely = [(-1.0 if i == position(row) else -99.0, False) for i in range(SETS[name][2])]
         scores = task.process_results(doc, likely)
-        assert scores == dict.fromkeys(card(name).metrics, 1.0)
+        assert scores == dict.fromkeys(card(task_name).metrics, 1.0)
+
+
+@pytest.mark.parametrize("task_name", CONTINUATIONS)
+def test_continuations_are_the_texts_of_the_choices(task_name: str, no_hub: None) -> None:
+    task = load_tasks([task_name], None)[task_name]
+    for doc in task.eval_docs:
+        prompt = task.fewshot_context(doc, 0)
+        assert prompt.endswith(f"Question: {doc['question']}\nAnswer:")
+        asked = [request.args[1] for request in task.construct_requests(doc, prompt)]
+        assert asked == [f" {text}" for text in texts(doc)]
 
 
 def test_prompts(no_hub: None) -> None:
     """The prompt of mmlu_mini names the subject; examples leave out the question itself."""
-    tasks = load_tasks(list(SETS), None)
+    tasks = load_tasks([*SETS, *CONTINUATIONS], None)
     for name, task in tasks.items():
         doc = task.eval_docs[0]
         alone, with_one = task.fewshot_context(doc, 0), task.fewshot_context(doc, 1)
@@ -144,7 +156,7 @@ def test_prompts(no_hub: None) -> None:
     assert tasks["mmlu_mini"].fewshot_context(doc, 0).startswith(start)
 
 
-@each_set
-def test_cards(name: str) -> None:
-    described = card(name)
+@pytest.mark.parametrize("task_name", [*SETS, *CONTINUATIONS])
+def test_cards(task_name: str) -> None:
+    described = card(task_name)
     assert (described.role, described.needs, described.benchmark) == ("capability", (), None)

@@ -25,7 +25,9 @@ from steereval.tasks.contrast import load_contrast, question_key
 OURS = (
     "arc_mini",
     "commonsense_mini",
+    "commonsense_mini_continuation",
     "mmlu_mini",
+    "mmlu_mini_continuation",
     "realtoxicity_mini",
     "truthful_mini_gen",
     "truthful_mini_mc",
@@ -90,7 +92,7 @@ def test_unknown_tasks_and_groups() -> None:
         card("mmlu")
     with pytest.raises(UnknownNameError, match="Did you mean 'truthful_mini_mc'"):
         load_tasks(["truthful_mini_mcc"], None)
-    with pytest.raises(UnknownNameError, match="Known: arc_mini, commonsense_mini, mmlu_mini"):
+    with pytest.raises(UnknownNameError, match="Known: arc_mini, commonsense_mini, "):
         card("../qqqqqqqqqqqqqqqqqqqqqqqqqqqqqq*")
 
 

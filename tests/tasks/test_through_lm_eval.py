@@ -48,7 +48,7 @@ def test_ultrafeedback_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (written["distinct_1,none"], written["distinct_2,none"]) == (1.0, 0.0)  # it says "lol"
 
 
-@pytest.mark.parametrize("task", ["mmlu_mini", "arc_mini", "commonsense_mini"])
+@pytest.mark.parametrize("task", ["mmlu_mini", "arc_mini", "commonsense_mini_continuation"])
 def test_capability_sets(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluate(task, monkeypatch)["acc,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
 
