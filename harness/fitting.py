@@ -88,10 +88,20 @@ class Fitter:
     def fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
         """Steerers fitted to `contrast` without the questions of `fold` (None: with all)."""
         key = contrast.content_hash + request.key(fold)
+        return self._kept(
+            key, lambda: self._fit(contrast, contrast.training(fold), request, fold)
+        )  # fmt: skip
+
+    def fit_part(self, contrast: ContrastSet, part: ContrastSet, request: FitRequest) -> Artefact:
+        """Steerers fitted to `part`, whose statements are some of those of `contrast`."""
+        key = contrast.content_hash + part.content_hash + request.key(None)
+        return self._kept(key, lambda: self._fit(contrast, part, request, None))
+
+    def _kept(self, key: str, make: Callable[[], Artefact]) -> Artefact:
         if key not in self._fits:
             start = time.perf_counter()
             with phase("fitting"):
-                self._fits[key] = self._fit(contrast, request, fold)
+                self._fits[key] = make()
             self.seconds += time.perf_counter() - start
         return self._fits[key]
 
@@ -118,16 +128,17 @@ class Fitter:
         card = {"method": request.method, "options": dict(request.options)}
         return Artefact(steerers, card | {"steerers_sha256": content_hash(steerers)})
 
-    def _fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
+    def _fit(
+        self, contrast: ContrastSet, chosen: ContrastSet, request: FitRequest, fold: int | None
+    ) -> Artefact:
         method = get_method(request.method)
         options = method.options(request.options)
-        chosen = contrast.training(fold)
         if request.fraction < 1:
             chosen = chosen.subset(request.fraction, request.seed)
         statements = _by_class(contrast, chosen.statements)
         sites = self.sites(request)
         wanted = self._wanted(method, options, sites)
-        states = self._rows(contrast, statements, request.template, wanted)
+        states = self.states(contrast, statements, request.template, wanted)
         data = _data(sites, statements, states)
         if "tokens" in wanted:
             lengths = self.store.answer_lengths(statements, request.template)
@@ -149,7 +160,7 @@ class Fitter:
                  "tokens": "trajectories" in needs}  # fmt: skip
         return {part: sites for part, needed in parts.items() if needed}
 
-    def _rows(
+    def states(
         self, contrast: ContrastSet, statements: Sequence[Statement], template: str, wanted: Any
     ) -> States:
         """The states of some statements, in their order."""

@@ -174,6 +174,18 @@ class NoiseFloorSpec:
     """Of the repetitions; half of the run's unless given."""
 
 
+LEAST_ITEMS = 10
+"""Fewest statements of a diagnosis: below that no interval means anything."""
+
+
+@dataclass(frozen=True)
+class DiagnoseSpec:
+    """Measurements on activations at the end of a run (`steereval diagnose`)."""
+
+    items: int = _part("runtime", default=100)
+    """Most held-out statements of each contrast set that are measured on."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """Where and how cells run; the command line overrides these."""
@@ -219,6 +231,8 @@ class Grid:
     """Choice of the strength; without it every strength is reported."""
     noise_floor: NoiseFloorSpec | None = _part("identity", default=None)
     """Cells that are computed twice; none unless given."""
+    diagnose: DiagnoseSpec | None = _part("runtime", default=None)
+    """Measure barrier, trajectories, integrators and costs at the end; not unless given."""
     analysis: AnalysisSpec = _part("analysis", default=AnalysisSpec())
     """How the tables are read."""
     run: RunSpec = _part("runtime", default=RunSpec())
@@ -399,7 +413,14 @@ def _check(grid: Grid) -> None:
     _check_use_of_seeds(grid)
     _check_choice(grid)
     _check_noise_floor(grid)
+    check_diagnose(grid.diagnose)
     _check_run(grid.run)
+
+
+def check_diagnose(given: DiagnoseSpec | None) -> None:
+    """Raise GridError for too few items."""
+    if given is not None and given.items < LEAST_ITEMS:
+        raise GridError(f"diagnose.items is {given.items}", f"Use {LEAST_ITEMS} or more.")
 
 
 def _check_run(run: RunSpec) -> None:

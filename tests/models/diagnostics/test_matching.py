@@ -12,7 +12,7 @@ from method_options import SMALL
 
 from steereval.errors import FitError
 from steereval.models.diagnostics.acting import Acting
-from steereval.models.diagnostics.matching import mean_displacement, strength_at
+from steereval.models.diagnostics.matching import mean_displacement, mover, strength_at
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.testing import MethodCase, points
 
@@ -28,6 +28,8 @@ def test_what_saturates_cannot_go_further() -> None:
         return 2 * abs(math.sin(math.radians(degrees) / 2))
 
     assert strength_at(turn, 1.0) == pytest.approx(60, rel=1e-3)
+    assert strength_at(turn, 1.9) == pytest.approx(2 * math.degrees(math.asin(0.95)), rel=1e-3)
+    assert strength_at(turn, 2.1) is None
     assert strength_at(lambda s: s / (1 + s), 1.5) is None
 
 
@@ -49,9 +51,10 @@ def test_methods_displace_alike(name: str) -> None:
     """Whatever the method's own unit: all end a mean distance of 0.5 away."""
     acting = Acting(MethodCase(BUILT_IN[name], SMALL.get(name, {})).fit())
     x = points(6, 12).double()
-    found = strength_at(lambda s: mean_displacement(x, acting(x, s)), 0.5)
+    move = mover(acting)
+    found = strength_at(lambda s: mean_displacement(x, move(x, s)), 0.5)
     assert found is not None
-    assert mean_displacement(x, acting(x, found)) == pytest.approx(0.5, rel=2e-3)
+    assert mean_displacement(x, move(x, found)) == pytest.approx(0.5, rel=2e-3)
 
 
 def test_mean_displacement() -> None:
