@@ -37,7 +37,13 @@ from steereval.models.steerer import Steerer
 from steereval.plan import Cell, make_plan
 from steereval.preflight import prepare
 from steereval.ray_jobs.work import Done, Outcome, Work
-from steereval.results.diagnosis import Diagnosis, diagnosed, remove_diagnosis, write_diagnosis
+from steereval.results.diagnosis import (
+    FOLDER,
+    Diagnosis,
+    diagnosed,
+    remove_diagnosis,
+    write_diagnosis,
+)
 from steereval.results.lease import check_driver, driving
 from steereval.results.place import place_of
 from steereval.results.store import RunFolder
@@ -64,6 +70,7 @@ def diagnose_grid(
     store = RunFolder(out)
     units = units_of(grid, Supplies(data_dir))
     with driving(store.place) as lease:
+        store.place.sweep(FOLDER)
         there = diagnosed(store.place)
         waiting = [unit for unit in units if unit.name not in there]
         if len(waiting) < len(units):

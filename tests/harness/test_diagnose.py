@@ -19,6 +19,7 @@ from steereval.errors import ContrastError, GridError, InputError
 from steereval.models.diagnostics.integrator import STEPS
 from steereval.results.diagnosis import DATA, JUDGES, QUANTITIES, UNSTEERED, read_diagnosis
 from steereval.results.place import LocalPlace
+from steereval.results.store import RunFolder
 from steereval.spec import Grid, parse_grid
 from steereval.supplies import Supplies
 from steereval.tasks.contrast import load_contrast
@@ -345,6 +346,54 @@ def test_a_run_diagnoses_at_its_end(
     assert "1 of 1 diagnoses were there before" in capsys.readouterr().err
     assert main(["diagnose", str(out), "--items", "12"]) == 0
     assert record_of(out)["items"] == 12
+
+
+def test_a_grid_alone_gets_a_report(
+    tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No cell has run; several layers, one of them of all blocks, and a fit layer by layer."""
+    data = {
+        "name": "small",
+        "models": [{"name": tiny_folder, "layers": [1, "all"]}],
+        "contrast": {"name": "truthful-mini", "answers": "best"},
+        "methods": ["none", {"name": "linact", "strengths": [1], "incremental": True}],
+        "tasks": ["truthful_mini_mc"],
+        "diagnose": {"items": 10},
+    }
+    (tmp_path / "grid.yaml").write_text(json.dumps(data))
+    out = tmp_path / "run"
+    assert main(["diagnose", str(tmp_path / "grid.yaml"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "report" / "index.html")
+    diagnosis = read_diagnosis(LocalPlace(out))
+    assert diagnosis is not None
+    blocks = {record["layer"]: record["block"] for record in diagnosis.record.values()}
+    assert blocks == {"1": 1, "all": 2}
+    assert len(RunFolder(out).read_manifest()["cells"]) == 3
+
+
+@pytest.mark.slow
+def test_workers_on_ray_measure_what_this_process_does(tiny_folder: str, tmp_path: Path) -> None:
+    changes = {
+        "models": [{"name": tiny_folder, "layers": [0, 1]}],
+        "methods": METHODS[:3],
+        "seeds": {"fit": [0]},
+        "diagnose": {"items": 10},
+    }
+    found = []
+    for workers in (1, 2):
+        given = grid(tiny_folder, run={"workers": workers, "device": "cpu"}, **changes)
+        out = tmp_path / str(workers)
+        assert diagnose_alone(given, out, None, lambda line: None) == ()
+        diagnosis = read_diagnosis(LocalPlace(out))
+        assert diagnosis is not None
+        assert len(diagnosis.record) == 2
+        rows = diagnosis.table.to_pylist()
+        found.append([row for row in rows if row["quantity"] != "tokens_per_second"])
+    one, two = found
+    assert len(one) == len(two) > 1000
+    for row, other in zip(one, two, strict=True):
+        assert row | {"value": 0} == other | {"value": 0}
+        assert row["value"] == pytest.approx(other["value"], rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize(
