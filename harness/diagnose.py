@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from steereval.diagnosis_cost import Timed, measure_cost, variants
+from steereval.diagnosis_cost import Timed, measure_cost, with_other_steps
 from steereval.diagnosis_material import Material, material_of
 from steereval.diagnosis_plan import Unit, units_of
 from steereval.diagnosis_rows import Rows, Setting
@@ -56,6 +56,8 @@ from steereval.supplies import Supplies
 Say = Callable[[str], None]
 JUDGE_SEEDS = 1000
 """What the hash seed of a judging barrier lies above the steerer's fit seed."""
+MULTI_STEP = "odesteer"
+"""The method that is timed with several numbers of steps, and whose barrier judges all."""
 PROMPTS = 4
 """Texts that are decoded to time steering."""
 
@@ -240,7 +242,7 @@ class Measuring:
         for label, cells in labels:
             mark, start = self.rows.mark(), time.perf_counter()
             try:
-                timed += variants(self._method(list(cells)))
+                timed += self._method(list(cells))
                 self.say(f"  {label}: {time.perf_counter() - start:.1f} s")
             except StoreError:
                 raise
@@ -254,8 +256,11 @@ class Measuring:
         self.say("  timing")
         measure_cost(self.rows, self.lm.model, self._prompts(), timed)
 
-    def _method(self, cells: Sequence[Cell]) -> Timed:
-        """Measure a method at all its strengths and fit seeds; how it is timed."""
+    def _method(self, cells: Sequence[Cell]) -> list[Timed]:
+        """Measure a method at all its strengths and fit seeds; how it is timed.
+
+        The multi-step flow is timed with other numbers of steps too.
+        """
         moved: dict[float, list[tuple[Setting, Tensor]]] = {}
         matched = set[int | None]()
         for cell in cells:
@@ -272,7 +277,8 @@ class Measuring:
             measure_agreement(self.rows, alike)
         first = cells[0]
         setting = Setting(first.label, first.strength, first.fit_seed)
-        return Timed(setting, self._steerers(first), first.method.unit, first.positions)
+        own = Timed(setting, self._steerers(first), first.method.unit, first.positions)
+        return [own, *(with_other_steps(own) if first.method.name == MULTI_STEP else ())]
 
     def _match(self, arm: Arm, judge: BarrierFlow) -> None:
         for part in measure_matched(self.rows, arm, self.material, judge):
@@ -299,7 +305,7 @@ class Measuring:
         if cell.fit_seed not in self._judges:
             material, site = self.material, self.material.site
             request = FitRequest(
-                "odesteer", {}, str(site), self.unit.contrast.template, 1.0,
+                MULTI_STEP, {}, str(site), self.unit.contrast.template, 1.0,
                 JUDGE_SEEDS + (cell.fit_seed or 0),
             )  # fmt: skip
             found = {}

@@ -53,20 +53,15 @@ class Timed:
         return Intervention(self.steerers, self.setting.strength, self.unit, self.setting.method)
 
 
-def variants(timed: Timed) -> list[Timed]:
-    """The method as it is; a polynomial flow also with other numbers of steps."""
-    if not all(isinstance(steerer, PolynomialFlow) for steerer in timed.steerers.values()):
-        return [timed]
-
-    def with_steps(steerer: Steerer, steps: int) -> Steerer:
-        assert isinstance(steerer, PolynomialFlow)
-        return replace(steerer, steps=steps)
-
-    others = [
-        replace(timed, steerers={at: with_steps(s, k) for at, s in timed.steerers.items()}, steps=k)
+def with_other_steps(timed: Timed) -> list[Timed]:
+    """A method whose steerers are polynomial flows with other numbers of steps; none of others."""
+    flows = {at: s for at, s in timed.steerers.items() if isinstance(s, PolynomialFlow)}
+    if len(flows) < len(timed.steerers):
+        return []
+    return [
+        replace(timed, steerers={at: replace(flow, steps=k) for at, flow in flows.items()}, steps=k)
         for k in STEPS
     ]
-    return [timed, *others]
 
 
 def measure_cost(
