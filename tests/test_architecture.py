@@ -38,6 +38,7 @@ HARNESS_ORDER = (
     "diagnosis_rows",
     "diagnosis_steering",
     "diagnosis_cost",
+    "diagnosis_unit",
     "diagnose",
     "submission",
     "remote",
