@@ -88,7 +88,7 @@ def _diagnosed(evidence: Evidence, where: Where) -> Finding:
         return Finding(evidence.named(where, sentence), False, figures=effects)
     sentence = _sentence(evidence, where, lines, subject)
     tables = (_table(evidence, where, lines), _published(where))
-    figures: tuple[Figure, ...] = (*_steps(evidence, where, lines, subject.method), *effects)
+    figures: tuple[Figure, ...] = (*_steps(where, lines, subject.method), *effects)
     return Finding(evidence.named(where, sentence), tables=tables, figures=figures)
 
 
@@ -130,7 +130,8 @@ def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subje
     share = _share_of_operations(evidence, where, subject)
     if share is not None:
         speeds += f" and takes {100 * share:.2g} % of the model's operations for a token"
-    variants = {line.steps: line for line in lines if _is_variant(line, subject)}
+    mine = [line for line in lines if line.setting.method == subject.method]
+    variants = {line.steps: line for line in mine if line.steps}
     if len(variants) < 2 or 1 not in variants:
         return f"{speeds}."
     most = USUAL_STEPS if USUAL_STEPS in variants else max(variants)
@@ -145,10 +146,6 @@ def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subje
     return (
         f"Integrating in {most} steps instead of one {verdict} ({steps.words(CHANGE)}): {speeds}."
     )
-
-
-def _is_variant(line: CostLine, subject: Setting) -> bool:
-    return line.setting.method == subject.method and line.steps is not None
 
 
 def _own(lines: Sequence[CostLine], subject: Setting) -> CostLine:
@@ -226,9 +223,7 @@ def _published(where: Where) -> Table:
     return Table(f"q1-published-{where.name}", caption, headings, rows)
 
 
-def _steps(
-    evidence: Evidence, where: Where, lines: Sequence[CostLine], method: str
-) -> Iterator[Figure]:
+def _steps(where: Where, lines: Sequence[CostLine], method: str) -> Iterator[Figure]:
     """Speed against unsteered over the number of steps."""
     mine = sorted(
         (li for li in lines if li.setting.method == method and li.steps and li.change is not None),
