@@ -14,9 +14,9 @@ from steereval.results.questions.parts import (
     Dots,
     Finding,
     Heading,
-    Line,
     Shown,
     Table,
+    dots_of,
     shown,
 )
 
@@ -202,14 +202,13 @@ def _counts(found: Estimate) -> str:
 def _figure(evidence: Evidence, where: Where, by_judge: Mapping[str, Lines]) -> Dots:
     """Every method at its usual strength, under the three barriers."""
     settings = evidence.usuals(where, list(by_judge[CROSSFIT]))
-    kinds = []
-    for judge in (CROSSFIT, OTHER_HASH, OWN):
-        found = [
-            (i, line.rises) for i, s in enumerate(settings) if (line := by_judge[judge].get(s))
-        ]
-        if found:
-            places, estimates = zip(*found, strict=True)
-            kinds.append(Line(JUDGE_WORDS[judge], tuple(map(float, places)), estimates))
+    kinds = [
+        kind
+        for judge in (CROSSFIT, OTHER_HASH, OWN)
+        for kind in dots_of(
+            JUDGE_WORDS[judge], settings, {s: line.rises for s, line in by_judge[judge].items()}
+        )
+    ]
     return Dots(
         name=f"q6-rises-{where.name}",
         title=f"Steps with a rising h: {where.words}",

@@ -19,9 +19,9 @@ from steereval.results.questions.parts import (
     Dots,
     Finding,
     Heading,
-    Line,
     Shown,
     Table,
+    dots_of,
     shown,
 )
 
@@ -124,15 +124,10 @@ def _table(where: Where, found: Found) -> Table:
 
 def _figure(evidence: Evidence, where: Where, found: Found) -> Dots:
     settings = evidence.usuals(where, list(found["field_cosine"]))
-    kinds = []
-    for name, label in (
-        ("field_cosine", "with other places"),
-        ("mean_difference_cosine", "with the mean difference"),
-    ):
-        here = [(float(i), e) for i, s in enumerate(settings) if (e := found[name].get(s))]
-        if here:
-            places, estimates = zip(*here, strict=True)
-            kinds.append(Line(label, places, estimates))
+    kinds = [
+        *dots_of("with other places", settings, found["field_cosine"]),
+        *dots_of("with the mean difference", settings, found["mean_difference_cosine"]),
+    ]
     return Dots(
         name=f"q8-cosines-{where.name}",
         title=f"Cosine of the direction: {where.words}",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from steereval.results.questions.estimate import Estimate, Unit
+
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ class Line:
 
     estimates: tuple[Estimate, ...]
     """One a place."""
+
+
+def dots_of(label: str, keys: Sequence[_Key], found: Mapping[_Key, Estimate]) -> tuple[Line, ...]:
+    """The estimates of those of `keys` that have one, at their places; none if none has."""
+    here = [(float(i), found[key]) for i, key in enumerate(keys) if key in found]
+    if not here:
+        return ()
+    return (Line(label, tuple(place for place, _ in here), tuple(e for _, e in here)),)
 
 
 @dataclass(frozen=True)
