@@ -6,27 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from steereval.results import wording
-from steereval.results.leaderboard import Row
-from steereval.results.manifest import RATIO
-from steereval.results.questions.barrier import CROSSFIT, JUDGE_WORDS, OWN
+from steereval.results.questions.barrier import CROSSFIT
 from steereval.results.questions.estimate import (
-    AUC,
     CHANGE,
     NATS,
     PLAIN,
     SHARE,
     Estimate,
     Unit,
-    auc_of,
-    mean_of,
     of_columns,
     share_of,
 )
 from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
-from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import (
     ABSENT,
     Answer,
@@ -38,12 +31,11 @@ from steereval.results.questions.parts import (
     shown,
 )
 from steereval.results.questions.paths import Ends, ends_of, natural, path_of
-from steereval.results.stats import Calibration, calibration
 
 QUESTION = "How likely are the trajectories?"
 METHOD = (
-    "Held-out activations are steered, and the ends of their paths compared with held-out positives "
-    "that nothing steered: by Mahalanobis distance, by the distance to the nearest ones, by the "
+    "Held-out activations are steered, and the ends of their paths compared with held-out "
+    "positives that nothing steered: by Mahalanobis distance, by the distance to the nearest ones, by the "
     "norm, and by h of a barrier that was fitted on other data. An end lies off the data where it "
     "is further away than 95 % of the natural positives are; steering counts as leaving the data "
     "where it adds more than 10 points to that share. The calibration error (ECE) has bins of "
@@ -87,24 +79,24 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     distances = {name: ends_of(evidence, where, name) for name in DISTANCES}
     ratios = ends_of(evidence, where, "log_ratio", CROSSFIT)
     subject = evidence.subject(where, list(distances["mahalanobis"]) or list(ratios))
-    texts = _texts(evidence, where.model)
+    texts = text_rows(evidence, where.model)
     if subject is None:
         sentence = f"Not measured: the paths of the methods, which {COMMAND} measures."
         return Finding(
-            evidence.named(where, sentence), False, tables=_text_table(where.model, texts)
+            evidence.named(where, sentence), False, tables=text_table(where.model, texts)
         )
     norms = ends_of(evidence, where, "norm_ratio")
     beyond = {name: _beyond(evidence, where, name, ended) for name, ended in distances.items()}
     parts = [
         _off(subject, beyond["mahalanobis"].get(subject)),
         _drift(subject, ratios, norms, evidence.confidence),
-        _probe(evidence, where, subject),
-        *_perplexity(texts, subject.method),
+        probe_words(evidence, where, subject),
+        *perplexity_words(texts, subject.method),
     ]
     tables = (
         _table(evidence, where, beyond, ratios, norms),
-        *_probe_table(evidence, where, subject),
-        *_text_table(where.model, texts),
+        *probe_table(evidence, where, subject),
+        *text_table(where.model, texts),
     )
     figures = tuple(_figures(evidence, where, list(distances["mahalanobis"]) or list(ratios)))
     sentence = f"{'; '.join(filter(None, parts))}."
@@ -120,25 +112,26 @@ def _beyond(evidence: Evidence, where: Where, quantity: str, ended: Ended) -> di
     found = {}
     for setting, ends in ended.items():
         start, end = (
-            of_columns(matrix.values > bound, matrix) for matrix in (ends.start, ends.end)
+            of_columns((matrix.values > bound).astype(np.float64), matrix)
+            for matrix in (ends.start, ends.end)
         )
         added = Ends(start, end).change(evidence.confidence)
         if added is not None:
-            shares = (share_of(matrix, evidence.confidence) for matrix in (start, end))
-            found[setting] = Beyond(*shares, added)
+            before, after = (share_of(matrix, evidence.confidence) for matrix in (start, end))
+            found[setting] = Beyond(before, after, added)
     return found
 
 
 def _off(subject: Setting, beyond: Beyond | None) -> str:
     if beyond is None:
-        return f"How far {subject.words} leaves the data was not measured"
+        return f"How far steering by {subject.words} leaves the data was not measured"
     verdict = "may leave"
     if beyond.added.low > MARGIN:
         verdict = "leaves"
     elif beyond.added.high <= MARGIN:
         verdict = "stays on"
     return (
-        f"{subject.words} {verdict} the data: {beyond.end.words(SHARE)} of its paths' ends lie "
+        f"Steering by {subject.words} {verdict} the data: {beyond.end.words(SHARE)} of its paths' ends lie "
         f"further from held-out positives than {100 * NATURAL_SHARE:.0f} % of these do, against "
         f"{beyond.start.words(SHARE)} of their starts"
     )
@@ -153,62 +146,9 @@ def _drift(subject: Setting, ratios: Ended, norms: Ended, confidence: float) -> 
     return " and ".join(parts)
 
 
-def _probe(evidence: Evidence, where: Where, subject: Setting) -> str:
-    found = _probe_of(evidence, where, subject, CROSSFIT)
-    if found is None:
-        return ""
-    area, calibrated = found
-    if calibrated.is_off:
-        told = f"its probabilities are off (ECE {calibrated.error:.2f}"
-    else:
-        told = (
-            f"its probabilities are no further off than chance has it (ECE {calibrated.error:.2f}"
-        )
-    return (
-        f"that barrier tells held-out statements apart with AUC {area.words(AUC)}, and {told}, by "
-        f"chance up to {calibrated.chance_bound:.2f})"
-    )
-
-
-def _probe_of(
-    evidence: Evidence, where: Where, subject: Setting, judge: str
-) -> tuple[Estimate, Calibration] | None:
-    """AUC and calibration of a barrier on activations that nothing steered."""
-    ends = ends_of(evidence, where, "log_ratio", judge).get(subject)
-    if ends is None or ends.start.labels is None:
-        return None
-    area = auc_of(ends.start, evidence.confidence)
-    return None if area is None else (area, calibration_of(ends.start))
-
-
-def calibration_of(h: Matrix) -> Calibration:
-    """The calibration of sigma(h + log(n+/n-)), h being a log density ratio; of the first seed."""
-    assert h.labels is not None
-    positive = int(np.count_nonzero(h.labels))
-    prior = np.log(positive / (len(h.labels) - positive))
-    return calibration(special.expit(h.values[:, 0] + prior), h.labels)
-
-
-def _perplexity(texts: Sequence[Row], method: str) -> Iterator[str]:
-    for row in texts:
-        if row.arm.method == method and row.comparison is not None:
-            words = wording.difference(row.comparison.effect, row.metric)
-            yield f"its texts on {row.task.name} have {words} the unsteered perplexity"
-            return
-
-
-def _texts(evidence: Evidence, model: str) -> list[Row]:
-    """Rows of the perplexity of what was generated."""
-    return [
-        row
-        for row in evidence.analysis.rows
-        if row.model == model and row.metric.kind == RATIO and row.comparison is not None
-    ]
-
-
 def _from_rows(evidence: Evidence, model: str) -> Finding | None:
     """What the rows alone tell: perplexities."""
-    texts = _texts(evidence, model)
+    texts = text_rows(evidence, model)
     row = evidence.flow_row(texts)
     if row is None or row.comparison is None:
         return None
@@ -222,59 +162,7 @@ def _from_rows(evidence: Evidence, model: str) -> Finding | None:
     )
     if len(evidence.analysis.models) > 1:
         sentence = f"{model}: {sentence}"
-    return Finding(sentence, tables=_text_table(model, texts))
-
-
-def _text_table(model: str, rows: Sequence[Row]) -> tuple[Table, ...]:
-    if not rows:
-        return ()
-    headings = (
-        Heading("Method", numeric=False),
-        Heading("Task", numeric=False),
-        Heading("Perplexity, as a factor", "Of generated texts, against the unsteered model's"),
-    )
-    lines = tuple(
-        (
-            Shown(row.name),
-            Shown(f"{row.task.name} · {row.metric.name}"),
-            Shown(
-                wording.difference(row.comparison.effect, row.metric),
-                row.comparison.effect.estimate,
-            ),
-        )
-        for row in rows
-        if row.comparison is not None
-    )
-    caption = f"Perplexity of what is generated: {model}"
-    return (Table(f"q7-texts-{model}", caption, headings, lines),)
-
-
-def _probe_table(evidence: Evidence, where: Where, subject: Setting) -> tuple[Table, ...]:
-    headings = (
-        Heading("Barrier", numeric=False),
-        Heading("AUC", "Of held-out statements; 0.5 says nothing"),
-        Heading("ECE", "Expected calibration error, bins of equally many items"),
-        Heading(
-            "By chance", "What true probabilities would show on average, and in one of 20 cases"
-        ),
-        Heading("Items"),
-    )
-    rows = []
-    for judge in (CROSSFIT, OWN):
-        if (found := _probe_of(evidence, where, subject, judge)) is not None:
-            area, told = found
-            chance = f"{told.by_chance:.3f}, up to {told.chance_bound:.3f}"
-            rows.append(
-                (
-                    Shown(JUDGE_WORDS[judge].split(",")[0]),
-                    shown(area, AUC),
-                    Shown(f"{told.error:.3f}", told.error),
-                    Shown(chance, told.by_chance),
-                    Shown(str(told.n_items), told.n_items),
-                )
-            )
-    caption = f"The probe of {subject.method} before steering: {where.words}"
-    return (Table(f"q7-probe-{where.name}", caption, headings, tuple(rows)),) if rows else ()
+    return Finding(sentence, tables=text_table(model, texts))
 
 
 def _table(
