@@ -33,9 +33,9 @@ from steereval.results.questions.parts import (
 
 QUESTION = "Is the ODE needed, or would a few gradient steps on h do?"
 METHOD = (
-    "Every method moves the same held-out activations by the same distance, and h of a barrier that "
-    "was fitted on other data is read before and after; the methods are compared pair by pair. "
-    "Where the grid ran them at equal displacement, their effects on tasks are compared likewise. "
+    "Every method moves the same held-out activations by the same distance, and h of a barrier "
+    "that was fitted on other data is read before and after; the methods are compared pair by "
+    "pair. Where the grid ran them at equal displacement, their effects on tasks are too. "
     "Solvers are compared with a reference solution of many small steps: the distance of the ends, "
     "as a share of the displacement."
 )
@@ -164,10 +164,10 @@ def _error_words(errors: Sequence[Error]) -> Iterator[str]:
     euler = {error.steps: error for error in errors if error.solver == "euler"}
     if not euler:
         return
-    shown_steps = [steps for steps in (1, 10) if steps in euler] or [max(euler)]
+    usual: list[int] = [steps for steps in (1, 10) if steps in euler]
     told = " and ".join(
         f"{euler[steps].distance.words(SHARE)} with {steps} step{'s' if steps > 1 else ''}"
-        for steps in shown_steps
+        for steps in usual or [max(euler)]
     )
     yield f"Euler's ends are off the exact solution by {told}, as a share of the displacement"
 

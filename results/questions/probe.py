@@ -15,6 +15,7 @@ from steereval.results.stats import Calibration, calibration
 
 
 def probe_words(evidence: Evidence, where: Where, subject: Setting) -> str:
+    """AUC and calibration of the barrier that was fitted on other data; empty if not measured."""
     found = _probe_of(evidence, where, subject, CROSSFIT)
     if found is None:
         return ""
@@ -51,6 +52,7 @@ def calibration_of(h: Matrix) -> Calibration:
 
 
 def probe_table(evidence: Evidence, where: Where, subject: Setting) -> tuple[Table, ...]:
+    """The barriers that judge `subject`; no table if none was measured with both classes."""
     headings = (
         Heading("Barrier", numeric=False),
         Heading("AUC", "Of held-out statements; 0.5 says nothing"),

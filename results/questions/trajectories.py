@@ -31,15 +31,17 @@ from steereval.results.questions.parts import (
     shown,
 )
 from steereval.results.questions.paths import Ends, ends_of, natural, path_of
+from steereval.results.questions.probe import probe_table, probe_words
+from steereval.results.questions.texts import perplexity_words, text_rows, text_table
 
 QUESTION = "How likely are the trajectories?"
 METHOD = (
     "Held-out activations are steered, and the ends of their paths compared with held-out "
-    "positives that nothing steered: by Mahalanobis distance, by the distance to the nearest ones, by the "
-    "norm, and by h of a barrier that was fitted on other data. An end lies off the data where it "
-    "is further away than 95 % of the natural positives are; steering counts as leaving the data "
-    "where it adds more than 10 points to that share. The calibration error (ECE) has bins of "
-    "equally many items and is held against what chance alone would show; one fit seed."
+    "positives that nothing steered: by Mahalanobis distance, by the distance to the nearest ones, "
+    "by the norm, and by h of a barrier that was fitted on other data. An end lies off the data "
+    "where it is further away than 95 % of the natural positives are; steering counts as leaving "
+    "the data where it adds more than 10 points to that share. The calibration error (ECE) has "
+    "bins of equally many items and is held against what chance alone would show; one fit seed."
 )
 
 NATURAL_SHARE = 0.95
@@ -131,8 +133,8 @@ def _off(subject: Setting, beyond: Beyond | None) -> str:
     elif beyond.added.high <= MARGIN:
         verdict = "stays on"
     return (
-        f"Steering by {subject.words} {verdict} the data: {beyond.end.words(SHARE)} of its paths' ends lie "
-        f"further from held-out positives than {100 * NATURAL_SHARE:.0f} % of these do, against "
+        f"Steering by {subject.words} {verdict} the data: {beyond.end.words(SHARE)} of its paths' "
+        f"ends lie further from held-out positives than {100 * NATURAL_SHARE:.0f} % of these do, against "
         f"{beyond.start.words(SHARE)} of their starts"
     )
 
