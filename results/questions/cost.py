@@ -298,7 +298,7 @@ def _from_cells(evidence: Evidence, model: str) -> Finding | None:
         f"In this run the cells of {subject.name} took {100 * abs(change.mean):.0f} % "
         f"{'fewer' if change.mean < 0 else 'more'} tokens per second than the unsteered ones on "
         f"{subject.task.name}; cells share work, so this is the run's cost and not that of "
-        f"steering, which {COMMAND} measures."
+        "steering alone."
     )
     if len(evidence.analysis.models) > 1:
         sentence = f"{model}: {sentence}"

@@ -218,7 +218,7 @@ def _from_rows(evidence: Evidence, model: str) -> Finding | None:
     elif gain.high < 0.0:
         verdict = f"The ODE falls behind {row.arm.method}"
     (words,) = _matched_words(matched)
-    sentence = f"{verdict}: {words}; the integrator's error is not measured, which {COMMAND} does."
+    sentence = f"{verdict}: {words}."
     if len(evidence.analysis.models) > 1:
         sentence = f"{model}: {sentence}"
     return Finding(sentence, tables=_match_table(matched))

@@ -32,9 +32,10 @@ from steereval.results.questions.parts import (
 
 QUESTION = "Which tokens were the activations taken from, and which were steered?"
 METHOD = (
-    "What a method tells the classes by, its barrier or its projection on the direction in which it "
-    "moves activations, is read at the token where steerers are fitted and at those where steering "
-    "acts. The AUC says how well it tells held-out true from false statements there; 0.5 is chance."
+    "What a method tells the classes by, its barrier or its projection on the direction in which "
+    "it moves activations, is read at the token where steerers are fitted and at those where "
+    "steering acts. The AUC says how well it tells held-out statements of the two classes apart "
+    "there; 0.5 is chance."
 )
 
 FITTED = "last"
@@ -77,10 +78,7 @@ def positions(evidence: Evidence) -> Answer:
     """The answer; what was recorded is always known."""
     findings = [_finding(evidence, where) for where in evidence.places]
     if not findings:
-        sentence = (
-            f"{_recorded(evidence)}; how well the classes are told apart there, {COMMAND} measures."
-        )
-        findings = [Finding(sentence, tables=_plan_tables(evidence))]
+        findings = [Finding(f"{_recorded(evidence)}.", tables=_plan_tables(evidence))]
     return Answer(2, QUESTION, METHOD, tuple(findings))
 
 
@@ -90,7 +88,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     tables = _plan_tables(evidence) if where == evidence.places[0] else ()
     subject = evidence.subject(where, [each.setting for each in found])
     if subject is None:
-        sentence = f"{_recorded(evidence)}; not measured: the classes' AUC there, which {COMMAND} measures."
+        sentence = f"{_recorded(evidence)}; not measured: the AUC there, which {COMMAND} measures."
         return Finding(evidence.named(where, sentence), tables=tables)
     own = next(each for each in found if each.setting == subject)
     sentence = f"{_recorded(evidence)}; {_told(own)}."
@@ -149,10 +147,9 @@ def _rank(position: str) -> tuple[int, int]:
 def _recorded(evidence: Evidence) -> str:
     """What the manifest says of fitting and steering."""
     steered = dict.fromkeys(_steered(evidence).values())
-    if not steered:
-        return "Steerers are fitted at the last token of question and answer"
+    fitted = "Steerers are fitted at the last token of question and answer"
     tokens = " or ".join(f"“{name}”" for name in steered)
-    return f"Steerers are fitted at the last token of question and answer and steer the tokens {tokens}"
+    return f"{fitted} and steer the tokens {tokens}" if steered else fitted
 
 
 def _steered(evidence: Evidence) -> dict[str, str]:

@@ -134,8 +134,8 @@ def _off(subject: Setting, beyond: Beyond | None) -> str:
         verdict = "stays on"
     return (
         f"Steering by {subject.words} {verdict} the data: {beyond.end.words(SHARE)} of its paths' "
-        f"ends lie further from held-out positives than {100 * NATURAL_SHARE:.0f} % of these do, against "
-        f"{beyond.start.words(SHARE)} of their starts"
+        f"ends lie further from held-out positives than {100 * NATURAL_SHARE:.0f} % of these do, "
+        f"against {beyond.start.words(SHARE)} of their starts"
     )
 
 
@@ -159,8 +159,7 @@ def _from_rows(evidence: Evidence, model: str) -> Finding | None:
     if row.comparison.effect.low <= 0.0 <= row.comparison.effect.high:
         verdict = "The texts do not show the steering"
     sentence = (
-        f"{verdict}: those of {row.name} on {row.task.name} have {words} the unsteered perplexity; "
-        f"the paths themselves are not measured, which {COMMAND} does."
+        f"{verdict}: those of {row.name} on {row.task.name} have {words} the unsteered perplexity."
     )
     if len(evidence.analysis.models) > 1:
         sentence = f"{model}: {sentence}"
