@@ -214,7 +214,7 @@ def _figure(evidence: Evidence, where: Where, by_judge: Mapping[str, Lines]) -> 
         title=f"Steps with a rising h: {where.words}",
         x_label="share of steps, %",
         unit=SHARE,
-        labels=tuple(setting.words for setting in settings),
+        labels=tuple(setting.brief for setting in settings),
         kinds=tuple(kinds),
         levels=(("chance", 0.5),),
     )

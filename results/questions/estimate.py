@@ -41,7 +41,10 @@ SPEED = Unit("tokens per second")
 PLAIN = Unit("")
 POINTS = Unit("points", " points", 100.0, True)
 
-MOST_DECIMALS = 4
+DECIMALS = 3
+"""At most so many, but two digits of a mean that is smaller than they can show."""
+
+MOST_DECIMALS = 8
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,12 @@ class Estimate:
 
     def _decimals(self, unit: Unit) -> int:
         """So many that half the interval's width is at least three units of the last."""
-        half = unit.scale * (self.high - self.low) / 2
+        half, mean = unit.scale * (self.high - self.low) / 2, abs(unit.scale * self.mean)
         if not 0.0 < half < math.inf:
             return 2 if unit.scale == 1.0 else 0
-        return min(MOST_DECIMALS, max(0, math.ceil(math.log10(3.0 / half))))
+        least = math.ceil(1.0 - math.log10(mean)) if mean > 0.0 else DECIMALS
+        most = min(max(DECIMALS, least), MOST_DECIMALS)
+        return min(most, max(0, math.ceil(math.log10(3.0 / half))))
 
     def times(self, factor: float) -> Estimate:
         """The same in another unit."""

@@ -66,6 +66,11 @@ class Setting:
         """In words."""
         return f"{self.method} at strength {self.strength:g}"
 
+    @property
+    def brief(self) -> str:
+        """In few characters, beside an axis."""
+        return f"{self.method} ({self.strength:g})"
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -142,6 +147,12 @@ class Evidence:
         if by[0] == "method":
             found.sort(key=lambda each: (self.order(str(each[0][0])), each[0][1:]))
         yield from found
+
+    def settings(self, rows: pd.DataFrame) -> list[Setting]:
+        """The settings that `rows` are of, in the order of the grid."""
+        found = rows[["method", "strength"]].drop_duplicates()
+        settings = [Setting(str(m), float(s)) for m, s in found.itertuples(index=False)]
+        return sorted(settings, key=lambda each: (self.order(each.method), each.strength))
 
     def order(self, method: str) -> int:
         """The place of a label in the grid; what is no label comes first."""

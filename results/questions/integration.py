@@ -150,7 +150,7 @@ def _errors(evidence: Evidence, where: Where) -> Iterator[Error]:
     rows = evidence.rows(where, "endpoint_distance")
     if rows.empty:
         return
-    settings = list(evidence.matrices(where, "endpoint_distance", steps=rows["steps"].min()))
+    settings = evidence.settings(rows)
     kinds = [setting for setting in settings if evidence.kind(setting.method) in ODES] or settings
     if not kinds:
         return

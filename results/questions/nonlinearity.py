@@ -133,7 +133,7 @@ def _figure(evidence: Evidence, where: Where, found: Found) -> Dots:
         title=f"Cosine of the direction: {where.words}",
         x_label="cosine",
         unit=COSINE,
-        labels=tuple(setting.words for setting in settings),
+        labels=tuple(setting.brief for setting in settings),
         kinds=tuple(kinds),
         levels=(("one direction for all", 1.0),),
     )

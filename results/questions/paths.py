@@ -61,7 +61,7 @@ def path_of(
         return
     most = max(step for step, _ in found)
     yield Line(
-        setting.words,
+        setting.brief,
         tuple(step / most for step, _ in found),
         tuple(mean_of(matrix, evidence.confidence) for _, matrix in found),
     )

@@ -14,9 +14,9 @@ from steereval.results.verdicts import oriented
 
 QUESTION = "Is the improvement significant?"
 METHOD = (
-    "The verdicts of the confirmatory family: every method on every target task of a model, primary "
-    "metric, paired by item and fit seed, corrected for their number. The leaderboard has all that "
-    "they rest on."
+    "The verdicts of the confirmatory family: every method on every target task of a model, by "
+    "the primary metric, paired by item and fit seed, corrected for their number. The leaderboard "
+    "has all that they rest on."
 )
 
 GAINS = (verdicts.MEANINGFUL, verdicts.BETTER)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from steereval.results.analysis import Analysis
+from steereval.results.diagnosis import Diagnosis
 from steereval.results.leaderboard import Row
 from steereval.results.profiles import Profile
+from steereval.results.questions.eight import eight_answers
 from steereval.results.report.across_grid import across_grid
 from steereval.results.report.choosing_grid import choosing_grid
 from steereval.results.report.drawing import Picture, slug
@@ -29,6 +31,11 @@ from steereval.results.report.other_grids import (
     seed_grid,
 )
 from steereval.results.report.published_grid import published_grids
+from steereval.results.report.question_blocks import (
+    NOT_DIAGNOSED,
+    QuestionBlock,
+    question_blocks,
+)
 from steereval.results.response import StrengthPoint
 
 _Entry = TypeVar("_Entry", Row, StrengthPoint)
@@ -63,6 +70,12 @@ class Content:
 
     notes: tuple[str, ...]
     """What was done otherwise than the grid says."""
+
+    questions: tuple[QuestionBlock, ...]
+    """The eight questions, as far as they are answered."""
+
+    question_note: str
+    """What would answer the others; empty if all were asked."""
 
     reading: tuple[tuple[str, str], ...]
     """How to read it: terms and what they mean."""
@@ -118,7 +131,9 @@ class Content:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All figures."""
-        return tuple(picture for group in self.figures for picture in group.pictures)
+        groups = (group.pictures for group in self.figures)
+        questions = (question.figures for question in self.questions)
+        return tuple(picture for part in (*groups, *questions) for picture in part)
 
 
 def content_of(
@@ -126,6 +141,7 @@ def content_of(
     manifest: dict[str, Any],
     profiles: Sequence[Profile] = (),
     items: Sequence[ItemChunk] = (),
+    diagnosis: Diagnosis | None = None,
 ) -> Content:
     """The content of the report on `analysis`, with the provenance in `manifest`."""
     plan = analysis.plan
@@ -138,6 +154,8 @@ def content_of(
         summary=tuple(summary(analysis)),
         blocks=tuple(verdict_blocks(analysis)),
         notes=analysis.notes,
+        questions=question_blocks(eight_answers(analysis, manifest, diagnosis)),
+        question_note="" if diagnosis is not None else NOT_DIAGNOSED,
         reading=how_to_read(plan),
         models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),
         figures=figure_groups(analysis),

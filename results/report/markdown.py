@@ -23,6 +23,7 @@ def _lines(content: Content) -> Iterator[str]:
     yield "\n## Verdicts\n"
     for block in content.blocks:
         yield from _block(block)
+    yield from _answers(content)
     yield "## How to read it\n"
     for term, meaning in content.reading:
         yield f"- **{term}.** {meaning}"
@@ -36,6 +37,7 @@ def _lines(content: Content) -> Iterator[str]:
         yield "## Published figures (not measured here)\n"
     for grid in content.published:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    yield from _questions(content)
     yield from _evidence(content)
     yield from _provenance(content)
 
@@ -46,6 +48,30 @@ def _block(block: Block) -> Iterator[str]:
         caution = f" ({line.caution})" if line.caution else ""
         yield f"- {markdown_text(line.arm)}: **{line.word}**, {markdown_text(line.text)}{caution}"
     yield ""
+
+
+def _answers(content: Content) -> Iterator[str]:
+    if content.questions:
+        yield "## The eight questions in short\n"
+    for question in content.questions:
+        sentences = " ".join(map(markdown_text, question.sentences))
+        yield f"{question.number}. **{question.question}** {sentences}"
+    if content.question_note:
+        yield f"\n{content.question_note}"
+    yield ""
+
+
+def _questions(content: Content) -> Iterator[str]:
+    if content.questions:
+        yield "## The eight questions\n"
+    for question in content.questions:
+        yield f"### {question.number}. {question.question}\n"
+        yield from (f"{markdown_text(sentence)}\n" for sentence in question.sentences)
+        yield from (f"**Beware:** {markdown_text(text)}.\n" for text in question.warnings)
+        yield f"{markdown_text(question.method)}\n"
+        yield from map(_figure, question.figures)
+        for grid in question.grids:
+            yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
 
 
 def _evidence(content: Content) -> Iterator[str]:
