@@ -133,8 +133,8 @@ def _rising(name: str, line: BarrierLine) -> str:
 
 def _sentence(subject: Setting, line: BarrierLine, own: BarrierLine | None) -> str:
     text = (
-        f"{_verdict(line.rises)} for {subject.words}: under a barrier fitted on other data h rises "
-        f"in {line.rises.words(SHARE)} of the steps"
+        f"{_verdict(subject.words, line.rises)}: under a barrier fitted on other data h rises in "
+        f"{line.rises.words(SHARE)} of the steps"
     )
     if line.reaches is not None:
         text += f", {line.reaches.words(SHARE)} of the activations that begin below reach h ≥ 0"
@@ -147,16 +147,17 @@ def _sentence(subject: Setting, line: BarrierLine, own: BarrierLine | None) -> s
     return f"{text}."
 
 
-def _verdict(rises: Estimate) -> str:
+def _verdict(name: str, rises: Estimate) -> str:
     if rises.low >= HOLDS_FROM:
-        return "The barrier property holds"
+        return f"The barrier property holds for {name}"
     if rises.high >= HOLDS_FROM:
-        return "Whether the barrier property holds is open"
+        return f"Whether the barrier property holds for {name} is open"
+    text = f"The barrier property does not hold for {name}"
     if rises.high < 0.5:
-        return "The barrier property does not hold, h falls more often than it rises,"
+        return f"{text}, and h falls more often than it rises"
     if rises.low > 0.5:
-        return "The barrier property does not hold, though h rises more often than it falls,"
-    return "The barrier property does not hold, and h rises as often as chance has it,"
+        return f"{text}, though h rises more often than it falls"
+    return f"{text}, and h rises no more often than it falls"
 
 
 Row = tuple[str, str, BarrierLine]
@@ -190,7 +191,7 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
         )
         for setting, judge, line in lines
     )
-    caption = f"The barrier {what}: {where.words}"
+    caption = f"h {what}: {where.words}"
     return Table(f"q6-{name}-{where.name}", caption, headings, rows)
 
 

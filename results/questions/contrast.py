@@ -10,8 +10,9 @@ import numpy as np
 from steereval.results import wording
 from steereval.results.leaderboard import Row
 from steereval.results.questions.effects import gain_words, targets, unit_of
-from steereval.results.questions.estimate import COSINE, mean_of, within
+from steereval.results.questions.estimate import COSINE, Estimate, mean_of, within
 from steereval.results.questions.evidence import Evidence, Where
+from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import Answer, Finding, Heading, Shown, Table, shown
 
 QUESTION = "How were p+ and p- formed?"
@@ -38,24 +39,31 @@ def contrast(evidence: Evidence) -> Answer | None:
 def _finding(evidence: Evidence, name: str, card: Card) -> Finding:
     grid = evidence.manifest.get("grid") or {}
     rows = list(_fitted_to(evidence, grid, name))
-    fraction = _fraction(grid, name)
-    sentence = f"{_formed(name, card)}; {_length_words(card)}"
-    spread = _widest(rows)
-    if spread is not None:
-        row, deviation = spread
-        draws = "fits" if fraction is None else f"draws of {100 * fraction:g} % of its questions"
-        sentence += (
-            f"; between {draws} the effect of {row.name} on {row.task.name} spreads by "
-            f"{_amount(row, deviation)} (standard deviation of {_seeds(row)} fit seeds)"
-        )
-    agreement = _agreement(evidence, name)
-    if agreement:
-        sentence += f"; {agreement}"
+    sentence = f"{_formed(name, card)}; {_length_words(card)}."
+    more = [*_spread_words(rows, _fraction(grid, name)), *_agreement_words(evidence, name)]
     warnings = tuple(str(text) for text in card.get("warnings") or ())
     if (length := _length_warning(card)) and not any("length" in text for text in warnings):
         warnings += (length,)
     tables = (_card_table(name, card, grid), *_spread_table(name, rows), *_agreed(evidence, name))
-    return Finding(f"{sentence}.", tables=tables, warnings=tuple(f"{name}: {w}" for w in warnings))
+    return Finding(
+        sentence,
+        more=tuple(more),
+        tables=tables,
+        warnings=tuple(f"{name}: {text}" for text in warnings),
+    )
+
+
+def _spread_words(rows: list[Row], fraction: float | None) -> Iterator[str]:
+    spread = _widest(rows)
+    if spread is None:
+        return
+    row, deviation = spread
+    draws = "fits" if fraction is None else f"draws of {100 * fraction:g} % of the questions"
+    yield (
+        f"Between {draws} the effect of {row.name} on {row.task.name} spreads by "
+        f"{_amount(row, deviation)} (standard deviation of {_seeds(row)} fit seeds), the most of "
+        "all methods."
+    )
 
 
 def _formed(name: str, card: Card) -> str:
@@ -154,17 +162,20 @@ def _amount(row: Row, deviation: float) -> str:
     return f"{unit.scale * deviation:.1f} points"
 
 
-def _agreement(evidence: Evidence, name: str) -> str:
-    for where in evidence.places:
-        found = evidence.matrices(where, "subset_agreement") if where.contrast == name else {}
+def _agreement_words(evidence: Evidence, name: str) -> Iterator[str]:
+    for where in (place for place in evidence.places if place.contrast == name):
+        found = evidence.matrices(where, "subset_agreement")
         subject = evidence.subject(where, list(found))
         if subject is not None:
-            mean = within(mean_of(found[subject], evidence.confidence), -1, 1, evidence.confidence)
-            return (
-                f"the displacement of {subject.words} has cosine {mean.words(COSINE)} with that of "
-                "other draws"
+            yield evidence.named(
+                where,
+                f"The displacement of {subject.words} has cosine "
+                f"{_cosine(evidence, found[subject]).words(COSINE)} with that of other fit seeds.",
             )
-    return ""
+
+
+def _cosine(evidence: Evidence, found: Matrix) -> Estimate:
+    return within(mean_of(found, evidence.confidence), -1.0, 1.0, evidence.confidence)
 
 
 def _agreed(evidence: Evidence, name: str) -> Iterator[Table]:
@@ -183,11 +194,8 @@ def _agreement_table(evidence: Evidence, where: Where) -> Table:
     rows = tuple(
         (
             Shown(setting.words),
-            shown(
-                within(mean := mean_of(matrix, evidence.confidence), -1, 1, evidence.confidence),
-                COSINE,
-            ),
-            Shown(str(mean.n_seeds), mean.n_seeds),
+            shown(_cosine(evidence, matrix), COSINE),
+            Shown(str(len(matrix.seeds)), len(matrix.seeds)),
         )
         for setting, matrix in evidence.matrices(where, "subset_agreement").items()
     )

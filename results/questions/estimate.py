@@ -30,16 +30,16 @@ class Unit:
     """Whether a plus is written: it is a change."""
 
 
-SHARE = Unit("%", " %", 100.0)
-CHANGE = Unit("%", " %", 100.0, True)
+SHARE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0)
+CHANGE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0, True)
 COSINE = Unit("cosine")
 AUC = Unit("AUC")
 AUC_CHANGE = Unit("AUC", signed=True)
-NATS = Unit("nats", " nats", signed=True)
+NATS = Unit("nats", "\N{NO-BREAK SPACE}nats", signed=True)
 DEGREES = Unit("degrees", "°")
 SPEED = Unit("tokens per second")
 PLAIN = Unit("")
-POINTS = Unit("points", " points", 100.0, True)
+POINTS = Unit("points", "\N{NO-BREAK SPACE}points", 100.0, True)
 
 DECIMALS = 3
 """At most so many, but two digits of a mean that is smaller than they can show."""

@@ -28,6 +28,7 @@ from steereval.results.questions.parts import (
     Line,
     Shown,
     Table,
+    capital,
     shown,
 )
 
@@ -94,18 +95,21 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     gains = list(_gains(evidence, where))
     errors = list(_errors(evidence, where))
     matched = _matched(evidence, where.model)
-    parts = [*_gain_words(evidence, gains), *_error_words(errors), *_matched_words(matched)]
-    if not gains:
-        parts.insert(
-            0,
-            "Not measured: the ODE and another method at equal displacement, for which the grid "
-            f"needs odesteer and one of {', '.join(RIVALS)}, and {COMMAND} measures it",
-        )
+    missing = (
+        "Not measured: the ODE and another method at equal displacement, for which the grid needs "
+        f"odesteer and one of {', '.join(RIVALS)}; {COMMAND} measures it"
+    )
+    first = next(_gain_words(evidence, gains), missing)
+    more = (*_error_words(errors), *_matched_words(matched))
     tables = (*_gain_table(where, gains), *_error_table(where, errors), *_match_table(matched))
     figures = (*_gain_figure(evidence, where), *_error_figure(where, errors))
-    sentence = f"{'; '.join(parts)}."
-    answered = bool(gains or errors or matched)
-    return Finding(evidence.named(where, sentence), answered, tables, figures)
+    return Finding(
+        evidence.named(where, f"{first}."),
+        bool(gains or errors or matched),
+        tuple(f"{capital(text)}." for text in more),
+        tables,
+        figures,
+    )
 
 
 def _at_displacement(evidence: Evidence, where: Where) -> Mapping[Setting, Matrix]:

@@ -187,6 +187,9 @@ class Finding:
     is_answered: bool = True
     """Whether it does."""
 
+    more: tuple[str, ...] = ()
+    """Further sentences."""
+
     tables: tuple[Table, ...] = ()
     """What the sentence rests on."""
 
@@ -227,6 +230,11 @@ class Answer:
     def is_answered(self) -> bool:
         """Whether anything was found."""
         return any(finding.is_answered for finding in self.findings)
+
+
+def capital(sentence: str) -> str:
+    """With a capital at its beginning."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def joined(words: Sequence[str]) -> str:

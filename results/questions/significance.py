@@ -69,7 +69,8 @@ def _words(row: Row) -> str:
     if row.p_adjusted is None:
         return text
     p = wording.p_value(row.p_adjusted)
-    return f"{text}, adjusted p {p if p.startswith('<') else f'= {p}'}"
+    joined_p = f"< {p[1:]}" if p.startswith("<") else f"= {p}"
+    return f"{text}, adjusted p\N{NO-BREAK SPACE}{joined_p}"
 
 
 def _detects(row: Row) -> str:

@@ -25,7 +25,7 @@ def perplexity_words(texts: Sequence[Row], method: str) -> Iterator[str]:
     for row in texts:
         if row.arm.method == method and row.comparison is not None:
             words = wording.difference(row.comparison.effect, row.metric)
-            yield f"its texts on {row.task.name} have {words} the unsteered perplexity"
+            yield f"the texts of {row.name} on {row.task.name} have {words} the unsteered perplexity"
             return
 
 

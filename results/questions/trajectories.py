@@ -28,6 +28,7 @@ from steereval.results.questions.parts import (
     Heading,
     Shown,
     Table,
+    capital,
     shown,
 )
 from steereval.results.questions.paths import Ends, ends_of, natural, path_of
@@ -89,12 +90,11 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
         )
     norms = ends_of(evidence, where, "norm_ratio")
     beyond = {name: _beyond(evidence, where, name, ended) for name, ended in distances.items()}
-    parts = [
+    parts = (
         _off(subject, beyond["mahalanobis"].get(subject)),
         _drift(subject, ratios, norms, evidence.confidence),
-        probe_words(evidence, where, subject),
-        *perplexity_words(texts, subject.method),
-    ]
+    )
+    more = (probe_words(evidence, where, subject), *perplexity_words(texts, subject.method))
     tables = (
         _table(evidence, where, beyond, ratios, norms),
         *probe_table(evidence, where, subject),
@@ -102,7 +102,12 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     )
     figures = tuple(_figures(evidence, where, list(distances["mahalanobis"]) or list(ratios)))
     sentence = f"{'; '.join(filter(None, parts))}."
-    return Finding(evidence.named(where, sentence), tables=tables, figures=figures)
+    return Finding(
+        evidence.named(where, sentence),
+        more=tuple(f"{capital(text)}." for text in more if text),
+        tables=tables,
+        figures=figures,
+    )
 
 
 def _beyond(evidence: Evidence, where: Where, quantity: str, ended: Ended) -> dict[Setting, Beyond]:

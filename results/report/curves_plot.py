@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from steereval.results.questions.parts import Curves, Line
 from steereval.results.report.drawing import WIDTH, Picture, finish, house_style, slug
@@ -67,6 +67,9 @@ def _frame(axes: Axes, curves: Curves) -> None:
     if curves.ticks:
         axes.set_xticks([x for x, _ in curves.ticks], [name for _, name in curves.ticks])
         axes.xaxis.set_minor_locator(NullLocator())
+    if curves.is_log_y:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelcolor=MUTED)
     axes.grid(axis="y")
     axes.set_axisbelow(True)

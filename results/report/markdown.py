@@ -66,7 +66,7 @@ def _questions(content: Content) -> Iterator[str]:
         yield "## The eight questions\n"
     for question in content.questions:
         yield f"### {question.number}. {question.question}\n"
-        yield from (f"{markdown_text(sentence)}\n" for sentence in question.sentences)
+        yield from (f"{markdown_text(text)}\n" for text in (*question.sentences, *question.more))
         yield from (f"**Beware:** {markdown_text(text)}.\n" for text in question.warnings)
         yield f"{markdown_text(question.method)}\n"
         yield from map(_figure, question.figures)

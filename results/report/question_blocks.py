@@ -36,6 +36,9 @@ class QuestionBlock:
     sentences: tuple[str, ...]
     """The answer, a sentence for every model and contrast set."""
 
+    more: tuple[str, ...]
+    """Further sentences."""
+
     method: str
     """How it was found."""
 
@@ -61,6 +64,7 @@ def _block(answer: Answer) -> QuestionBlock:
         number=answer.number,
         question=answer.question,
         sentences=answer.sentences,
+        more=tuple(dict.fromkeys(text for finding in findings for text in finding.more)),
         method=answer.method,
         warnings=tuple(text for finding in findings for text in finding.warnings),
         figures=tuple(_picture(figure) for finding in findings for figure in finding.figures),

@@ -197,9 +197,7 @@ class FakeDiagnosis:
         cosine = self.cosine if method == "odesteer" else 1.0
         spread = self.spread / 10 if method == "odesteer" else 0.0
         yield from self._many("field_cosine", method, around(cosine, spread, "field", method))
-        yield from self._many(
-            "mean_difference_cosine", method, around(0.8, spread, "mean", method)
-        )
+        yield from self._many("mean_difference_cosine", method, around(0.8, spread, "mean", method))
         yield from self._many("path_stretch", method, around(1.002, spread / 10, "stretch", method))
         yield from self._many("turning", method, around(4.0, spread, "turning", method))
 
