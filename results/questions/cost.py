@@ -79,7 +79,7 @@ def cost(evidence: Evidence) -> Answer | None:
 def _diagnosed(evidence: Evidence, where: Where) -> Finding:
     lines = list(_lines(evidence, where))
     subject = evidence.subject(where, [li.setting for li in lines if li.change is not None])
-    effects = tuple(_effects(evidence, where.model, lines))
+    effects = tuple(_effects(evidence, where.model, lines)) if evidence.is_first(where) else ()
     if subject is None:
         sentence = (
             "Not measured: the speed of decoding with and without steerers, which "

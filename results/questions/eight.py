@@ -18,7 +18,7 @@ from steereval.results.questions.positions import positions
 from steereval.results.questions.significance import significance
 from steereval.results.questions.trajectories import trajectories
 
-_ALL = (
+ALL = (
     *(cost, positions, integration, significance),
     *(contrast, barrier, trajectories, nonlinearity),
 )
@@ -34,5 +34,5 @@ def eight_answers(
     what is missing from it is said in the answer.
     """
     evidence = Evidence(analysis, manifest, diagnosis)
-    found = (answer(evidence) for answer in _ALL)
+    found = (answer(evidence) for answer in ALL)
     return tuple(answer for answer in found if answer is not None)

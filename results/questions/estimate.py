@@ -29,6 +29,9 @@ class Unit:
     signed: bool = False
     """Whether a plus is written: it is a change."""
 
+    decimals: int = 0
+    """At least so many."""
+
 
 SHARE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0)
 CHANGE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0, True)
@@ -39,7 +42,7 @@ NATS = Unit("nats", "\N{NO-BREAK SPACE}nats", signed=True)
 DEGREES = Unit("degrees", "°")
 SPEED = Unit("tokens per second")
 PLAIN = Unit("")
-POINTS = Unit("points", "\N{NO-BREAK SPACE}points", 100.0, True)
+POINTS = Unit("points", "\N{NO-BREAK SPACE}points", 100.0, True, 1)
 
 DECIMALS = 3
 """At most so many, but two digits of a mean that is smaller than they can show."""
@@ -85,7 +88,7 @@ class Estimate:
             return 2 if unit.scale == 1.0 else 0
         least = math.ceil(1.0 - math.log10(mean)) if mean > 0.0 else DECIMALS
         most = min(max(DECIMALS, least), MOST_DECIMALS)
-        return min(most, max(0, math.ceil(math.log10(3.0 / half))))
+        return min(most, max(unit.decimals, math.ceil(math.log10(3.0 / half))))
 
     def times(self, factor: float) -> Estimate:
         """The same in another unit."""

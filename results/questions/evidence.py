@@ -109,6 +109,10 @@ class Evidence:
         models = list(self.analysis.models)
         return tuple(sorted(places, key=lambda p: (_index(models, p.model), p.layer, p.contrast)))
 
+    def is_first(self, where: Where) -> bool:
+        """Whether it is the first place of its model, where what is of the model is told."""
+        return next(place for place in self.places if place.model == where.model) == where
+
     @functools.cached_property
     def _groups(self) -> dict[tuple[str, str, str, str], pd.DataFrame]:
         by = ["model", "layer", "contrast", "quantity"]

@@ -94,7 +94,7 @@ def integration(evidence: Evidence) -> Answer | None:
 def _finding(evidence: Evidence, where: Where) -> Finding:
     gains = list(_gains(evidence, where))
     errors = list(_errors(evidence, where))
-    matched = _matched(evidence, where.model)
+    matched = _matched(evidence, where.model) if evidence.is_first(where) else []
     missing = (
         "Not measured: the ODE and another method at equal displacement, for which the grid needs "
         f"odesteer and one of {', '.join(RIVALS)}; {COMMAND} measures it"
@@ -205,8 +205,8 @@ def _matched_words(matched: Sequence[tuple[Row, Row, Estimate]]) -> Iterator[str
     if matched:
         ode, row, gain = matched[0]
         yield (
-            f"at equal displacement {ode.name} gains {gain.words(unit_of(ode.metric))} over "
-            f"{row.name} on {ode.task.name}"
+            f"at equal displacement the effect of {ode.name} on {ode.task.name} less that of "
+            f"{row.name} is {gain.words(unit_of(ode.metric))}"
         )
 
 

@@ -27,8 +27,8 @@ def probe_words(evidence: Evidence, where: Where, subject: Setting) -> str:
             f"its probabilities are no further off than chance has it (ECE {calibrated.error:.2f}"
         )
     return (
-        f"the barrier that was fitted on other data tells held-out statements apart with AUC {area.words(AUC)}, and {told}, by "
-        f"chance up to {calibrated.chance_bound:.2f})"
+        f"the barrier that was fitted on other data tells held-out statements apart with AUC "
+        f"{area.words(AUC)}, and {told}, by chance up to {calibrated.chance_bound:.2f})"
     )
 
 

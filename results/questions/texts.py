@@ -25,7 +25,8 @@ def perplexity_words(texts: Sequence[Row], method: str) -> Iterator[str]:
     for row in texts:
         if row.arm.method == method and row.comparison is not None:
             words = wording.difference(row.comparison.effect, row.metric)
-            yield f"the texts of {row.name} on {row.task.name} have {words} the unsteered perplexity"
+            name, task = row.name, row.task.name
+            yield f"the texts of {name} on {task} have {words} the unsteered perplexity"
             return
 
 

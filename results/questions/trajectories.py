@@ -82,7 +82,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     distances = {name: ends_of(evidence, where, name) for name in DISTANCES}
     ratios = ends_of(evidence, where, "log_ratio", CROSSFIT)
     subject = evidence.subject(where, list(distances["mahalanobis"]) or list(ratios))
-    texts = text_rows(evidence, where.model)
+    texts = text_rows(evidence, where.model) if evidence.is_first(where) else []
     if subject is None:
         sentence = f"Not measured: the paths of the methods, which {COMMAND} measures."
         return Finding(

@@ -213,8 +213,8 @@ def flow_run(**changes: Any) -> FakeRun:
         "tasks": (
             FakeTask("truth", n_clusters=12, n_validation=0, n_test=120),
             FakeTask(
-                "texts", metric="perplexity", kind="ratio", higher_is_better=False, role="capability",
-                n_validation=0, n_test=60,
+                "texts", metric="perplexity", kind="ratio", higher_is_better=False,
+                role="capability", n_validation=0, n_test=60,
             ),
         ),
         "fit_seeds": SEEDS,
