@@ -5,7 +5,10 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
+USABLE := .venv/.usable
 READY := .venv/.ready
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+DECLARED := pyproject.toml constraints.txt build_backend/backend.py build_backend/_steereval_hook.py
 ROOMS := harness models ray_jobs results tasks
 OUT ?= runs/quickstart
 
@@ -13,12 +16,18 @@ OUT ?= runs/quickstart
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt build_backend/backend.py build_backend/_steereval_hook.py
+# What users run needs none of the tools of development.
+$(USABLE): $(DECLARED)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	touch $(READY)
+	$(INSTALL) .
+	touch $(USABLE)
 
-quickstart: $(READY)
+$(READY): $(DECLARED)
+	$(PYTHON) -m venv .venv
+	$(INSTALL) ".[dev]"
+	touch $(USABLE) $(READY)
+
+quickstart: $(USABLE)
 	$(BIN)/steereval run examples/quickstart.yaml --out $(OUT)
 
 test: $(READY)

@@ -320,6 +320,9 @@ def _add_fit(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     fit.add_argument("--fraction", type=float, default=1.0, help="share of the questions drawn")
     fit.add_argument("--answers", default="all", choices=["all", "best"])
     fit.add_argument("--template", default="qa", choices=["qa", "chat"])
+    fit.add_argument(
+        "--token", default="last", choices=["last", "mean"], help="where activations are taken"
+    )
     fit.add_argument("--dtype", default="float32", help="precision of the model")
     fit.add_argument("--device", default="auto", help="cuda, cpu, mps or auto")
     fit.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")

@@ -97,7 +97,7 @@ def fit(arguments: argparse.Namespace) -> int:
     lm = load_model(spec, WorkerSettings("", None, 1, arguments.device))
     request = FitRequest(
         arguments.method, options, arguments.layer, arguments.template, arguments.fraction,
-        arguments.seed, _lower(arguments),
+        arguments.seed, _lower(arguments), arguments.token,
     )  # fmt: skip
     artefact = lm.fitter.fit(contrast, request, None)
     if not artefact.steerers:

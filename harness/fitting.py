@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from steereval.models.clock import phase
 from steereval.models.contrast_data import ContrastData
 from steereval.models.extraction import States, Under
 from steereval.models.hooks import Intervention
+from steereval.models.matching import matched_strength
 from steereval.models.methods.method import Method, layer_sites
 from steereval.models.methods.registry import get_method
 from steereval.models.positions import Positions
@@ -31,6 +34,11 @@ from steereval.models.sites import Site, attention_heads, check_sites, find_bloc
 from steereval.models.steerer import Steerer
 from steereval.tasks.contrast import ContrastSet, Statement, question_key
 from steereval.tasks.scorers.rewards import rewards_of
+
+TOKENS = {"last": "last token of the text", "mean": "mean over the tokens of the answer"}
+"""Where activations can be taken, in words."""
+MATCHED_ON = 256
+"""Activations on which a displacement is matched, evenly from both classes."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class FitRequest:
     """Fit seed."""
     lower: Lower | None = None
     """Fit layer by layer on activations that the layers below have already steered."""
+    token: str = "last"
+    """Which state stands for a text: that of its `last` token or the `mean` over its answer's."""
 
     def key(self, fold: int | None) -> str:
         """Distinguishes fits of one contrast set and model."""
@@ -80,6 +90,7 @@ class Fitter:
     store: ActivationStore = field(init=False)
     """The activations that steerers are fitted to."""
     _fits: dict[str, Artefact] = field(default_factory=dict)
+    _matches: dict[tuple[str, float], dict[Site, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Begin with nothing read."""
@@ -98,7 +109,7 @@ class Fitter:
     def expect(self, contrast: ContrastSet, request: FitRequest) -> None:
         """Announce a fit, so that one pass reads the activations of all fits."""
         method = get_method(request.method)
-        wanted = self._wanted(method, method.options(request.options), self.sites(request))
+        wanted = self._wanted(method, request, self.sites(request))
         self.store.expect(contrast, request.template, wanted)
 
     def sites(self, request: FitRequest) -> tuple[Site, ...]:
@@ -121,14 +132,11 @@ class Fitter:
     def _fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
         method = get_method(request.method)
         options = method.options(request.options)
-        chosen = contrast.training(fold)
-        if request.fraction < 1:
-            chosen = chosen.subset(request.fraction, request.seed)
-        statements = _by_class(contrast, chosen.statements)
+        statements = _statements_of(contrast, request, fold)
         sites = self.sites(request)
-        wanted = self._wanted(method, options, sites)
+        wanted = self._wanted(method, request, sites)
         states = self._rows(contrast, statements, request.template, wanted)
-        data = _data(sites, statements, states)
+        data = _data(sites, statements, states, request.token)
         if "tokens" in wanted:
             lengths = self.store.answer_lengths(statements, request.template)
             data = _with_answers(
@@ -140,12 +148,36 @@ class Fitter:
             steerers = self._layer_by_layer(method, options, data, statements, request)
         return Artefact(steerers, self._card(contrast, statements, request, fold, steerers))
 
+    def matched(
+        self, contrast: ContrastSet, request: FitRequest, fold: int | None, displacement: float
+    ) -> dict[Site, float]:
+        """The strength at each site at which the fitted activations move by `displacement`.
+
+        Raises what `matched_strength` raises.
+        """
+        key = contrast.content_hash + request.key(fold), displacement
+        if key not in self._matches:
+            steerers = self.fit(contrast, request, fold).steerers
+            statements = _statements_of(contrast, request, fold)
+            chosen = statements[:: math.ceil(len(statements) / MATCHED_ON)]
+            asks = any(steerer.per_query for steerer in steerers.values())
+            parts = [request.token, *(["query"] if asks else [])]
+            wanted = {part: list(steerers) for part in parts}
+            states = self._rows(contrast, chosen, request.template, wanted)
+            x, queries = states[request.token], states.get("query", states[request.token])
+            self._matches[key] = {
+                site: matched_strength(steerer, x[site], queries[site], displacement)
+                for site, steerer in steerers.items()
+            }
+        return self._matches[key]
+
     def _wanted(
-        self, method: Method, options: Any, sites: Sequence[Site]
+        self, method: Method, request: FitRequest, sites: Sequence[Site]
     ) -> dict[str, Sequence[Site]]:
         """Which parts of the activations a method needs."""
-        needs = method.needs(options)
-        parts = {"last": True, "query": "queries" in needs, "mean": "positive_means" in needs,
+        needs = method.needs(method.options(request.options))
+        parts = {"last": request.token == "last", "query": "queries" in needs,
+                 "mean": request.token == "mean" or "positive_means" in needs,
                  "tokens": "trajectories" in needs}  # fmt: skip
         return {part: sites for part, needed in parts.items() if needed}
 
@@ -197,10 +229,10 @@ class Fitter:
             if steerers:
                 acting = Intervention(dict(steerers), lower.strength, lower.unit, method.name)
                 under = Under(acting, Positions(lower.positions))
-                wanted = {"last": [site]}
-                rows = self.store.states_under(negative, request.template, wanted, under)["last"][
-                    site
-                ]
+                read = self.store.states_under(
+                    negative, request.template, {request.token: [site]}, under
+                )
+                rows = read[request.token][site]
             alone = ContrastData({site: data.positive[site]}, {site: rows}, pairs=data.pairs)
             steerers |= method.fit(alone, options, request.seed)
         return steerers
@@ -233,7 +265,7 @@ class Fitter:
             "n_positive": sum(s.positive for s in statements),
             "n_negative": sum(not s.positive for s in statements),
             "template": template,
-            "token": "last token of the text",
+            "token": TOKENS[request.token],
             "training": curves,
             "steerers_sha256": content_hash(steerers),
         }
@@ -262,6 +294,14 @@ def training_of(steerer: Steerer) -> dict[str, Any]:
     return dict(curves) if curves else training_of(inner) if inner is not None else {}
 
 
+def _statements_of(contrast: ContrastSet, request: FitRequest, fold: int | None) -> list[Statement]:
+    """What a fit sees of a contrast set, positive ones first."""
+    chosen = contrast.training(fold)
+    if request.fraction < 1:
+        chosen = chosen.subset(request.fraction, request.seed)
+    return _by_class(contrast, chosen.statements)
+
+
 def _by_class(contrast: ContrastSet, chosen: Sequence[Statement]) -> list[Statement]:
     """The statements, positive ones first."""
     positive = [s for s in chosen if s.positive]
@@ -275,12 +315,13 @@ def _by_class(contrast: ContrastSet, chosen: Sequence[Statement]) -> list[Statem
     return positive + negative
 
 
-def _data(sites: Sequence[Site], statements: Sequence[Statement], states: States) -> ContrastData:
+def _data(
+    sites: Sequence[Site], statements: Sequence[Statement], states: States, token: str
+) -> ContrastData:
     """The states of statements, positive ones first, in the form that methods take."""
     count = sum(s.positive for s in statements)
-    last = states["last"]
-    positive = {site: last[site][:count] for site in sites}
-    negative = {site: last[site][count:] for site in sites}
+    positive = {site: states[token][site][:count] for site in sites}
+    negative = {site: states[token][site][count:] for site in sites}
     numbers, first = _queries(statements)
     extra: dict[str, Any] = {}
     if "query" in states:
@@ -338,13 +379,15 @@ class Treatment:
     strength: float
     """Strength in `unit`."""
     unit: str
-    """`absolute` or `relative`."""
+    """`absolute`, `relative` or `displacement`."""
     positions: Positions
     """Which tokens are steered."""
     fit: Callable[[int | None], Artefact]
     """Steerers fitted without a fold; called with None for documents outside the contrast."""
     fold_of: Callable[[str], int | None]
     """Fold of a question, None if the contrast does not hold it."""
+    matched: Callable[[int | None], Mapping[Site, float]] | None = None
+    """Strength by site for the unit `displacement`, of the steerers of a fold."""
 
     def route(self, document: Any) -> int | None:
         """The fold whose steerer must not have seen `document`: cross-fitting, without which a
@@ -358,7 +401,8 @@ class Treatment:
         """What acts on documents of `fold`."""
         if self.strength == 0:
             return Intervention({}, 0.0)
-        return Intervention(self.fit(fold).steerers, self.strength, self.unit, self.label)
+        matched = self.matched(fold) if self.matched is not None else None
+        return Intervention(self.fit(fold).steerers, self.strength, self.unit, self.label, matched)
 
 
 def unsteered() -> Treatment:
@@ -385,6 +429,9 @@ def fitted(
         positions,
         lambda fold: fitter.fit(contrast, request, fold),
         folds_of(contrast),
+        partial(fitter.matched, contrast, request, displacement=strength)
+        if unit == "displacement"
+        else None,
     )
 
 
@@ -415,5 +462,10 @@ def unfitted(
     artefact: Artefact, name: str, strength: float, unit: str, positions: Positions
 ) -> Treatment:
     """Steerers that are there already; they act on every document alike."""
+    if unit == "displacement" and strength:
+        raise InputError(
+            f"{name} was fitted elsewhere, so there are no activations to match a displacement on",
+            "Use absolute strengths, or fit the method to a contrast.",
+        )
     label = f"{name} at strength {strength:g}"
     return Treatment(label, strength, unit, positions, lambda _: artefact, lambda _: None)

@@ -37,7 +37,7 @@ class Steering:
     strength: float | None = None
     """How strongly to steer; 0 is the unsteered model."""
     unit: str = "absolute"
-    """`absolute` or `relative`."""
+    """`absolute`, `relative`, or `displacement`."""
     positions: str = "generated"
     """Which tokens are steered."""
     seed: int = 0
@@ -48,6 +48,8 @@ class Steering:
     """`all` answers of a question or the `best` of each class."""
     template: str = "qa"
     """Text around question and answer: `qa` or `chat`."""
+    token: str = "last"
+    """Where activations are taken: at the `last` token, or the `mean` over the answer's."""
     data_dir: str | None = None
     """Folder with benchmark data, where no hub is in reach."""
     path: str = "auto"

@@ -14,9 +14,17 @@ from steereval.errors import GridError, InputError
 from steereval.models.methods.registry import get_method, package_of
 from steereval.models.positions import Positions
 from steereval.results.identity import id_of
-from steereval.spec import ContrastSpec, Grid, MethodSpec, ModelSpec, TaskSpec, plain
+from steereval.spec import (
+    ContrastSpec,
+    Grid,
+    MethodSpec,
+    ModelSpec,
+    TaskSpec,
+    contrasts_of,
+    plain,
+)
 
-IDENTITY_VERSION = 4
+IDENTITY_VERSION = 5
 """Counts changes to what `Cell.identity` holds, and to how items are named; part of every id."""
 
 
@@ -171,8 +179,12 @@ def _cells(grid: Grid) -> Iterator[Cell]:
         for task in grid.tasks:
             for sample in grid.seeds.sample if task.samples else grid.seeds.sample[:1]:
                 for fewshot in grid.seeds.fewshot if task.num_fewshot else grid.seeds.fewshot[:1]:
-                    for method in grid.methods:
+                    for method in _methods_on(grid, task):
                         yield from _method_cells(grid, model, task, method, sample, fewshot)
+
+
+def _methods_on(grid: Grid, task: TaskSpec) -> list[MethodSpec]:
+    return [m for m in grid.methods if not m.tasks or task.name in m.tasks]
 
 
 def _method_cells(
@@ -191,10 +203,11 @@ def _method_cells(
     bare_task = dataclasses.replace(task, contrast=None)
     if method.name == "none":
         bare_model = dataclasses.replace(model, layers=())
-        yield Cell(bare_model, method, None, "", bare_task, "", None, **common)
+        bare_method = dataclasses.replace(method, tasks=())
+        yield Cell(bare_model, bare_method, None, "", bare_task, "", None, **common)
         return
     chosen = get_method(method.name)
-    contrast = task.contrast or grid.contrast if chosen.fits else None
+    contrast = method.contrast or task.contrast or grid.contrast if chosen.fits else None
     if chosen.fits and contrast is None:
         raise GridError(
             f"task {task.name} has no contrast set to fit steerers to",
@@ -203,12 +216,14 @@ def _method_cells(
     options = chosen.options(method.options)
     digest = files_digest(contrast, chosen.files(options))
     random = chosen.draws(options) or (contrast is not None and contrast.fraction < 1)
+    if grid.match is not None:
+        method = dataclasses.replace(method, unit=grid.match)
     for layers in method.layers or model.layers:
         for strength in method.strengths:
             for seed in grid.seeds.fit if random else (None,):
                 yield Cell(
                     dataclasses.replace(model, layers=(layers,)),
-                    dataclasses.replace(method, strengths=(strength,), layers=(), positions=None),
+                    _one_strength(method, strength),
                     contrast,
                     digest,
                     bare_task,
@@ -216,6 +231,13 @@ def _method_cells(
                     seed,
                     **common,
                 )
+
+
+def _one_strength(method: MethodSpec, strength: float) -> MethodSpec:
+    """The method of one cell: what the cell says elsewhere is not said again."""
+    return dataclasses.replace(
+        method, strengths=(strength,), layers=(), positions=None, contrast=None, tasks=()
+    )
 
 
 GROUP_CELLS = 16
@@ -257,7 +279,7 @@ def files_of(grid: Grid) -> list[Path]:
         if method.name != "none":
             chosen = get_method(method.name)
             found |= dict.fromkeys(chosen.files(chosen.options(method.options)))
-    for contrast in (grid.contrast, *(task.contrast for task in grid.tasks)):
+    for contrast in contrasts_of(grid):
         found |= dict.fromkeys(_contrast_files(contrast))
     return list(found)
 

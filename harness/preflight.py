@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from steereval.assets import fetch, resolve_model
 from steereval.errors import GridError, ModelError, nearest_remedy
 from steereval.models.methods.registry import get_method
-from steereval.spec import ContrastSpec, Grid, ModelSpec
+from steereval.spec import Grid, ModelSpec, contrasts_of
 from steereval.supplies import configured
 from steereval.tasks.catalogue import TaskCard, card
 from steereval.tasks.contrast import ContrastSet, load_contrast
@@ -79,15 +79,10 @@ def about_parameters(config: PretrainedConfig) -> float:
 
 def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:
     """The contrast sets that steerers of `grid` are fitted to, by name."""
-    wanted: dict[str, ContrastSpec] = {}
-    if any(get_method(method.name).fits for method in grid.methods if method.name != "none"):
-        for task in grid.tasks:
-            spec = task.contrast or grid.contrast
-            if spec is not None:
-                wanted[spec.name] = spec
+    fits = any(get_method(method.name).fits for method in grid.methods if method.name != "none")
     return {
-        name: load_contrast(name, data_dir=data_dir, answers=spec.answers)
-        for name, spec in wanted.items()
+        spec.name: load_contrast(spec.name, data_dir=data_dir, answers=spec.answers)
+        for spec in (contrasts_of(grid) if fits else ())
     }
 
 

@@ -349,6 +349,7 @@ def fit_request(cell: Cell) -> FitRequest:
         contrast.fraction if contrast else 1.0,
         cell.fit_seed or 0,
         Lower(cell.strength, method.unit, cell.positions) if method.incremental else None,
+        contrast.token if contrast else "last",
     )
 
 

@@ -19,10 +19,11 @@ import yaml
 
 from steereval.errors import GridError, nearest_remedy
 
-Unit = Literal["absolute", "relative"]
+Unit = Literal["absolute", "relative", "displacement"]
 Role = Literal["target", "capability"]
 Answers = Literal["all", "best"]
 Template = Literal["qa", "chat"]
+Token = Literal["last", "mean"]
 LayerSet = NewType("LayerSet", str)
 """Blocks (0-based) that are steered together: `14`, `12+14` (a list in YAML) or `all`."""
 
@@ -63,6 +64,8 @@ class ContrastSpec:
     """All answers of a question, or the best one of each class."""
     template: Template = _part("identity", default="qa")
     """Text around question and answer: `Q: .. A: ..`, or the chat template."""
+    token: Token = _part("identity", default="last")
+    """Where activations are taken: at the last token, or the mean over the answer's tokens."""
     fraction: float = _part("identity", default=1.0)
     """Share of the questions that each fit seed draws."""
 
@@ -76,7 +79,8 @@ class MethodSpec:
     strengths: tuple[float, ...] = _part("identity", default=())
     """Strengths, in `unit`. Every method but `none` needs at least one."""
     unit: Unit = _part("identity", default="absolute")
-    """The method's own unit, or multiples of the median activation norm."""
+    """The method's own unit (absolute), multiples of the median activation norm (relative), or the
+    mean displacement to be had, in median norms (displacement)."""
     options: dict[str, Any] = _part("identity", default_factory=dict)
     """Options of the method."""
     layers: tuple[LayerSet, ...] = _part("identity", default=())
@@ -85,6 +89,10 @@ class MethodSpec:
     """Which tokens this method steers, instead of the grid's."""
     incremental: bool = _part("identity", default=False)
     """Fit layer by layer on activations that the layers below have already steered."""
+    contrast: ContrastSpec | None = _part("identity", default=None)
+    """Contrast set for this method on all tasks, instead of theirs."""
+    tasks: tuple[str, ...] = _part("identity", default=())
+    """Names of the only tasks that this method is run on; all of the grid's unless given."""
     label: str = _part("analysis", default="")
     """Name in tables; the method's name unless given. Tells two variants of a method apart."""
 
@@ -217,6 +225,8 @@ class Grid:
     """Seeds."""
     select: SelectSpec | None = _part("analysis", default=None)
     """Choice of the strength; without it every strength is reported."""
+    match: Literal["displacement"] | None = _part("identity", default=None)
+    """With `displacement` all strengths are mean displacements, and all methods have the same."""
     noise_floor: NoiseFloorSpec | None = _part("identity", default=None)
     """Cells that are computed twice; none unless given."""
     analysis: AnalysisSpec = _part("analysis", default=AnalysisSpec())
@@ -392,14 +402,26 @@ def _check(grid: Grid) -> None:
     for model in grid.models:
         _check_model(model)
     for method in grid.methods:
-        _check_method(method)
+        _check_method(grid, method)
     for task in grid.tasks:
-        _check_task(grid, task)
+        _check_task(task)
+    for contrast in contrasts_of(grid):
+        if not 0 < contrast.fraction <= 1:
+            raise GridError(
+                f"contrast.fraction is {contrast.fraction}", "It lies above 0, up to 1."
+            )
     _check_seeds(grid.seeds)
     _check_use_of_seeds(grid)
     _check_choice(grid)
+    _check_match(grid)
     _check_noise_floor(grid)
     _check_run(grid.run)
+
+
+def contrasts_of(grid: Grid) -> list[ContrastSpec]:
+    """Every contrast set that the grid names, each once."""
+    parts = (grid, *grid.tasks, *grid.methods)
+    return list(dict.fromkeys(part.contrast for part in parts if part.contrast is not None))
 
 
 def _check_run(run: RunSpec) -> None:
@@ -439,7 +461,7 @@ def _check_model(model: ModelSpec) -> None:
         )
 
 
-def _check_method(method: MethodSpec) -> None:
+def _check_method(grid: Grid, method: MethodSpec) -> None:
     if method.name != "none" and not method.strengths:
         raise GridError(f"method {method.name} has no strengths", "Add `strengths: [1, 2, 4]`.")
     if method.name == "none" and method.strengths:
@@ -448,17 +470,47 @@ def _check_method(method: MethodSpec) -> None:
         raise GridError(
             "method none says where it steers", "Remove that: it is the unsteered model."
         )
+    if method.name == "none" and method.contrast is not None:
+        raise GridError("method none has a contrast", "Remove it: it is the unsteered model.")
     if len(set(method.layers)) < len(method.layers):
         raise GridError(
             f"method {method.name} names a layer twice", "Remove one: cells would repeat."
         )
+    _check_tasks_of(grid, method)
+    if method.unit == "displacement" or grid.match:
+        _check_displacements(method)
     if len(set(method.strengths)) < len(method.strengths):
         raise GridError(
             f"method {method.name} names a strength twice", "Remove one: cells would repeat."
         )
 
 
-def _check_task(grid: Grid, task: TaskSpec) -> None:
+def _check_tasks_of(grid: Grid, method: MethodSpec) -> None:
+    known = [task.name for task in grid.tasks]
+    for name in method.tasks:
+        if name not in known:
+            raise GridError(
+                f"method {method.label or method.name} names the task {name!r}, which is none of "
+                "the grid",
+                nearest_remedy(name, known),
+            )
+
+
+def _check_displacements(method: MethodSpec) -> None:
+    if method.incremental:
+        raise GridError(
+            f"method {method.label or method.name} is fitted layer by layer at its own strength",
+            "Leave out `incremental`, or give absolute strengths.",
+        )
+    for strength in method.strengths:
+        if strength < 0:
+            raise GridError(
+                f"method {method.label or method.name} has the displacement {strength:g}",
+                "A displacement is 0 or more.",
+            )
+
+
+def _check_task(task: TaskSpec) -> None:
     if task.limit is not None and task.limit < 1:
         raise GridError(
             f"task {task.name} has limit {task.limit}", "Use 1 or more, or leave it out."
@@ -473,9 +525,26 @@ def _check_task(grid: Grid, task: TaskSpec) -> None:
             )
     if task.margin is not None and task.margin <= 0:
         raise GridError(f"task {task.name} has margin {task.margin}", "A margin is above 0.")
-    contrast = task.contrast or grid.contrast
-    if contrast is not None and not 0 < contrast.fraction <= 1:
-        raise GridError(f"contrast.fraction is {contrast.fraction}", "It lies above 0, up to 1.")
+
+
+def _check_match(grid: Grid) -> None:
+    """Methods that are compared at equal displacement have the same displacements."""
+    if grid.match is None:
+        return
+    steered = [method for method in grid.methods if method.name != "none"]
+    for method in steered:
+        label = method.label or method.name
+        if method.unit != "absolute":
+            raise GridError(
+                f"method {label} has unit {method.unit}, and the grid has `match: displacement`",
+                "Remove the unit: every strength is a displacement then.",
+            )
+        if set(method.strengths) != set(steered[0].strengths):
+            raise GridError(
+                f"method {label} has the displacements {sorted(method.strengths)}, and "
+                f"{steered[0].label or steered[0].name} has {sorted(steered[0].strengths)}",
+                "With `match: displacement` give all methods the same strengths.",
+            )
 
 
 def _check_seeds(seeds: SeedsSpec) -> None:

@@ -30,6 +30,7 @@ from steereval.arms import Act, Answers, Arms, Prompt, carrying, item_keys
 from steereval.assets import resolve_model
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
 from steereval.fitting import (
+    TOKENS,
     FitRequest,
     Fitter,
     Lower,
@@ -166,6 +167,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             float(steering.fraction),
             int(steering.seed),
             lower,
+            _token(steering.token),
         )
         self.fitter.sites(request)
         if not get_method(steering.method).fits:
@@ -567,6 +569,12 @@ class SteeredLM(HFLM):  # type: ignore[misc]
 def _carries(key: Any) -> bool:
     """Whether a tokenised request's key holds a prompt that knows what acts on it."""
     return key is not None and isinstance(key[0], Prompt)
+
+
+def _token(value: str) -> str:
+    if value not in TOKENS:
+        raise InputError(f"unknown token {value!r}", f"Use {' or '.join(TOKENS)}.")
+    return value
 
 
 def _answers(value: str) -> Any:

@@ -34,11 +34,19 @@ class Intervention:
     """The methods' own unit, or `relative`: multiples of each site's typical norm."""
     label: str = ""
     """Names the intervention in errors."""
+    matched: Mapping[Site, float] | None = None
+    """Absolute strength at each site, for the unit `displacement`."""
 
     @property
     def acts(self) -> bool:
         """Whether it changes anything."""
         return bool(self.steerers) and self.strength != 0
+
+    def strength_at(self, site: Site) -> float:
+        """The strength at `site` in the method's own unit."""
+        if self.matched is not None:
+            return self.matched[site]
+        return self.steerers[site].absolute_strength(self.strength, self.unit)
 
 
 @dataclass(frozen=True)
@@ -347,8 +355,7 @@ class Session:
         return self._placed[key]
 
     def _strength(self, index: int, site: Site) -> float:
-        each = self.interventions[index]
-        return each.steerers[site].absolute_strength(each.strength, each.unit)
+        return self.interventions[index].strength_at(site)
 
     def _tally(self, index: int, site: Site) -> Tally:
         return self._tallies.setdefault((index, site), Tally())

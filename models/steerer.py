@@ -17,7 +17,10 @@ from torch import Tensor
 
 from steereval.errors import InputError
 
-UNITS = ("absolute", "relative")
+UNITS = ("absolute", "relative", "displacement")
+"""`absolute`: the method's own. `relative`: displaces by so many typical norms, where displacement
+is proportional to strength. `displacement`: the mean displacement in typical norms, matched on the
+activations of the fit (`matching`)."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,18 @@ class Steerer(ABC):
         return None
 
     def absolute_strength(self, strength: float, unit: str) -> float:
-        """`strength` given in `unit`, in the method's own unit.
+        """`strength` given in `unit`, absolute or relative, in the method's own unit.
 
         A relative strength of 1 displaces by the median norm of the fitted activations. Raises
         InputError for methods whose displacement is not proportional to the strength.
         """
         if unit == "absolute" or strength == 0:
             return strength
+        if unit == "displacement":
+            raise InputError(
+                "a displacement must be matched on the activations of a fit, which are not here",
+                "Use absolute strengths, or fit the method to a contrast.",
+            )
         scale = self.strength_of_one_norm()
         if scale is None:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from steereval.activations import ActivationStore
 from steereval.errors import ContrastError, InputError
-from steereval.fitting import FitRequest, Fitter, Lower, parse_layers
+from steereval.fitting import FitRequest, Fitter, Lower, fitted, parse_layers
 from steereval.models.extraction import Text, Under, read_states
 from steereval.models.hooks import Intervention
+from steereval.models.matching import mean_displacement
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.positions import Positions
 from steereval.models.sites import Site
@@ -196,8 +198,8 @@ def test_a_contrast_without_questions(tiny_lm: SteeredLM) -> None:
     comments = load_contrast("toxicity").subset(0.1, 0)
     with pytest.raises(ContrastError, match="toxicity has no questions"):
         Fitter(tiny_lm).fit(comments, request("truthflow"), None)
-    fitted = Fitter(tiny_lm).fit(comments, request("re_control"), None)
-    assert fitted.card["training"]["1"]["epochs"] == 2
+    artefact = Fitter(tiny_lm).fit(comments, request("re_control"), None)
+    assert artefact.card["training"]["1"]["epochs"] == 2
 
 
 def test_rewards_are_a_part(tiny_lm: SteeredLM) -> None:
@@ -222,3 +224,35 @@ def test_layers() -> None:
     assert parse_layers("14", 30) == (14,)
     assert parse_layers("12+14", 30) == (12, 14)
     assert parse_layers("all", 3) == (0, 1, 2)
+
+
+def test_activations_at_the_mean_of_the_answer(tiny_lm: SteeredLM, contrast: ContrastSet) -> None:
+    """CAA is the difference of the classes' means, here of the means of answers."""
+    fitter, site = Fitter(tiny_lm), Site(1)
+    asked = dataclasses.replace(request("caa"), token="mean")
+    artefact = fitter.fit(contrast, asked, None)
+    means = fitter.store.states(contrast, "qa", {"mean": [site]})["mean"][site]
+    positive = torch.tensor([s.positive for s in contrast.statements])
+    wanted = means[positive].mean(dim=0) - means[~positive].mean(dim=0)
+    assert torch.allclose(artefact.steerers[site].tensors()["vector"], wanted, atol=1e-4)
+    assert artefact.card["token"] == "mean over the tokens of the answer"
+    assert not same(
+        artefact.steerers[site], fitter.fit(contrast, request("caa"), None).steerers[site]
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("layers", ["1", "0+2"])
+def test_every_method_is_matched_to_a_displacement(
+    tiny_lm: SteeredLM, contrast: ContrastSet, method: str, layers: str
+) -> None:
+    """Each site by itself, on the activations that it was fitted to."""
+    fitter, asked = Fitter(tiny_lm), request(method, layers)
+    treatment = fitted(fitter, contrast, asked, 0.05, "displacement", Positions("all"))
+    acting = treatment.intervention(None)
+    sites = list(acting.steerers)
+    states = fitter.store.states(contrast, "qa", {"last": sites, "query": sites})
+    for site, steerer in acting.steerers.items():
+        x, queries = states["last"][site], states["query"][site]
+        found = mean_displacement(steerer, x, queries, acting.strength_at(site))
+        assert found == pytest.approx(0.05, rel=2e-3)

@@ -32,24 +32,24 @@ def grid(**changes: Any) -> Any:
     return parse_grid(data | changes)
 
 
-def test_the_ids_of_version_4_are_golden() -> None:
+def test_the_ids_of_version_5_are_golden() -> None:
     """Ids name files of finished runs. If this fails, raise IDENTITY_VERSION and say so in the
     changelog: every run folder of the version before will be computed again."""
-    assert IDENTITY_VERSION == 4
+    assert IDENTITY_VERSION == 5
     assert [cell.id for cell in make_plan(grid())] == GOLDEN
 
 
 GOLDEN = [
-    "778bdc89439a109c",
-    "f7196b42e9a919aa",
-    "2b485dc81cace672",
-    "5774879d7bf86a0d",
-    "5695054cf549b8f8",
-    "4e084f8f39280f68",
-    "9869fd927072a2e2",
+    "cd89dc47a7656ed3",
+    "69f33f905a91464e",
+    "b524f02f7eeecea3",
+    "99fa5371796e309f",
+    "7d5d5b18674b0f32",
+    "e474b100e27357ba",
+    "8718d42637b181de",
 ]
 
-REPEATED = ["af017163d8e5f63b", "1d28f56cd25452bb"]
+REPEATED = ["3789ae00622979e4", "9124c54d0b572ca1"]
 
 
 def test_a_noise_floor_adds_cells_and_changes_none() -> None:
@@ -70,6 +70,38 @@ def test_the_batch_size_of_a_repetition_is_not_its_identity() -> None:
     other = grid(noise_floor={"method": "odesteer", "batch_size": 3})
     assert [c.id for c in make_plan(other)] == [
         c.id for c in make_plan(grid(noise_floor="odesteer"))
+    ]
+
+
+def test_a_match_makes_every_strength_a_displacement() -> None:
+    """The same cells as methods that say so themselves."""
+    own = [{"name": "caa", "strengths": [0.1]}, {"name": "repe", "strengths": [0.1]}]
+    matched = make_plan(grid(match="displacement", methods=["none", *own]))
+    told = [each | {"unit": "displacement"} for each in own]
+    assert [c.id for c in make_plan(grid(methods=["none", *told]))] == [c.id for c in matched]
+    assert [c.id for c in make_plan(grid(methods=["none", *own]))] != [c.id for c in matched]
+
+
+def test_a_method_on_some_tasks_has_no_other_cells() -> None:
+    """And those that it has are what they would be."""
+    two = [{"name": "truthful_mini_mc"}, {"name": "truthful_mini_gen"}]
+    caa = {"name": "caa", "strengths": [1]}
+    both = make_plan(grid(tasks=two, methods=["none", caa]))
+    one = make_plan(grid(tasks=two, methods=["none", caa | {"tasks": ["truthful_mini_gen"]}]))
+    assert {c.id for c in both} - {c.id for c in one} == {
+        c.id for c in both if c.method.name == "caa" and c.task.name == "truthful_mini_mc"
+    }
+    assert {c.id for c in one} < {c.id for c in both}
+
+
+def test_a_methods_contrast_stands_before_the_tasks() -> None:
+    """And a cell is the same wherever its contrast was named."""
+    other = {"name": "truthful-mini", "fraction": 0.5}
+    caa = {"name": "caa", "strengths": [1]}
+    named = make_plan(grid(methods=["none", caa | {"contrast": other}]))
+    assert {c.contrast.fraction for c in named if c.contrast} == {0.5}
+    assert [c.id for c in named] == [
+        c.id for c in make_plan(grid(methods=["none", caa], contrast=other))
     ]
 
 
@@ -106,6 +138,7 @@ def test_analysis_and_runtime_fields_leave_ids_alone(change: dict[str, Any]) -> 
         {"models": [{"name": "smollm2-135m", "layers": [14], "dtype": "bfloat16"}]},
         {"contrast": {"name": "truthful-mini", "fraction": 0.7}},
         {"contrast": {"name": "truthful-mini", "fraction": 0.8, "answers": "best"}},
+        {"contrast": {"name": "truthful-mini", "fraction": 0.8, "token": "mean"}},
         {"positions": "all"},
         {"tasks": [{"name": "truthful_mini_mc", "limit": 11}]},
         {"tasks": [{"name": "truthful_mini_mc", "limit": 10, "num_fewshot": 2}]},

@@ -34,7 +34,7 @@ def test_a_small_grid_is_read_with_its_defaults() -> None:
     assert grid.methods[1].strengths == (1.0,)
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path) -> None:
     assert isinstance(load_grid(path), Grid)
 
@@ -123,6 +123,56 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unit": (
         small(methods=["none", {"name": "caa", "strengths": [1], "unit": "relativ"}]),
         "Did you mean 'relative'",
+    ),
+    "displacements that differ": (
+        small(
+            match="displacement",
+            methods=[
+                "none",
+                {"name": "caa", "strengths": [0.1, 0.2]},
+                {"name": "repe", "strengths": [0.1]},
+            ],
+        ),
+        "method repe has the displacements [0.1], and caa has [0.1, 0.2]",
+    ),
+    "a unit beside a match": (
+        small(
+            match="displacement",
+            methods=["none", {"name": "caa", "strengths": [1], "unit": "relative"}],
+        ),
+        "method caa has unit relative, and the grid has `match: displacement`",
+    ),
+    "a displacement below 0": (
+        small(methods=["none", {"name": "caa", "strengths": [-0.1], "unit": "displacement"}]),
+        "caa has the displacement -0.1",
+    ),
+    "a displacement layer by layer": (
+        small(
+            match="displacement",
+            methods=["none", {"name": "caa", "strengths": [0.1], "incremental": True}],
+        ),
+        "caa is fitted layer by layer at its own strength",
+    ),
+    "a task that is none": (
+        small(methods=["none", {"name": "caa", "strengths": [1], "tasks": ["truthful_mini_mx"]}]),
+        "Did you mean 'truthful_mini_mc'",
+    ),
+    "a contrast of the unsteered": (
+        small(methods=[{"name": "none", "contrast": "truthful-mini"}]),
+        "method none has a contrast",
+    ),
+    "a method's fraction": (
+        small(
+            methods=[
+                "none",
+                {
+                    "name": "caa",
+                    "strengths": [1],
+                    "contrast": {"name": "truthful-mini", "fraction": 0},
+                },
+            ]
+        ),
+        "fraction is 0",
     ),
     "fraction": (small(contrast={"name": "truthful-mini", "fraction": 1.5}), "fraction is 1.5"),
     "baseline": (small(analysis={"baseline": "nothing"}), "which is no method of the grid"),
