@@ -28,6 +28,9 @@ LENGTH_LIMIT = 0.7
 
 Card = Mapping[str, Any]
 
+Drawn = tuple[Row, float]
+"""A row, and the share of the questions that each of its fit seeds draws."""
+
 
 def contrast(evidence: Evidence) -> Answer | None:
     """The answer; None if the manifest has no card."""
@@ -37,14 +40,17 @@ def contrast(evidence: Evidence) -> Answer | None:
 
 
 def _finding(evidence: Evidence, name: str, card: Card) -> Finding:
-    grid = evidence.manifest.get("grid") or {}
-    rows = list(_fitted_to(evidence, grid, name))
+    rows = list(_fitted_to(evidence, name))
     sentence = f"{_formed(name, card)}; {_length_words(card)}."
-    more = [*_spread_words(rows, _fraction(grid, name)), *_agreement_words(evidence, name)]
+    more = [*_spread_words(rows), *_agreement_words(evidence, name)]
     warnings = tuple(str(text) for text in card.get("warnings") or ())
     if (length := _length_warning(card)) and not any("length" in text for text in warnings):
         warnings += (length,)
-    tables = (_card_table(name, card, grid), *_spread_table(name, rows), *_agreed(evidence, name))
+    tables = (
+        _card_table(evidence, name, card),
+        *_spread_table(name, rows),
+        *_agreed(evidence, name),
+    )
     return Finding(
         sentence,
         more=tuple(more),
@@ -53,16 +59,17 @@ def _finding(evidence: Evidence, name: str, card: Card) -> Finding:
     )
 
 
-def _spread_words(rows: list[Row], fraction: float | None) -> Iterator[str]:
-    spread = _widest(rows)
-    if spread is None:
+def _spread_words(rows: list[Drawn]) -> Iterator[str]:
+    """Of the row whose effect spreads most among those in the unit of the first."""
+    alike = [(row, share) for row, share in rows if row.metric.kind == rows[0][0].metric.kind]
+    if not alike:
         return
-    row, deviation = spread
-    draws = "fits" if fraction is None else f"draws of {100 * fraction:g} % of the questions"
+    row, share = max(alike, key=lambda each: _deviation(each[0]))
+    draws = "fits" if share == 1.0 else f"draws of {100 * share:g} % of the questions"
+    most = ", the most of all methods" if len(alike) > 1 else ""
     yield (
-        f"Between {draws} the effect of {row.name} on {row.task.name} spreads by "
-        f"{_amount(row, deviation)} (standard deviation of {_seeds(row)} fit seeds), the most of "
-        "all methods."
+        f"Between {draws} the effect of {row.name} on {row.task.name} spreads by {_amount(row)} "
+        f"(standard deviation of {_seeds(row)} fit seeds){most}."
     )
 
 
@@ -104,38 +111,15 @@ def _length_warning(card: Card) -> str:
     return f"length alone separates the classes: AUC {auc:.2f}"
 
 
-def _contrasts_of(grid: Card) -> Iterator[tuple[str | None, Any]]:
-    """(task, its contrast) as the grid says, and (None, the grid's own)."""
-    yield None, grid.get("contrast")
-    for task in grid.get("tasks") or ():
-        if isinstance(task, dict) and task.get("contrast"):
-            yield str(task["name"]), task["contrast"]
-
-
-def _name_of(entry: Any) -> str | None:
-    found = entry.get("name") if isinstance(entry, dict) else entry
-    return None if found is None else str(found)
-
-
-def _fraction(grid: Card, name: str) -> float | None:
-    """The share of the questions that each fit seed draws, where that is less than all."""
-    for _, entry in _contrasts_of(grid):
-        if _name_of(entry) == name and isinstance(entry, dict):
-            fraction = float(entry.get("fraction", 1.0))
-            return fraction if fraction < 1.0 else None
-    return None
-
-
-def _fitted_to(evidence: Evidence, grid: Card, name: str) -> Iterator[Row]:
-    """Compared target rows of methods that were fitted to this contrast, with several seeds."""
-    own = {task: _name_of(entry) for task, entry in _contrasts_of(grid)}
+def _fitted_to(evidence: Evidence, name: str) -> Iterator[Drawn]:
+    """(row, share drawn) of compared target rows that were fitted to `name` with several seeds."""
     only = len(evidence.manifest.get("contrasts") or {}) == 1
     for model in evidence.analysis.models:
         for row in targets(evidence, model):
-            if row.comparison is None or len(row.comparison.seeds) < 2:
-                continue
-            if own.get(row.task.name, own.get(None)) == name or only:
-                yield row
+            found = evidence.fitted(row.arm.method, row.task.name)
+            seeded = row.comparison is not None and len(row.comparison.seeds) > 1
+            if seeded and (only if found is None else found.contrast == name):
+                yield row, 1.0 if found is None else found.fraction
 
 
 def _deviation(row: Row) -> float:
@@ -144,19 +128,13 @@ def _deviation(row: Row) -> float:
     return float(np.std(row.comparison.values.mean(axis=0), ddof=1))
 
 
-def _widest(rows: list[Row]) -> tuple[Row, float] | None:
-    """The row whose effect spreads most, of the unit of the first one."""
-    alike = [row for row in rows if row.metric.kind == rows[0].metric.kind]
-    return max(((row, _deviation(row)) for row in alike), key=lambda each: each[1], default=None)
-
-
 def _seeds(row: Row) -> int:
     assert row.comparison is not None
     return len(row.comparison.seeds)
 
 
-def _amount(row: Row, deviation: float) -> str:
-    unit = unit_of(row.metric)
+def _amount(row: Row) -> str:
+    unit, deviation = unit_of(row.metric), _deviation(row)
     if not row.metric.in_points:
         return f"{deviation:.2g} ({unit.name})"
     return f"{unit.scale * deviation:.1f} points"
@@ -203,17 +181,20 @@ def _agreement_table(evidence: Evidence, where: Where) -> Table:
     return Table(f"q5-agreement-{where.name}", caption, headings, rows)
 
 
-def _card_table(name: str, card: Card, grid: Card) -> Table:
-    templates = {
-        str(entry.get("template", "qa"))
-        for _, entry in _contrasts_of(grid)
-        if isinstance(entry, dict) and _name_of(entry) == name
-    }
+def _card_table(evidence: Evidence, name: str, card: Card) -> Table:
+    uses = [
+        found
+        for label in evidence.analysis.plan.methods
+        for task in evidence.analysis.plan.tasks
+        if (found := evidence.fitted(label, task)) is not None and found.contrast == name
+    ]
+    templates = sorted({found.template for found in uses})
+    shares = sorted({found.fraction for found in uses})
     facts = [
         ("Source", card.get("source")),
         ("Rule for the label", card.get("label_rule")),
         ("Content hash (SHA-256)", card.get("content_hash", card.get("hash"))),
-        ("Template", ", ".join(sorted(templates)) or None),
+        ("Template", ", ".join(templates) or None),
         ("Positive statements", card.get("n_positive")),
         ("Negative statements", card.get("n_negative")),
         ("Questions", card.get("n_keys")),
@@ -223,7 +204,7 @@ def _card_table(name: str, card: Card, grid: Card) -> Table:
         ("Mean length, positive (characters)", _decimal(card.get("mean_length_positive"))),
         ("Mean length, negative (characters)", _decimal(card.get("mean_length_negative"))),
         ("AUC of length (positive longer)", _decimal(card.get("length_auc"), 3)),
-        ("Share drawn by each fit seed", _fraction(grid, name) or 1),
+        ("Share drawn by each fit seed", ", ".join(f"{x:g}" for x in shares) or None),
     ]
     headings = (Heading("Fact", numeric=False), Heading(name, numeric=False))
     rows = tuple((Shown(fact), Shown(str(value))) for fact, value in facts if value is not None)
@@ -234,20 +215,21 @@ def _decimal(value: Any, decimals: int = 1) -> str | None:
     return None if value is None else f"{float(value):.{decimals}f}"
 
 
-def _spread_table(name: str, rows: list[Row]) -> Iterator[Table]:
+def _spread_table(name: str, rows: list[Drawn]) -> Iterator[Table]:
     if not rows:
         return
     headings = (
         Heading("Method", numeric=False),
         Heading("On", numeric=False),
         Heading("Effect"),
+        Heading("Drawn", "Share of the questions that each fit seed draws"),
         Heading("Fit seeds"),
         Heading("Least"),
         Heading("Largest"),
         Heading("Deviation", "Standard deviation between fit seeds"),
     )
     lines = []
-    for row in rows:
+    for row, share in rows:
         assert row.comparison is not None
         scale = wording.scale_of(row.metric)
         means = scale * row.comparison.values.mean(axis=0)
@@ -257,6 +239,7 @@ def _spread_table(name: str, rows: list[Row]) -> Iterator[Table]:
                 Shown(row.name),
                 Shown(f"{row.task.name} · {row.metric.name}", note=row.model),
                 Shown(gain_words(row), row.comparison.effect.estimate),
+                Shown(f"{share:g}", share),
                 Shown(str(len(means)), len(means)),
                 Shown(f"{means.min():+.3g}", float(means.min())),
                 Shown(f"{means.max():+.3g}", float(means.max())),

@@ -14,6 +14,7 @@ import pandas as pd
 from steereval.results.analysis import Analysis
 from steereval.results.diagnosis import DATA, UNSTEERED, Diagnosis
 from steereval.results.leaderboard import Row
+from steereval.results.questions.fitted import Fitted, fitted_to
 from steereval.results.questions.matrix import UNSEEDED, Matrix, matrix_of
 
 COMMAND = "`steereval diagnose RUN`"
@@ -163,6 +164,10 @@ class Evidence:
         if method in (UNSTEERED, DATA):
             return -1
         return _index(list(self.analysis.plan.methods), method)
+
+    def fitted(self, label: str, task: str | None = None) -> Fitted | None:
+        """What a method was fitted to, as the grid says."""
+        return fitted_to(self.manifest.get("grid") or {}, label, task)
 
     def kind(self, label: str) -> str:
         """The method behind a label."""

@@ -177,28 +177,30 @@ def _error_words(errors: Sequence[Error]) -> Iterator[str]:
 
 
 def _matched(evidence: Evidence, model: str) -> list[tuple[Row, Row, Estimate]]:
-    """(ODE, other, gain of the ODE over it) on tasks, where the grid ran at equal displacement."""
-    if not _is_matched(evidence):
-        return []
-    rows = targets(evidence, model)
-    odes = [row for row in rows if evidence.kind(row.arm.method) in ODES]
+    """(ODE, other, gain of the ODE over it) on tasks, where both ran at equal displacement."""
+    rows = [row for row in targets(evidence, model) if _is_matched(evidence, row)]
     found = []
-    for ode in odes:
+    for ode in (row for row in rows if evidence.kind(row.arm.method) in ODES):
         for row in rows:
-            same = (row.task.name, row.arm.layer, row.strengths) == (
-                *(ode.task.name, ode.arm.layer, ode.strengths),
-            )
-            if same and row.arm.method != ode.arm.method:
-                gain = between(ode, row, evidence.confidence)
-                if gain is not None:
-                    found.append((ode, row, gain))
+            gain = between(ode, row, evidence.confidence) if _are_alike(ode, row) else None
+            if gain is not None:
+                found.append((ode, row, gain))
     return found
 
 
-def _is_matched(evidence: Evidence) -> bool:
-    grid, methods = evidence.manifest.get("grid") or {}, evidence.manifest.get("methods") or {}
-    units = {method.get("unit") for method in methods.values()}
-    return grid.get("match") == DISPLACEMENT or DISPLACEMENT in units
+def _is_matched(evidence: Evidence, row: Row) -> bool:
+    """Whether its strengths are displacements."""
+    method = (evidence.manifest.get("methods") or {}).get(row.arm.method, {})
+    grid = evidence.manifest.get("grid") or {}
+    return DISPLACEMENT in (grid.get("match"), method.get("unit"))
+
+
+def _are_alike(ode: Row, row: Row) -> bool:
+    """Whether they differ in the method alone."""
+    same = (ode.task.name, ode.arm.layer, {*ode.strengths.values()}) == (
+        *(row.task.name, row.arm.layer, {*row.strengths.values()}),
+    )
+    return same and ode.arm.method != row.arm.method
 
 
 def _matched_words(matched: Sequence[tuple[Row, Row, Estimate]]) -> Iterator[str]:

@@ -38,14 +38,14 @@ METHOD = (
     "there; 0.5 is chance."
 )
 
-FITTED = "last"
-"""Where steerers are fitted: the last token of the text."""
+FITTED = {"last": "the last token of the text", "mean": "the mean of the answer's tokens"}
+"""Where steerers can be fitted, in words."""
 
 MIDDLE = 4
 """The token of the answer that stands for the middle of a generation, where it was measured."""
 
 POSITION_WORDS = {
-    "last": "last token (fitted)",
+    "last": "last token",
     "query": "end of the question",
     "mean": "mean of the answer",
 }
@@ -61,11 +61,11 @@ class Positions:
     setting: Setting
     """The setting."""
 
-    scores: Scores
-    """{position: scores}."""
-
     areas: Mapping[str, Estimate]
     """{position: AUC}."""
+
+    fitted: str
+    """The position where the method is fitted."""
 
     middle: str | None
     """The position that stands for the middle of a generation; None if none was measured."""
@@ -123,13 +123,15 @@ def _positions(evidence: Evidence, setting: Setting, scores: Scores) -> Position
     }
     tokens = [name for name in areas if _token(name)]
     middle = min(tokens, key=lambda name: abs(_token(name) - MIDDLE), default=None)
+    found = evidence.fitted(setting.method)
+    fitted = "last" if found is None else found.token
     change = None
-    if middle is not None and FITTED in areas:
-        common = ordered[middle].items.intersection(ordered[FITTED].items)
-        ours, theirs = (auc_values(ordered[name].only(common)) for name in (middle, FITTED))
+    if middle is not None and fitted in areas:
+        common = ordered[middle].items.intersection(ordered[fitted].items)
+        ours, theirs = (auc_values(ordered[name].only(common)) for name in (middle, fitted))
         if ours is not None and theirs is not None:
             change = difference_of(ours, theirs, evidence.confidence)
-    return Positions(setting, ordered, areas, middle, change)
+    return Positions(setting, areas, fitted, middle, change)
 
 
 def _token(position: str) -> int:
@@ -140,16 +142,23 @@ def _token(position: str) -> int:
 
 def _rank(position: str) -> tuple[int, int]:
     """Question, then tokens of the answer, then their mean, then the last."""
-    order = {"query": 0, "mean": 2, FITTED: 3}
+    order = {"query": 0, "mean": 2, "last": 3}
     return order.get(position, 1), _token(position)
 
 
 def _recorded(evidence: Evidence) -> str:
     """What the manifest says of fitting and steering."""
-    steered = dict.fromkeys(_steered(evidence).values())
-    fitted = "Steerers are fitted at the last token of question and answer"
-    tokens = " or ".join(f"“{name}”" for name in steered)
+    steered = _steered(evidence)
+    places = dict.fromkeys(_fitted_at(evidence, label) for label in steered) or [FITTED["last"]]
+    fitted = f"Steerers are fitted at {' or '.join(places)}"
+    tokens = " or ".join(f"“{name}”" for name in dict.fromkeys(steered.values()))
     return f"{fitted} and steer the tokens {tokens}" if steered else fitted
+
+
+def _fitted_at(evidence: Evidence, label: str) -> str:
+    found = evidence.fitted(label)
+    token = "last" if found is None else found.token
+    return FITTED.get(token, token)
 
 
 def _steered(evidence: Evidence) -> dict[str, str]:
@@ -164,10 +173,10 @@ def _steered(evidence: Evidence) -> dict[str, str]:
 
 def _told(own: Positions) -> str:
     name = own.setting.method
-    if own.middle is None or FITTED not in own.areas:
+    if own.middle is None or own.fitted not in own.areas:
         position, area = next(iter(own.areas.items()))
         return f"{name} tells the classes with AUC {area.words(AUC)} at {_words(position)}"
-    there, here = own.areas[own.middle], own.areas[FITTED]
+    there, here = own.areas[own.middle], own.areas[own.fitted]
     verdict = "keeps its power"
     if own.change is not None and own.change.high < 0.0:
         verdict = "loses power"
@@ -230,7 +239,7 @@ def _plan_tables(evidence: Evidence) -> tuple[Table, ...]:
     steered = _steered(evidence)
     if not steered:
         return ()
-    several = len(set(steered.values())) > 1
+    several = len({(_fitted_at(evidence, label), steered[label]) for label in steered}) > 1
     rows = _best(_all_targets(evidence)) if several else {}
     layers = {
         label: ", ".join(
@@ -248,7 +257,7 @@ def _plan_tables(evidence: Evidence) -> tuple[Table, ...]:
     lines = tuple(
         (
             Shown(label),
-            Shown("last token of the text"),
+            Shown(_fitted_at(evidence, label)),
             Shown(tokens),
             Shown(layers[label] or "–"),
             *((_effect(rows.get(label)),) if several else ()),

@@ -149,7 +149,7 @@ def test_positions_are_in_the_order_of_the_text(ask: Any) -> None:
     assert [heading.title for heading in table.headings[1:]] == [
         "end of the question",
         *("token 1", "token 4", "token 16"),
-        *("mean of the answer", "last token (fitted)"),
+        *("mean of the answer", "last token"),
     ]
 
 
@@ -158,11 +158,16 @@ def test_recorded_positions_are_told(analysis: Analysis, manifest: dict[str, Any
         name: method | {"positions": "generated"} for name, method in manifest["methods"].items()
     }
     methods["caa"]["positions"] = "all"
-    answers = eight_answers(analysis, manifest | {"methods": methods}, None)
+    grid = {"contrast": {"name": "a"}, "methods": [{"name": "caa", "contrast": {"token": "mean"}}]}
+    planned = manifest | {"methods": methods, "grid": grid}
+    answers = eight_answers(analysis, planned, None)
     (finding,) = (f for a in answers if a.number == 2 for f in a.findings)
-    assert "and steer the tokens “generated” or “all”." in finding.sentence
+    assert finding.sentence == (
+        "Steerers are fitted at the last token of the text or the mean of the answer's tokens and "
+        "steer the tokens “generated” or “all”."
+    )
     table = {row[0]: row for row in cells(finding)}
-    assert table["caa"][1:4] == ["last token of the text", "all", "14"]
+    assert table["caa"][1:4] == ["the mean of the answer's tokens", "all", "14"]
     assert table["odesteer"][4].startswith("+3")
 
 
