@@ -14,8 +14,15 @@ from steereval.results.profiles import Profile
 from steereval.results.questions.eight import eight_answers
 from steereval.results.report.across_grid import across_grid
 from steereval.results.report.choosing_grid import choosing_grid
+from steereval.results.report.collapse_grid import collapse_grid, collapse_words
 from steereval.results.report.drawing import Picture, slug
-from steereval.results.report.figures import FigureGroup, Key, figure_groups, group_choosings
+from steereval.results.report.figures import (
+    FigureGroup,
+    Key,
+    figure_groups,
+    group_choosings,
+    group_collapses,
+)
 from steereval.results.report.glossary import how_to_read
 from steereval.results.report.grid import Grid
 from steereval.results.report.item_chunks import ItemChunk
@@ -89,6 +96,12 @@ class Content:
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
 
+    collapse_words: tuple[str, ...]
+    """From which strength on each method ruins what the model says."""
+
+    collapse_grids: tuple[Grid, ...]
+    """The same as tables, where a task has metrics that show it."""
+
     published: tuple[Grid, ...]
     """Published figures under measured ones, where the task is a benchmark that has some."""
 
@@ -147,6 +160,7 @@ def content_of(
     plan = analysis.plan
     rows = _grouped(analysis.rows)
     points = _grouped(analysis.responses)
+    fallen = group_collapses(analysis).values()
     replication = analysis.replications
     return Content(
         title=plan.name,
@@ -162,6 +176,8 @@ def content_of(
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
+        collapse_words=tuple(words for each in fallen for words in collapse_words(each)),
+        collapse_grids=tuple(map(collapse_grid, fallen)),
         published=tuple(published_grids(analysis.rows)),
         choosing_grids=tuple(map(choosing_grid, group_choosings(analysis).values())),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
+from steereval.results.report.collapse_grid import RULE
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
 from steereval.results.report.grid import markdown_text
@@ -82,6 +83,11 @@ def _evidence(content: Content) -> Iterator[str]:
         yield from map(_figure, group.pictures)
     if content.response_grids:
         yield "## Strength response (exploratory)\n"
+    yield from (f"{markdown_text(words)}\n" for words in content.collapse_words)
+    if content.collapse_grids:
+        yield f"{RULE}\n"
+    for grid in content.collapse_grids:
+        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     for grid in content.response_grids:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     yield "## Winner's curse\n"
