@@ -87,7 +87,8 @@ def target_metric(task: Task, metrics: Sequence[Metric]) -> str:
 def side_by_side(task: Task, metrics: Sequence[Metric]) -> list[str]:
     """The metrics of a figure, the target first; only the target if nothing shows collapse."""
     names = [metric.name for metric in metrics]
-    found = [metric.name for metric in companions(task, metrics)]
+    ordered = sorted(companions(task, metrics), key=lambda metric: metric.kind != RATIO)
+    found = [metric.name for metric in ordered]
     others = [name for name in found if name == SHOWN_DISTINCT or not name.startswith(DISTINCT)]
     judged = [name for name in JUDGED if name in names] if JUDGED[0] in names else []
     return list(dict.fromkeys([target_metric(task, metrics), *judged, *others]))[:MOST_SHOWN]

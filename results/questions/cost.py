@@ -295,7 +295,7 @@ def _from_cells(evidence: Evidence, model: str) -> Finding | None:
     if subject is None or change is None:
         return None
     sentence = (
-        f"In this run the cells of {subject.name} took {100 * abs(change.mean):.0f} % "
+        f"In this run the cells of {subject.name} made {100 * abs(change.mean):.0f} % "
         f"{'fewer' if change.mean < 0 else 'more'} tokens per second than the unsteered ones on "
         f"{subject.task.name}; cells share work, so this is the run's cost and not that of "
         "steering alone."

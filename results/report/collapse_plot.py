@@ -143,12 +143,10 @@ def _shade(axes: Axes, found: Sequence[Collapse]) -> None:
     """From the strength on at which the metric has collapsed."""
     for collapse in found:
         if collapse.begins is not None:
-            last = max(collapse.strengths)
-            start = collapse.begins.strength
-            axes.axvspan(
-                start, max(last, start * 1.001), color=TONE_COLOURS["bad"], alpha=0.16, linewidth=0
-            )
+            start, limits = collapse.begins.strength, axes.get_xlim()
+            axes.axvspan(start, limits[1], color=TONE_COLOURS["bad"], alpha=0.16, linewidth=0)
             axes.axvline(start, color=TONE_COLOURS["bad"], linewidth=1.1, linestyle=(0, (2, 2)))
+            axes.set_xlim(*limits)
 
 
 def _scale(axes: Axes, points: Sequence[StrengthPoint]) -> None:

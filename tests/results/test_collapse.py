@@ -199,13 +199,13 @@ def metrics(*names: str) -> list[Metric]:
         (
             "toxicity",
             ["toxicity", "toxic", "distinct_1", "distinct_2", "perplexity"],
-            ["toxicity", "distinct_2", "perplexity"],
+            ["toxicity", "perplexity", "distinct_2"],
             ["distinct_1", "distinct_2", "perplexity"],
         ),
         (
             "true_informative",
             ["true_informative", "true", "informative", "distinct_2", "perplexity"],
-            ["true", "informative", "true_informative", "distinct_2"],
+            ["true", "informative", "true_informative", "perplexity"],
             ["informative", "distinct_2", "perplexity"],
         ),
         ("perplexity", ["perplexity", "distinct_2"], ["perplexity", "distinct_2"], ["distinct_2"]),
