@@ -66,7 +66,7 @@ def _spread_words(rows: list[Drawn]) -> Iterator[str]:
         return
     row, share = max(alike, key=lambda each: _deviation(each[0]))
     draws = "fits" if share == 1.0 else f"draws of {100 * share:g} % of the questions"
-    most = ", the most of all methods" if len(alike) > 1 else ""
+    most = ", the most of all settings" if len(alike) > 1 else ""
     yield (
         f"Between {draws} the effect of {row.name} on {row.task.name} spreads by {_amount(row)} "
         f"(standard deviation of {_seeds(row)} fit seeds){most}."

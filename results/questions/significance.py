@@ -37,12 +37,17 @@ def _finding(evidence: Evidence, model: str, rows: Sequence[Row]) -> Finding:
     worse = [row for row in rows if row.verdict is not None and row.verdict.word == verdicts.WORSE]
     best = max(gains or rows, key=_size)
     where = f"{best.name} on {best.task.name} ({_words(best)})"
-    verdict = f"No: none of {len(rows)} comparisons shows an improvement; the largest is {where}"
+    verdict = (
+        f"No: none of {len(rows)} comparisons shows an improvement; the most favourable is {where}"
+    )
+    if len(rows) == 1:
+        verdict = f"No: {where} is no improvement that could be told from chance"
     if gains:
-        which = "it is" if len(gains) == 1 else "the largest is"
+        which = "it is" if len(gains) == 1 else "the clearest is"
         verdict = (
             f"{'Yes' if len(gains) == len(rows) else 'In part'}: {len(gains)} of {len(rows)} "
-            f"comparisons show{'s' if len(gains) == 1 else ''} an improvement; {which} {where}"
+            f"comparison{'s' if len(rows) > 1 else ''} show{'s' if len(gains) == 1 else ''} an "
+            f"improvement; {which} {where}"
         )
     if worse:
         verdict += f"; {joined([f'{r.name} on {r.task.name}' for r in worse])} did harm"

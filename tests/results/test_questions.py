@@ -251,7 +251,8 @@ def test_what_is_not_significant_comes_with_what_is_detected(tmp_path: Path) -> 
     analysis = analyse(folder)
     answers = eight_answers(analysis, folder.read_manifest(), None)
     (answer,) = (a for a in answers if a.number == 4)
-    assert answer.sentences[0].startswith("No: none of 1 comparisons shows an improvement")
+    assert answer.sentences[0].startswith("No: caa (layer 14) on truth (")
+    assert "is no improvement that could be told from chance" in answer.sentences[0]
     assert "this design detects" in answer.sentences[0]
 
 
