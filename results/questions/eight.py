@@ -26,13 +26,13 @@ ALL = (
 
 
 def eight_answers(
-    analysis: Analysis, manifest: Mapping[str, Any], diagnosis: Diagnosis | None
+    analysis: Analysis, manifest: Mapping[str, Any], diagnoses: Mapping[str, Diagnosis]
 ) -> tuple[Answer, ...]:
     """The answers in the order of the questions.
 
     Without a diagnosis those that the rows and the manifest give; with one all that apply, and
     what is missing from it is said in the answer.
     """
-    evidence = Evidence(analysis, manifest, diagnosis)
+    evidence = Evidence(analysis, manifest, diagnoses)
     found = (answer(evidence) for answer in ALL)
     return tuple(answer for answer in found if answer is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from steereval.results.analysis import Analysis
 from steereval.results.diagnosis import DATA, UNSTEERED, Diagnosis
@@ -40,16 +42,24 @@ class Where:
     contrast: str
     """What steerers were fitted to."""
 
+    unit: str = ""
+    """The name of its diagnosis."""
+
+    methods: str = ""
+    """Its methods, where another diagnosis is of the same model, layers and contrast set."""
+
     @property
     def name(self) -> str:
         """As part of a name of tables and figures."""
-        return f"{self.model}-{self.layer}-{self.contrast}"
+        text = f"{self.model}-{self.layer}-{self.contrast}"
+        return f"{text}-{self.unit}" if self.methods else text
 
     @property
     def words(self) -> str:
         """In words."""
         layers = "all layers" if self.layer == "all" else f"layer {self.layer}"
-        return f"{self.model}, {layers}, {self.contrast}"
+        text = f"{self.model}, {layers}, {self.contrast}"
+        return f"{text} ({self.methods})" if self.methods else text
 
 
 @dataclass(frozen=True)
@@ -83,8 +93,8 @@ class Evidence:
     manifest: Mapping[str, Any]
     """What was planned."""
 
-    diagnosis: Diagnosis | None
-    """What was measured on activations; None if nothing was."""
+    diagnoses: Mapping[str, Diagnosis]
+    """{name: what was measured on activations in one place}; empty if nothing was."""
 
     @property
     def confidence(self) -> float:
@@ -93,10 +103,14 @@ class Evidence:
 
     @functools.cached_property
     def frame(self) -> pd.DataFrame:
-        """The diagnosis as a data frame, fit seeds as integers; empty without one."""
-        if self.diagnosis is None:
+        """The diagnoses as a data frame, fit seeds as integers; empty without one."""
+        if not self.diagnoses:
             return pd.DataFrame()
-        frame: pd.DataFrame = self.diagnosis.table.to_pandas(strings_to_categorical=True)
+        tables = [
+            found.table.append_column("unit", pa.array([name] * found.table.num_rows, pa.string()))
+            for name, found in self.diagnoses.items()
+        ]
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(strings_to_categorical=True)
         frame["fit_seed"] = frame["fit_seed"].fillna(UNSEEDED).astype(np.int64)
         return frame
 
@@ -105,25 +119,34 @@ class Evidence:
         """What was diagnosed, in the order of the grid's models."""
         if self.frame.empty:
             return ()
-        found = self.frame[["model", "layer", "contrast"]].drop_duplicates().astype(str)
+        found = self.frame[["model", "layer", "contrast", "unit"]].drop_duplicates().astype(str)
         places = [Where(*row) for row in found.itertuples(index=False)]
+        known = Counter((place.model, place.layer, place.contrast) for place in places)
+        told = [
+            dataclasses.replace(place, methods=self._methods(place))
+            if known[place.model, place.layer, place.contrast] > 1
+            else place
+            for place in places
+        ]
         models = list(self.analysis.models)
-        return tuple(sorted(places, key=lambda p: (_index(models, p.model), p.layer, p.contrast)))
+        return tuple(sorted(told, key=lambda p: (_index(models, p.model), *dataclasses.astuple(p))))
+
+    def _methods(self, where: Where) -> str:
+        labels = self.frame.loc[self.frame["unit"] == where.unit, "method"].unique()
+        return ", ".join(sorted(set(map(str, labels)) - {UNSTEERED, DATA}, key=self.order))
 
     def is_first(self, where: Where) -> bool:
         """Whether it is the first place of its model, where what is of the model is told."""
         return next(place for place in self.places if place.model == where.model) == where
 
     @functools.cached_property
-    def _groups(self) -> dict[tuple[str, str, str, str], pd.DataFrame]:
-        by = ["model", "layer", "contrast", "quantity"]
-        groups = self.frame.groupby(by, observed=True, sort=False)
+    def _groups(self) -> dict[tuple[str, str], pd.DataFrame]:
+        groups = self.frame.groupby(["unit", "quantity"], observed=True, sort=False)
         return {tuple(map(str, key)): rows for key, rows in groups}  # type: ignore[misc]
 
     def rows(self, where: Where, quantity: str, **wanted: str | float | None) -> pd.DataFrame:
         """Rows of a quantity whose columns have the values `wanted`, None being null."""
-        key = (where.model, where.layer, where.contrast, quantity)
-        rows = self._groups.get(key) if not self.frame.empty else None
+        rows = self._groups.get((where.unit, quantity)) if not self.frame.empty else None
         if rows is None:
             return self.frame.iloc[:0]
         for column, value in wanted.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from steereval.results.analysis import Analysis, analyse
-from steereval.results.diagnosis import read_diagnosis
+from steereval.results.diagnosis import read_diagnoses
 from steereval.results.place import LocalPlace
 from steereval.results.profiles import read_profiles
 from steereval.results.report.content import content_of
@@ -62,7 +62,7 @@ def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
     chunks = tuple(item_chunks(run, analysis.sheets))
     content = content_of(
         *(analysis, run.read_manifest(), read_profiles(run.place), chunks),
-        read_diagnosis(run.place),
+        read_diagnoses(run.place),
     )
     table = flat_table(analysis.rows)
     figures = folder / "figures"

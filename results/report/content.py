@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from steereval.results.analysis import Analysis
@@ -154,7 +155,7 @@ def content_of(
     manifest: dict[str, Any],
     profiles: Sequence[Profile] = (),
     items: Sequence[ItemChunk] = (),
-    diagnosis: Diagnosis | None = None,
+    diagnoses: Mapping[str, Diagnosis] = MappingProxyType({}),
 ) -> Content:
     """The content of the report on `analysis`, with the provenance in `manifest`."""
     plan = analysis.plan
@@ -168,8 +169,8 @@ def content_of(
         summary=tuple(summary(analysis)),
         blocks=tuple(verdict_blocks(analysis)),
         notes=analysis.notes,
-        questions=question_blocks(eight_answers(analysis, manifest, diagnosis)),
-        question_note="" if diagnosis is not None else NOT_DIAGNOSED,
+        questions=question_blocks(eight_answers(analysis, manifest, diagnoses)),
+        question_note="" if diagnoses else NOT_DIAGNOSED,
         reading=how_to_read(plan),
         models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),
         figures=figure_groups(analysis),

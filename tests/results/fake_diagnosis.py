@@ -81,6 +81,9 @@ class FakeDiagnosis:
     def diagnosis(self) -> Diagnosis:
         return Diagnosis(self.table(), {"model": self.model})
 
+    def diagnoses(self) -> dict[str, Diagnosis]:
+        return {f"{self.model}-{self.layer}": self.diagnosis()}
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         yield from self._cost()
         yield from self._positions()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from steereval.errors import StoreError
 from steereval.results.analysis import Analysis, analyse
-from steereval.results.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnosis
+from steereval.results.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
 from steereval.results.questions.amounts import bytes_words, count_words
 from steereval.results.questions.eight import ALL, eight_answers
 from steereval.results.questions.estimate import CHANGE, COSINE, SHARE, Estimate, mean_of, within
@@ -50,7 +50,7 @@ def ask(analysis: Analysis, manifest: dict[str, Any]) -> Any:
 
     def asked(number: int, **changes: Any) -> Finding:
         answer = ALL[number - 1](
-            Evidence(analysis, manifest, fake_diagnosis(**changes).diagnosis())
+            Evidence(analysis, manifest, fake_diagnosis(**changes).diagnoses())
         )
         assert answer is not None
         (finding,) = answer.findings
@@ -72,7 +72,7 @@ def cells(finding: Finding, table: int = 0) -> list[list[str]]:
 
 
 def test_all_eight_are_answered(run: RunFolder, analysis: Analysis) -> None:
-    answers = eight_answers(analysis, run.read_manifest(), read_diagnosis(run.place))
+    answers = eight_answers(analysis, run.read_manifest(), read_diagnoses(run.place))
     assert [answer.number for answer in answers] == list(range(1, 9))
     assert all(answer.is_answered and len(answer.sentences) == 1 for answer in answers)
     names = [t.name for a in answers for f in a.findings for t in f.tables]
@@ -160,7 +160,7 @@ def test_recorded_positions_are_told(analysis: Analysis, manifest: dict[str, Any
     methods["caa"]["positions"] = "all"
     grid = {"contrast": {"name": "a"}, "methods": [{"name": "caa", "contrast": {"token": "mean"}}]}
     planned = manifest | {"methods": methods, "grid": grid}
-    answers = eight_answers(analysis, planned, None)
+    answers = eight_answers(analysis, planned, {})
     (finding,) = (f for a in answers if a.number == 2 for f in a.findings)
     assert finding.sentence == (
         "Steerers are fitted at the last token of the text or the mean of the answer's tokens and "
@@ -219,10 +219,10 @@ def test_rows_at_equal_displacement(tmp_path: Path, effect: float, verdict: str)
     folder = write_run(run, tmp_path / "run")
     manifest = folder.read_manifest()
     analysis = analyse(folder)
-    assert all(a.number != 3 for a in eight_answers(analysis, manifest, None))
+    assert all(a.number != 3 for a in eight_answers(analysis, manifest, {}))
     for method in manifest["methods"].values():
         method["unit"] = "displacement"
-    (answer,) = (a for a in eight_answers(analysis, manifest, None) if a.number == 3)
+    (answer,) = (a for a in eight_answers(analysis, manifest, {}) if a.number == 3)
     assert answer.sentences[0].startswith(f"The ODE {verdict} caa: at equal displacement")
     ours, theirs = (
         100 * r.comparison.effect.estimate
@@ -249,7 +249,7 @@ def test_what_is_significant_is_told(ask: Any, analysis: Analysis) -> None:
 def test_what_is_not_significant_comes_with_what_is_detected(tmp_path: Path) -> None:
     folder = write_run(flow_run(methods=(FakeMethod("caa", (2.0,)),)), tmp_path / "run")
     analysis = analyse(folder)
-    answers = eight_answers(analysis, folder.read_manifest(), None)
+    answers = eight_answers(analysis, folder.read_manifest(), {})
     (answer,) = (a for a in answers if a.number == 4)
     assert answer.sentences[0].startswith("No: caa (layer 14) on truth (")
     assert "is no improvement that could be told from chance" in answer.sentences[0]
@@ -259,7 +259,7 @@ def test_what_is_not_significant_comes_with_what_is_detected(tmp_path: Path) -> 
 def test_harm_is_named(tmp_path: Path) -> None:
     harms = FakeMethod("caa", (2.0,), lambda task, s: -0.4)
     folder = write_run(flow_run(methods=(harms,)), tmp_path / "run")
-    answers = eight_answers(analyse(folder), folder.read_manifest(), None)
+    answers = eight_answers(analyse(folder), folder.read_manifest(), {})
     (answer,) = (a for a in answers if a.number == 4)
     assert "caa (layer 14) on truth did harm" in answer.sentences[0]
 
@@ -286,7 +286,7 @@ def test_length_that_gives_classes_away(
     analysis: Analysis, manifest: dict[str, Any], auc: float, told: str, warned: bool
 ) -> None:
     cards = {"truthful-mini": CARD | {"length_auc": auc}}
-    answers = eight_answers(analysis, manifest | {"contrasts": cards}, None)
+    answers = eight_answers(analysis, manifest | {"contrasts": cards}, {})
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     assert finding.sentence == (
         "truthful-mini (version 1) holds 800 positive and 900 negative statements on 300 "
@@ -301,14 +301,14 @@ def test_length_that_gives_classes_away(
 def test_a_warning_of_the_card_is_said_once(analysis: Analysis, manifest: dict[str, Any]) -> None:
     warnings = ["length alone separates the classes: AUC 0.80", "3 statements repeat another one"]
     cards = {"truthful-mini": CARD | {"length_auc": 0.8, "warnings": warnings}}
-    answers = eight_answers(analysis, manifest | {"contrasts": cards}, None)
+    answers = eight_answers(analysis, manifest | {"contrasts": cards}, {})
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     assert finding.warnings == tuple(f"truthful-mini: {text}" for text in warnings)
 
 
 def test_effects_over_subsets(analysis: Analysis, manifest: dict[str, Any]) -> None:
     grid = {"contrast": {"name": "truthful-mini", "fraction": 0.8}}
-    answers = eight_answers(analysis, manifest | {"grid": grid}, fake_diagnosis().diagnosis())
+    answers = eight_answers(analysis, manifest | {"grid": grid}, fake_diagnosis().diagnoses())
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     spread, agreement = map(plain, finding.more)
     assert spread.startswith("Between draws of 80 % of the questions the effect of ")
@@ -353,7 +353,7 @@ def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
 def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: dict[str, Any]) -> None:
     table = fake_diagnosis().table()
     own = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
-    found = Diagnosis(pa.Table.from_pylist(own, schema=DIAGNOSIS_SCHEMA), {})
+    found = {"own": Diagnosis(pa.Table.from_pylist(own, schema=DIAGNOSIS_SCHEMA), {})}
     (answer,) = (a for a in eight_answers(analysis, manifest, found) if a.number == 6)
     assert not answer.is_answered
     assert (
@@ -427,7 +427,7 @@ def test_the_field(ask: Any, cosine: float, verdict: str) -> None:
 def test_without_a_diagnosis_only_what_the_rows_answer(
     analysis: Analysis, manifest: dict[str, Any]
 ) -> None:
-    answers = eight_answers(analysis, manifest, None)
+    answers = eight_answers(analysis, manifest, {})
     assert [answer.number for answer in answers] == [1, 2, 4, 5, 7]
     assert all("diagnose" not in sentence for a in answers for sentence in a.sentences)
 
@@ -437,17 +437,32 @@ def test_a_diagnosis_without_rows_is_reported(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
     folder.write_manifest(manifest_of(flow_run(), []))
-    answers = eight_answers(analyse(folder), folder.read_manifest(), fake_diagnosis().diagnosis())
+    answers = eight_answers(analyse(folder), folder.read_manifest(), fake_diagnosis().diagnoses())
     assert [answer.number for answer in answers] == [1, 2, 3, 5, 6, 7, 8]
 
 
 def test_several_places_are_told_apart(analysis: Analysis, manifest: dict[str, Any]) -> None:
-    both = [fake_diagnosis(layer=layer).table() for layer in ("14", "all")]
-    answers = eight_answers(analysis, manifest, Diagnosis(pa.concat_tables(both), {}))
+    both = {layer: fake_diagnosis(layer=layer).diagnosis() for layer in ("14", "all")}
+    answers = eight_answers(analysis, manifest, both)
     for answer in (a for a in answers if a.number not in (4, 5)):
         first, second = answer.sentences
         assert first.startswith("tiny, layer 14, truthful-mini: ")
         assert second.startswith("tiny, all layers, truthful-mini: ")
+    names = [t.name for a in answers for f in a.findings for t in f.tables]
+    assert len(names) == len(set(names))
+
+
+def test_two_diagnoses_of_one_place_are_told_by_their_methods(
+    analysis: Analysis, manifest: dict[str, Any]
+) -> None:
+    """As of fits to other shares of one contrast set: both have the unsteered model's rows."""
+    both = {name: fake_diagnosis().diagnosis() for name in ("first", "second")}
+    answers = eight_answers(analysis, manifest, both)
+    (answer,) = (answer for answer in answers if answer.number == 6)
+    assert all(
+        sentence.startswith("tiny, layer 14, truthful-mini (odesteer, gradient_ascent, caa): ")
+        for sentence in (finding.sentence for finding in answer.findings)
+    )
     names = [t.name for a in answers for f in a.findings for t in f.tables]
     assert len(names) == len(set(names))
 
@@ -463,7 +478,7 @@ def test_the_chosen_strength_is_the_usual_one(tmp_path: Path) -> None:
     tasks = (FakeTask("truth", n_validation=200, n_test=60),)
     run = flow_run(methods=methods, tasks=tasks, select={"metric": "acc", "task": None})
     folder = write_run(run, tmp_path / "run")
-    evidence = Evidence(analyse(folder), folder.read_manifest(), fake_diagnosis().diagnosis())
+    evidence = Evidence(analyse(folder), folder.read_manifest(), fake_diagnosis().diagnoses())
     found = [Setting("odesteer", strength) for strength in (1.0, 10.0, 20.0)]
     assert evidence.subject(PLACE, found) == Setting("odesteer", 10.0)
     unchosen = dataclasses.replace(PLACE, layer="3")
@@ -472,7 +487,7 @@ def test_the_chosen_strength_is_the_usual_one(tmp_path: Path) -> None:
 
 def test_two_values_for_one_item_are_refused(analysis: Analysis, manifest: dict[str, Any]) -> None:
     table = fake_diagnosis().table()
-    found = Diagnosis(pa.concat_tables([table, table]), {})
+    found = {"twice": Diagnosis(pa.concat_tables([table, table]), {})}
     with pytest.raises(StoreError, match="two values of"):
         eight_answers(analysis, manifest, found)
 
