@@ -42,6 +42,9 @@ METHOD = (
 )
 
 ODES = ("odesteer", "rff_odesteer")
+USUAL_STEPS = 10
+"""Of the published method."""
+
 RIVALS = ("gradient_ascent", "step_odesteer", "linear_sphere", "caa")
 """What the ODE is compared with in the sentence, the first that was measured."""
 
@@ -100,7 +103,11 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
         f"odesteer and one of {', '.join(RIVALS)}; {COMMAND} measures it"
     )
     first = next(_gain_words(evidence, gains), missing)
-    more = (*_error_words(errors), *_matched_words(matched))
+    more = (
+        *_error_words(errors),
+        *_one_step_words(evidence, where),
+        *_matched_words(matched),
+    )
     tables = (*_gain_table(where, gains), *_error_table(where, errors), *_match_table(matched))
     figures = (*_gain_figure(evidence, where), *_error_figure(where, errors))
     return Finding(
@@ -174,6 +181,24 @@ def _error_words(errors: Sequence[Error]) -> Iterator[str]:
         for steps in usual or [max(euler)]
     )
     yield f"Euler's ends are off the exact solution by {told}, as a share of the displacement"
+
+
+def _one_step_words(evidence: Evidence, where: Where) -> Iterator[str]:
+    """How far the usual number of steps ends from one, of the ODE at its usual strength."""
+    rows = evidence.rows(where, "one_step_distance")
+    settings = evidence.settings(rows) if not rows.empty else []
+    odes = [setting for setting in settings if evidence.kind(setting.method) in ODES]
+    if not odes:
+        return
+    setting = evidence.usual(where, odes[0].method, odes)
+    mine = rows[(rows["method"] == setting.method) & (rows["strength"] == setting.strength)]
+    found = {int(steps): matrix for (steps,), matrix in evidence.split(mine, "steps")}
+    steps = USUAL_STEPS if USUAL_STEPS in found else max(found)
+    distance = mean_of(found[steps], evidence.confidence)
+    yield (
+        f"{steps} steps of {setting.words} end "
+        f"{distance.words(PLAIN)} from where one step ends, in units of the activations"
+    )
 
 
 def _matched(evidence: Evidence, model: str) -> list[tuple[Row, Row, Estimate]]:

@@ -13,6 +13,7 @@ from steereval.results.diagnosis import Diagnosis
 from steereval.results.leaderboard import Row
 from steereval.results.profiles import Profile
 from steereval.results.questions.eight import eight_answers
+from steereval.results.questions.remarks import remarks
 from steereval.results.report.across_grid import across_grid
 from steereval.results.report.choosing_grid import choosing_grid
 from steereval.results.report.collapse_grid import collapse_grid, collapse_words
@@ -81,6 +82,9 @@ class Content:
 
     questions: tuple[QuestionBlock, ...]
     """The eight questions, as far as they are answered."""
+
+    question_remarks: tuple[str, ...]
+    """What was measured on, and what could not be measured."""
 
     question_note: str
     """What would answer the others; empty if all were asked."""
@@ -170,6 +174,7 @@ def content_of(
         blocks=tuple(verdict_blocks(analysis)),
         notes=analysis.notes,
         questions=question_blocks(eight_answers(analysis, manifest, diagnoses)),
+        question_remarks=remarks(diagnoses),
         question_note="" if diagnoses else NOT_DIAGNOSED,
         reading=how_to_read(plan),
         models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),

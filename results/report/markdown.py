@@ -65,6 +65,7 @@ def _answers(content: Content) -> Iterator[str]:
 def _questions(content: Content) -> Iterator[str]:
     if content.questions:
         yield "## The eight questions\n"
+    yield from (f"{markdown_text(remark)}\n" for remark in content.question_remarks)
     for question in content.questions:
         yield f"### {question.number}. {question.question}\n"
         yield from (f"{markdown_text(text)}\n" for text in (*question.sentences, *question.more))

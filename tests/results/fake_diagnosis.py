@@ -153,7 +153,9 @@ class FakeDiagnosis:
                 yield from self._many(
                     "endpoint_distance", "odesteer", values, solver=solver, steps=steps
                 )
-        yield from self._many("one_step_distance", "odesteer", around(0.07, 0.01, "one step"))
+        yield from self._many(
+            "one_step_distance", "odesteer", around(0.07, 0.01, "one step"), steps=10
+        )
 
     def _barrier(self) -> Iterator[dict[str, Any]]:
         """A third of the items begins above 0; of the others half reach it, of all reached 3/4

@@ -23,6 +23,7 @@ from steereval.results.questions.estimate import CHANGE, COSINE, SHARE, Estimate
 from steereval.results.questions.evidence import Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import Answer, Finding
+from steereval.results.questions.remarks import remarks
 from steereval.results.stats import crossed_effect
 from steereval.results.store import RunFolder
 
@@ -193,7 +194,8 @@ def test_the_ode_at_equal_displacement(ask: Any, gains: tuple[float, float], ver
 
 def test_the_error_of_solvers(ask: Any) -> None:
     finding = ask(3)
-    (text,) = finding.more
+    text, one_step = finding.more
+    assert one_step.startswith("10 steps of odesteer at strength 10 end 0.07")
     assert plain(text).startswith("Euler's ends are off the exact solution by 4.0")
     assert "with 1 step and 0.40" in plain(text)
     table = {row[0]: row for row in cells(finding, 1)}
@@ -545,6 +547,30 @@ def test_a_mean_over_seeds_and_clusters_is_crossed() -> None:
     effect = crossed_effect(values, np.arange(60) % 20, resamples=0)
     assert (found.mean, found.low, found.high) == (effect.estimate, effect.low, effect.high)
     assert (found.n_items, found.n_clusters, found.n_seeds) == (60, 20, 3)
+
+
+def test_records_tell_what_was_measured_on() -> None:
+    part = {"keys": 4, "positive": 5, "negative": 6}
+    record = {
+        "model": "tiny",
+        "layer": "14",
+        "contrast": "truthful-mini",
+        "counts": {"fit": part, "judge": part, "test": part},
+        "errors": {"mimic": "singular"},
+        "left_out": {"iti_heads": "it acts on attention heads"},
+        "unreached": {"linact": [0.05, 0.1]},
+    }
+    found = Diagnosis(DIAGNOSIS_SCHEMA.empty_table(), record)
+    measured, *others = remarks({"a": found, "b": found})
+    assert measured.startswith(
+        "tiny, layer 14, truthful-mini: steerers were fitted to 11 statements"
+    )
+    assert others == [
+        "tiny, layer 14, truthful-mini: mimic could not be diagnosed: singular",
+        "iti_heads is not diagnosed: it acts on attention heads.",
+        "tiny, layer 14, truthful-mini: no strength of linact displaces by 0.05, 0.1 median norms.",
+    ]
+    assert remarks({"bare": Diagnosis(DIAGNOSIS_SCHEMA.empty_table(), {})}) == ()
 
 
 def test_large_numbers_in_words() -> None:
