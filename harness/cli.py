@@ -114,9 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(command=commands.export)
 
-    plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
-    _add_grid(plan)
-    plan.set_defaults(command=commands.plan)
+    _add_plan(subs).set_defaults(command=commands.plan)
     _add_run(subs).set_defaults(command=commands.run)
     _add_remote(subs)
     _add_rescore(subs).set_defaults(command=commands.rescore)
@@ -134,6 +132,19 @@ def _add(subs: argparse._SubParsersAction[_Parser], name: str, help: str) -> _Pa
     parser = subs.add_parser(name, help=help, description=help)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _add_plan(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
+    _add_grid(plan)
+    plan.add_argument(
+        "--simulate", type=int, metavar="NODES", help="play the schedule through on a cluster"
+    )
+    plan.add_argument("--gpus-per-node", type=int, help="of the simulated cluster (8)")
+    plan.add_argument(
+        "--failures", type=float, metavar="SHARE", help="of simulated tries that lose their worker"
+    )
+    return plan
 
 
 def _add_run(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

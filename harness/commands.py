@@ -21,6 +21,7 @@ from steereval.submission import folder_of
 if TYPE_CHECKING:
     from steereval.fitting import Lower
     from steereval.results.store import RunFolder
+    from steereval.simulation import Machines
 
 
 def _say(line: str) -> None:
@@ -141,7 +142,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from steereval.plan import make_plan
     from steereval.supplies import Supplies
 
-    grid = _grid(arguments)
+    grid, machines = _grid(arguments), _machines(arguments)
     cells = make_plan(grid)
     print(f"{grid.name}: {len(cells)} cells")
     counts = Counter((cell.model.name, cell.task.name, cell.label) for cell in cells)
@@ -151,7 +152,29 @@ def plan(arguments: argparse.Namespace) -> int:
     supplies = Supplies(_data_dir(arguments))
     for line in (*describe(grid, cells, supplies), *describe_cost(grid, cells, supplies)):
         print(line)
+    if machines:
+        from steereval.simulation import PARAMETERS_READ, describe_simulation, works_of
+
+        machines.check_room(grid)
+        works = works_of(grid, cells, supplies.data_dir)
+        for line in describe_simulation(works, machines, grid.run.retries, PARAMETERS_READ):
+            print(line)
     return 0
+
+
+def _machines(arguments: argparse.Namespace) -> Machines | None:
+    """The cluster to simulate; None if none is asked for."""
+    from steereval.simulation import Machines
+
+    others = {"gpus": arguments.gpus_per_node, "failures": arguments.failures}
+    given = {name: value for name, value in others.items() if value is not None}
+    if arguments.simulate is not None:
+        return Machines(arguments.simulate, **given)
+    if given:
+        raise InputError(
+            "--gpus-per-node or --failures without --simulate", "Add --simulate NODES."
+        )
+    return None
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -33,6 +33,7 @@ HARNESS_ORDER = (
     "progress",
     "tracking",
     "session",
+    "simulation",
     "submission",
     "remote",
     "rescore",
