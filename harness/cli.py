@@ -51,39 +51,16 @@ def _interrupt(*_: object) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what the nearest command or option is."""
+    """Says which word that may stand there is nearest."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print one sentence and exit with status 2."""
         hint = ""
         if "invalid choice: '" in message:
             wrong = message.split("invalid choice: '")[1].split("'")[0]
-            hint = " " + nearest_remedy(wrong, COMMANDS)
+            known = message.partition("(choose from ")[2].rstrip(")")
+            hint = " " + nearest_remedy(wrong, [name.strip("'") for name in known.split(", ")])
         self.exit(2, f"{self.prog}: error: {message}.{hint}\n")
-
-
-COMMANDS = (
-    "models",
-    "methods",
-    "tasks",
-    "fit",
-    "export",
-    "plan",
-    "run",
-    "submit",
-    "status",
-    "watch",
-    "logs",
-    "cancel",
-    "rescore",
-    "import",
-    "report",
-    "verify",
-    "archive",
-    "query",
-    "power",
-    "lm-eval",
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subs).set_defaults(command=commands.plan)
     _add_run(subs).set_defaults(command=commands.run)
     _add_remote(subs)
+    _add_cluster(subs)
     _add_rescore(subs).set_defaults(command=commands.rescore)
     _add_import(subs).set_defaults(command=commands.import_samples)
     _add_report(subs).set_defaults(command=commands.report)
@@ -208,6 +186,12 @@ def _add_remote(subs: argparse._SubParsersAction[_Parser]) -> None:
             parser.add_argument("--wait", action="store_true", help="wait for the run to begin")
             parser.add_argument("--every", type=float, default=1.0, help="seconds between looks")
         parser.set_defaults(command=command)
+
+
+def _add_cluster(subs: argparse._SubParsersAction[_Parser]) -> None:
+    from steereval.clusters import add_arguments
+
+    add_arguments(_add(subs, "cluster", "files that start a Ray: for KubeRay, Slurm, `ray up`"))
 
 
 def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

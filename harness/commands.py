@@ -153,9 +153,14 @@ def plan(arguments: argparse.Namespace) -> int:
     for line in (*describe(grid, cells, supplies), *describe_cost(grid, cells, supplies)):
         print(line)
     if machines:
-        from steereval.simulation import PARAMETERS_READ, describe_simulation, works_of
+        from steereval.simulation import (
+            PARAMETERS_READ,
+            check_room,
+            describe_simulation,
+            works_of,
+        )
 
-        machines.check_room(grid)
+        check_room(grid, machines.gpus)
         works = works_of(grid, cells, supplies.data_dir)
         for line in describe_simulation(works, machines, grid.run.retries, PARAMETERS_READ):
             print(line)

@@ -39,15 +39,15 @@ class Machines:
         if not 0 <= self.failures < 1:
             raise InputError(f"--failures is {self.failures:g}", "It lies from 0 to below 1.")
 
-    def check_room(self, grid: Grid) -> None:
-        """Raise InputError for a model whose replica is larger than a node."""
-        for model in grid.models:
-            if model.gpus > self.gpus:
-                raise InputError(
-                    f"a replica of {model.name} takes {model.gpus:g} GPUs, and a node has "
-                    f"{self.gpus}",
-                    "Raise --gpus-per-node, or lower the model's `gpus`.",
-                )
+
+def check_room(grid: Grid, gpus: int) -> None:
+    """Raise InputError for a model whose replica is larger than a node of `gpus` GPUs."""
+    for model in grid.models:
+        if model.gpus > gpus:
+            raise InputError(
+                f"a replica of {model.name} takes {model.gpus:g} GPUs, and a node has {gpus}",
+                "Raise --gpus-per-node, or lower the model's `gpus`.",
+            )
 
 
 def works_of(grid: Grid, cells: Sequence[Cell], data_dir: Path | None) -> list[Work]:

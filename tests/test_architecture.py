@@ -36,6 +36,7 @@ HARNESS_ORDER = (
     "simulation",
     "submission",
     "remote",
+    "clusters",
     "rescore",
     "verify",
     "imports",

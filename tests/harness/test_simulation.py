@@ -15,7 +15,7 @@ from steereval.plan import make_plan
 from steereval.preflight import prepare
 from steereval.ray_jobs.work import Work
 from steereval.session import work_of
-from steereval.simulation import Machines, describe_simulation, works_of
+from steereval.simulation import Machines, check_room, describe_simulation, works_of
 from steereval.spec import Grid, parse_grid
 
 
@@ -69,9 +69,9 @@ def test_a_replica_larger_than_a_node(tiny_folder: str) -> None:
     data = small_grid(tiny_folder)
     data["models"][0]["gpus"] = 4
     grid = parse_grid(data)
-    Machines(1, 4).check_room(grid)
+    check_room(grid, 4)
     with pytest.raises(InputError, match=r"takes 4 GPUs, and a node has 2\. Raise --gpus-per-node"):
-        Machines(1, 2).check_room(grid)
+        check_room(grid, 2)
 
 
 @pytest.mark.parametrize(
