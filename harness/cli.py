@@ -118,6 +118,9 @@ def _add_plan(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
     plan.add_argument(
         "--simulate", type=int, metavar="NODES", help="play the schedule through on a cluster"
     )
+    plan.add_argument(
+        "--probe", action="store_true", help="load each model for a few seconds and measure"
+    )
     plan.add_argument("--gpus-per-node", type=int, help="of the simulated cluster (8)")
     plan.add_argument(
         "--failures", type=float, metavar="SHARE", help="of simulated tries that lose their worker"

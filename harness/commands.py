@@ -20,8 +20,10 @@ from steereval.submission import folder_of
 
 if TYPE_CHECKING:
     from steereval.fitting import Lower
+    from steereval.plan import Cell
     from steereval.results.store import RunFolder
     from steereval.simulation import Machines
+    from steereval.supplies import Supplies
 
 
 def _say(line: str) -> None:
@@ -152,19 +154,29 @@ def plan(arguments: argparse.Namespace) -> int:
     supplies = Supplies(_data_dir(arguments))
     for line in (*describe(grid, cells, supplies), *describe_cost(grid, cells, supplies)):
         print(line)
-    if machines:
-        from steereval.simulation import (
-            PARAMETERS_READ,
-            check_room,
-            describe_simulation,
-            works_of,
-        )
-
-        check_room(grid, machines.gpus)
-        works = works_of(grid, cells, supplies.data_dir)
-        for line in describe_simulation(works, machines, grid.run.retries, PARAMETERS_READ):
-            print(line)
+    if arguments.probe or machines:
+        _measure(grid, cells, supplies, machines, arguments.probe)
     return 0
+
+
+def _measure(
+    grid: Grid, cells: Sequence[Cell], supplies: Supplies, machines: Machines | None, probed: bool
+) -> None:
+    """Print what a probe finds, and how the grid would go on a cluster."""
+    from steereval.simulation import PARAMETERS_READ, check_room, describe_simulation, works_of
+
+    if machines:
+        check_room(grid, machines.gpus)
+    works, unit = works_of(grid, cells, supplies.data_dir), PARAMETERS_READ
+    if probed:
+        from steereval.probe import probe
+
+        found = probe(grid, cells, supplies)
+        works, unit = found.timed(works), "s"
+        print("\n".join(found.lines()))
+    if machines:
+        for line in describe_simulation(works, machines, grid.run.retries, unit):
+            print(line)
 
 
 def _machines(arguments: argparse.Namespace) -> Machines | None:

@@ -34,6 +34,7 @@ HARNESS_ORDER = (
     "tracking",
     "session",
     "simulation",
+    "probe",
     "submission",
     "remote",
     "clusters",
