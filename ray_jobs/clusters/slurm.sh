@@ -8,6 +8,12 @@ port=$((20000 + 10 * (SLURM_JOB_ID % 1200)))
 
 shares=(--dashboard-agent-listen-port=$((port + 2)) --num-cpus="$CPUS" --num-gpus="$GPUS")
 
+# Only the processes of this job may join its Ray, or tell it what to run.
+if [ -z "${RAY_AUTH_MODE:-}" ]; then
+  RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+  export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+fi
+
 # Only to be called in a subshell, which it replaces: to end the one is to end the other.
 step() {
   exec srun --overlap --no-kill --kill-on-bad-exit=0 --ntasks-per-node=1 --cpus-per-task="$CPUS" "$@"
@@ -36,10 +42,10 @@ step --nodes=1 --ntasks=1 --nodelist="$head" \
   --temp-dir="/tmp/ray-$SLURM_JOB_ID" "${shares[@]}" &
 started+=($!)
 tries=0
-until ray health-check --address "$address" 2>/dev/null; do
+until answer=$(ray health-check --address "$address" 2>&1); do
   tries=$((tries + 1))
   if [ "$tries" -gt "$TRIES" ] || ! kill -0 "${started[0]}" 2>/dev/null; then
-    echo "steereval: Ray did not start on $head" >&2
+    echo "steereval: Ray did not start on $head: ${answer##*$'\n'}" >&2
     exit 1
   fi
   sleep 1

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from small_grid import small_grid
 
 from steereval.cli import main
+from steereval.results.store import RunFolder
 
 GRID = {
     "name": "g",
@@ -56,6 +62,37 @@ def test_a_slurm_script_names_full_paths(
     assert f"#SBATCH --chdir={tmp_path}\n" in text, "the grid names files by paths relative to it"
     assert main(["cluster", "slurm", grid, "--nodes", "3", "--out", "s3://bucket/run"]) == 0
     assert " --out s3://bucket/run " in capsys.readouterr().out
+
+
+@pytest.mark.chaos
+def test_a_slurm_script_runs_on_a_real_ray(
+    tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two nodes on this machine; only Slurm's own programs are stubs."""
+    grid, out = tmp_path / "grid.yaml", tmp_path / "run"
+    grid.write_text(yaml.safe_dump(small_grid(tiny_folder)))
+    command = ["cluster", "slurm", str(grid), "--nodes", "2", "--out", str(out)]
+    assert main([*command, "--gpus-per-node", "0", "--cpus-per-node", "1"]) == 0
+    (tmp_path / "job.sh").write_text(capsys.readouterr().out)
+    for name, text in {
+        "srun": 'while [[ $1 == -* ]]; do shift; done; exec "$@"',
+        "scontrol": "echo n1; echo n2",
+        "hostname": "echo 127.0.0.1",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    id = str(os.getpid())
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": id,
+        "SLURM_JOB_NODELIST": "n[1-2]",
+    }
+    done = subprocess.run(
+        ["bash", tmp_path / "job.sh"], env=environment, capture_output=True, text=True, timeout=400
+    )
+    shutil.rmtree(f"/tmp/ray-{id}", ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    assert len(RunFolder(out).finished()) == 42
 
 
 def test_a_cluster_file_says_how_it_is_used(grid: str, capsys: pytest.CaptureFixture[str]) -> None:

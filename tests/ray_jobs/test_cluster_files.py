@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -175,7 +176,7 @@ RECORD = """
 import json, os, sys
 with open({calls!r}, "a") as file:
     call = {{"name": {name!r}, "arguments": sys.argv[1:]}}
-    call |= {{"folder": os.getcwd(), "pid": os.getpid()}}
+    call |= {{"folder": os.getcwd(), "pid": os.getpid(), "token": os.environ.get("RAY_AUTH_TOKEN")}}
     file.write(json.dumps(call) + "\\n")
 """
 
@@ -211,7 +212,9 @@ import time
 if sys.argv[1] == "health-check":
     with open({calls!r}) as file:
         tries = file.read().count("health-check")
-    sys.exit(0 if tries > 2 else 1)
+    if tries < 3:
+        sys.exit("no answer yet")
+    sys.exit()
 if {fails!r}:
     sys.exit(3)
 time.sleep(600)
@@ -239,11 +242,17 @@ class Allocation:
         stub(self.bin, "ray", RAY.format(calls=str(self.calls), fails=ray_fails))
         self.script = folder / "job.sh"
         self.folder = folder
+        self.environment: dict[str, str] = {}
 
     def start(self, size: Size, driver: str = "") -> subprocess.Popen[str]:
         stub(self.bin, "python", driver)
         self.script.write_text(script(JOB, size, self.folder, "1:00:00"))
-        environment = searching(self.bin) | {"SLURM_JOB_ID": "1207", "SLURM_JOB_NODELIST": "n[1-3]"}
+        given = {"SLURM_JOB_ID": "1207", "SLURM_JOB_NODELIST": "n[1-3]", **self.environment}
+        environment = {
+            name: value
+            for name, value in (searching(self.bin) | given).items()
+            if name in given or not name.startswith("RAY_AUTH")
+        }
         return subprocess.Popen(
             ["bash", self.script], env=environment, cwd=self.folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -285,6 +294,24 @@ def test_a_slurm_job_starts_ray_on_every_node_and_drives(tmp_path: Path) -> None
     assert slurm.left() == []
 
 
+def test_only_processes_of_the_job_may_join(tmp_path: Path) -> None:
+    """They have a token that nobody else has; a user who has decided otherwise is obeyed."""
+    tokens = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        slurm = Allocation(tmp_path / name, hosts=["n1"])
+        assert slurm.start(SIZES[0]).wait(timeout=60) == 0
+        of_ray = {c["token"] for c in called(slurm.calls) if c["name"] in ("ray", "python")}
+        assert len(of_ray) == 1
+        tokens += of_ray
+    assert len(set(tokens)) == 2
+    assert all(re.fullmatch("[0-9a-f]{64}", token) for token in tokens)
+    slurm.environment = {"RAY_AUTH_MODE": "disabled"}
+    slurm.calls.unlink()
+    assert slurm.start(SIZES[0]).wait(timeout=60) == 0
+    assert {call["token"] for call in called(slurm.calls)} == {None}
+
+
 def test_one_node_has_no_others(tmp_path: Path) -> None:
     slurm = Allocation(tmp_path, hosts=["only"])
     assert slurm.start(SIZES[0]).wait(timeout=60) == 0
@@ -303,7 +330,7 @@ def test_ray_that_does_not_start_is_said(tmp_path: Path) -> None:
     process = slurm.start(SIZES[1])
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "steereval: Ray did not start on n1" in errors
+    assert "steereval: Ray did not start on n1: no answer yet" in errors
     assert slurm.of("python") == []
 
 
