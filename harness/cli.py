@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(subs).set_defaults(command=commands.run)
     _add_remote(subs)
     _add_cluster(subs)
+    _add_diagnose(subs).set_defaults(command=commands.diagnose)
     _add_rescore(subs).set_defaults(command=commands.rescore)
     _add_import(subs).set_defaults(command=commands.import_samples)
     _add_report(subs).set_defaults(command=commands.report)
@@ -195,6 +196,16 @@ def _add_cluster(subs: argparse._SubParsersAction[_Parser]) -> None:
     from steereval.clusters import add_arguments
 
     add_arguments(_add(subs, "cluster", "files that start a Ray: for KubeRay, Slurm, `ray up`"))
+
+
+def _add_diagnose(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    diagnose = _add(subs, "diagnose", "measure barriers, trajectories, integrators and costs")
+    diagnose.add_argument("run", help="run folder, or a grid file (.yaml)")
+    diagnose.add_argument("--out", metavar="RUN", help="folder to write into, for a grid file")
+    diagnose.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
+    diagnose.add_argument("--items", type=int, help="most held-out statements (100)")
+    diagnose.add_argument("--device", help="cuda, cpu, mps or auto")
+    return diagnose
 
 
 def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
