@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from steereval.cost import Counter, stand_in
+from steereval.errors import ModelError
 from steereval.models.steerer import Steerer
 from steereval.plan import Cell, group_id, groups
 from steereval.ray_jobs.work import Work
@@ -168,10 +170,17 @@ def _kind(group: Sequence[Cell], supplies: Supplies) -> str:
 def _apart(
     model: ModelSpec, chosen: dict[str, tuple[Cell, ...]], settings: WorkerSettings
 ) -> Replica:
-    """Measure in a fresh process: the peak of this one would count what others left."""
+    """Measure in a fresh process: the peak of this one would count what others left. Raises
+    ModelError where that process is killed."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(measured, model, chosen, settings).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            return pool.submit(measured, model, chosen, settings).result()
+    except BrokenProcessPool as error:
+        raise ModelError(
+            f"the process that probed {model.name} was killed",
+            "Memory may have run out: choose a smaller model or dtype, or another machine.",
+        ) from error
 
 
 def measured(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from dying import die
 from hypothesis import given
 from hypothesis import strategies as st
 from small_grid import small_grid
 
 from steereval.cost import Counter
+from steereval.errors import ModelError
 from steereval.plan import group_id, groups, make_plan
 from steereval.probe import CONTEXT, MARGIN, Probed, Rate, Replica, probe, suggested_gpus
 from steereval.simulation import works_of
@@ -80,6 +82,15 @@ def test_it_says_what_it_does_not_count(probed: Probed) -> None:
     total = sum(seconds for _, seconds in probed.groups)
     loading = sum(replica.load for replica in probed.replicas.values())
     assert f"in all {total + loading:.0f} s on one replica" in text
+
+
+def test_a_probe_that_is_killed_names_the_model(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is where memory runs out."""
+    monkeypatch.setattr("steereval.probe.measured", die)
+    with pytest.raises(ModelError, match=r"model was killed\. Memory may have run out"):
+        probe(grid, make_plan(grid), Supplies(None))
 
 
 def replica(memory: int, capacity: int, on_gpu: bool) -> Replica:
