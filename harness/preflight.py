@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
-from steereval.assets import fetch, resolve_model
+from steereval.assets import fetch, model_at_hand, resolve_model
 from steereval.errors import GridError, ModelError, nearest_remedy
 from steereval.models.methods.registry import get_method
 from steereval.spec import Grid, ModelSpec, contrasts_of
@@ -41,14 +41,30 @@ class Prepared:
 
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
     """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
+    return _checked(
+        grid, data_dir, lambda name: resolve_model(name, say), lambda asset: fetch(asset, say)
+    )
+
+
+def at_hand(grid: Grid, data_dir: Path | None) -> Prepared:
+    """The same checks, but an embedded model or data that is missing is an InputError."""
+    return _checked(grid, data_dir, model_at_hand, lambda _: None)
+
+
+def _checked(
+    grid: Grid,
+    data_dir: Path | None,
+    locate: Callable[[str], str],
+    supply: Callable[[str], object],
+) -> Prepared:
     configurations = {
-        model.name: check_model(model, resolve_model(model.name, say), asked_layers(grid, model))
+        model.name: check_model(model, locate(model.name), asked_layers(grid, model))
         for model in grid.models
     }
     cards = {task.name: card(task.name) for task in grid.tasks}
     for known in cards.values():
         for asset in known.needs:
-            fetch(asset, say)
+            supply(asset)
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
