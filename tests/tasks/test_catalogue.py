@@ -22,7 +22,8 @@ from steereval.tasks.catalogue import (
 )
 from steereval.tasks.contrast import load_contrast, question_key
 
-OURS = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
+EMBEDDED = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
+OURS = (*EMBEDDED, "mmlu_all", "realtoxicity", "truthfulqa_open", "ultrafeedback")
 
 
 def test_a_card_for_every_task_file_of_ours() -> None:
@@ -79,7 +80,7 @@ def test_unknown_tasks_and_groups() -> None:
         card("mmlu")
     with pytest.raises(UnknownNameError, match="Did you mean 'truthful_mini_mc'"):
         load_tasks(["truthful_mini_mcc"], None)
-    with pytest.raises(UnknownNameError, match="Known: realtoxicity_mini, truthful_mini_gen"):
+    with pytest.raises(UnknownNameError, match="Known: mmlu_all, realtoxicity, "):
         card("../qqqqqqqqqqqqqqqqqqqqqqqqqqqqqq*")
 
 
@@ -107,8 +108,8 @@ def test_the_cluster_of_a_document_is_found_quickly() -> None:
 def test_our_own_tasks_load_without_a_network(
     no_hub: None, questions: list[dict[str, Any]], prompts: Path
 ) -> None:
-    tasks = load_tasks(OURS, None)
-    assert [len(tasks[name].eval_docs) for name in OURS] == [47, 5, 5]
+    tasks = load_tasks(EMBEDDED, None)
+    assert [len(tasks[name].eval_docs) for name in EMBEDDED] == [47, 5, 5]
     choices, written = tasks["truthful_mini_mc"], tasks["truthful_mini_gen"]
     doc = choices.eval_docs[0]
     assert choices.doc_to_text(doc) == f"Q: {questions[0]['question']}\nA:"
