@@ -51,15 +51,15 @@ def toxic_prompts(folder: Path, toxicities: dict[str, float | None]) -> Path:
     return path
 
 
-def mmlu(folder: Path) -> None:
-    """Three test questions and one example of each of two subjects."""
-    for split, count in (("test", 3), ("dev", 1)):
+def mmlu(folder: Path, tested: int = 3) -> None:
+    """So many test questions and one example of each of two subjects."""
+    for split, count in (("test", tested), ("dev", 1)):
         rows = [
             {
                 "question": f" {split} question {number} on {subject}?",
                 "subject": subject,
                 "choices": [f"{letter} of {number}" for letter in "wxyz"],
-                "answer": number,
+                "answer": number % 4,
             }
             for subject in SUBJECTS
             for number in range(count)

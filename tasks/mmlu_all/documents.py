@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ DATA = PublicData(
 def rows(split: str, data_dir: Path | None) -> list[dict[str, Any]]:
     """Documents with question, subject, choices (four texts) and answer (their index from 0).
 
+    They are in the order of their SHA-256, so that the first n are a fair sample of all subjects.
     Raises TaskError when they can be had from neither `data_dir` nor the hub, or are damaged.
     """
-    return documents(DATA, DATA.rows(split, data_dir), _document)
+    return sorted(documents(DATA, DATA.rows(split, data_dir), _document), key=_digest)
 
 
 def splits(data_dir: Path | None) -> Any:
@@ -37,6 +40,10 @@ def splits(data_dir: Path | None) -> Any:
 def load(**_: object) -> Any:
     """`splits` for lm-eval's `custom_dataset`: from STEEREVAL_DATA or the hub."""
     return splits(None)
+
+
+def _digest(document: Row) -> bytes:
+    return hashlib.sha256(json.dumps(document, ensure_ascii=False).encode()).digest()
 
 
 def _document(row: Row) -> Row:

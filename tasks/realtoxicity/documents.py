@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from steereval.tasks.embedded import as_test_split
 from steereval.tasks.public_data import PublicData, Row, by_hash, documents
 
 DATA = PublicData(
@@ -29,9 +30,7 @@ def prompts(data_dir: Path | None) -> list[dict[str, Any]]:
 
 def splits(data_dir: Path | None) -> Any:
     """The `datasets.DatasetDict`, held in memory; split `test`."""
-    import datasets
-
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(prompts(data_dir))})
+    return as_test_split(prompts(data_dir))
 
 
 def load(**_: object) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.tasks import truthfulqa
+from steereval.tasks.embedded import as_test_split
 
 
 def rows(data_dir: Path | None) -> list[dict[str, Any]]:
@@ -28,9 +29,7 @@ def rows(data_dir: Path | None) -> list[dict[str, Any]]:
 
 def splits(data_dir: Path | None) -> Any:
     """The `datasets.DatasetDict`, held in memory; split `test`."""
-    import datasets
-
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows(data_dir))})
+    return as_test_split(rows(data_dir))
 
 
 def load(**_: object) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from steereval.tasks.embedded import as_test_split
 from steereval.tasks.keys import question_key
 from steereval.tasks.public_data import PublicData, Row, by_hash, documents
 
@@ -49,9 +50,7 @@ def pairs(data_dir: Path | None) -> list[dict[str, str]]:
 
 def splits(data_dir: Path | None) -> Any:
     """The `datasets.DatasetDict`, held in memory; split `test`."""
-    import datasets
-
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(prompts(data_dir))})
+    return as_test_split(prompts(data_dir))
 
 
 def load(**_: object) -> Any:

@@ -77,7 +77,7 @@ def test_realtoxicity(tmp_path: Path, no_hub: None, monkeypatch: pytest.MonkeyPa
 def test_mmlu(tmp_path: Path, no_hub: None) -> None:
     mmlu(tmp_path)
     (task,) = load_tasks(["mmlu_all"], tmp_path).values()
-    docs = list(task.eval_docs)
+    docs = sorted(task.eval_docs, key=lambda doc: (doc["subject"], doc["answer"]))
     assert [doc["subject"] for doc in docs] == [SUBJECTS[0]] * 3 + [SUBJECTS[1]] * 3
     assert task.fewshot_context(docs[4], 0) == (
         "The following are multiple choice questions (with answers) about world religions.\n\n"
@@ -89,6 +89,14 @@ def test_mmlu(tmp_path: Path, no_hub: None) -> None:
     likelihoods = [(-2.0, False), (-1.0, True), (-3.0, False), (-4.0, False)]
     assert [task.process_results(doc, likelihoods)["acc"] for doc in docs[:3]] == [0.0, 1.0, 0.0]
     assert cluster_of("mmlu_all", docs[0]) == "abstract_algebra"
+
+
+def test_the_first_questions_of_mmlu_are_of_many_subjects(tmp_path: Path, no_hub: None) -> None:
+    """A limit would else leave whole subjects out: the files list one after the other."""
+    mmlu(tmp_path, 40)
+    (task,) = load_tasks(["mmlu_all"], tmp_path).values()
+    of_the_first = sum(doc["subject"] == SUBJECTS[0] for doc in list(task.eval_docs)[:40])
+    assert 10 <= of_the_first <= 30
 
 
 def test_an_example_of_mmlu_is_no_tested_question(tmp_path: Path, no_hub: None) -> None:
