@@ -88,25 +88,27 @@ class _Costs:
 
 
 def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[str]:
-    """A table of the groups of cells: tokens and work, with and without sharing; fits and
-    the perplexity of generated texts aside. Then how long a GPU would take, for large models.
+    """A table of the groups of cells by model, task and layers: tokens and work, with and without
+    sharing; fits and the perplexity of generated texts aside. Then how long a GPU would take, for
+    large models.
 
     Alone means one cell after the other, as runs of lm-eval's own model would answer.
     """
     costs = _Costs(Counter(supplies, grid.run.batch_size))
-    total, time = Cost(), Seconds()
     found = groups(cells)
     yield f"{len(found)} groups, each answered in one pass (tokens; below and above the steering):"
     yield _line("model", "task", "layer", "cells", "alone", "below", "above", "less work")
-    for group in found:
-        steered = group[-1]
-        name = steered.model.name, steered.task.name, steered.layer or "-", str(len(group))
-        cost = costs.of(group)
-        if cost is None:
+    total, time = Cost(), Seconds()
+    for place, alike in _by_place(found).items():
+        each = [costs.of(group) for group in alike]
+        known = [cost for cost in each if cost is not None]
+        name = (*place, str(sum(map(len, alike))))
+        if len(known) < len(each):
             yield _line(*name, "?", "?", "?", "?")
             continue
+        times = (seconds_of(cost, grid.run.batch_size) or Seconds() for cost in known)
+        cost, time = sum(known, Cost()), sum(times, time)
         total += cost
-        time += seconds_of(cost, grid.run.batch_size) or Seconds()
         yield _line(*name, *_counts(cost))
     if total.alone:
         yield _line("in all", "", "", str(len(cells)), *_counts(total))
@@ -123,6 +125,18 @@ def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iter
             f"{costs.known} of {len(found)} groups were not counted but estimated, from the "
             "models' known shapes and the tasks' known sizes"
         )
+
+
+def _by_place(
+    found: Sequence[Sequence[Cell]],
+) -> dict[tuple[str, str, str], list[Sequence[Cell]]]:
+    """The groups of each model, task and set of layers."""
+    places: dict[tuple[str, str, str], list[Sequence[Cell]]] = {}
+    for group in found:
+        steered = group[-1]
+        place = (steered.model.name, steered.task.name, steered.layer or "-")
+        places.setdefault(place, []).append(group)
+    return places
 
 
 def _describe_hours(time: Seconds, cells: Sequence[Cell]) -> Iterator[str]:
@@ -155,7 +169,7 @@ def _counts(cost: Cost) -> tuple[str, ...]:
 
 def _count(number: float) -> str:
     """Three digits and a unit, such as `1.23 M`."""
-    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"
     return f"{number:.0f}"
