@@ -34,6 +34,7 @@ from steereval.run import fit_request
 from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
+from steereval.tasks.hub import quick_hub
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,9 @@ class Weightless(SteeredLM):
     def __init__(self, location: str, revision: str, batch_size: int) -> None:
         """Read configuration and tokenizer of a model. Raises ModelError."""
         try:
-            config = AutoConfig.from_pretrained(location, revision=revision)
-            tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+            with quick_hub():
+                config = AutoConfig.from_pretrained(location, revision=revision)
+                tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
             with torch.device("meta"):
                 model = AutoModelForCausalLM.from_config(config)
         except (OSError, ValueError, KeyError) as error:

@@ -29,6 +29,8 @@ HARNESS_ORDER = (
     "parcel",
     "preflight",
     "cost",
+    "known_cost",
+    "gpu_hours",
     "estimate",
     "progress",
     "tracking",
