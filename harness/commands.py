@@ -170,7 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
     grid = dataclasses.replace(grid, run=dataclasses.replace(grid.run, **overrides))
     out = arguments.out
     summary = run_grid(grid, out, _data_dir(arguments), _say, arguments.progress)
-    for failure in summary.failed:
+    for failure in (*summary.failed, *summary.unjudged):
         _say(f"failed: {failure}")
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
@@ -178,7 +178,7 @@ def run(arguments: argparse.Namespace) -> int:
         from steereval.results.store import RunFolder
 
         print(publish_report(RunFolder(out)))
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.unjudged else 0
 
 
 def rescore(arguments: argparse.Namespace) -> int:
