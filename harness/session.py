@@ -272,4 +272,12 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
         "cluster": described.cluster,
         "benchmark": described.benchmark,
         "metrics": metrics,
+        "judges": {
+            judge.name: {
+                "scorer": judge.scorer,
+                "model": judge.model,
+                "stand_in": judge.is_stand_in,
+            }
+            for judge in task.judges
+        },
     }

@@ -445,7 +445,7 @@ def _check(grid: Grid) -> None:
 
 def contrasts_of(grid: Grid) -> list[ContrastSpec]:
     """Every contrast set that the grid names, each once."""
-    parts = (grid, *grid.tasks, *grid.methods)
+    parts: tuple[Grid | TaskSpec | MethodSpec, ...] = (grid, *grid.tasks, *grid.methods)
     return list(dict.fromkeys(part.contrast for part in parts if part.contrast is not None))
 
 
