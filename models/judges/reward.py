@@ -29,19 +29,19 @@ class Reward(TextModel):
             raise ModelError(
                 "the reward model's tokenizer has no chat template", "Choose one that has."
             )
-        rows = [self.whole(self.chat(*pair)) for pair in pairs]
+        rows = [self.chat(*pair) for pair in pairs]
         # The model itself finds a row's last token by its own filling, and only by that.
         fill = self.model.config.get_text_config().pad_token_id
         return self.read(rows, _single, fill)
 
-    def chat(self, prompt: str, response: str) -> str:
-        """Both as a chat, without the beginning of the text, which the tokenizer adds again."""
+    def chat(self, prompt: str, response: str) -> list[int]:
+        """The tokens of both as a chat: those of the template alone, which has what begins a text
+        where the model was trained with it."""
         turns = [
             {"role": "user", "content": prompt},
             {"role": "assistant", "content": response},
         ]
-        text = str(self.tokenizer.apply_chat_template(turns, tokenize=False))
-        return text.removeprefix(self.tokenizer.bos_token or "")
+        return self.tokens(str(self.tokenizer.apply_chat_template(turns, tokenize=False)))
 
 
 def _single(_: int, logits: Tensor) -> Numbers:
