@@ -37,6 +37,7 @@ def tasks(arguments: argparse.Namespace) -> int:
     from steereval.tasks.catalogue import list_tasks
     from steereval.tasks.contrast import CONTRAST_NAMES
     from steereval.tasks.index import task_folder
+    from steereval.tasks.judges.index import JUDGES
 
     if arguments.path:
         print(task_folder())
@@ -46,6 +47,9 @@ def tasks(arguments: argparse.Namespace) -> int:
             print(f"{described.name:20} {described.description}")
         print(f"{'any lm-eval task':20} by its own name")
         print(f"\nContrast sets: {', '.join(CONTRAST_NAMES)}, or a .jsonl file of your own pairs")
+        print("\nJudges of generated text:")
+        for judge in JUDGES.values():
+            print(f"{judge.name:20} {judge.description}")
         print("\nData to fetch:")
     return _list_or_fetch(arguments, [a for a in ASSETS.values() if a.kind == "data"])
 

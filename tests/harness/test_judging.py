@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,14 @@ from transformers import (
 )
 
 from steereval import judging
+from steereval import run as run_module
 from steereval.errors import GridError, InputError, ModelError, TaskError, UnknownNameError
 from steereval.judged import with_judgement
 from steereval.judging import Assignment, JudgeWorker, assignments, works_of
 from steereval.plan import make_plan
 from steereval.rescore import rescore
 from steereval.results.analysis import analyse
+from steereval.results.progress import read_progress
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
 from steereval.run import CellWorker
@@ -104,6 +107,11 @@ def run(given: Grid, out: Path, said: list[str] | None = None) -> Summary:
 def values(out: Path, metric: str) -> dict[tuple[str, str], float]:
     rows = RunFolder(out).read_items().to_pylist()
     return {(r["method"], r["item_id"]): r["value"] for r in rows if r["metric"] == metric}
+
+
+def state(out: Path) -> str | None:
+    now = read_progress(RunFolder(out).place)
+    return None if now is None else now.state
 
 
 def refuse(*_: object) -> None:
@@ -218,6 +226,28 @@ def test_a_stand_ins_metric_is_no_primary_one(tiny_folder: str, tmp_path: Path) 
         run(given, tmp_path / "run")
 
 
+def test_the_steered_model_is_gone_when_judges_begin(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[weakref.ref[Any]] = []
+    real_load, real_judge = run_module.load_model, JudgeWorker.run
+
+    def load(*given: Any) -> Any:
+        lm = real_load(*given)
+        models.append(weakref.ref(lm))
+        return lm
+
+    def judge(*given: Any, **options: Any) -> Any:
+        assert [model() for model in models] == [None]
+        return real_judge(*given, **options)
+
+    monkeypatch.setattr(run_module, "load_model", load)
+    monkeypatch.setattr(JudgeWorker, "run", judge)
+    given = grid(tiny_folder, STAND_INS[:1], methods=["none"])
+    assert run(given, tmp_path / "run") == Summary(1, 0, (), ())
+    assert len(models) == 1
+
+
 # --- resuming, and what was said before
 
 
@@ -264,12 +294,14 @@ def test_a_run_cut_off_between_the_phases_is_judged_without_answering(
         patch.setattr(JudgeWorker, "run", killed)
         with pytest.raises(KeyboardInterrupt):
             run(given, tmp_path / "run")
+    assert state(tmp_path / "run") == "stopped"
     assert values(tmp_path / "run", "bleu_acc")
     assert values(tmp_path / "run", "true") == {}
     notes = " ".join(analyse(RunFolder(tmp_path / "run")).notes)
     assert "truth has not judged 2 cells of truthful_mini_gen: it was not asked yet" in notes
     monkeypatch.setattr(CellWorker, "run", refuse)
     assert run(given, tmp_path / "run") == Summary(2, 2, (), ())
+    assert state(tmp_path / "run") == "ended"
     for metric in ("true", "win", "toxicity", "fluency", "bleu_acc"):
         assert values(tmp_path / "run", metric) == values(judged, metric)
 
