@@ -75,6 +75,7 @@ COMMANDS = (
     "watch",
     "logs",
     "cancel",
+    "diagnose",
     "rescore",
     "import",
     "report",
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(command=commands.plan)
     _add_run(subs).set_defaults(command=commands.run)
     _add_remote(subs)
+    _add_diagnose(subs).set_defaults(command=commands.diagnose)
     _add_rescore(subs).set_defaults(command=commands.rescore)
     _add_import(subs).set_defaults(command=commands.import_samples)
     _add_report(subs).set_defaults(command=commands.report)
@@ -197,6 +199,16 @@ def _add_remote(subs: argparse._SubParsersAction[_Parser]) -> None:
             parser.add_argument("--wait", action="store_true", help="wait for the run to begin")
             parser.add_argument("--every", type=float, default=1.0, help="seconds between looks")
         parser.set_defaults(command=command)
+
+
+def _add_diagnose(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    diagnose = _add(subs, "diagnose", "measure barriers, trajectories, integrators and costs")
+    diagnose.add_argument("run", help="run folder, or a grid file (.yaml)")
+    diagnose.add_argument("--out", metavar="RUN", help="folder to write into, for a grid file")
+    diagnose.add_argument("--data-dir", help="folder with benchmark data (else STEEREVAL_DATA)")
+    diagnose.add_argument("--items", type=int, help="most held-out statements (100)")
+    diagnose.add_argument("--device", help="cuda, cpu, mps or auto")
+    return diagnose
 
 
 def _add_rescore(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from steereval.assets import ASSETS, Asset, fetch
 from steereval.errors import InputError, UnknownNameError
-from steereval.spec import Grid, load_grid
+from steereval.spec import DiagnoseSpec, Grid, check_diagnose, load_grid, parse_grid
 from steereval.submission import folder_of
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a grid and build its report; the status is 1 if a cell failed."""
+    from steereval.diagnose import check_diagnosis, diagnose_grid
     from steereval.session import run_grid
 
     grid = _grid(arguments)
@@ -172,9 +173,12 @@ def run(arguments: argparse.Namespace) -> int:
         if overrides.get(name, 1) <= 0:
             raise InputError(f"--{name.replace('_', '-')} is {overrides[name]}", "Use 1 or more.")
     grid = dataclasses.replace(grid, run=dataclasses.replace(grid.run, **overrides))
-    out = arguments.out
-    summary = run_grid(grid, out, _data_dir(arguments), _say, arguments.progress)
-    for failure in (*summary.failed, *summary.unjudged):
+    out, data_dir = arguments.out, _data_dir(arguments)
+    if grid.diagnose is not None:
+        check_diagnosis(grid, data_dir)
+    summary = run_grid(grid, out, data_dir, _say, arguments.progress)
+    undiagnosed = () if grid.diagnose is None else diagnose_grid(grid, out, data_dir, _say)
+    for failure in (*summary.failed, *summary.unjudged, *undiagnosed):
         _say(f"failed: {failure}")
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
@@ -182,7 +186,42 @@ def run(arguments: argparse.Namespace) -> int:
         from steereval.results.store import RunFolder
 
         print(publish_report(RunFolder(out)))
-    return 1 if summary.failed or summary.unjudged else 0
+    return 1 if summary.failed or summary.unjudged or undiagnosed else 0
+
+
+def diagnose(arguments: argparse.Namespace) -> int:
+    """Measure barriers, trajectories, integrators and costs, and build the report."""
+    from steereval.diagnose import diagnose_alone, diagnose_grid
+    from steereval.results.report import publish_report
+    from steereval.results.store import RunFolder
+
+    is_grid = Path(arguments.run).suffix in (".yaml", ".yml")
+    if is_grid and arguments.out is None:
+        raise InputError("no folder was given to write into", "Add --out RUN.")
+    if not is_grid and arguments.out is not None:
+        raise InputError(
+            "--out is for a grid file; a run folder is written into itself", "Leave it out."
+        )
+    out = arguments.out if is_grid else folder_of(arguments.run)
+    grid = (
+        load_grid(Path(arguments.run))
+        if is_grid
+        else parse_grid(RunFolder(out).read_manifest()["grid"])
+    )
+    items = {} if arguments.items is None else {"items": arguments.items}
+    device = {} if arguments.device is None else {"device": arguments.device}
+    grid = dataclasses.replace(
+        grid,
+        diagnose=dataclasses.replace(grid.diagnose or DiagnoseSpec(), **items),
+        run=dataclasses.replace(grid.run, **device),
+    )
+    check_diagnose(grid.diagnose)
+    measure = diagnose_alone if is_grid else diagnose_grid
+    failed = measure(grid, out, _data_dir(arguments), _say)
+    for failure in failed:
+        _say(f"failed: {failure}")
+    print(publish_report(RunFolder(out)))
+    return 1 if failed else 0
 
 
 def rescore(arguments: argparse.Namespace) -> int:

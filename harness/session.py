@@ -67,7 +67,7 @@ def run_grid(
     with driving(store.place) as lease:
         store.clean()
         prepared = prepare(grid, data_dir, say)
-        earlier = _manifest_before(store, cells)
+        earlier = manifest_before(store, cells)
         store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
         records = store.records()
         finished = store.finished()
@@ -104,7 +104,7 @@ def _judge(
     try:
         if waiting:
             works = works_of(waiting, grid.run)
-            _executor(grid).run(works, partial(JudgeWorker, settings), listener)
+            executor_of(grid).run(works, partial(JudgeWorker, settings), listener)
         state = "ended"
     finally:
         end_progress(store.place, state)
@@ -167,7 +167,7 @@ def _run_groups(
         state = "stopped"
         try:
             if works:
-                _executor(grid).run(works, partial(CellWorker, settings), tracker)
+                executor_of(grid).run(works, partial(CellWorker, settings), tracker)
             state = "judging" if _has_judges(grid) else "ended"
         finally:
             tracker.stop(state)
@@ -181,19 +181,20 @@ def work_of(group: Sequence[Cell], prepared: Prepared, run: RunSpec) -> Work:
     weight = prepared.parameters[model.name]
     limit = None if run.time_limit is None else run.time_limit * len(group)
     return Work(
-        group_id(group), tuple(group), len(group) * items * weight, _affinity(group[0]),
+        group_id(group), tuple(group), len(group) * items * weight, affinity(group[0]),
         LOADING * weight, model.gpus, limit,
     )  # fmt: skip
 
 
-def _affinity(cell: Cell) -> str:
+def affinity(cell: Cell) -> str:
     """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
     show what another worker does, have a key of their own."""
     model, own = cell.model, "|repeated" if cell.is_repeat else ""
     return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{own}"
 
 
-def _executor(grid: Grid) -> Executor:
+def executor_of(grid: Grid) -> Executor:
+    """What runs the works of `grid`: this process, or workers on Ray."""
     run = grid.run
     gpus = _gpus(run.device)
     if run.address is None and (run.workers or gpus or 1) == 1:
@@ -221,7 +222,7 @@ def _gpus(device: str) -> int:
     return torch.cuda.device_count() if device in ("auto", "cuda") else 0
 
 
-def _manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
+def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
     """The manifest of the run that goes on here; empty if one begins.
 
     Refuses to mix two grids in one folder; a larger or smaller version of one is the same.

@@ -206,6 +206,18 @@ class NoiseFloorSpec:
     """Of the repetitions; half of the run's unless given."""
 
 
+LEAST_ITEMS = 10
+"""Fewest statements of a diagnosis: below that no interval means anything."""
+
+
+@dataclass(frozen=True)
+class DiagnoseSpec:
+    """Measurements on activations at the end of a run (`steereval diagnose`)."""
+
+    items: int = _part("runtime", default=100)
+    """Most held-out statements of each contrast set that are measured on."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """Where and how cells run; the command line overrides these."""
@@ -253,6 +265,8 @@ class Grid:
     """With `displacement` all strengths are mean displacements, and all methods have the same."""
     noise_floor: NoiseFloorSpec | None = _part("identity", default=None)
     """Cells that are computed twice; none unless given."""
+    diagnose: DiagnoseSpec | None = _part("runtime", default=None)
+    """Measure barrier, trajectories, integrators and costs at the end; not unless given."""
     analysis: AnalysisSpec = _part("analysis", default=AnalysisSpec())
     """How the tables are read."""
     run: RunSpec = _part("runtime", default=RunSpec())
@@ -440,13 +454,21 @@ def _check(grid: Grid) -> None:
     _check_choice(grid)
     _check_match(grid)
     _check_noise_floor(grid)
+    check_diagnose(grid.diagnose)
     _check_run(grid.run)
 
 
 def contrasts_of(grid: Grid) -> list[ContrastSpec]:
     """Every contrast set that the grid names, each once."""
-    parts: tuple[Grid | TaskSpec | MethodSpec, ...] = (grid, *grid.tasks, *grid.methods)
-    return list(dict.fromkeys(part.contrast for part in parts if part.contrast is not None))
+    own = [method.contrast for method in grid.methods]
+    named = [grid.contrast, *(task.contrast for task in grid.tasks), *own]
+    return list(dict.fromkeys(contrast for contrast in named if contrast is not None))
+
+
+def check_diagnose(given: DiagnoseSpec | None) -> None:
+    """Raise GridError for too few items."""
+    if given is not None and given.items < LEAST_ITEMS:
+        raise GridError(f"diagnose.items is {given.items}", f"Use {LEAST_ITEMS} or more.")
 
 
 def _check_run(run: RunSpec) -> None:

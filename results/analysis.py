@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from steereval.results.across import Across, across_tasks
+from steereval.results.collapse import Collapse, collapses
 from steereval.results.coupling import Coupling, couplings
 from steereval.results.item_sheets import ItemSheet, item_sheets
 from steereval.results.judges import not_judged, not_measured
@@ -73,6 +74,9 @@ class Analysis:
     responses: tuple[StrengthPoint, ...]
     """Scores at every strength, of the same tables; exploratory."""
 
+    collapses: tuple[Collapse, ...]
+    """From which strength on steering ruins what the model says, metric by metric."""
+
     replications: tuple[Replication, ...]
     """Across models and across target tasks."""
 
@@ -113,11 +117,13 @@ def analyse(run: RunFolder) -> Analysis:
     tables = list(source.tables())
     rows = [row for table in tables for row in _ranked(source, rows_of_table(source, *table))]
     judged = judge_rows(rows, plan)
+    points = [point for table in tables for point in points_of_table(source, *table)]
     return Analysis(
         plan=plan,
         models=tuple(source.models),
         rows=tuple(judged),
-        responses=tuple(point for table in tables for point in points_of_table(source, *table)),
+        responses=tuple(points),
+        collapses=tuple(collapses(source, points)),
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
         across=tuple(across_tasks(judged, source.models, plan.confidence)),

@@ -127,6 +127,12 @@ def write_diagnosis(place: Place, name: str, found: Diagnosis) -> None:
     place.write(f"{FOLDER}/{name}.json", json.dumps(record, indent=2).encode() + b"\n")
 
 
+def remove_diagnosis(place: Place, name: str) -> None:
+    """Remove one that is no longer of the grid, its record first."""
+    place.remove(f"{FOLDER}/{name}.json")
+    place.remove(f"{FOLDER}/{name}.parquet")
+
+
 def diagnosed(place: Place) -> set[str]:
     """Names of what the run folder at `place` holds whole."""
     return {n.removesuffix(".json") for n in place.sizes(FOLDER) if n.endswith(".json")}
@@ -137,17 +143,27 @@ def read_diagnosis(place: Place) -> Diagnosis | None:
 
     Raises StoreError for a file that is damaged or of another version.
     """
-    names = sorted(diagnosed(place))
-    if not names:
+    parts = read_diagnoses(place)
+    if not parts:
         return None
-    parts, records = [], dict[str, Any]()
-    for name in names:
-        where = place.at(f"{FOLDER}/{name}.json")
-        try:
-            records[name] = json.loads(place.read(f"{FOLDER}/{name}.json") or b"")
-        except ValueError as error:
-            raise StoreError(f"{where} cannot be read: {error}", "Diagnose again.") from error
-        data = place.read(f"{FOLDER}/{name}.parquet")
-        table = place.at(f"{FOLDER}/{name}.parquet")
-        parts.append(tables.decode(table, data, DIAGNOSIS_SCHEMA, records[name].get("file", {})))
-    return Diagnosis(pa.concat_tables(parts), records)
+    table = pa.concat_tables([part.table for part in parts.values()])
+    return Diagnosis(table, {name: part.record for name, part in parts.items()})
+
+
+def read_diagnoses(place: Place) -> dict[str, Diagnosis]:
+    """{name: what was measured in one place}.
+
+    Raises StoreError for a file that is damaged or of another version.
+    """
+    return {name: _read(place, name) for name in sorted(diagnosed(place))}
+
+
+def _read(place: Place, name: str) -> Diagnosis:
+    where = place.at(f"{FOLDER}/{name}.json")
+    try:
+        record = json.loads(place.read(f"{FOLDER}/{name}.json") or b"")
+    except ValueError as error:
+        raise StoreError(f"{where} cannot be read: {error}", "Diagnose again.") from error
+    data = place.read(f"{FOLDER}/{name}.parquet")
+    table = place.at(f"{FOLDER}/{name}.parquet")
+    return Diagnosis(tables.decode(table, data, DIAGNOSIS_SCHEMA, record.get("file", {})), record)

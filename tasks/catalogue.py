@@ -100,6 +100,21 @@ def _overlap_metrics() -> dict[str, MetricCard]:
     return metrics
 
 
+def _knowledge_card(
+    name: str, description: str, metrics: tuple[str, ...], field: str, of: str
+) -> TaskCard:
+    """The card of embedded questions that steering must not harm, clustered by their `field`."""
+    return TaskCard(
+        name=name,
+        description=description,
+        primary_metric=metrics[0],
+        metrics=dict.fromkeys(metrics, _ACCURACY),
+        role="capability",
+        cluster=of,
+        cluster_field=field,
+    )
+
+
 _CARDS = (
     _card_on_questions(
         "truthful_mini_mc",
@@ -113,8 +128,24 @@ _CARDS = (
         "bleu_acc",
         dict.fromkeys(("bleu_acc", "rouge1_acc", "rougeL_acc"), _ACCURACY) | _DISTINCT,
     ),
-    # Categories of prompts are no clusters: they are the seven strata that the prompts were
-    # chosen by, not a sample of a population of strata.
+    # Categories of prompts are no clusters, here and for preferences: they are the strata that
+    # the prompts were chosen by, not a sample of a population of strata.
+    TaskCard(
+        name="ultrafeedback_mini_mc",
+        description="prompts of ten kinds: is the better answer likelier? (embedded)",
+        primary_metric="acc_norm",
+        metrics={"acc": _ACCURACY, "acc_norm": _ACCURACY},
+        role="target",
+        question_field="question",
+    ),
+    TaskCard(
+        name="ultrafeedback_mini_gen",
+        description="prompts of ten kinds: written answers, for a judge; repetition (embedded)",
+        primary_metric="distinct_2",
+        metrics=_DISTINCT,
+        role="target",
+        question_field="question",
+    ),
     TaskCard(
         name="realtoxicity_mini",
         description="is the continuation of a provoking prompt toxic? (embedded classifier)",
@@ -126,6 +157,41 @@ _CARDS = (
         },
         role="target",
         needs=("realtoxicity_mini", "profanity_classifier"),
+    ),
+    _knowledge_card(
+        "mmlu_mini",
+        "knowledge of fourteen subjects, the letter of one of four choices (embedded)",
+        ("acc",),
+        "subject",
+        "the question's subject",
+    ),
+    _knowledge_card(
+        "mmlu_mini_continuation",
+        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        ("acc", "acc_norm"),
+        "subject",
+        "the question's subject",
+    ),
+    _knowledge_card(
+        "arc_mini",
+        "science at school, one of four answers (embedded)",
+        ("acc", "acc_norm"),
+        "category",
+        _CATEGORY,
+    ),
+    _knowledge_card(
+        "commonsense_mini",
+        "everyday reasoning, the letter of one of five choices (embedded)",
+        ("acc",),
+        "category",
+        _CATEGORY,
+    ),
+    _knowledge_card(
+        "commonsense_mini_continuation",
+        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        ("acc", "acc_norm"),
+        "category",
+        _CATEGORY,
     ),
     _card_on_questions(
         "truthfulqa_mc1",

@@ -21,6 +21,7 @@ from steereval.models.steerer import Steerer
 from steereval.models.testing import SITE, WIDTH, MethodCase
 from steereval.plan import make_plan
 from steereval.spec import load_grid, parse_grid
+from steereval.tasks.catalogue import list_tasks
 from steereval.tasks.judges.index import JUDGES
 
 ROOT = Path(__file__).parents[1]
@@ -272,3 +273,29 @@ def headings(path: Path) -> set[str]:
     """The anchors of a page's headings."""
     titles = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+# --- embedded sets
+
+
+def test_the_page_of_embedded_sets_agrees_with_the_cards() -> None:
+    text = (DOCS / "embedded-sets.md").read_text("utf-8")
+    rows = table(text, "| task | items | what it asks | primary metric | role |")
+    ours = [described for described in list_tasks() if described.name in task_files()]
+    assert {(row[0], row[3], row[4]) for row in rows} == {
+        (f"`{described.name}`", f"`{described.primary_metric}`", described.role)
+        for described in ours
+    }
+
+
+def task_files() -> set[str]:
+    return {path.stem for path in (ROOT / "tasks").rglob("*_mini*.yaml")}
+
+
+@pytest.mark.parametrize("name", ["truthful", "ultrafeedback", "mmlu", "arc", "commonsense"])
+def test_the_page_of_embedded_sets_counts_right(name: str) -> None:
+    text = (DOCS / "embedded-sets.md").read_text("utf-8")
+    rows = table(text, "| task | items | what it asks | primary metric | role |")
+    lines = (ROOT / "tasks" / f"{name}_mini" / f"{name}_mini.jsonl").read_text("utf-8").splitlines()
+    counts = {row[1] for row in rows if row[0].startswith(f"`{name}_mini")}
+    assert counts == {str(len(lines))}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from steereval.results.analysis import Analysis, analyse
+from steereval.results.diagnosis import read_diagnoses
 from steereval.results.place import LocalPlace
 from steereval.results.profiles import read_profiles
 from steereval.results.report.content import content_of
@@ -59,7 +60,10 @@ def report_reader(run: RunFolder, elsewhere: Path | None = None) -> Callable[[st
 
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
     chunks = tuple(item_chunks(run, analysis.sheets))
-    content = content_of(analysis, run.read_manifest(), read_profiles(run.place), chunks)
+    content = content_of(
+        *(analysis, run.read_manifest(), read_profiles(run.place), chunks),
+        read_diagnoses(run.place),
+    )
     table = flat_table(analysis.rows)
     figures = folder / "figures"
     figures.mkdir()

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from steereval.results.analysis import Analysis
+from steereval.results.diagnosis import Diagnosis
 from steereval.results.judges import not_measured, products_of_means
 from steereval.results.leaderboard import Row
 from steereval.results.profiles import Profile
+from steereval.results.questions.eight import eight_answers
+from steereval.results.questions.remarks import remarks
 from steereval.results.report.across_grid import across_grid
 from steereval.results.report.choosing_grid import choosing_grid
+from steereval.results.report.collapse_grid import collapse_grid, collapse_words
 from steereval.results.report.drawing import Picture, slug
-from steereval.results.report.figures import FigureGroup, Key, figure_groups, group_choosings
+from steereval.results.report.figures import (
+    FigureGroup,
+    Key,
+    figure_groups,
+    group_choosings,
+    group_collapses,
+)
 from steereval.results.report.glossary import how_to_read
 from steereval.results.report.grid import Grid
 from steereval.results.report.item_chunks import ItemChunk
@@ -30,6 +41,11 @@ from steereval.results.report.other_grids import (
     seed_grid,
 )
 from steereval.results.report.published_grid import published_grids
+from steereval.results.report.question_blocks import (
+    NOT_DIAGNOSED,
+    QuestionBlock,
+    question_blocks,
+)
 from steereval.results.response import StrengthPoint
 
 _Entry = TypeVar("_Entry", Row, StrengthPoint)
@@ -68,6 +84,15 @@ class Content:
     notes: tuple[str, ...]
     """What was done otherwise than the grid says."""
 
+    questions: tuple[QuestionBlock, ...]
+    """The eight questions, as far as they are answered."""
+
+    question_remarks: tuple[str, ...]
+    """What was measured on, and what could not be measured."""
+
+    question_note: str
+    """What would answer the others; empty if all were asked."""
+
     reading: tuple[tuple[str, str], ...]
     """How to read it: terms and what they mean."""
 
@@ -79,6 +104,12 @@ class Content:
 
     response_grids: tuple[Grid, ...]
     """Strength response tables."""
+
+    collapse_words: tuple[str, ...]
+    """From which strength on each method ruins what the model says."""
+
+    collapse_grids: tuple[Grid, ...]
+    """The same as tables, where a task has metrics that show it."""
 
     published: tuple[Grid, ...]
     """Published figures under measured ones, where the task is a benchmark that has some."""
@@ -122,7 +153,9 @@ class Content:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All figures."""
-        return tuple(picture for group in self.figures for picture in group.pictures)
+        groups = (group.pictures for group in self.figures)
+        questions = (question.figures for question in self.questions)
+        return tuple(picture for part in (*groups, *questions) for picture in part)
 
 
 def content_of(
@@ -130,11 +163,13 @@ def content_of(
     manifest: dict[str, Any],
     profiles: Sequence[Profile] = (),
     items: Sequence[ItemChunk] = (),
+    diagnoses: Mapping[str, Diagnosis] = MappingProxyType({}),
 ) -> Content:
     """The content of the report on `analysis`, with the provenance in `manifest`."""
     plan = analysis.plan
     rows = _grouped(analysis.rows)
     points = _grouped(analysis.responses)
+    fallen = group_collapses(analysis).values()
     replication = analysis.replications
     return Content(
         title=plan.name,
@@ -142,12 +177,17 @@ def content_of(
         summary=tuple(summary(analysis)),
         blocks=tuple(verdict_blocks(analysis)),
         notes=analysis.notes,
+        questions=question_blocks(eight_answers(analysis, manifest, diagnoses)),
+        question_remarks=remarks(diagnoses),
+        question_note="" if diagnoses else NOT_DIAGNOSED,
         reading=how_to_read(plan),
         models=tuple(_model_block(model, rows, analysis) for model in analysis.models),
         figures=figure_groups(analysis),
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
+        collapse_words=tuple(words for each in fallen for words in collapse_words(each)),
+        collapse_grids=tuple(map(collapse_grid, fallen)),
         published=tuple(published_grids(analysis.rows, products_of_means(analysis.rows))),
         choosing_grids=tuple(map(choosing_grid, group_choosings(analysis).values())),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from steereval.results.analysis import Analysis
+from steereval.results.collapse import Collapse
 from steereval.results.leaderboard import Row
 from steereval.results.report import (
     capability_plot,
     choosing_plot,
+    collapse_plot,
     forest,
     power_plot,
     profile_plot,
@@ -59,6 +61,15 @@ def figure_groups(analysis: Analysis) -> tuple[FigureGroup, ...]:
             (response_plot.response(g, analysis.plan.baseline) for g in _curves(analysis)),
         ),
         _group(
+            *("collapse", "Strength and collapse", collapse_plot.CAPTION),
+            (
+                collapse_plot.collapse_plot(
+                    points, group_collapses(analysis).get(key, []), analysis.plan.baseline
+                )
+                for key, points in _by_task(analysis).items()
+            ),
+        ),
+        _group(
             *("choosing-figures", "Winner's curse", choosing_plot.CAPTION),
             map(choosing_plot.choosing_plot, choosings),
             NOTHING_CHOSEN,
@@ -85,6 +96,14 @@ def group_choosings(analysis: Analysis) -> dict[Key, list[Choosing]]:
     for each in analysis.choosings:
         key = (each.row.model, each.row.task.name, each.row.metric.name)
         groups.setdefault(key, []).append(each)
+    return groups
+
+
+def group_collapses(analysis: Analysis) -> dict[tuple[str, str], list[Collapse]]:
+    """What collapsed or did not, by model and task."""
+    groups: dict[tuple[str, str], list[Collapse]] = {}
+    for each in analysis.collapses:
+        groups.setdefault((each.model, each.task.name), []).append(each)
     return groups
 
 
@@ -125,6 +144,13 @@ def _curves(analysis: Analysis) -> list[list[StrengthPoint]]:
         if point.metric.name == point.task.primary:
             groups.setdefault((point.model, point.task.name, point.metric.name), []).append(point)
     return list(groups.values())
+
+
+def _by_task(analysis: Analysis) -> dict[tuple[str, str], list[StrengthPoint]]:
+    groups: dict[tuple[str, str], list[StrengthPoint]] = {}
+    for point in analysis.responses:
+        groups.setdefault((point.model, point.task.name), []).append(point)
+    return groups
 
 
 def _ranks(analysis: Analysis) -> Iterable[Picture | Absence]:

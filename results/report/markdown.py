@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
+from steereval.results.report.collapse_grid import RULE
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
 from steereval.results.report.grid import markdown_text
@@ -23,6 +24,7 @@ def _lines(content: Content) -> Iterator[str]:
     yield "\n## Verdicts\n"
     for block in content.blocks:
         yield from _block(block)
+    yield from _answers(content)
     yield "## How to read it\n"
     for term, meaning in content.reading:
         yield f"- **{term}.** {meaning}"
@@ -37,6 +39,7 @@ def _lines(content: Content) -> Iterator[str]:
         yield "## Published figures (not measured here)\n"
     for grid in content.published:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+    yield from _questions(content)
     yield from _evidence(content)
     yield from _provenance(content)
 
@@ -49,6 +52,31 @@ def _block(block: Block) -> Iterator[str]:
     yield ""
 
 
+def _answers(content: Content) -> Iterator[str]:
+    if content.questions:
+        yield "## The eight questions in short\n"
+    for question in content.questions:
+        sentences = " ".join(map(markdown_text, question.sentences))
+        yield f"{question.number}. **{question.question}** {sentences}"
+    if content.question_note:
+        yield f"\n{content.question_note}"
+    yield ""
+
+
+def _questions(content: Content) -> Iterator[str]:
+    if content.questions:
+        yield "## The eight questions\n"
+    yield from (f"{markdown_text(remark)}\n" for remark in content.question_remarks)
+    for question in content.questions:
+        yield f"### {question.number}. {question.question}\n"
+        yield from (f"{markdown_text(text)}\n" for text in (*question.sentences, *question.more))
+        yield from (f"**Beware:** {markdown_text(text)}.\n" for text in question.warnings)
+        yield f"{markdown_text(question.method)}\n"
+        yield from map(_figure, question.figures)
+        for grid in question.grids:
+            yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
+
+
 def _evidence(content: Content) -> Iterator[str]:
     yield "## Figures\n"
     for group in content.figures:
@@ -57,6 +85,11 @@ def _evidence(content: Content) -> Iterator[str]:
         yield from map(_figure, group.pictures)
     if content.response_grids:
         yield "## Strength response (exploratory)\n"
+    yield from (f"{markdown_text(words)}\n" for words in content.collapse_words)
+    if content.collapse_grids:
+        yield f"{RULE}\n"
+    for grid in content.collapse_grids:
+        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     for grid in content.response_grids:
         yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
     yield "## Winner's curse\n"

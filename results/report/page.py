@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
+from steereval.results.report.collapse_grid import RULE
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
 
@@ -20,6 +21,7 @@ def render_page(content: Content) -> str:
         content=content,
         inline=_inline,
         choosing_explained=EXPLANATION,
+        collapse_rule=RULE,
         nothing_chosen=NOTHING_CHOSEN,
     )
 

@@ -57,16 +57,16 @@ def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | Absenc
     with house_style(WIDTH, 0.75 + 1.45 * rows) as figure:
         panels = _panels(figure, len(arms), rows)
         for axes, (arm, found) in zip(panels, arms.items(), strict=True):
-            _baseline(axes, [p for p in drawn if p.arm.method == baseline])
-            _curve(axes, found)
-            _ticks(axes, found)
+            draw_baseline(axes, [p for p in drawn if p.arm.method == baseline])
+            draw_curve(axes, found)
+            set_strengths(axes, found)
             label = short_label(arm, arms.keys(), TITLE_WIDTH)
             axes.set_title(label, fontsize=8.5, color=INK, loc="left")
-        panels[0].set_ylim(*_limits(drawn))
+        panels[0].set_ylim(*score_limits(drawn))
         figure.supxlabel("strength", fontsize=9, color=MUTED)
         figure.supylabel(_score_label(first), fontsize=9, color=MUTED)
         name = slug("strength", first.model, first.task.name, first.metric.name)
-        text = "; ".join(_words(arm, found) for arm, found in arms.items())
+        text = "; ".join(curve_words(arm, found) for arm, found in arms.items())
         return finish(figure, name, title, text)
 
 
@@ -85,29 +85,32 @@ def _panels(figure: Figure, number: int, rows: int) -> list[Axes]:
     return panels
 
 
-def _curve(axes: Axes, points: Sequence[StrengthPoint]) -> None:
-    strengths, means = [p.strength for p in points], [_shown(p, "mean") for p in points]
+def draw_curve(axes: Axes, points: Sequence[StrengthPoint]) -> None:
+    """The scores of one arm over its strengths, chosen ones ringed."""
+    strengths, means = [p.strength for p in points], [shown(p, "mean") for p in points]
     axes.plot(strengths, means, "o-", markersize=4.5, color=CURVE, linewidth=1.6)
     for point in points:
-        low, high = _shown(point, "low"), _shown(point, "high")
+        low, high = shown(point, "low"), shown(point, "high")
         if math.isfinite(low) and math.isfinite(high):
             axes.plot([point.strength] * 2, [low, high], color=CURVE, linewidth=1.3, alpha=0.7)
-    chosen = [(p.strength, _shown(p, "mean")) for p in points if p.n_chosen]
+    chosen = [(p.strength, shown(p, "mean")) for p in points if p.n_chosen]
     for x, y in chosen:
         axes.plot(
             [x], [y], "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, zorder=5
         )
 
 
-def _baseline(axes: Axes, points: Sequence[StrengthPoint]) -> None:
+def draw_baseline(axes: Axes, points: Sequence[StrengthPoint]) -> None:
+    """The first of `points` as a level line with the band of its interval."""
     for point in points[:1]:
-        axes.axhline(_shown(point, "mean"), color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
-        low, high = _shown(point, "low"), _shown(point, "high")
+        axes.axhline(shown(point, "mean"), color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
+        low, high = shown(point, "low"), shown(point, "high")
         if math.isfinite(low) and math.isfinite(high):
             axes.axhspan(low, high, color=MUTED, alpha=0.13, linewidth=0)
 
 
-def _ticks(axes: Axes, points: Sequence[StrengthPoint]) -> None:
+def set_strengths(axes: Axes, points: Sequence[StrengthPoint]) -> None:
+    """The x axis, with a tick for each strength while they are few."""
     strengths = [p.strength for p in points]
     if min(strengths) > 0 and max(strengths) / min(strengths) > 8:
         axes.set_xscale("log")
@@ -117,10 +120,10 @@ def _ticks(axes: Axes, points: Sequence[StrengthPoint]) -> None:
     axes.margins(x=0.12)
 
 
-def _limits(points: Sequence[StrengthPoint]) -> tuple[float, float]:
+def score_limits(points: Sequence[StrengthPoint]) -> tuple[float, float]:
     """Room for the means; an interval of few seeds may be far wider and then leaves the panel."""
-    means = [_shown(p, "mean") for p in points]
-    errors = [e for p in points if math.isfinite(e := _shown(p, "se"))]
+    means = [shown(p, "mean") for p in points]
+    errors = [e for p in points if math.isfinite(e := shown(p, "se"))]
     room = _ROOM * (max(means) - min(means)) + 2 * min(errors, default=0.0)
     return min(means) - (room or 1.0), max(means) + (room or 1.0)
 
@@ -132,11 +135,13 @@ def _score_label(point: StrengthPoint) -> str:
     return f"{point.metric.name}{unit} ({better} is better)"
 
 
-def _shown(point: StrengthPoint, part: str) -> float:
+def shown(point: StrengthPoint, part: str) -> float:
+    """A part of the score in the unit of display; NaN where it is not known."""
     value = None if point.score is None else getattr(point.score, part)
     return math.nan if value is None else wording.scale_of(point.metric) * float(value)
 
 
-def _words(arm: Arm, points: Sequence[StrengthPoint]) -> str:
+def curve_words(arm: Arm, points: Sequence[StrengthPoint]) -> str:
+    """The scores of one arm at all its strengths."""
     scores = ", ".join(f"{score_words(p.score, p.metric)} at {p.strength:g}" for p in points)
     return f"{arm.label}: {scores}"

@@ -6,7 +6,9 @@ items. Every function refuses NaN; every random draw takes a seed.
 
 from __future__ import annotations
 
+from steereval.results.stats.auc import auc_effect, auc_influence
 from steereval.results.stats.bootstrap import bca_interval
+from steereval.results.stats.calibration import Calibration, calibration
 from steereval.results.stats.clusters import cluster_sign_flip, sign_flip_p_values
 from steereval.results.stats.crossed import CrossedEstimates, crossed_effect, crossed_estimates
 from steereval.results.stats.effect import Effect
@@ -39,13 +41,17 @@ from steereval.results.stats.tasks import (
 )
 
 __all__ = [
+    "Calibration",
     "CrossedEstimates",
     "Effect",
     "Friedman",
     "NonInferiority",
     "Variances",
     "adjust",
+    "auc_effect",
+    "auc_influence",
     "bca_interval",
+    "calibration",
     "clopper_pearson",
     "cluster_sign_flip",
     "crossed_correlation",

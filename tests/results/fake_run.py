@@ -40,6 +40,10 @@ class FakeTask:
     base: float = 0.5
     benchmark: str | None = None
     item_id: Callable[[str, int], str] = lambda task, i: f"{task}-{i:05d}"
+    beside: tuple[FakeTask, ...] = ()
+    """Other metrics of the same items, whose planted effects go by their own names."""
+    share: Callable[[str, float], float] | None = None
+    """Share of ones by method and strength, instead of latent scores."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,9 @@ def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Float
     setting = {name: value for name, value in cell.items() if name != "cell_id"}
     draw = hashlib.sha256(repr(sorted(setting.items())).encode()).hexdigest()[:16]
     noise = generator_of("noise", draw, *setting.values()).normal(0, run.noise, n)
+    if task.share is not None:
+        ones = round(task.share(cell["method"], cell["strength"]) * n)
+        return (items.permutation(n) < ones).astype(float), np.ones(n)
     if task.kind == "ratio":
         return tokens * (3.0 + latent + shift) + noise * np.sqrt(tokens), tokens
     score = task.base + latent + shift + noise
@@ -157,7 +164,12 @@ def values_of(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> tuple[Float
 
 
 def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
-    values, weights = values_of(run, task, first_of(cell))
+    return pa.concat_tables(_metric(run, task, each, cell) for each in (task, *task.beside))
+
+
+def _metric(run: FakeRun, task: FakeTask, each: FakeTask, cell: dict[str, Any]) -> pa.Table:
+    """The rows of one metric, `each`, of the items of `task`."""
+    values, weights = values_of(run, each, first_of(cell))
     n = len(values)
     folds: list[int | None] = [None] * n
     if first_of(cell)["method"] != "none" and task.n_folds > 1:
@@ -166,8 +178,8 @@ def item_table(run: FakeRun, task: FakeTask, cell: dict[str, Any]) -> pa.Table:
     if task.n_clusters is not None:
         clusters = [f"c{i % task.n_clusters}" if i % 29 else None for i in range(n)]
     columns = {name: [cell[name]] * n for name in cell if name != "repeats"} | {
-        "metric": [task.metric] * n,
-        "higher_is_better": [task.higher_is_better] * n,
+        "metric": [each.metric] * n,
+        "higher_is_better": [each.higher_is_better] * n,
         "item_id": [task.item_id(task.name, i) for i in range(n)],
         "cluster_id": clusters,
         "split": ["validation" if i < task.n_validation else "test" for i in range(n)],
@@ -226,7 +238,8 @@ def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
                 "cluster": "the question's category" if task.n_clusters else None,
                 "benchmark": task.benchmark,
                 "metrics": {
-                    task.metric: {"kind": task.kind, "higher_is_better": task.higher_is_better}
+                    each.metric: {"kind": each.kind, "higher_is_better": each.higher_is_better}
+                    for each in (task, *task.beside)
                 },
             }
             for task in run.tasks
@@ -275,7 +288,7 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
         folder.write_cell(
             cell["cell_id"],
             items,
-            (run.responses or response_table)(cell, items["item_id"].to_pylist()),
+            (run.responses or response_table)(cell, items["item_id"].unique().to_pylist()),
             cell
             | {
                 "name": f"{cell['method']} on {cell['task']}",

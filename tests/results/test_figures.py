@@ -26,7 +26,7 @@ from steereval.results.report.palette import darkened, with_variables
 from steereval.results.store import RunFolder
 
 GROUPS = [
-    *("differences", "seeds-figures", "responses", "choosing-figures"),
+    *("differences", "seeds-figures", "responses", "collapse", "choosing-figures"),
     *("capability", "profiles", "power", "ranks"),
 ]
 
@@ -48,6 +48,7 @@ def test_every_kind_is_drawn_or_told_why_not(groups: dict[str, FigureGroup]) -> 
         "differences": 3,
         "seeds-figures": 3,
         "responses": 3,
+        "collapse": 0,
         "choosing-figures": 2,
         "capability": 2,
         "profiles": 1,
@@ -57,7 +58,9 @@ def test_every_kind_is_drawn_or_told_why_not(groups: dict[str, FigureGroup]) -> 
     assert groups["ranks"].absences == (
         "tiny: ranks need 10 target tasks or more, and there are 2.",
     )
-    assert all(group.absences == () for name, group in groups.items() if name != "ranks")
+    assert all(
+        group.absences == () for name, group in groups.items() if name not in ("ranks", "collapse")
+    )
 
 
 def test_figures_tell_their_data_in_words(

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from fake_diagnosis import diagnosed_run, fake_diagnosis
 from fake_responses import HOSTILE, generation, multiple_choice
 from fake_run import FakeMethod, FakeRun, FakeTask, planted, write_run
 from odd_runs import ODD_RUNS
@@ -64,6 +65,17 @@ def planted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fails=lambda cell: cell["method"] == "harms" and cell["fit_seed"] == 3,
     )
     return report(tmp_path_factory.mktemp("browser") / "run", run)
+
+
+@pytest.fixture(scope="module")
+def diagnosed_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All eight questions answered, some by "not measured", and a metric that collapses."""
+    beside = FakeTask("info", "informative", share=lambda m, s: 0.1 if m == "odesteer" else 0.9)
+    methods = (FakeMethod("odesteer", (5.0, 10.0)), FakeMethod("caa", (1.0, 2.0)))
+    tasks = (FakeTask("open", "true", beside=(beside,)), FakeTask("truth", n_clusters=12))
+    diagnosis = fake_diagnosis(left_out=("gain_at_displacement",))
+    folder = tmp_path_factory.mktemp("diagnosed") / "run"
+    return build_report(diagnosed_run(folder, diagnosis, methods=methods, tasks=tasks))
 
 
 @pytest.fixture(scope="module")
@@ -406,6 +418,28 @@ def test_axe_finds_no_serious_fault(
     watched.browse()
     watched.choose("Method", "helps (layer 14)")
     watched.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert serious_faults(watched) == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_eight_questions_are_read_anywhere(
+    open_page: Opener, diagnosed_page: Path, width: int, scheme: str
+) -> None:
+    size = {"width": width, "height": 800}
+    watched = open_page(diagnosed_page, viewport=size, color_scheme=scheme)
+    answers = watched.page.locator("#answers li")
+    assert answers.count() == 8
+    for number in range(8):
+        link = answers.nth(number).get_by_role("link")
+        link.click()
+        section = watched.page.locator(f"#q{number + 1}")
+        assert section.is_visible()
+        assert section.locator("h3").inner_text() == f"{number + 1}. {link.inner_text()}"
+        told = answers.nth(number).locator(".text").all_inner_texts()
+        assert section.locator(".answer").all_inner_texts() == told
+    watched.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert watched.overflow() == 0
     assert serious_faults(watched) == []
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
+from fake_diagnosis import diagnosed_run, fake_diagnosis
 from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, manifest_of, repeats_of, write_run
 from odd_runs import ODD_RUNS, small
 
@@ -221,7 +222,8 @@ def test_odd_runs_are_reported_without_a_lie(name: str, tmp_path: Path) -> None:
     assert (analysis.noise_floors == ()) == ("both times" in page.text)
     drawn = {path.stem.removesuffix("-dark") for path in (run.path / "report/figures").iterdir()}
     groups = figure_groups(analysis)
-    assert drawn == {picture.name for group in groups for picture in group.pictures}
+    answers = {name for name in drawn if re.match(r"q[1-8]-", name)}
+    assert drawn - answers == {picture.name for group in groups for picture in group.pictures}
     told = [sentence for group in groups for sentence in group.absences]
     assert all(sentence in page.text for sentence in told)
     assert all(group.pictures or group.absences for group in groups)
@@ -240,6 +242,56 @@ def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
     run.create()
     run.write_manifest(manifest_of(small(), list(cells_of(small()))))
     assert "7 have not run" in Page(build_report(run).read_text(encoding="utf-8")).text
+
+
+@pytest.fixture(scope="module")
+def diagnosed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_report(diagnosed_run(tmp_path_factory.mktemp("diagnosed") / "run")).parent
+
+
+def test_the_eight_questions_are_answered_on_the_page(diagnosed: Path) -> None:
+    page = Page((diagnosed / "index.html").read_text(encoding="utf-8"))
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {f"q{number}" for number in range(1, 9)} <= set(ids)
+    links = [v[1:] for _, n, v in page.attributes if n in ("href", "xlink:href") and v[0] == "#"]
+    assert set(links) <= set(ids)
+    assert "measures the others" not in page.text
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b", page.text)
+
+
+def test_answers_stand_near_the_top_and_with_what_they_rest_on(diagnosed: Path) -> None:
+    text = (diagnosed / "report.md").read_text(encoding="utf-8")
+    sentence = "The barrier property does not hold for odesteer at strength 10"
+    first, second = (match.start() for match in re.finditer(sentence, text))
+    assert first < text.index("## How to read it") < text.index("## The eight questions\n") < second
+    for name in ("q1-steps", "q3-errors", "q6-rises", "q7-mahalanobis", "q8-cosines"):
+        place = f"figures/{name}-tiny-14-truthful-mini.png"
+        assert f"]({place})" in text
+        assert (diagnosed / place).exists()
+
+
+def test_letters_of_the_answers_can_be_read_on_a_phone(diagnosed: Path) -> None:
+    for path in (diagnosed / "figures").glob("q[1-8]-*.svg"):
+        svg = path.read_text(encoding="utf-8")
+        width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)]
+        assert min(sizes) * 345 / width >= 9.0, path.name
+
+
+def test_without_a_diagnosis_one_line_says_what_measures_the_rest(folder: Path, page: Page) -> None:
+    ids = {value for _, name, value in page.attributes if name == "id"}
+    assert {number for number in range(1, 9) if f"q{number}" in ids} == {1, 2, 4, 5}
+    assert page.text.count("steereval diagnose RUN") == 1
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    assert markdown.count("steereval diagnose RUN") == 1
+
+
+def test_a_damaged_diagnosis_is_an_error(tmp_path: Path) -> None:
+    run = diagnosed_run(tmp_path / "run", fake_diagnosis())
+    (tmp_path / "run/diagnosis/tiny-14.parquet").write_bytes(b"damaged")
+    with pytest.raises(StoreError, match=r"tiny-14\.parquet is not what"):
+        build_report(run)
 
 
 def test_names_cannot_become_markup(tmp_path: Path) -> None:

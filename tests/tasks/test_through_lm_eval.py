@@ -40,6 +40,19 @@ def test_truthful_mini_gen(questions: list[Any], monkeypatch: pytest.MonkeyPatch
     assert (found["distinct_1"], found["distinct_2"], found["distinct_3"]) == (1.0, 0.0, 0.0)
 
 
+def test_ultrafeedback_mini(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = evaluate("ultrafeedback_mini_mc", monkeypatch)
+    assert scores["acc,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert scores["acc_norm,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+    written = evaluate("ultrafeedback_mini_gen", monkeypatch)
+    assert (written["distinct_1,none"], written["distinct_2,none"]) == (1.0, 0.0)  # it says "lol"
+
+
+@pytest.mark.parametrize("task", ["mmlu_mini", "arc_mini", "commonsense_mini_continuation"])
+def test_capability_sets(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evaluate(task, monkeypatch)["acc,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
 def test_realtoxicity_mini(
     prompts: Path, fake_classifier: ProfanityClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,173 @@
+"""Means of what was measured on items, with their intervals, and how they are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from steereval.results import wording
+from steereval.results.questions.matrix import Matrix
+from steereval.results.stats import Effect, auc_influence, crossed_effect, log_ratio_influence
+from steereval.results.stats.effect import Floats
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a number is written."""
+
+    name: str
+    """What it is, as it stands at an axis."""
+
+    suffix: str = ""
+    """What stands behind it: " %"."""
+
+    scale: float = 1.0
+    """What it is multiplied by."""
+
+    signed: bool = False
+    """Whether a plus is written: it is a change."""
+
+    decimals: int = 0
+    """At least so many."""
+
+
+SHARE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0)
+CHANGE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0, True)
+COSINE = Unit("cosine")
+AUC = Unit("AUC")
+AUC_CHANGE = Unit("AUC", signed=True)
+NATS = Unit("nats", "\N{NO-BREAK SPACE}nats", signed=True)
+DEGREES = Unit("degrees", "°")
+SPEED = Unit("tokens per second")
+PLAIN = Unit("")
+POINTS = Unit("points", "\N{NO-BREAK SPACE}points", 100.0, True, 1)
+
+DECIMALS = 3
+"""At most so many, but two digits of a mean that is smaller than they can show."""
+
+MOST_DECIMALS = 8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over items and fit seeds with its interval."""
+
+    mean: float
+    """In its own unit."""
+
+    low: float
+    """Lower end; -inf where one item or one cluster leaves it open."""
+
+    high: float
+    """Upper end."""
+
+    n_items: int
+    """Number of items."""
+
+    n_clusters: int
+    """Number of clusters; the number of items where none are known."""
+
+    n_seeds: int
+    """Number of fit seeds, or of repetitions."""
+
+    def words(self, unit: Unit) -> str:
+        """With its interval: "71 % [64, 78]"."""
+        decimals = self._decimals(unit)
+        mean, low, high = (
+            wording.number(unit.scale * x, decimals, unit.signed)
+            for x in (self.mean, self.low, self.high)
+        )
+        return f"{mean}{unit.suffix} [{low}, {high}]"
+
+    def _decimals(self, unit: Unit) -> int:
+        """So many that half the interval's width is at least three units of the last."""
+        half, mean = unit.scale * (self.high - self.low) / 2, abs(unit.scale * self.mean)
+        if not 0.0 < half < math.inf:
+            return 2 if unit.scale == 1.0 else 0
+        least = math.ceil(1.0 - math.log10(mean)) if mean > 0.0 else DECIMALS
+        most = min(max(DECIMALS, least), MOST_DECIMALS)
+        return min(most, max(unit.decimals, math.ceil(math.log10(3.0 / half))))
+
+    def times(self, factor: float) -> Estimate:
+        """The same in another unit."""
+        ends = sorted((factor * self.low, factor * self.high))
+        return replace(self, mean=factor * self.mean, low=ends[0], high=ends[1])
+
+    def exponential(self) -> Estimate:
+        """exp of it and of its ends: of a logarithm of a ratio the ratio."""
+        mean, low, high = (math.exp(min(x, 700.0)) for x in (self.mean, self.low, self.high))
+        return replace(self, mean=mean, low=low, high=high)
+
+    def shifted(self, by: float) -> Estimate:
+        """With `by` added."""
+        return replace(self, mean=self.mean + by, low=self.low + by, high=self.high + by)
+
+
+def estimate(effect: Effect) -> Estimate:
+    """The part of `effect` that is written."""
+    return Estimate(
+        *(effect.estimate, effect.low, effect.high),
+        *(effect.n_items, effect.n_clusters, effect.n_seeds),
+    )
+
+
+def mean_of(found: Matrix, confidence: float) -> Estimate:
+    """The mean over items × seeds, by the crossed estimator."""
+    return estimate(crossed_effect(found.values, found.clusters, None, confidence, resamples=0))
+
+
+def share_of(found: Matrix, confidence: float) -> Estimate:
+    """The mean of shares, whose interval lies within 0 and 1.
+
+    Where all are 0, or all are 1, the interval is Clopper and Pearson's for as many trials as there
+    are clusters: that nothing else was seen does not mean that nothing else exists.
+    """
+    return within(mean_of(found, confidence), 0.0, 1.0, confidence)
+
+
+def ratio_of(parts: Matrix, wholes: Matrix, confidence: float) -> Estimate | None:
+    """The share Σ parts/Σ wholes, each of 0 and 1, with the interval of a ratio of sums.
+
+    A part that was not measured is 0. Seeds without a whole are left out; None without any.
+    """
+    above = parts.over(wholes, 0.0) * wholes.values
+    some = wholes.values.sum(axis=0) > 0
+    if not some.any():
+        return None
+    values = log_ratio_influence(above[:, some], wholes.values[:, some])
+    return share_of(replace(wholes, values=values), confidence)
+
+
+def difference_of(a: Matrix, b: Matrix, confidence: float) -> Estimate | None:
+    """The mean of a - b, paired by item and seed; None if nothing pairs."""
+    paired = a.minus(b)
+    return None if paired is None else mean_of(paired, confidence)
+
+
+def auc_of(found: Matrix, confidence: float) -> Estimate | None:
+    """The AUC of scores against their labels; None where one class is missing."""
+    values = auc_values(found)
+    return None if values is None else within(mean_of(values, confidence), 0.0, 1.0, confidence)
+
+
+def auc_values(found: Matrix) -> Matrix | None:
+    """Values whose mean is the AUC, so that two AUCs over the same items can be compared."""
+    if found.labels is None or found.labels.all() or not found.labels.any():
+        return None
+    return replace(found, values=auc_influence(found.values, found.labels))
+
+
+def within(found: Estimate, least: float, most: float, confidence: float) -> Estimate:
+    """An estimate of what lies between `least` and `most`; at either of them see `share_of`."""
+    low, high = max(found.low, least), min(found.high, most)
+    if found.low == found.high and found.mean in (least, most):
+        open_end = (most - least) * (1 - ((1 - confidence) / 2) ** (1 / found.n_clusters))
+        low, high = (least, least + open_end) if found.mean == least else (most - open_end, most)
+    return replace(found, low=low, high=high)
+
+
+def of_columns(values: Floats, like: Matrix) -> Matrix:
+    """`values` [items, seeds] in the place of those of `like`."""
+    return replace(like, values=np.asarray(values, dtype=np.float64))

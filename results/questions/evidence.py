@@ -1,0 +1,246 @@
+"""All that the eight questions are answered from: rows, manifest, and what was diagnosed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from steereval.results.analysis import Analysis
+from steereval.results.diagnosis import DATA, UNSTEERED, Diagnosis
+from steereval.results.leaderboard import Row
+from steereval.results.questions.fitted import Fitted, fitted_to
+from steereval.results.questions.matrix import UNSEEDED, Matrix, matrix_of
+
+COMMAND = "`steereval diagnose RUN`"
+"""What measures the rest."""
+
+FLOW = "odesteer"
+"""The method that the questions are about, where the grid has it."""
+
+SUBJECTS = (FLOW, "rff_odesteer", "step_odesteer", "gradient_ascent", "linear_sphere")
+"""Methods that have a barrier and follow its gradient, the one asked about first."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """A place that was diagnosed."""
+
+    model: str
+    """The model's label."""
+
+    layer: str
+    """Its steered blocks."""
+
+    contrast: str
+    """What steerers were fitted to."""
+
+    unit: str = ""
+    """The name of its diagnosis."""
+
+    methods: str = ""
+    """Its methods, where another diagnosis is of the same model, layers and contrast set."""
+
+    @property
+    def name(self) -> str:
+        """As part of a name of tables and figures."""
+        text = f"{self.model}-{self.layer}-{self.contrast}"
+        return f"{text}-{self.unit}" if self.methods else text
+
+    @property
+    def words(self) -> str:
+        """In words."""
+        layers = "all layers" if self.layer == "all" else f"layer {self.layer}"
+        text = f"{self.model}, {layers}, {self.contrast}"
+        return f"{text} ({self.methods})" if self.methods else text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A method as it was diagnosed."""
+
+    method: str
+    """Its label in the grid."""
+
+    strength: float
+    """Its strength."""
+
+    @property
+    def words(self) -> str:
+        """In words."""
+        return f"{self.method} at strength {self.strength:g}"
+
+    @property
+    def brief(self) -> str:
+        """In few characters, beside an axis."""
+        return f"{self.method} ({self.strength:g})"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run holds."""
+
+    analysis: Analysis
+    """The rows."""
+
+    manifest: Mapping[str, Any]
+    """What was planned."""
+
+    diagnoses: Mapping[str, Diagnosis]
+    """{name: what was measured on activations in one place}; empty if nothing was."""
+
+    @property
+    def confidence(self) -> float:
+        """Coverage of the intervals."""
+        return self.analysis.plan.confidence
+
+    @functools.cached_property
+    def frame(self) -> pd.DataFrame:
+        """The diagnoses as a data frame, fit seeds as integers; empty without one."""
+        if not self.diagnoses:
+            return pd.DataFrame()
+        tables = [
+            found.table.append_column("unit", pa.array([name] * found.table.num_rows, pa.string()))
+            for name, found in self.diagnoses.items()
+        ]
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(strings_to_categorical=True)
+        frame["fit_seed"] = frame["fit_seed"].fillna(UNSEEDED).astype(np.int64)
+        return frame
+
+    @functools.cached_property
+    def places(self) -> tuple[Where, ...]:
+        """What was diagnosed, in the order of the grid's models."""
+        if self.frame.empty:
+            return ()
+        found = self.frame[["model", "layer", "contrast", "unit"]].drop_duplicates().astype(str)
+        places = [Where(*row) for row in found.itertuples(index=False)]
+        known = Counter((place.model, place.layer, place.contrast) for place in places)
+        told = [
+            dataclasses.replace(place, methods=self._methods(place))
+            if known[place.model, place.layer, place.contrast] > 1
+            else place
+            for place in places
+        ]
+        models = list(self.analysis.models)
+        return tuple(sorted(told, key=lambda p: (_index(models, p.model), *dataclasses.astuple(p))))
+
+    def _methods(self, where: Where) -> str:
+        labels = self.frame.loc[self.frame["unit"] == where.unit, "method"].unique()
+        return ", ".join(sorted(set(map(str, labels)) - {UNSTEERED, DATA}, key=self.order))
+
+    def is_first(self, where: Where) -> bool:
+        """Whether it is the first place of its model, where what is of the model is told."""
+        return next(place for place in self.places if place.model == where.model) == where
+
+    @functools.cached_property
+    def _groups(self) -> dict[tuple[str, str], pd.DataFrame]:
+        groups = self.frame.groupby(["unit", "quantity"], observed=True, sort=False)
+        return {tuple(map(str, key)): rows for key, rows in groups}  # type: ignore[misc]
+
+    def rows(self, where: Where, quantity: str, **wanted: str | float | None) -> pd.DataFrame:
+        """Rows of a quantity whose columns have the values `wanted`, None being null."""
+        rows = self._groups.get((where.unit, quantity)) if not self.frame.empty else None
+        if rows is None:
+            return self.frame.iloc[:0]
+        for column, value in wanted.items():
+            rows = rows[rows[column].isna() if value is None else rows[column] == value]
+        return rows
+
+    def matrices(
+        self, where: Where, quantity: str, **wanted: str | float | None
+    ) -> dict[Setting, Matrix]:
+        """{setting: matrix} of a quantity, in the order of the grid."""
+        rows = self.rows(where, quantity, **wanted)
+        return {
+            Setting(str(method), float(strength)): found
+            for (method, strength), found in self.split(rows, "method", "strength")
+        }
+
+    def split(self, rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Any, ...], Matrix]]:
+        """(values of `by`, matrix) of the groups of `rows`, methods in the order of the grid."""
+        if rows.empty:
+            return
+        found = [
+            (key, matrix)
+            for key, group in rows.groupby(list(by), observed=True, dropna=False)
+            if (matrix := matrix_of(group)) is not None
+        ]
+        if by[0] == "method":
+            found.sort(key=lambda each: (self.order(str(each[0][0])), each[0][1:]))
+        yield from found
+
+    def settings(self, rows: pd.DataFrame) -> list[Setting]:
+        """The settings that `rows` are of, in the order of the grid."""
+        found = rows[["method", "strength"]].drop_duplicates()
+        settings = [Setting(str(m), float(s)) for m, s in found.itertuples(index=False)]
+        return sorted(settings, key=lambda each: (self.order(each.method), each.strength))
+
+    def order(self, method: str) -> int:
+        """The place of a label in the grid; what is no label comes first."""
+        if method in (UNSTEERED, DATA):
+            return -1
+        return _index(list(self.analysis.plan.methods), method)
+
+    def fitted(self, label: str, task: str | None = None) -> Fitted | None:
+        """What a method was fitted to, as the grid says."""
+        return fitted_to(self.manifest.get("grid") or {}, label, task)
+
+    def kind(self, label: str) -> str:
+        """The method behind a label."""
+        return str((self.manifest.get("methods") or {}).get(label, {}).get("name", label))
+
+    def subject(self, where: Where, found: Sequence[Setting]) -> Setting | None:
+        """Of `found` the setting that the question is about; None if there is none.
+
+        The first label of the first of SUBJECTS, else the first label, at its usual strength.
+        """
+        labels = dict.fromkeys(each.method for each in found if each.method != DATA)
+        ranked = sorted(labels, key=lambda label: _index(SUBJECTS, self.kind(label)))
+        return self.usual(where, ranked[0], found) if ranked else None
+
+    def usual(self, where: Where, label: str, found: Sequence[Setting]) -> Setting:
+        """The strength that this run chose for `label`, else the largest that was diagnosed."""
+        strengths = [each.strength for each in found if each.method == label]
+        chosen = Counter(
+            strength
+            for row in self.rows_of(where, label)
+            if row.n_candidates
+            for strength in row.strengths.values()
+            if strength in strengths
+        )
+        best = chosen.most_common(1)
+        return Setting(label, best[0][0] if best else max(strengths))
+
+    def usuals(self, where: Where, found: Sequence[Setting]) -> list[Setting]:
+        """Every label at its usual strength."""
+        labels = dict.fromkeys(each.method for each in found if each.method != DATA)
+        return [self.usual(where, label, found) for label in labels]
+
+    def rows_of(self, where: Where, label: str) -> list[Row]:
+        """Primary rows of the leaderboard on target tasks, of a label at that place."""
+        return [
+            row
+            for row in self.analysis.rows
+            if (row.model, row.arm.method, row.arm.layer) == (where.model, label, where.layer)
+            and row.is_confirmatory
+        ]
+
+    def flow_row(self, rows: Sequence[Row]) -> Row | None:
+        """Of rows of the leaderboard the first one of the method that the questions are about."""
+        ranked = sorted(rows, key=lambda row: _index(SUBJECTS, self.kind(row.arm.method)))
+        return ranked[0] if ranked else None
+
+    def named(self, where: Where, sentence: str) -> str:
+        """`sentence`, with the place before it where there are several."""
+        return sentence if len(self.places) < 2 else f"{where.words}: {sentence}"
+
+
+def _index(known: Sequence[str], name: str) -> int:
+    return known.index(name) if name in known else len(known)

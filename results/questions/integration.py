@@ -1,0 +1,359 @@
+"""Question 3: is the ODE needed, or would a few gradient steps on h do?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from steereval.results.leaderboard import Row
+from steereval.results.questions.barrier import CROSSFIT
+from steereval.results.questions.effects import between, targets, unit_of
+from steereval.results.questions.estimate import (
+    NATS,
+    PLAIN,
+    SHARE,
+    Estimate,
+    difference_of,
+    mean_of,
+)
+from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
+from steereval.results.questions.matrix import Matrix
+from steereval.results.questions.parts import (
+    ABSENT,
+    Answer,
+    Curves,
+    Figure,
+    Finding,
+    Heading,
+    Line,
+    Shown,
+    Table,
+    capital,
+    shown,
+)
+
+QUESTION = "Is the ODE needed, or would a few gradient steps on h do?"
+METHOD = (
+    "Every method moves the same held-out activations by the same distance, and h of a barrier "
+    "that was fitted on other data is read before and after; the methods are compared pair by "
+    "pair. Where the grid ran them at equal displacement, their effects on tasks are too. "
+    "Solvers are compared with a reference solution of many small steps: the distance of the ends, "
+    "as a share of the displacement."
+)
+
+ODES = ("odesteer", "rff_odesteer")
+USUAL_STEPS = 10
+"""Of the published method."""
+
+RIVALS = ("gradient_ascent", "step_odesteer", "linear_sphere", "caa")
+"""What the ODE is compared with in the sentence, the first that was measured."""
+
+DISPLACEMENT = "displacement"
+"""How a grid says that methods share their displacement, and the unit of strengths then."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The ODE beside another method at one displacement."""
+
+    ode: Setting
+    """The ODE; the strength is the displacement in median norms."""
+
+    rival: Setting
+    """The other one."""
+
+    ode_gain: Estimate
+    """Gain in h."""
+
+    rival_gain: Estimate
+    """Likewise."""
+
+    difference: Estimate
+    """The ODE's less the other's, paired."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """The distance of a solver's ends from the reference solution."""
+
+    solver: str
+    """The solver's name."""
+
+    steps: int
+    """Its steps."""
+
+    distance: Estimate
+    """As a share of the displacement."""
+
+
+def integration(evidence: Evidence) -> Answer | None:
+    """The answer; None if nothing of it was measured."""
+    findings = [_finding(evidence, where) for where in evidence.places]
+    if not findings:
+        findings = [f for m in evidence.analysis.models if (f := _from_rows(evidence, m))]
+    return Answer(3, QUESTION, METHOD, tuple(findings)) if findings else None
+
+
+def _finding(evidence: Evidence, where: Where) -> Finding:
+    gains = list(_gains(evidence, where))
+    errors = list(_errors(evidence, where))
+    matched = _matched(evidence, where.model) if evidence.is_first(where) else []
+    missing = (
+        "Not measured: the ODE and another method at equal displacement, for which the grid needs "
+        f"odesteer and one of {', '.join(RIVALS)}; {COMMAND} measures it"
+    )
+    first = next(_gain_words(evidence, gains), missing)
+    more = (
+        *_error_words(errors),
+        *_one_step_words(evidence, where),
+        *_matched_words(matched),
+    )
+    tables = (*_gain_table(where, gains), *_error_table(where, errors), *_match_table(matched))
+    figures = (*_gain_figure(evidence, where), *_error_figure(where, errors))
+    return Finding(
+        evidence.named(where, f"{first}."),
+        bool(gains or errors or matched),
+        tuple(f"{capital(text)}." for text in more),
+        tables,
+        figures,
+    )
+
+
+def _at_displacement(evidence: Evidence, where: Where) -> Mapping[Setting, Matrix]:
+    return evidence.matrices(where, "gain_at_displacement", judge=CROSSFIT)
+
+
+def _gains(evidence: Evidence, where: Where) -> Iterator[Gain]:
+    """The first ODE of the grid beside every other method, at each displacement."""
+    found = _at_displacement(evidence, where)
+    odes = [s for s in found if evidence.kind(s.method) in ODES]
+    label = min((s.method for s in odes), key=lambda m: ODES.index(evidence.kind(m)), default="")
+    for ode in (setting for setting in odes if setting.method == label):
+        for rival, theirs in found.items():
+            if rival.method == ode.method or rival.strength != ode.strength:
+                continue
+            difference = difference_of(found[ode], theirs, evidence.confidence)
+            if difference is not None:
+                ours, other = (mean_of(m, evidence.confidence) for m in (found[ode], theirs))
+                yield Gain(ode, rival, ours, other, difference)
+
+
+def _gain_words(evidence: Evidence, gains: Sequence[Gain]) -> Iterator[str]:
+    """The first of RIVALS at the largest displacement."""
+    if not gains:
+        return
+    kinds = [*RIVALS, *(evidence.kind(gain.rival.method) for gain in gains)]
+    gain = min(gains, key=lambda g: (kinds.index(evidence.kind(g.rival.method)), -g.ode.strength))
+    ode, rival = gain.ode.method, gain.rival.method
+    verdict = f"No gain of the ODE over {rival} is seen"
+    if gain.difference.low > 0.0:
+        verdict = f"The ODE gains over {rival}"
+    elif gain.difference.high < 0.0:
+        verdict = f"The ODE falls behind {rival}"
+    yield (
+        f"{verdict}: displacing by {gain.ode.strength:g} median norms, {ode} raises h of a barrier "
+        f"fitted on other data by {gain.ode_gain.words(NATS)} and {rival} by "
+        f"{gain.rival_gain.words(NATS)}, a difference of {gain.difference.words(NATS)}"
+    )
+
+
+def _errors(evidence: Evidence, where: Where) -> Iterator[Error]:
+    rows = evidence.rows(where, "endpoint_distance")
+    if rows.empty:
+        return
+    settings = evidence.settings(rows)
+    kinds = [setting for setting in settings if evidence.kind(setting.method) in ODES] or settings
+    if not kinds:
+        return
+    setting = evidence.usual(where, kinds[0].method, kinds)
+    mine = rows[(rows["method"] == setting.method) & (rows["strength"] == setting.strength)]
+    for (solver, steps), matrix in evidence.split(mine, "solver", "steps"):
+        yield Error(str(solver), int(steps), mean_of(matrix, evidence.confidence))
+
+
+def _error_words(errors: Sequence[Error]) -> Iterator[str]:
+    euler = {error.steps: error for error in errors if error.solver == "euler"}
+    if not euler:
+        return
+    usual: list[int] = [steps for steps in (1, 10) if steps in euler]
+    told = " and ".join(
+        f"{euler[steps].distance.words(SHARE)} with {steps} step{'s' if steps > 1 else ''}"
+        for steps in usual or [max(euler)]
+    )
+    yield f"Euler's ends are off the exact solution by {told}, as a share of the displacement"
+
+
+def _one_step_words(evidence: Evidence, where: Where) -> Iterator[str]:
+    """How far the usual number of steps ends from one, of the ODE at its usual strength."""
+    rows = evidence.rows(where, "one_step_distance")
+    settings = evidence.settings(rows) if not rows.empty else []
+    odes = [setting for setting in settings if evidence.kind(setting.method) in ODES]
+    if not odes:
+        return
+    setting = evidence.usual(where, odes[0].method, odes)
+    mine = rows[(rows["method"] == setting.method) & (rows["strength"] == setting.strength)]
+    found = {int(steps): matrix for (steps,), matrix in evidence.split(mine, "steps")}
+    steps = USUAL_STEPS if USUAL_STEPS in found else max(found)
+    distance = mean_of(found[steps], evidence.confidence)
+    yield (
+        f"{steps} steps of {setting.words} end "
+        f"{distance.words(PLAIN)} from where one step ends, in units of the activations"
+    )
+
+
+def _matched(evidence: Evidence, model: str) -> list[tuple[Row, Row, Estimate]]:
+    """(ODE, other, gain of the ODE over it) on tasks, where both ran at equal displacement."""
+    rows = [row for row in targets(evidence, model) if _is_matched(evidence, row)]
+    found = []
+    for ode in (row for row in rows if evidence.kind(row.arm.method) in ODES):
+        for row in rows:
+            gain = between(ode, row, evidence.confidence) if _are_alike(ode, row) else None
+            if gain is not None:
+                found.append((ode, row, gain))
+    return found
+
+
+def _is_matched(evidence: Evidence, row: Row) -> bool:
+    """Whether its strengths are displacements."""
+    method = (evidence.manifest.get("methods") or {}).get(row.arm.method, {})
+    grid = evidence.manifest.get("grid") or {}
+    return DISPLACEMENT in (grid.get("match"), method.get("unit"))
+
+
+def _are_alike(ode: Row, row: Row) -> bool:
+    """Whether they differ in the method alone."""
+    same = (ode.task.name, ode.arm.layer, {*ode.strengths.values()}) == (
+        *(row.task.name, row.arm.layer, {*row.strengths.values()}),
+    )
+    return same and ode.arm.method != row.arm.method
+
+
+def _matched_words(matched: Sequence[tuple[Row, Row, Estimate]]) -> Iterator[str]:
+    if matched:
+        ode, row, gain = matched[0]
+        yield (
+            f"at equal displacement the effect of {ode.name} on {ode.task.name} less that of "
+            f"{row.name} is {gain.words(unit_of(ode.metric))}"
+        )
+
+
+def _from_rows(evidence: Evidence, model: str) -> Finding | None:
+    """What rows at equal displacement tell."""
+    matched = _matched(evidence, model)
+    if not matched:
+        return None
+    _, row, gain = matched[0]
+    verdict = f"No gain of the ODE over {row.arm.method} is seen"
+    if gain.low > 0.0:
+        verdict = f"The ODE gains over {row.arm.method}"
+    elif gain.high < 0.0:
+        verdict = f"The ODE falls behind {row.arm.method}"
+    (words,) = _matched_words(matched)
+    sentence = f"{verdict}: {words}."
+    if len(evidence.analysis.models) > 1:
+        sentence = f"{model}: {sentence}"
+    return Finding(sentence, tables=_match_table(matched))
+
+
+def _gain_table(where: Where, gains: Sequence[Gain]) -> tuple[Table, ...]:
+    if not gains:
+        return ()
+    headings = (
+        Heading("Compared with", numeric=False),
+        Heading("Displacement", "In median norms of the activations"),
+        Heading(f"{gains[0].ode.method} raises h by"),
+        Heading("The other raises h by"),
+        Heading("Difference", "Paired by activation and fit seed"),
+    )
+    rows = tuple(
+        (
+            Shown(gain.rival.method),
+            Shown(f"{gain.ode.strength:g}", gain.ode.strength),
+            shown(gain.ode_gain, NATS),
+            shown(gain.rival_gain, NATS),
+            shown(gain.difference, NATS),
+        )
+        for gain in gains
+    )
+    caption = f"{gains[0].ode.method} and the others at equal displacement: {where.words}"
+    return (Table(f"q3-gains-{where.name}", caption, headings, rows),)
+
+
+def _error_table(where: Where, errors: Sequence[Error]) -> tuple[Table, ...]:
+    if not errors:
+        return ()
+    solvers = list(dict.fromkeys(error.solver for error in errors))
+    found = {(error.steps, error.solver): error.distance for error in errors}
+    headings = (Heading("Steps", numeric=False), *(Heading(solver) for solver in solvers))
+    rows = tuple(
+        (
+            Shown(str(steps), steps),
+            *(shown(found[steps, s], SHARE) if (steps, s) in found else ABSENT for s in solvers),
+        )
+        for steps in sorted({error.steps for error in errors})
+    )
+    caption = f"Distance from the exact ends, as a share of the displacement: {where.words}"
+    return (Table(f"q3-errors-{where.name}", caption, headings, rows),)
+
+
+def _match_table(matched: Sequence[tuple[Row, Row, Estimate]]) -> tuple[Table, ...]:
+    if not matched:
+        return ()
+    headings = (
+        Heading("ODE", numeric=False),
+        Heading("Compared with", numeric=False),
+        Heading("On", numeric=False),
+        Heading("Gain of the ODE", "Paired by item and fit seed"),
+    )
+    rows = tuple(
+        (
+            Shown(ode.name),
+            Shown(row.name),
+            Shown(f"{ode.task.name} · {ode.metric.name}"),
+            shown(gain, unit_of(ode.metric)),
+        )
+        for ode, row, gain in matched
+    )
+    model = matched[0][0].model
+    caption = f"Effects on tasks at equal displacement: {model}"
+    return (Table(f"q3-matched-{model}", caption, headings, rows),)
+
+
+def _gain_figure(evidence: Evidence, where: Where) -> Iterator[Figure]:
+    found = _at_displacement(evidence, where)
+    lines = []
+    for label in dict.fromkeys(setting.method for setting in found):
+        mine = sorted((s for s in found if s.method == label), key=lambda s: s.strength)
+        estimates = tuple(mean_of(found[s], evidence.confidence) for s in mine)
+        lines.append(Line(label, tuple(s.strength for s in mine), estimates))
+    if any(len(line.places) > 1 for line in lines):
+        yield Curves(
+            name=f"q3-gains-{where.name}",
+            title=f"Gain in h over the displacement: {where.words}",
+            x_label="displacement, median norms",
+            y_label="gain in h, nats (fitted on other data)",
+            unit=PLAIN,
+            lines=tuple(lines),
+            levels=(("unsteered", 0.0),),
+        )
+
+
+def _error_figure(where: Where, errors: Sequence[Error]) -> Iterator[Figure]:
+    lines = []
+    for solver in dict.fromkeys(error.solver for error in errors):
+        mine = sorted((e for e in errors if e.solver == solver), key=lambda e: e.steps)
+        places = tuple(float(error.steps) for error in mine)
+        lines.append(Line(solver, places, tuple(error.distance for error in mine)))
+    places = tuple(sorted({place for line in lines for place in line.places}))
+    if len(places) > 1:
+        yield Curves(
+            name=f"q3-errors-{where.name}",
+            title=f"Distance from the exact ends: {where.words}",
+            x_label="steps of the integrator",
+            y_label="share of the displacement, %",
+            unit=SHARE,
+            lines=tuple(lines),
+            ticks=tuple((place, f"{place:g}") for place in places),
+            is_log_x=True,
+            is_log_y=True,
+        )
