@@ -5,11 +5,13 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from perspective_service import Service, scored, serving
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,7 +19,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from steereval import judging
+from steereval import judge_check, judging
 from steereval import run as run_module
 from steereval.errors import GridError, InputError, ModelError, TaskError, UnknownNameError
 from steereval.judged import with_judgement
@@ -31,7 +33,9 @@ from steereval.results.store import RunFolder
 from steereval.run import CellWorker
 from steereval.session import Summary, run_grid
 from steereval.spec import Grid, RunSpec, TaskSpec, parse_grid
+from steereval.tasks import hub
 from steereval.tasks.judges.index import JUDGES
+from steereval.tasks.scorers import perspective
 from steereval.verify import Again, check_grid, run_again
 
 Judges = list[dict[str, Any]]
@@ -442,6 +446,18 @@ def test_a_judge_is_named_once_and_has_a_known_dtype() -> None:
         grid("smollm2-135m", [{"name": "truth", "dtype": "int8"}])
 
 
+def test_a_published_judge_out_of_reach_stops_the_run_before_it_begins(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no cache"))
+    monkeypatch.setattr(hub, "hub_in_reach", lambda: False)
+    monkeypatch.setattr(judge_check, "hub_in_reach", lambda: False)
+    monkeypatch.setattr(CellWorker, "run", refuse)
+    given = grid(tiny_folder, [{"name": "truth", "revision": "no-such-revision"}])
+    with pytest.raises(ModelError, match=r"the judge truth \(allenai/.*cannot be had.*FOLDER"):
+        run(given, tmp_path / "run")
+
+
 # --- parts
 
 
@@ -483,6 +499,27 @@ def test_the_embedded_classifier_is_a_judge(tiny_folder: str, tmp_path: Path) ->
     for row in RunFolder(tmp_path / "run").read_responses().to_pylist():
         own = toxicity_scores(row["continuation"].strip(), "realtoxicity_mini")
         assert found["none", row["item_id"]] == own["toxicity"]
+
+
+def test_perspective_is_asked_and_its_key_is_kept_nowhere(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", "secret-key")
+    patient = partial(perspective.Perspective, between=0.0)
+    monkeypatch.setattr(perspective, "Perspective", patient)
+    given = grid(tiny_folder, [{"name": "toxicity", "scorer": "perspective"}], methods=["none"])
+    with serving() as address:
+        monkeypatch.setattr(perspective, "ENDPOINT", address)
+        Service.planned = [(429, {}, {}), scored(0.75)]
+        assert run(given, tmp_path / "run").unjudged == ()
+    assert {key for _, key in Service.asked} == {"secret-key"}
+    found = values(tmp_path / "run", "toxicity")
+    assert sorted(set(found.values())) == [0.5, 0.75]
+    (record,) = RunFolder(tmp_path / "run").records().values()
+    judge = record["judges"]["toxicity"]
+    assert (judge["scorer"], judge["model"], judge["content"]) == ("perspective", None, "TOXICITY")
+    for path in (tmp_path / "run").rglob("*"):
+        assert not path.is_file() or b"secret-key" not in path.read_bytes()
 
 
 def test_every_seed_is_compared_with_its_own_unsteered_cell() -> None:
