@@ -40,6 +40,7 @@ def tasks(arguments: argparse.Namespace) -> int:
     from steereval.tasks.catalogue import list_tasks
     from steereval.tasks.contrast import CONTRAST_NAMES
     from steereval.tasks.index import task_folder
+    from steereval.tasks.judges.index import JUDGES
 
     if arguments.path:
         print(task_folder())
@@ -49,6 +50,9 @@ def tasks(arguments: argparse.Namespace) -> int:
             print(f"{described.name:20} {described.description}")
         print(f"{'any lm-eval task':20} by its own name")
         print(f"\nContrast sets: {', '.join(CONTRAST_NAMES)}, or a .jsonl file of your own pairs")
+        print("\nJudges of generated text:")
+        for judge in JUDGES.values():
+            print(f"{judge.name:20} {judge.description}")
         print("\nData to fetch:")
     return _list_or_fetch(arguments, [a for a in ASSETS.values() if a.kind == "data"])
 
@@ -214,7 +218,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_diagnosis(grid, data_dir)
     summary = run_grid(grid, out, data_dir, _say, arguments.progress)
     undiagnosed = () if grid.diagnose is None else diagnose_grid(grid, out, data_dir, _say)
-    for failure in (*summary.failed, *undiagnosed):
+    for failure in (*summary.failed, *summary.unjudged, *undiagnosed):
         _say(f"failed: {failure}")
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
@@ -222,7 +226,7 @@ def run(arguments: argparse.Namespace) -> int:
         from steereval.results.store import RunFolder
 
         print(publish_report(RunFolder(out)))
-    return 1 if summary.failed or undiagnosed else 0
+    return 1 if summary.failed or summary.unjudged or undiagnosed else 0
 
 
 def diagnose(arguments: argparse.Namespace) -> int:
