@@ -174,7 +174,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_diagnosis(grid, data_dir)
     summary = run_grid(grid, out, data_dir, _say, arguments.progress)
     undiagnosed = () if grid.diagnose is None else diagnose_grid(grid, out, data_dir, _say)
-    for failure in (*summary.failed, *undiagnosed):
+    for failure in (*summary.failed, *summary.unjudged, *undiagnosed):
         _say(f"failed: {failure}")
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
@@ -182,7 +182,7 @@ def run(arguments: argparse.Namespace) -> int:
         from steereval.results.store import RunFolder
 
         print(publish_report(RunFolder(out)))
-    return 1 if summary.failed or undiagnosed else 0
+    return 1 if summary.failed or summary.unjudged or undiagnosed else 0
 
 
 def diagnose(arguments: argparse.Namespace) -> int:

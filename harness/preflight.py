@@ -15,11 +15,13 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from steereval.assets import fetch, resolve_model
+from steereval.cards import card_of
 from steereval.errors import GridError, ModelError, nearest_remedy
+from steereval.judge_check import check_judges
 from steereval.models.methods.registry import get_method
 from steereval.spec import Grid, ModelSpec, contrasts_of
 from steereval.supplies import configured
-from steereval.tasks.catalogue import TaskCard, card
+from steereval.tasks.catalogue import TaskCard
 from steereval.tasks.contrast import ContrastSet, load_contrast
 
 
@@ -45,13 +47,14 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
         model.name: check_model(model, resolve_model(model.name, say), asked_layers(grid, model))
         for model in grid.models
     }
-    cards = {task.name: card(task.name) for task in grid.tasks}
+    cards = {task.name: card_of(grid, task) for task in grid.tasks}
     for known in cards.values():
         for asset in known.needs:
             fetch(asset, say)
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
+    check_judges(grid, say)
     about = {name: about_parameters(config) for name, config in configurations.items()}
     return dataclasses.replace(described(grid, tasks, data_dir), parameters=about)
 
@@ -61,7 +64,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
     known of the models."""
     contrasts = load_contrasts(grid, data_dir)
     return Prepared(
-        {task.name: card(task.name) for task in grid.tasks},
+        {task.name: card_of(grid, task) for task in grid.tasks},
         {t.name: min(t.limit or 10**12, len(tasks[t.name].eval_docs)) for t in grid.tasks},
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {name: contrast.card() for name, contrast in contrasts.items()},

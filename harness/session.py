@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from steereval.errors import InputError
+from steereval.judged import JudgeListener
+from steereval.judging import JudgeWorker, assignments, works_of
+from steereval.models.memory import release
 from steereval.models.methods.registry import get_method, package_of
 from steereval.parcel import package_folder
 from steereval.plan import Cell, group_id, groups, make_plan
@@ -41,6 +44,8 @@ class Summary:
     """Cells that were finished before."""
     failed: tuple[str, ...]
     """Cells that failed, by name."""
+    unjudged: tuple[str, ...] = ()
+    """What a judge could not judge, by name of judge and cell."""
 
 
 def run_grid(
@@ -79,7 +84,25 @@ def run_grid(
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
-    return Summary(len(cells), len(before), failed)
+        unjudged = _judge(grid, cells, settings, say)
+    return Summary(len(cells), len(before), failed, unjudged)
+
+
+def _judge(
+    grid: Grid, cells: Sequence[Cell], settings: WorkerSettings, say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Let judges read what the cells have answered; names what they could not judge."""
+    if not any(task.judges for task in grid.tasks):
+        return ()
+    # The steered model may still lie in memory that nothing needs any more.
+    release()
+    store = RunFolder(settings.run_folder)
+    waiting = assignments(cells, store.finished(), store.records())
+    listener = JudgeListener(store, settings.lease, len(waiting), say)
+    if waiting:
+        works = works_of(waiting, grid.run)
+        executor_of(grid).run(works, partial(JudgeWorker, settings), listener)
+    return tuple(listener.failures)
 
 
 def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -250,4 +273,12 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
         "cluster": described.cluster,
         "benchmark": described.benchmark,
         "metrics": metrics,
+        "judges": {
+            judge.name: {
+                "scorer": judge.scorer,
+                "model": judge.model,
+                "stand_in": judge.is_stand_in,
+            }
+            for judge in task.judges
+        },
     }

@@ -93,7 +93,7 @@ def test_stand_ins_are_no_benchmarks() -> None:
 
 def test_the_report_marks_them_and_tests_nothing(tmp_path: Path) -> None:
     run = write_run(RUN, tmp_path / "run")
-    (grid,) = published_grids(analyse(run).rows)
+    (grid,) = published_grids(analyse(run).rows, {})
     shown = {(row[0].text, row[1].text): row for row in grid.rows}
     assert shown["ODESteer", "published"][2].text == "63.2 ± 0.823"
     assert shown["RepE", "published"][2].text == "39.5"
