@@ -171,7 +171,7 @@ def _agreement_table(evidence: Evidence, where: Where) -> Table:
     )
     rows = tuple(
         (
-            Shown(setting.words),
+            Shown(setting.method, note=setting.at),
             shown(_cosine(evidence, matrix), COSINE),
             Shown(str(len(matrix.seeds)), len(matrix.seeds)),
         )

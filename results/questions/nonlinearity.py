@@ -114,7 +114,7 @@ def _table(where: Where, found: Found) -> Table:
     settings = dict.fromkeys(setting for name in UNITS for setting in found[name])
     rows = tuple(
         (
-            Shown(setting.words),
+            Shown(setting.method, note=setting.at),
             *(shown(found[name].get(setting), unit) for name, unit in UNITS.items()),
         )
         for setting in settings
