@@ -174,7 +174,7 @@ def _first(lines: Lines) -> list[Row]:
 def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     headings = (
         Heading("Method", numeric=False),
-        Heading("Barrier", numeric=False),
+        *((Heading("Barrier", numeric=False),) if name == BESIDE else ()),
         Heading("Rises", "Share of the path's steps with a rising h"),
         Heading("Along ∇h", "Share of the steps that begin along the gradient of h"),
         Heading("Begins below", "Share of the activations with h < 0 at the start"),
@@ -185,7 +185,7 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     rows = tuple(
         (
             Shown(setting.method, note=setting.at),
-            Shown(judge),
+            *((Shown(judge),) if name == BESIDE else ()),
             *(
                 shown(found, SHARE)
                 for found in (line.rises, line.ascends, line.below, line.reaches, line.stays)

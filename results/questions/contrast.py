@@ -10,9 +10,8 @@ import numpy as np
 from steereval.results import wording
 from steereval.results.leaderboard import Row
 from steereval.results.questions.effects import gain_words, targets, unit_of
-from steereval.results.questions.estimate import COSINE, Estimate, mean_of, within
+from steereval.results.questions.estimate import COSINE, cosine_of
 from steereval.results.questions.evidence import Evidence, Where
-from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import Answer, Finding, Heading, Shown, Table, shown
 
 QUESTION = "How were p+ and p- formed?"
@@ -148,12 +147,8 @@ def _agreement_words(evidence: Evidence, name: str) -> Iterator[str]:
             yield evidence.named(
                 where,
                 f"The displacement of {subject.words} has cosine "
-                f"{_cosine(evidence, found[subject]).words(COSINE)} with that of other fit seeds.",
+                f"{cosine_of(found[subject], evidence.confidence).words(COSINE)} with that of other fit seeds.",
             )
-
-
-def _cosine(evidence: Evidence, found: Matrix) -> Estimate:
-    return within(mean_of(found, evidence.confidence), -1.0, 1.0, evidence.confidence)
 
 
 def _agreed(evidence: Evidence, name: str) -> Iterator[Table]:
@@ -172,7 +167,7 @@ def _agreement_table(evidence: Evidence, where: Where) -> Table:
     rows = tuple(
         (
             Shown(setting.method, note=setting.at),
-            shown(_cosine(evidence, matrix), COSINE),
+            shown(cosine_of(matrix, evidence.confidence), COSINE),
             Shown(str(len(matrix.seeds)), len(matrix.seeds)),
         )
         for setting, matrix in evidence.matrices(where, "subset_agreement").items()
