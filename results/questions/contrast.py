@@ -144,10 +144,11 @@ def _agreement_words(evidence: Evidence, name: str) -> Iterator[str]:
         found = evidence.matrices(where, "subset_agreement")
         subject = evidence.subject(where, list(found))
         if subject is not None:
+            cosine = cosine_of(found[subject], evidence.confidence).words(COSINE)
             yield evidence.named(
                 where,
-                f"The displacement of {subject.words} has cosine "
-                f"{cosine_of(found[subject], evidence.confidence).words(COSINE)} with that of other fit seeds.",
+                f"The displacement of {subject.words} has cosine {cosine} with that of other fit "
+                "seeds.",
             )
 
 
