@@ -60,7 +60,8 @@ def _finding(evidence: Evidence, name: str, card: Card) -> Finding:
 
 def _spread_words(rows: list[Drawn]) -> Iterator[str]:
     """Of the row whose effect spreads most among those in the unit of the first."""
-    alike = [(row, share) for row, share in rows if row.metric.kind == rows[0][0].metric.kind]
+    unit = unit_of(rows[0][0].metric) if rows else None
+    alike = [(row, share) for row, share in rows if unit_of(row.metric) == unit]
     if not alike:
         return
     row, share = max(alike, key=lambda each: _deviation(each[0]))
@@ -229,7 +230,7 @@ def _spread_table(name: str, rows: list[Drawn]) -> Iterator[Table]:
         assert row.comparison is not None
         scale = wording.scale_of(row.metric)
         means = scale * row.comparison.values.mean(axis=0)
-        deviation = scale * _deviation(row)
+        deviation, decimals = scale * _deviation(row), 1 if row.metric.in_points else 3
         lines.append(
             (
                 Shown(row.name),
@@ -237,8 +238,8 @@ def _spread_table(name: str, rows: list[Drawn]) -> Iterator[Table]:
                 Shown(gain_words(row), row.comparison.effect.estimate),
                 Shown(f"{share:g}", share),
                 Shown(str(len(means)), len(means)),
-                Shown(f"{means.min():+.3g}", float(means.min())),
-                Shown(f"{means.max():+.3g}", float(means.max())),
+                Shown(wording.number(means.min(), decimals, True), float(means.min())),
+                Shown(wording.number(means.max(), decimals, True), float(means.max())),
                 Shown(f"{deviation:.2g}", deviation),
             )
         )
