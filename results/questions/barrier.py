@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from steereval.results.diagnosis import JUDGES
@@ -32,6 +32,9 @@ HOLDS_FROM = 0.90
 """Share of rising steps that still counts as the property."""
 
 OWN, CROSSFIT, OTHER_HASH = JUDGES
+
+CONSTANT = "caa"
+"""The method whose steerer is one vector for all."""
 
 BESIDE = "beside"
 """The table of what is no answer."""
@@ -116,7 +119,23 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
         rows = [(s, JUDGE_WORDS[judge], line) for (judge, s), line in beside.items()]
         tables.append(_table(where, BESIDE, "under other barriers, beside it", rows))
     figure = _figure(evidence, where, by_judge)
-    return Finding(evidence.named(where, sentence), tables=tuple(tables), figures=(figure,))
+    return Finding(
+        evidence.named(where, sentence),
+        more=tuple(_constant(evidence, where, headline, subject)),
+        tables=tuple(tables),
+        figures=(figure,),
+    )
+
+
+def _constant(evidence: Evidence, where: Where, headline: Lines, subject: Setting) -> Iterator[str]:
+    """What a constant vector does, which knows nothing of a barrier."""
+    for setting in evidence.usuals(where, list(headline)):
+        if evidence.kind(setting.method) == CONSTANT and setting != subject:
+            yield (
+                f"Under the constant vector of {setting.words} it rises in "
+                f"{headline[setting].rises.words(SHARE)} of the steps."
+            )
+            return
 
 
 def _missing(evidence: Evidence, where: Where, own: Lines) -> str:

@@ -366,6 +366,21 @@ def test_the_barrier_property(ask: Any, rises: float, verdict: str) -> None:
     assert text.endswith("on its own h it rises in 100 % [83, 100], by construction.")
 
 
+def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: dict[str, Any]) -> None:
+    rows = fake_diagnosis().table().to_pylist()
+    rows += [
+        row | {"method": "caa", "strength": 2.0}
+        for row in fake_diagnosis(rises=0.9).table().to_pylist()
+        if (row["quantity"], row["judge"]) == ("rises", "crossfit")
+    ]
+    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 6)
+    (told,) = answer.findings[0].more
+    assert plain(told).startswith(
+        "Under the constant vector of caa at strength 2 it rises in 90.0 %"
+    )
+
+
 def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
     effect = crossed_effect(around(0.7, 0.02, "crossfit"), np.arange(ITEMS) % 20, resamples=0)
     low, high = 100 * effect.low, 100 * effect.high
