@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from steereval.assets import ASSETS, Asset, fetch
 from steereval.errors import InputError, UnknownNameError
-from steereval.spec import Grid, load_grid
+from steereval.spec import DiagnoseSpec, Grid, check_diagnose, load_grid, parse_grid
 from steereval.submission import folder_of
 
 if TYPE_CHECKING:
     from steereval.fitting import Lower
+    from steereval.plan import Cell
     from steereval.results.store import RunFolder
+    from steereval.simulation import Machines
+    from steereval.supplies import Supplies
 
 
 def _say(line: str) -> None:
@@ -37,6 +40,7 @@ def tasks(arguments: argparse.Namespace) -> int:
     from steereval.tasks.catalogue import list_tasks
     from steereval.tasks.contrast import CONTRAST_NAMES
     from steereval.tasks.index import task_folder
+    from steereval.tasks.judges.index import JUDGES
 
     if arguments.path:
         print(task_folder())
@@ -46,6 +50,9 @@ def tasks(arguments: argparse.Namespace) -> int:
             print(f"{described.name:20} {described.description}")
         print(f"{'any lm-eval task':20} by its own name")
         print(f"\nContrast sets: {', '.join(CONTRAST_NAMES)}, or a .jsonl file of your own pairs")
+        print("\nJudges of generated text:")
+        for judge in JUDGES.values():
+            print(f"{judge.name:20} {judge.description}")
         print("\nData to fetch:")
     return _list_or_fetch(arguments, [a for a in ASSETS.values() if a.kind == "data"])
 
@@ -141,7 +148,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from steereval.plan import make_plan
     from steereval.supplies import Supplies
 
-    grid = _grid(arguments)
+    grid, machines = _grid(arguments), _machines(arguments)
     cells = make_plan(grid)
     print(f"{grid.name}: {len(cells)} cells")
     counts = Counter((cell.model.name, cell.task.name, cell.label) for cell in cells)
@@ -151,11 +158,49 @@ def plan(arguments: argparse.Namespace) -> int:
     supplies = Supplies(_data_dir(arguments))
     for line in (*describe(grid, cells, supplies), *describe_cost(grid, cells, supplies)):
         print(line)
+    if arguments.probe or machines:
+        _measure(grid, cells, supplies, machines, arguments.probe)
     return 0
+
+
+def _measure(
+    grid: Grid, cells: Sequence[Cell], supplies: Supplies, machines: Machines | None, probed: bool
+) -> None:
+    """Print what a probe finds, and how the grid would go on a cluster."""
+    from steereval.simulation import PARAMETERS_READ, check_room, describe_simulation, works_of
+
+    if machines:
+        check_room(grid, machines.gpus)
+    works, unit = works_of(grid, cells, supplies.data_dir), PARAMETERS_READ
+    if probed:
+        from steereval.probe import probe
+
+        found = probe(grid, cells, supplies)
+        works, unit = found.timed(works), "s"
+        print("\n".join(found.lines()))
+    if machines:
+        for line in describe_simulation(works, machines, grid.run.retries, unit):
+            print(line)
+
+
+def _machines(arguments: argparse.Namespace) -> Machines | None:
+    """The cluster to simulate; None if none is asked for."""
+    from steereval.simulation import Machines
+
+    others = {"gpus": arguments.gpus_per_node, "failures": arguments.failures}
+    given = {name: value for name, value in others.items() if value is not None}
+    if arguments.simulate is not None:
+        return Machines(arguments.simulate, **given)
+    if given:
+        raise InputError(
+            "--gpus-per-node or --failures without --simulate", "Add --simulate NODES."
+        )
+    return None
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a grid and build its report; the status is 1 if a cell failed."""
+    from steereval.diagnose import check_diagnosis, diagnose_grid
     from steereval.session import run_grid
 
     grid = _grid(arguments)
@@ -168,9 +213,12 @@ def run(arguments: argparse.Namespace) -> int:
         if overrides.get(name, 1) <= 0:
             raise InputError(f"--{name.replace('_', '-')} is {overrides[name]}", "Use 1 or more.")
     grid = dataclasses.replace(grid, run=dataclasses.replace(grid.run, **overrides))
-    out = arguments.out
-    summary = run_grid(grid, out, _data_dir(arguments), _say, arguments.progress)
-    for failure in summary.failed:
+    out, data_dir = arguments.out, _data_dir(arguments)
+    if grid.diagnose is not None:
+        check_diagnosis(grid, data_dir)
+    summary = run_grid(grid, out, data_dir, _say, arguments.progress)
+    undiagnosed = () if grid.diagnose is None else diagnose_grid(grid, out, data_dir, _say)
+    for failure in (*summary.failed, *summary.unjudged, *undiagnosed):
         _say(f"failed: {failure}")
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
@@ -178,7 +226,42 @@ def run(arguments: argparse.Namespace) -> int:
         from steereval.results.store import RunFolder
 
         print(publish_report(RunFolder(out)))
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.unjudged or undiagnosed else 0
+
+
+def diagnose(arguments: argparse.Namespace) -> int:
+    """Measure barriers, trajectories, integrators and costs, and build the report."""
+    from steereval.diagnose import diagnose_alone, diagnose_grid
+    from steereval.results.report import publish_report
+    from steereval.results.store import RunFolder
+
+    is_grid = Path(arguments.run).suffix in (".yaml", ".yml")
+    if is_grid and arguments.out is None:
+        raise InputError("no folder was given to write into", "Add --out RUN.")
+    if not is_grid and arguments.out is not None:
+        raise InputError(
+            "--out is for a grid file; a run folder is written into itself", "Leave it out."
+        )
+    out = arguments.out if is_grid else folder_of(arguments.run)
+    grid = (
+        load_grid(Path(arguments.run))
+        if is_grid
+        else parse_grid(RunFolder(out).read_manifest()["grid"])
+    )
+    items = {} if arguments.items is None else {"items": arguments.items}
+    device = {} if arguments.device is None else {"device": arguments.device}
+    grid = dataclasses.replace(
+        grid,
+        diagnose=dataclasses.replace(grid.diagnose or DiagnoseSpec(), **items),
+        run=dataclasses.replace(grid.run, **device),
+    )
+    check_diagnose(grid.diagnose)
+    measure = diagnose_alone if is_grid else diagnose_grid
+    failed = measure(grid, out, _data_dir(arguments), _say)
+    for failure in failed:
+        _say(f"failed: {failure}")
+    print(publish_report(RunFolder(out)))
+    return 1 if failed else 0
 
 
 def rescore(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +98,20 @@ class Fitter:
     def fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
         """Steerers fitted to `contrast` without the questions of `fold` (None: with all)."""
         key = contrast.content_hash + request.key(fold)
+        return self._kept(
+            key, lambda: self._fit(contrast, contrast.training(fold), request, fold)
+        )  # fmt: skip
+
+    def fit_part(self, contrast: ContrastSet, part: ContrastSet, request: FitRequest) -> Artefact:
+        """Steerers fitted to `part`, whose statements are some of those of `contrast`."""
+        key = contrast.content_hash + part.content_hash + request.key(None)
+        return self._kept(key, lambda: self._fit(contrast, part, request, None))
+
+    def _kept(self, key: str, make: Callable[[], Artefact]) -> Artefact:
         if key not in self._fits:
             start = time.perf_counter()
             with phase("fitting"):
-                self._fits[key] = self._fit(contrast, request, fold)
+                self._fits[key] = make()
             self.seconds += time.perf_counter() - start
         return self._fits[key]
 
@@ -129,13 +138,15 @@ class Fitter:
         card = {"method": request.method, "options": dict(request.options)}
         return Artefact(steerers, card | {"steerers_sha256": content_hash(steerers)})
 
-    def _fit(self, contrast: ContrastSet, request: FitRequest, fold: int | None) -> Artefact:
+    def _fit(
+        self, contrast: ContrastSet, chosen: ContrastSet, request: FitRequest, fold: int | None
+    ) -> Artefact:
         method = get_method(request.method)
         options = method.options(request.options)
-        statements = _statements_of(contrast, request, fold)
+        statements = _statements_of(chosen, request)
         sites = self.sites(request)
         wanted = self._wanted(method, request, sites)
-        states = self._rows(contrast, statements, request.template, wanted)
+        states = self.states(contrast, statements, request.template, wanted)
         data = _data(sites, statements, states, request.token)
         if "tokens" in wanted:
             lengths = self.store.answer_lengths(statements, request.template)
@@ -149,21 +160,27 @@ class Fitter:
         return Artefact(steerers, self._card(contrast, statements, request, fold, steerers))
 
     def matched(
-        self, contrast: ContrastSet, request: FitRequest, fold: int | None, displacement: float
+        self,
+        contrast: ContrastSet,
+        chosen: ContrastSet,
+        request: FitRequest,
+        artefact: Artefact,
+        displacement: float,
     ) -> dict[Site, float]:
-        """The strength at each site at which the fitted activations move by `displacement`.
+        """The strength of `artefact` at each site at which the activations of `chosen`, statements
+        of `contrast` that it was fitted to, move by `displacement` on average.
 
         Raises what `matched_strength` raises.
         """
-        key = contrast.content_hash + request.key(fold), displacement
+        key = artefact.card["steerers_sha256"], displacement
         if key not in self._matches:
-            steerers = self.fit(contrast, request, fold).steerers
-            statements = _statements_of(contrast, request, fold)
-            chosen = statements[:: math.ceil(len(statements) / MATCHED_ON)]
+            statements = _statements_of(chosen, request)
+            some = statements[:: math.ceil(len(statements) / MATCHED_ON)]
+            steerers = artefact.steerers
             asks = any(steerer.per_query for steerer in steerers.values())
             parts = [request.token, *(["query"] if asks else [])]
             wanted = {part: list(steerers) for part in parts}
-            states = self._rows(contrast, chosen, request.template, wanted)
+            states = self.states(contrast, some, request.template, wanted)
             x, queries = states[request.token], states.get("query", states[request.token])
             self._matches[key] = {
                 site: matched_strength(steerer, x[site], queries[site], displacement)
@@ -181,7 +198,7 @@ class Fitter:
                  "tokens": "trajectories" in needs}  # fmt: skip
         return {part: sites for part, needed in parts.items() if needed}
 
-    def _rows(
+    def states(
         self, contrast: ContrastSet, statements: Sequence[Statement], template: str, wanted: Any
     ) -> States:
         """The states of some statements, in their order."""
@@ -294,12 +311,11 @@ def training_of(steerer: Steerer) -> dict[str, Any]:
     return dict(curves) if curves else training_of(inner) if inner is not None else {}
 
 
-def _statements_of(contrast: ContrastSet, request: FitRequest, fold: int | None) -> list[Statement]:
-    """What a fit sees of a contrast set, positive ones first."""
-    chosen = contrast.training(fold)
+def _statements_of(chosen: ContrastSet, request: FitRequest) -> list[Statement]:
+    """What a fit sees of the statements `chosen`, positive ones first."""
     if request.fraction < 1:
         chosen = chosen.subset(request.fraction, request.seed)
-    return _by_class(contrast, chosen.statements)
+    return _by_class(chosen, chosen.statements)
 
 
 def _by_class(contrast: ContrastSet, chosen: Sequence[Statement]) -> list[Statement]:
@@ -422,6 +438,11 @@ def fitted(
     positions: Positions,
 ) -> Treatment:
     """Steerers that are fitted when first needed, cross-fitted where the contrast has folds."""
+
+    def matched(fold: int | None) -> Mapping[Site, float]:
+        artefact = fitter.fit(contrast, request, fold)
+        return fitter.matched(contrast, contrast.training(fold), request, artefact, strength)
+
     return Treatment(
         f"{request.method} at strength {strength:g}",
         strength,
@@ -429,9 +450,7 @@ def fitted(
         positions,
         lambda fold: fitter.fit(contrast, request, fold),
         folds_of(contrast),
-        partial(fitter.matched, contrast, request, displacement=strength)
-        if unit == "displacement"
-        else None,
+        matched if unit == "displacement" else None,
     )
 
 

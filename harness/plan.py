@@ -17,12 +17,14 @@ from steereval.results.identity import id_of
 from steereval.spec import (
     ContrastSpec,
     Grid,
+    JudgeSpec,
     MethodSpec,
     ModelSpec,
     TaskSpec,
     contrasts_of,
     plain,
 )
+from steereval.tasks.judges.index import get_judge, scorer_of
 
 IDENTITY_VERSION = 5
 """Counts changes to what `Cell.identity` holds, and to how items are named; part of every id."""
@@ -149,6 +151,9 @@ def make_plan(grid: Grid) -> list[Cell]:
         options = chosen.options(method.options)
         if method.incremental:
             chosen.check_incremental(options)
+    for task in grid.tasks:
+        for judge in task.judges:
+            _check_judge(judge)
     cells = list(_cells(grid))
     seen: dict[str, Cell] = {}
     for cell in cells:
@@ -159,6 +164,15 @@ def make_plan(grid: Grid) -> list[Cell]:
             )
         seen[cell.id] = cell
     return [*cells, *_repeats(grid, cells)]
+
+
+def _check_judge(judge: JudgeSpec) -> None:
+    scorer = scorer_of(get_judge(judge.name), judge.scorer)
+    if judge.model is not None and not scorer.model:
+        raise GridError(
+            f"judge {judge.name} has a model, which its scorer {judge.scorer} does not use",
+            "Remove `model`, or choose another scorer.",
+        )
 
 
 def _repeats(grid: Grid, cells: Sequence[Cell]) -> Iterator[Cell]:

@@ -14,12 +14,14 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
-from steereval.assets import fetch, resolve_model
+from steereval.assets import fetch, model_at_hand, resolve_model
+from steereval.cards import card_of
 from steereval.errors import GridError, ModelError, nearest_remedy
+from steereval.judge_check import check_judges
 from steereval.models.methods.registry import get_method
 from steereval.spec import Grid, ModelSpec, contrasts_of
 from steereval.supplies import configured
-from steereval.tasks.catalogue import TaskCard, card
+from steereval.tasks.catalogue import TaskCard
 from steereval.tasks.contrast import ContrastSet, load_contrast
 
 
@@ -41,14 +43,32 @@ class Prepared:
 
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
     """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
+    prepared = _checked(
+        grid, data_dir, lambda name: resolve_model(name, say), lambda asset: fetch(asset, say)
+    )
+    check_judges(grid, say)
+    return prepared
+
+
+def at_hand(grid: Grid, data_dir: Path | None) -> Prepared:
+    """The same checks, but an embedded model or data that is missing is an InputError."""
+    return _checked(grid, data_dir, model_at_hand, lambda _: None)
+
+
+def _checked(
+    grid: Grid,
+    data_dir: Path | None,
+    locate: Callable[[str], str],
+    supply: Callable[[str], object],
+) -> Prepared:
     configurations = {
-        model.name: check_model(model, resolve_model(model.name, say), asked_layers(grid, model))
+        model.name: check_model(model, locate(model.name), asked_layers(grid, model))
         for model in grid.models
     }
-    cards = {task.name: card(task.name) for task in grid.tasks}
+    cards = {task.name: card_of(grid, task) for task in grid.tasks}
     for known in cards.values():
         for asset in known.needs:
-            fetch(asset, say)
+            supply(asset)
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
@@ -61,7 +81,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
     known of the models."""
     contrasts = load_contrasts(grid, data_dir)
     return Prepared(
-        {task.name: card(task.name) for task in grid.tasks},
+        {task.name: card_of(grid, task) for task in grid.tasks},
         {t.name: min(t.limit or 10**12, len(tasks[t.name].eval_docs)) for t in grid.tasks},
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {name: contrast.card() for name, contrast in contrasts.items()},

@@ -7,7 +7,6 @@ and score them in any new way, as long as it asks as much about the same documen
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 from lm_eval.api.instance import Instance
-from lm_eval.utils import handle_non_serializable, hash_string
 
+from steereval.cards import card_of, claimed
 from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
 from steereval.preflight import described
@@ -25,7 +24,7 @@ from steereval.results.manifest import parse_plan
 from steereval.results.samples import item_ids, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA
 from steereval.results.store import RunFolder
-from steereval.rows import PERPLEXITY, directions, item_rows
+from steereval.rows import PERPLEXITY, directions, doc_hash, item_rows
 from steereval.session import manifest
 from steereval.spec import Grid, TaskSpec, parse_grid
 from steereval.supplies import configured
@@ -72,13 +71,14 @@ def _with_tasks(grid: Grid, renamed: Mapping[str, str]) -> Grid:
 
     def task(spec: TaskSpec) -> TaskSpec:
         name = renamed.get(spec.name, spec.name)
-        metric = spec.metric if spec.metric in card(name).metrics else None
+        known = card_of(grid, dataclasses.replace(spec, name=name)).metrics
+        metric = spec.metric if spec.metric in known else None
         return dataclasses.replace(spec, name=name, metric=metric)
 
     tasks = tuple(task(spec) for spec in grid.tasks)
     select = grid.select
     if select is not None:
-        known = {metric for spec in tasks for metric in card(spec.name).metrics}
+        known = {metric for spec in tasks for metric in card_of(grid, spec).metrics}
         select = dataclasses.replace(
             select,
             task=renamed.get(select.task, select.task) if select.task else None,
@@ -111,20 +111,22 @@ def _score(
     samples = evaluated(_Stored(responses.to_pylist(), cell), task, cell)
     described = card(cell.task.name)
     scored = item_rows(cell, described, samples, lambda _: None, task)
-    rows = [row | {k: known[row["item_id"]][k] for k in ("fold", "split")} for row in scored]
-    rows += [row | cell.summary() for row in old if row["metric"] == PERPLEXITY]
+    own = [row for row in scored if row["metric"] not in claimed(cell.task)]
+    rows = [row | {k: known[row["item_id"]][k] for k in ("fold", "split")} for row in own]
+    kept = {PERPLEXITY, *claimed(cell.task)}
+    rows += [row | cell.summary() for row in old if row["metric"] in kept]
     index = responses.schema.get_field_index("cell_id")
     ids = pa.array([cell.id] * len(responses), responses.schema.field(index).type)
     names = pa.array([cell.task.name] * len(responses), responses.schema.field("task").type)
-    own = responses.set_column(index, "cell_id", ids)
-    own = own.set_column(own.schema.get_field_index("task"), "task", names)
+    told = responses.set_column(index, "cell_id", ids)
+    told = told.set_column(told.schema.get_field_index("task"), "task", names)
     facts = {
         "name": str(cell),
         "identity": cell.identity,
         "metrics_without_numbers": without_numbers(samples),
         "metrics_without_direction": without_direction(samples, directions(described, task)),
     }
-    target.write_cell(cell.id, pa.Table.from_pylist(rows, schema=ITEM_SCHEMA), own, record | facts)
+    target.write_cell(cell.id, pa.Table.from_pylist(rows, schema=ITEM_SCHEMA), told, record | facts)
 
 
 class _Stored(Replay):
@@ -140,7 +142,7 @@ class _Stored(Replay):
         for request in requests:
             by_document.setdefault(request.doc_id, []).append(request)
         documents = [
-            {"filter": "", "doc_hash": _doc_hash(asked[0])} for asked in by_document.values()
+            {"filter": "", "doc_hash": doc_hash(asked[0].doc)} for asked in by_document.values()
         ]
         found: dict[int, Any] = {}
         for item, asked in zip(item_ids(documents), by_document.values(), strict=True):
@@ -163,9 +165,3 @@ class _Stored(Replay):
             return row["continuation"]
         value = row["log_likelihood"]
         return value if kind == "loglikelihood_rolling" else (value, row["is_greedy"])
-
-
-def _doc_hash(request: Instance) -> str:
-    """The document's hash, as lm-eval's samples give it."""
-    text = json.dumps(request.doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
-    return str(hash_string(text))

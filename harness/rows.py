@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from lm_eval.utils import handle_non_serializable, hash_string
 
 from steereval.plan import Cell
 from steereval.results.samples import item_ids, scores_of
@@ -45,6 +48,12 @@ def directions(described: TaskCard, task: Any) -> dict[str, bool]:
     """For each metric whether higher is better; a task may give scores that it says nothing of."""
     told = {metric: bool(better) for metric, better in task.higher_is_better().items()}
     return told | {name: known.higher_is_better for name, known in described.metrics.items()}
+
+
+def doc_hash(document: Any) -> str:
+    """The document's hash, as lm-eval's samples give it; an item's id is its first half."""
+    text = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    return str(hash_string(text))
 
 
 def wants_perplexity(task: Any) -> bool:

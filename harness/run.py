@@ -19,6 +19,7 @@ import torch
 from lm_eval.api.instance import Instance
 
 from steereval.arms import Answers
+from steereval.cards import claimed
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
 from steereval.models.clock import Clock, measured, phase
@@ -243,6 +244,7 @@ class CellWorker:
         items = list(item_rows(cell, described, samples, treatment.route, task))
         if answered.perplexities:
             items += perplexity_rows(items, samples, answered.perplexities[index])
+        items = [row for row in items if row["metric"] not in claimed(cell.task)]
         splits = assign_splits([row["item_id"] for row in items], cell.validation_share)
         for row in items:
             row["split"] = splits[row["item_id"]]

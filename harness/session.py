@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from steereval.errors import InputError
+from steereval.judged import JudgeListener
+from steereval.judging import JudgeWorker, assignments, works_of
+from steereval.models.memory import release
 from steereval.models.methods.registry import get_method, package_of
 from steereval.parcel import package_folder
 from steereval.plan import Cell, group_id, groups, make_plan
@@ -19,6 +22,7 @@ from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
 from steereval.results.importing import kept_imports
 from steereval.results.lease import check_driver, driving
+from steereval.results.progress import end_progress
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
@@ -41,6 +45,8 @@ class Summary:
     """Cells that were finished before."""
     failed: tuple[str, ...]
     """Cells that failed, by name."""
+    unjudged: tuple[str, ...] = ()
+    """What a judge could not judge, by name of judge and cell."""
 
 
 def run_grid(
@@ -61,7 +67,7 @@ def run_grid(
     with driving(store.place) as lease:
         store.clean()
         prepared = prepare(grid, data_dir, say)
-        earlier = _manifest_before(store, cells)
+        earlier = manifest_before(store, cells)
         store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
         records = store.records()
         finished = store.finished()
@@ -79,7 +85,34 @@ def run_grid(
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
-    return Summary(len(cells), len(before), failed)
+        unjudged = _judge(grid, cells, settings, say)
+    return Summary(len(cells), len(before), failed, unjudged)
+
+
+def _judge(
+    grid: Grid, cells: Sequence[Cell], settings: WorkerSettings, say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Let judges read what the cells have answered; names what they could not judge."""
+    if not _has_judges(grid):
+        return ()
+    # The steered model may still lie in memory that nothing needs any more.
+    release()
+    store = RunFolder(settings.run_folder)
+    waiting = assignments(cells, store.finished(), store.records())
+    listener = JudgeListener(store, settings.lease, len(waiting), say)
+    state = "stopped"
+    try:
+        if waiting:
+            works = works_of(waiting, grid.run)
+            executor_of(grid).run(works, partial(JudgeWorker, settings), listener)
+        state = "ended"
+    finally:
+        end_progress(store.place, state)
+    return tuple(listener.failures)
+
+
+def _has_judges(grid: Grid) -> bool:
+    return any(task.judges for task in grid.tasks)
 
 
 def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -134,8 +167,8 @@ def _run_groups(
         state = "stopped"
         try:
             if works:
-                _executor(grid).run(works, partial(CellWorker, settings), tracker)
-            state = "ended"
+                executor_of(grid).run(works, partial(CellWorker, settings), tracker)
+            state = "judging" if _has_judges(grid) else "ended"
         finally:
             tracker.stop(state)
     return tuple(tracker.failures.values())
@@ -148,19 +181,20 @@ def work_of(group: Sequence[Cell], prepared: Prepared, run: RunSpec) -> Work:
     weight = prepared.parameters[model.name]
     limit = None if run.time_limit is None else run.time_limit * len(group)
     return Work(
-        group_id(group), tuple(group), len(group) * items * weight, _affinity(group[0]),
+        group_id(group), tuple(group), len(group) * items * weight, affinity(group[0]),
         LOADING * weight, model.gpus, limit,
     )  # fmt: skip
 
 
-def _affinity(cell: Cell) -> str:
+def affinity(cell: Cell) -> str:
     """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
     show what another worker does, have a key of their own."""
     model, own = cell.model, "|repeated" if cell.is_repeat else ""
     return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{own}"
 
 
-def _executor(grid: Grid) -> Executor:
+def executor_of(grid: Grid) -> Executor:
+    """What runs the works of `grid`: this process, or workers on Ray."""
     run = grid.run
     gpus = _gpus(run.device)
     if run.address is None and (run.workers or gpus or 1) == 1:
@@ -188,7 +222,7 @@ def _gpus(device: str) -> int:
     return torch.cuda.device_count() if device in ("auto", "cuda") else 0
 
 
-def _manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
+def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
     """The manifest of the run that goes on here; empty if one begins.
 
     Refuses to mix two grids in one folder; a larger or smaller version of one is the same.
@@ -249,4 +283,12 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
         "cluster": described.cluster,
         "benchmark": described.benchmark,
         "metrics": metrics,
+        "judges": {
+            judge.name: {
+                "scorer": judge.scorer,
+                "model": judge.model,
+                "stand_in": judge.is_stand_in,
+            }
+            for judge in task.judges
+        },
     }

@@ -105,6 +105,28 @@ GENERATION = (
 
 
 @dataclass(frozen=True)
+class JudgeSpec:
+    """A model or service that judges what a task's cells have written."""
+
+    name: str = _part("identity")
+    """`truth`, `info`, `reward`, `toxicity` or `fluency`."""
+    model: str | None = _part("identity", default=None)
+    """A folder or a name on the hub instead of the published judge; `stand-in` for a tiny one with
+    random weights, whose numbers are never scores."""
+    revision: str = _part("identity", default="main")
+    """Branch, tag or commit of the model on the hub."""
+    dtype: str = _part("identity", default="auto")
+    """float32, bfloat16, float16, or auto (the model's own)."""
+    scorer: str | None = _part("identity", default=None)
+    """What measures toxicity: `perspective`, `toxic_bert` or `profanity`."""
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether it runs for the sake of running."""
+        return self.model == "stand-in"
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """A benchmark."""
 
@@ -118,6 +140,8 @@ class TaskSpec:
     """Options of generation that replace the task's own, such as `{do_sample: true}`."""
     contrast: ContrastSpec | None = _part("identity", default=None)
     """Contrast set for this task, instead of the grid's."""
+    judges: tuple[JudgeSpec, ...] = _part("identity", default=())
+    """Who judges the answers of a task that generates, after all cells have been answered."""
     role: Role = _part("analysis", default="target")
     """What steering is meant to improve, or what it must not harm."""
     margin: float | None = _part("analysis", default=None)
@@ -182,6 +206,18 @@ class NoiseFloorSpec:
     """Of the repetitions; half of the run's unless given."""
 
 
+LEAST_ITEMS = 10
+"""Fewest statements of a diagnosis: below that no interval means anything."""
+
+
+@dataclass(frozen=True)
+class DiagnoseSpec:
+    """Measurements on activations at the end of a run (`steereval diagnose`)."""
+
+    items: int = _part("runtime", default=100)
+    """Most held-out statements of each contrast set that are measured on."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """Where and how cells run; the command line overrides these."""
@@ -229,6 +265,8 @@ class Grid:
     """With `displacement` all strengths are mean displacements, and all methods have the same."""
     noise_floor: NoiseFloorSpec | None = _part("identity", default=None)
     """Cells that are computed twice; none unless given."""
+    diagnose: DiagnoseSpec | None = _part("runtime", default=None)
+    """Measure barrier, trajectories, integrators and costs at the end; not unless given."""
     analysis: AnalysisSpec = _part("analysis", default=AnalysisSpec())
     """How the tables are read."""
     run: RunSpec = _part("runtime", default=RunSpec())
@@ -246,6 +284,7 @@ _SHORTHANDS = {
     ContrastSpec: "name",
     MethodSpec: "name",
     TaskSpec: "name",
+    JudgeSpec: "name",
     NoiseFloorSpec: "method",
 }
 
@@ -415,13 +454,21 @@ def _check(grid: Grid) -> None:
     _check_choice(grid)
     _check_match(grid)
     _check_noise_floor(grid)
+    check_diagnose(grid.diagnose)
     _check_run(grid.run)
 
 
 def contrasts_of(grid: Grid) -> list[ContrastSpec]:
     """Every contrast set that the grid names, each once."""
-    parts = (grid, *grid.tasks, *grid.methods)
-    return list(dict.fromkeys(part.contrast for part in parts if part.contrast is not None))
+    own = [method.contrast for method in grid.methods]
+    named = [grid.contrast, *(task.contrast for task in grid.tasks), *own]
+    return list(dict.fromkeys(contrast for contrast in named if contrast is not None))
+
+
+def check_diagnose(given: DiagnoseSpec | None) -> None:
+    """Raise GridError for too few items."""
+    if given is not None and given.items < LEAST_ITEMS:
+        raise GridError(f"diagnose.items is {given.items}", f"Use {LEAST_ITEMS} or more.")
 
 
 def _check_run(run: RunSpec) -> None:
@@ -454,11 +501,13 @@ def _check_model(model: ModelSpec) -> None:
             f"model {model.name} has gpus: {model.gpus}",
             "Use a fraction up to 1, or a whole number.",
         )
+    _check_dtype(f"model {model.name}", model.dtype)
+
+
+def _check_dtype(owner: str, dtype: str) -> None:
     known = ("float32", "bfloat16", "float16", "auto")
-    if model.dtype not in known:
-        raise GridError(
-            f"model {model.name} has dtype {model.dtype!r}", nearest_remedy(model.dtype, known)
-        )
+    if dtype not in known:
+        raise GridError(f"{owner} has dtype {dtype!r}", nearest_remedy(dtype, known))
 
 
 def _check_method(grid: Grid, method: MethodSpec) -> None:
@@ -525,6 +574,11 @@ def _check_task(task: TaskSpec) -> None:
             )
     if task.margin is not None and task.margin <= 0:
         raise GridError(f"task {task.name} has margin {task.margin}", "A margin is above 0.")
+    names = [judge.name for judge in task.judges]
+    for judge in task.judges:
+        if names.count(judge.name) > 1:
+            raise GridError(f"task {task.name} names the judge {judge.name} twice", "Remove one.")
+        _check_dtype(f"judge {judge.name} of task {task.name}", judge.dtype)
 
 
 def _check_match(grid: Grid) -> None:

@@ -20,12 +20,13 @@ def configured(spec: TaskSpec, data_dir: Path | None) -> Any:
         task.set_config(key="num_fewshot", value=spec.num_fewshot)
     elif task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)
-    if spec.generation:
-        if str(task.OUTPUT_TYPE) != "generate_until":
+    for key, given in (("generation", spec.generation), ("judges", spec.judges)):
+        if given and str(task.OUTPUT_TYPE) != "generate_until":
             raise TaskError(
-                f"task {spec.name} generates nothing, but has options of generation",
-                "Remove `generation` from the task.",
+                f"task {spec.name} generates nothing, but has {key}",
+                f"Remove `{key}` from the task.",
             )
+    if spec.generation:
         own = task.get_config("generation_kwargs") or {}
         task.set_config(key="generation_kwargs", value={**own, **spec.generation})
     return task

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from steereval.errors import GridError, InputError, StoreError
+from steereval.judged import write_judgement
+from steereval.judging import Judged, JudgeWorker, assignments
 from steereval.plan import Cell, groups, make_plan
 from steereval.preflight import described, prepare
 from steereval.results.differing import Difference, differences
@@ -119,6 +121,7 @@ def run_again(run: RunFolder, again: Again, say: Say) -> Iterator[Finding]:
         fresh = RunFolder(Path(folder))
         fresh.create()
         errors = _run(cells, grid, again, fresh)
+        errors |= _judge(grid, again, fresh, run.place.location)
         for cell in cells:
             if cell.id in errors:
                 yield Finding(str(cell), f"it failed when it was run again: {errors[cell.id]}")
@@ -127,17 +130,32 @@ def run_again(run: RunFolder, again: Again, say: Say) -> Iterator[Finding]:
             yield from _compare_fits(cell, records[cell.id], fresh.records()[cell.id])
 
 
-def _run(cells: Sequence[Cell], grid: Grid, again: Again, out: RunFolder) -> dict[str, str]:
-    """The errors by cell id."""
-    data_dir = str(again.data_dir) if again.data_dir else None
-    settings = WorkerSettings(
-        out.place.location, data_dir, grid.run.batch_size, again.device,
-        repeat_batch_size=grid.repeat_batch_size,
+def _settings(grid: Grid, again: Again, out: RunFolder) -> WorkerSettings:
+    return WorkerSettings(
+        out.place.location, str(again.data_dir) if again.data_dir else None,
+        grid.run.batch_size, again.device, repeat_batch_size=grid.repeat_batch_size,
     )  # fmt: skip
-    worker = CellWorker(settings)
+
+
+def _run(cells: Sequence[Cell], grid: Grid, again: Again, out: RunFolder) -> dict[str, str]:
+    """Answer `cells` again; the errors by cell id."""
+    worker = CellWorker(_settings(grid, again, out))
     errors: dict[str, str] = {}
     for group in groups(cells):
         errors |= worker.run(group, last=True).result.errors
+    return errors
+
+
+def _judge(grid: Grid, again: Again, out: RunFolder, reference: str) -> dict[str, str]:
+    """Let judges read what was answered again into `out`; the errors by cell id. `reference` is
+    where the run is whose unsteered answers theirs are compared with."""
+    judge = JudgeWorker(_settings(grid, again, out), reference)
+    errors: dict[str, str] = {}
+    for unit in assignments(make_plan(grid), out.finished(), out.records()):
+        judged: Judged = judge.run((unit,), last=True).result
+        errors |= judged.errors
+        for judgement in judged.found.values():
+            write_judgement(out, unit, judgement)
     return errors
 
 

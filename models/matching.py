@@ -6,18 +6,22 @@ mean displacement |y - x| asks which of them makes the most of the same distance
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cache, partial
 
 from scipy.optimize import brentq
 from torch import Tensor
 
-from steereval.errors import InputError
+from steereval.errors import FitError, InputError
 from steereval.models.steerer import Steerer
 
-SMALLEST = 1e-4
-"""Strength from which the search begins; it doubles until the displacement is reached."""
-DOUBLINGS = 40
-RELATIVE_ERROR = 1e-4
+GROWTH = 1.25
+"""Ratio of the strengths that are tried one after the other."""
+TRIES = 100
+"""Strengths after which a distance counts as out of reach."""
+ACCURACY = 1e-4
+"""Relative error of the strength."""
 
 
 def mean_displacement(steerer: Steerer, x: Tensor, queries: Tensor, strength: float) -> float:
@@ -32,36 +36,54 @@ def mean_displacement(steerer: Steerer, x: Tensor, queries: Tensor, strength: fl
 
 
 def matched_strength(steerer: Steerer, x: Tensor, queries: Tensor, displacement: float) -> float:
-    """A strength at which the mean displacement of x [n, d] is `displacement`.
+    """A strength at which the mean displacement of x [n, d] is `displacement`, 0 for 0.
 
     Raises InputError where the steerer does not know its typical norm, or where no strength moves
     so far: rotations and projections have a farthest.
     """
+    if displacement == 0:
+        return 0.0
     if steerer.typical_norm <= 0:
         raise InputError(
             f"this {steerer.method} steerer does not know the norm of its activations",
             "Only a fitted steerer can be matched to a displacement; use absolute strengths.",
         )
-
-    def missing(strength: float) -> float:
-        return mean_displacement(steerer, x, queries, strength) - displacement
-
-    low, high = 0.0, SMALLEST
-    farthest = 0.0
-    for _ in range(DOUBLINGS):
-        gap = missing(high)
-        if gap >= 0:
-            return _root(missing, low, high)
-        farthest = max(farthest, gap + displacement)
-        low, high = high, 2 * high
-    raise InputError(
-        f"{steerer.method} moves activations by at most {farthest:.3g} median norms, which is less "
-        f"than {displacement:g}",
-        "Ask for a smaller displacement, or leave this method out.",
-    )
+    found = strength_at(partial(mean_displacement, steerer, x, queries), displacement)
+    if found is None:
+        raise InputError(
+            f"no strength of {steerer.method} moves activations by {displacement:g} median norms",
+            "Ask for a smaller displacement, or leave this method out.",
+        )
+    return found
 
 
-def _root(missing: Callable[[float], float], low: float, high: float) -> float:
-    if low == 0.0:
-        return high
-    return float(brentq(missing, low, high, rtol=RELATIVE_ERROR))
+def strength_at(displacement: Callable[[float], float], target: float) -> float | None:
+    """The strength above 0 whose mean displacement is `target`, which is above 0.
+
+    `displacement` gives the mean displacement of a strength; it is 0 for 0 and continuous. From the
+    strength at which a displacement in proportion would be right the search goes up, or down, in
+    steps of GROWTH until the target lies between two strengths; Brent's bracketed method refines
+    them. None where no strength reaches it: a method that moves onto a point, or turns, goes only
+    so far.
+    """
+    reach = cache(partial(_distance, displacement))
+    high = target / reach(1.0) if reach(1.0) > 0 else 1.0
+    for _ in range(TRIES):
+        if reach(high) >= target:
+            break
+        high *= GROWTH
+    else:
+        return None
+    low = high / GROWTH
+    while reach(low) >= target:
+        low, high = low / GROWTH, low
+    return float(brentq(lambda strength: reach(strength) - target, low, high, rtol=ACCURACY))
+
+
+def _distance(displacement: Callable[[float], float], strength: float) -> float:
+    """The displacement; 0 for a strength that the method refuses, or at which it overflows."""
+    try:
+        found = displacement(strength)
+    except FitError:
+        return 0.0
+    return found if math.isfinite(found) else 0.0

@@ -12,6 +12,7 @@ from steereval.results.across import Across, across_tasks
 from steereval.results.collapse import Collapse, collapses
 from steereval.results.coupling import Coupling, couplings
 from steereval.results.item_sheets import ItemSheet, item_sheets
+from steereval.results.judges import not_judged, not_measured
 from steereval.results.judging import judged as judge_rows
 from steereval.results.leaderboard import Row, rows_of_table
 from steereval.results.manifest import Plan, Task, parse_plan
@@ -131,7 +132,12 @@ def analyse(run: RunFolder) -> Analysis:
         noise_floors=tuple(noise_floors(run, source, records)),
         cells=_counts(plan, records),
         failures=tuple(_failures(records)),
-        notes=(*_notes(source), *_imports(records)),
+        notes=(
+            *not_measured(plan.tasks),
+            *not_judged(records),
+            *_notes(source),
+            *_imports(records),
+        ),
     )
 
 

@@ -127,6 +127,12 @@ def write_diagnosis(place: Place, name: str, found: Diagnosis) -> None:
     place.write(f"{FOLDER}/{name}.json", json.dumps(record, indent=2).encode() + b"\n")
 
 
+def remove_diagnosis(place: Place, name: str) -> None:
+    """Remove one that is no longer of the grid, its record first."""
+    place.remove(f"{FOLDER}/{name}.json")
+    place.remove(f"{FOLDER}/{name}.parquet")
+
+
 def diagnosed(place: Place) -> set[str]:
     """Names of what the run folder at `place` holds whole."""
     return {n.removesuffix(".json") for n in place.sizes(FOLDER) if n.endswith(".json")}

@@ -61,6 +61,9 @@ class Task:
     benchmark: str | None = None
     """The benchmark that it is, by which published figures are found; None for a stand-in."""
 
+    stand_ins: tuple[str, ...] = ()
+    """Its judges that have random weights and so measure nothing."""
+
     @property
     def is_target(self) -> bool:
         """Whether it belongs to the confirmatory family."""
@@ -201,4 +204,7 @@ def _task(name: str, entry: dict[str, Any]) -> Task:
         cluster=entry.get("cluster"),
         metrics=metrics,
         benchmark=entry.get("benchmark"),
+        stand_ins=tuple(
+            name for name, judge in (entry.get("judges") or {}).items() if judge["stand_in"]
+        ),
     )

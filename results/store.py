@@ -125,6 +125,13 @@ class RunFolder:
                     found[record["cell_id"]] = record
         return found
 
+    def read_record(self, cell_id: str) -> dict[str, Any]:
+        """The record of one cell that finished or failed; StoreError if there is none."""
+        record = self._read_record(cell_id)
+        if record is None:
+            raise StoreError(f"{self.place} has no record of cell {cell_id}", tables.START_AGAIN)
+        return record
+
     def finished(self) -> set[str]:
         """Ids of the cells whose record says done and whose files have the recorded sizes."""
         sizes = {

@@ -16,6 +16,7 @@ __all__ = [
     "MetricCard",
     "MetricKind",
     "TaskCard",
+    "TaskSize",
     "card",
     "categories_of",
     "cluster_of",
@@ -35,6 +36,26 @@ class MetricCard:
     """binary: 0 or 1; bounded: in [0, 1]; continuous: any number; ratio: a sum over a weight."""
     higher_is_better: bool
     """Which way is better."""
+
+
+@dataclass(frozen=True)
+class TaskSize:
+    """About how much a task asks, for a plan where its data or a tokenizer are not at hand.
+
+    Tokens are means over documents. Those of TruthfulQA were counted (SmolLM2's tokenizer); the
+    others are rounded from the lengths of the texts.
+    """
+
+    documents: int
+    """How many there are."""
+    prompt_tokens: int
+    """Of a prompt without few-shot examples."""
+    answers: int = 0
+    """How many answers of a document are scored; 0 where it generates."""
+    answer_tokens: int = 0
+    """Of an answer that is scored."""
+    generated: int = 0
+    """Of a generated answer at most."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,8 @@ class TaskCard:
     benchmark: str | None = None
     """The published benchmark that it is; None for a stand-in of ours, which no published figure
     may stand beside."""
+    size: TaskSize | None = None
+    """How much it asks, where that is known beforehand."""
 
 
 _ACCURACY = MetricCard("binary", True)
@@ -76,6 +99,7 @@ def _card_on_questions(
     primary_metric: str,
     metrics: Mapping[str, MetricCard],
     benchmark: str | None = None,
+    size: TaskSize | None = None,
 ) -> TaskCard:
     """The card of a task whose documents are TruthfulQA-like questions."""
     return TaskCard(
@@ -88,6 +112,7 @@ def _card_on_questions(
         cluster_field="category",
         question_field="question",
         benchmark=benchmark,
+        size=size,
     )
 
 
@@ -98,6 +123,21 @@ def _overlap_metrics() -> dict[str, MetricCard]:
         metrics |= {f"{score}_max": MetricCard("continuous", True), f"{score}_acc": _ACCURACY}
         metrics[f"{score}_diff"] = MetricCard("continuous", True)
     return metrics
+
+
+def _knowledge_card(
+    name: str, description: str, metrics: tuple[str, ...], field: str, of: str
+) -> TaskCard:
+    """The card of embedded questions that steering must not harm, clustered by their `field`."""
+    return TaskCard(
+        name=name,
+        description=description,
+        primary_metric=metrics[0],
+        metrics=dict.fromkeys(metrics, _ACCURACY),
+        role="capability",
+        cluster=of,
+        cluster_field=field,
+    )
 
 
 _CARDS = (
@@ -113,8 +153,24 @@ _CARDS = (
         "bleu_acc",
         dict.fromkeys(("bleu_acc", "rouge1_acc", "rougeL_acc"), _ACCURACY) | _DISTINCT,
     ),
-    # Categories of prompts are no clusters: they are the seven strata that the prompts were
-    # chosen by, not a sample of a population of strata.
+    # Categories of prompts are no clusters, here and for preferences: they are the strata that
+    # the prompts were chosen by, not a sample of a population of strata.
+    TaskCard(
+        name="ultrafeedback_mini_mc",
+        description="prompts of ten kinds: is the better answer likelier? (embedded)",
+        primary_metric="acc_norm",
+        metrics={"acc": _ACCURACY, "acc_norm": _ACCURACY},
+        role="target",
+        question_field="question",
+    ),
+    TaskCard(
+        name="ultrafeedback_mini_gen",
+        description="prompts of ten kinds: written answers, for a judge; repetition (embedded)",
+        primary_metric="distinct_2",
+        metrics=_DISTINCT,
+        role="target",
+        question_field="question",
+    ),
     TaskCard(
         name="realtoxicity_mini",
         description="is the continuation of a provoking prompt toxic? (embedded classifier)",
@@ -127,12 +183,48 @@ _CARDS = (
         role="target",
         needs=("realtoxicity_mini", "profanity_classifier"),
     ),
+    _knowledge_card(
+        "mmlu_mini",
+        "knowledge of fourteen subjects, the letter of one of four choices (embedded)",
+        ("acc",),
+        "subject",
+        "the question's subject",
+    ),
+    _knowledge_card(
+        "mmlu_mini_continuation",
+        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        ("acc", "acc_norm"),
+        "subject",
+        "the question's subject",
+    ),
+    _knowledge_card(
+        "arc_mini",
+        "science at school, one of four answers (embedded)",
+        ("acc", "acc_norm"),
+        "category",
+        _CATEGORY,
+    ),
+    _knowledge_card(
+        "commonsense_mini",
+        "everyday reasoning, the letter of one of five choices (embedded)",
+        ("acc",),
+        "category",
+        _CATEGORY,
+    ),
+    _knowledge_card(
+        "commonsense_mini_continuation",
+        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        ("acc", "acc_norm"),
+        "category",
+        _CATEGORY,
+    ),
     _card_on_questions(
         "truthfulqa_mc1",
         "TruthfulQA: is the best answer the likeliest? (--data-dir or hub)",
         "acc",
         {"acc": _ACCURACY},
         "truthfulqa",
+        TaskSize(documents=817, prompt_tokens=188, answers=5, answer_tokens=11),
     ),
     _card_on_questions(
         "truthfulqa_mc2",
@@ -140,6 +232,7 @@ _CARDS = (
         "acc",
         {"acc": _SHARE},
         "truthfulqa",
+        TaskSize(documents=817, prompt_tokens=188, answers=8, answer_tokens=11),
     ),
     _card_on_questions(
         "truthfulqa_gen",
@@ -147,6 +240,63 @@ _CARDS = (
         "bleu_acc",
         _overlap_metrics(),
         "truthfulqa",
+    ),
+    _card_on_questions(
+        "truthfulqa_open",
+        "TruthfulQA, written answers for judges such as truth and info (--data-dir or hub)",
+        "distinct_2",
+        _DISTINCT,
+        "truthfulqa",
+        TaskSize(documents=817, prompt_tokens=18, generated=50),
+    ),
+    TaskCard(
+        name="ultrafeedback",
+        description="UltraFeedback, 500 prompts; for the judge reward (--data-dir or hub)",
+        primary_metric="distinct_2",
+        metrics=_DISTINCT,
+        role="target",
+        question_field="question",
+        benchmark="ultrafeedback",
+        size=TaskSize(documents=500, prompt_tokens=200, generated=50),
+    ),
+    TaskCard(
+        name="realtoxicity",
+        description="RealToxicityPrompts, 500 toxic ones; for the judge toxicity (--data-dir or "
+        "hub)",
+        primary_metric="distinct_2",
+        metrics=_DISTINCT,
+        role="target",
+        benchmark="realtoxicityprompts",
+        size=TaskSize(documents=500, prompt_tokens=15, generated=50),
+    ),
+    TaskCard(
+        name="mmlu_all",
+        description="MMLU, all 57 subjects as one task (--data-dir or hub)",
+        primary_metric="acc",
+        metrics={"acc": _ACCURACY},
+        role="capability",
+        cluster="the question's subject",
+        cluster_field="subject",
+        benchmark="mmlu",
+        size=TaskSize(documents=14_042, prompt_tokens=110, answers=4, answer_tokens=1),
+    ),
+    TaskCard(
+        name="arc_challenge",
+        description="ARC-Challenge: grade-school science, the harder questions (hub)",
+        primary_metric="acc",
+        metrics={"acc": _ACCURACY, "acc_norm": _ACCURACY},
+        role="capability",
+        benchmark="arc_challenge",
+        size=TaskSize(documents=1_172, prompt_tokens=30, answers=4, answer_tokens=6),
+    ),
+    TaskCard(
+        name="commonsense_qa",
+        description="CommonsenseQA: five answers to choose from (hub)",
+        primary_metric="acc",
+        metrics={"acc": _ACCURACY},
+        role="capability",
+        benchmark="commonsense_qa",
+        size=TaskSize(documents=1_221, prompt_tokens=45, answers=5, answer_tokens=1),
     ),
 )
 

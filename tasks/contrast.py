@@ -7,7 +7,6 @@ contrast.training(contrast.fold_of(question_key(question))).statements
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, zip_longest
@@ -15,11 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steereval.errors import ContrastError, TaskError, UnknownNameError
-from steereval.tasks import truthfulqa
+from steereval.tasks import public_contrasts, truthfulqa
 from steereval.tasks.contrast_file import read_contrast_file
 from steereval.tasks.contrast_set import ContrastSet, Statement
+from steereval.tasks.embedded import read_rows
 from steereval.tasks.keys import pair_key, question_key
 from steereval.tasks.truthful_mini import documents
+from steereval.tasks.ultrafeedback_mini import documents as preferences
 
 __all__ = [
     "CONTRAST_NAMES",
@@ -54,10 +55,11 @@ def load_contrast(
 ) -> ContrastSet:
     """The contrast set of that name, or in that JSON Lines file.
 
-    Names: truthful-mini and toxicity (written for this project) and truthfulqa, which is read
-    from `data_dir` (else the folder STEEREVAL_DATA, else the hub). The form of a file is told by
-    `read_contrast_file`. With `answers="best"` only the first positive and the first negative
-    statement of each key are kept: for a question the best correct and the first incorrect answer.
+    Names: truthful-mini, preference-mini and toxicity (written for this project); truthfulqa,
+    ultrafeedback and jigsaw, which are read from `data_dir` (else the folder STEEREVAL_DATA, else
+    the hub). The form of a file is told by `read_contrast_file`. With `answers="best"` only the
+    first positive and the first negative statement of each key are kept: for a question the best
+    correct and the first incorrect answer.
 
     Raises UnknownNameError for a name that is none, and ContrastError for a file that cannot be
     used or data that cannot be had.
@@ -158,6 +160,25 @@ def _statements(items: Iterable[_Answered]) -> Iterator[Statement]:
                 yield Statement(item.question, false, False, key, item.group, pair)
 
 
+def _preference_mini(_: Path | None) -> ContrastSet:
+    return ContrastSet(
+        name="preference-mini",
+        version=preferences.VERSION,
+        description="Prompts of ten kinds, each with a good answer and a worse one.",
+        source="written for this project: tasks/ultrafeedback_mini/DATA.md",
+        label_rule="chosen answers are positive, rejected ones negative",
+        statements=tuple(_preferences()),
+        n_folds=2,
+    )
+
+
+def _preferences() -> Iterator[Statement]:
+    for pair, row in enumerate(preferences.pairs()):
+        key = question_key(row["prompt"])
+        for field, positive in (("chosen", True), ("rejected", False)):
+            yield Statement(row["prompt"], row[field], positive, key, row["category"], pair)
+
+
 def _toxicity(_: Path | None) -> ContrastSet:
     return ContrastSet(
         name="toxicity",
@@ -170,16 +191,18 @@ def _toxicity(_: Path | None) -> ContrastSet:
 
 
 def _comments() -> Iterator[Statement]:
-    for line in COMMENTS.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_rows(COMMENTS):
         key = pair_key("toxicity", str(row["pair"]))
         yield Statement(None, row["comment_text"], not row["toxic"], key, row["topic"], row["pair"])
 
 
 _LOADERS: dict[str, Callable[[Path | None], ContrastSet]] = {
+    "jigsaw": public_contrasts.jigsaw,
+    "preference-mini": _preference_mini,
     "toxicity": _toxicity,
     "truthful-mini": _truthful_mini,
     "truthfulqa": _truthfulqa,
+    "ultrafeedback": public_contrasts.ultrafeedback,
 }
 
 CONTRAST_NAMES = tuple(_LOADERS)

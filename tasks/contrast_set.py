@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -117,6 +118,16 @@ class ContrastSet:
         count = max(1, round(fraction * len(self.keys)))
         drawn = generator.choice(len(self.keys), size=count, replace=False)
         return self._keep({self.keys[index] for index in drawn})
+
+    def parted(self, shares: Sequence[float]) -> tuple[ContrastSet, ...]:
+        """The set cut into parts that share no key, of these shares of the keys.
+
+        Like `fold_of` this depends on the keys alone, by another hash, so that the parts have
+        nothing to do with the folds. Raises ContrastError if a part lacks a class.
+        """
+        ranked = sorted(self.keys, key=lambda key: _rank_of_key(f"part {key}"))
+        bounds = [round(len(ranked) * sum(shares[:n])) for n in range(len(shares) + 1)]
+        return tuple(self._keep(set(ranked[a:b])) for a, b in itertools.pairwise(bounds))
 
     def card(self) -> dict[str, Any]:
         """What a report says about this set: see `steereval.tasks.contrast_card`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from steereval.errors import FitError
@@ -38,10 +39,10 @@ class GradientAscentSteerer(Steerer):
 
     def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
         """x + eta sum of gradients."""
-        return x + self._ascent(x, self.matching_rate(strength))
+        return x + self.ascent(x, self.matching_rate(strength), self.flow.steps)
 
     def matching_rate(self, strength: float) -> float:
-        """eta for which the reference moves as far as under the flow, by bisection."""
+        """eta for which the reference moves as far as under the flow, by Brent's method."""
         if strength not in self._rates:
             rows = self.reference.double()
             goal = float((self.flow.move(rows, strength, None) - rows).norm(dim=-1).mean())
@@ -51,14 +52,14 @@ class GradientAscentSteerer(Steerer):
         return self._rates[strength]
 
     def _mean_length(self, rows: Tensor, rate: float) -> float:
-        return float(self._ascent(rows, rate).norm(dim=-1).mean())
+        return float(self.ascent(rows, rate, self.flow.steps).norm(dim=-1).mean())
 
-    def _ascent(self, x: Tensor, rate: float) -> Tensor:
-        """The displacement after all steps."""
+    def ascent(self, x: Tensor, rate: float, steps: int) -> Tensor:
+        """The displacement of x [..., d] after `steps` steps of `rate` times the gradient."""
         form = self.flow.quadratic
         if form is None:
-            return _steps(self.flow.gradient, x, rate, self.flow.steps)
-        return form.rotate_back(form.ascend(form.rotate(x), rate, self.flow.steps))
+            return _steps(self.flow.gradient, x, rate, steps)
+        return form.rotate_back(form.ascend(form.rotate(x), rate, steps))
 
     def strength_of_one_norm(self) -> float:
         """As odesteer, whose displacement it matches."""
@@ -84,10 +85,7 @@ def _rate(length: Any, goal: float) -> float:
             f"no rate moves the activations by {goal:g}, as odesteer does",
             "Lower the strength, or raise gamma.",
         )
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if length(middle) < goal else (low, middle)
-    return (low + high) / 2
+    return float(brentq(lambda rate: length(rate) - goal, low, high, rtol=1e-12))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from steereval.results.analysis import Analysis
 from steereval.results.diagnosis import Diagnosis
+from steereval.results.judges import not_measured, products_of_means
 from steereval.results.leaderboard import Row
 from steereval.results.profiles import Profile
 from steereval.results.questions.eight import eight_answers
@@ -59,6 +60,9 @@ class ModelBlock:
 
     results: tuple[tuple[Grid, Grid], ...]
     """For each task and metric the result and what it rests on."""
+
+    absences: tuple[str, ...]
+    """What was not measured, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -177,14 +181,14 @@ def content_of(
         question_remarks=remarks(diagnoses),
         question_note="" if diagnoses else NOT_DIAGNOSED,
         reading=how_to_read(plan),
-        models=tuple(_model_block(model, rows, plan.confidence) for model in analysis.models),
+        models=tuple(_model_block(model, rows, analysis) for model in analysis.models),
         figures=figure_groups(analysis),
         response_grids=tuple(
             response_grid(group, slug(*key), plan.confidence) for key, group in points.items()
         ),
         collapse_words=tuple(words for each in fallen for words in collapse_words(each)),
         collapse_grids=tuple(map(collapse_grid, fallen)),
-        published=tuple(published_grids(analysis.rows)),
+        published=tuple(published_grids(analysis.rows, products_of_means(analysis.rows))),
         choosing_grids=tuple(map(choosing_grid, group_choosings(analysis).values())),
         across=tuple(across_grid(across, plan.confidence) for across in analysis.across),
         replication=replication_grid(replication) if replication else None,
@@ -208,14 +212,16 @@ def _grouped(entries: Sequence[_Entry]) -> dict[Key, list[_Entry]]:
     return groups
 
 
-def _model_block(model: str, rows: dict[Key, list[Row]], confidence: float) -> ModelBlock:
+def _model_block(model: str, rows: dict[Key, list[Row]], analysis: Analysis) -> ModelBlock:
     mine = {key: group for key, group in rows.items() if key[0] == model}
+    confidence, products = analysis.plan.confidence, products_of_means(analysis.rows)
     return ModelBlock(
         model,
         tuple(
-            (result_grid(group, slug(*key), confidence), basis_grid(group, slug(*key)))
+            (result_grid(group, slug(*key), confidence, products), basis_grid(group, slug(*key)))
             for key, group in mine.items()
         ),
+        tuple(not_measured(analysis.plan.tasks)),
     )
 
 
@@ -230,6 +236,10 @@ def _provenance(analysis: Analysis, manifest: dict[str, Any]) -> list[tuple[str,
         ),
         ("Schema version", str(manifest.get("schema_version"))),
     ]
+    for task, entry in (manifest.get("tasks") or {}).items():
+        for judge, told in (entry.get("judges") or {}).items():
+            who = told["model"] or told["scorer"] or "the published model"
+            facts.append((f"Judge {judge} of {task}", str(who)))
     for section in ("versions", "machine"):
         known = manifest.get(section) or {}
         facts += [(f"{name}", str(value)) for name, value in known.items()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from steereval.results import wording
+from steereval.results.judges import JOINT
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import RATIO, Metric
 from steereval.results.report.grid import Column, Entry, Grid
@@ -18,8 +19,14 @@ from steereval.results.single import Score
 _ABSENT = Entry("–", -math.inf)
 
 
-def result_grid(rows: Sequence[Row], name: str, confidence: float) -> Grid:
-    """Score, difference and verdict of the rows of one table."""
+def result_grid(
+    rows: Sequence[Row],
+    name: str,
+    confidence: float,
+    products: Mapping[tuple[str, str, str], float],
+) -> Grid:
+    """Score, difference and verdict of the rows of one table; beside a joint rate stands the
+    product of the two means, of `products`."""
     percent = f"{100 * confidence:g} %"
     columns = (
         Column("Method"),
@@ -31,7 +38,8 @@ def result_grid(rows: Sequence[Row], name: str, confidence: float) -> Grid:
         Column("Detects", True, "Least difference that this design detects (5 %, power 80 %)"),
         Column("Rank", True, "Interval of ranks that tests of all pairs leave open"),
     )
-    return Grid(f"{name}-result", caption(rows[0]), columns, tuple(_result(row) for row in rows))
+    entries = tuple(_result(row, product_words(row, products)) for row in rows)
+    return Grid(f"{name}-result", caption(rows[0]), columns, entries)
 
 
 def basis_grid(rows: Sequence[Row], name: str) -> Grid:
@@ -87,6 +95,14 @@ def score_words(score: Score | None, metric: Metric) -> str:
     return f"{mean} ± {se}"
 
 
+def product_words(row: Row, products: Mapping[tuple[str, str, str], float]) -> str:
+    """The product of the two means beside the joint rate of both; empty for other metrics."""
+    product = products.get((row.model, row.task.name, row.name))
+    if row.metric.name != JOINT or product is None:
+        return ""
+    return f"product of the means: {wording.number(100 * product, 1)}"
+
+
 def strength_words(strengths: Iterable[tuple[Seed, float]]) -> str:
     """ "2", or "2 (3 seeds), 4 (2 seeds)" where seeds differ."""
     counts = Counter(strength for _, strength in strengths)
@@ -98,7 +114,7 @@ def strength_words(strengths: Iterable[tuple[Seed, float]]) -> str:
     )
 
 
-def _result(row: Row) -> tuple[Entry, ...]:
+def _result(row: Row, product: str) -> tuple[Entry, ...]:
     tone, verdict = tone_of(row), row.verdict
     word = verdict.word if verdict is not None else "baseline" if row.is_baseline else "not tested"
     has_none = row.is_baseline or row.how_chosen == IMPORTED
@@ -106,7 +122,11 @@ def _result(row: Row) -> tuple[Entry, ...]:
     return (
         _arm(row, row.caution),
         strengths,
-        Entry(score_words(row.score, row.metric), row.score.mean if row.score else -math.inf),
+        Entry(
+            score_words(row.score, row.metric),
+            row.score.mean if row.score else -math.inf,
+            note=product,
+        ),
         _difference(row),
         _number(row.p_adjusted, wording.p_value),
         Entry(word if row.is_baseline else f"{MARKS[tone]} {word}", tone=tone, note=row.untested),

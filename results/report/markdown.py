@@ -31,6 +31,7 @@ def _lines(content: Content) -> Iterator[str]:
     yield "\n## Leaderboard\n"
     for model in content.models:
         yield f"### {markdown_text(model.model)}\n"
+        yield from (f"{markdown_text(sentence)}\n" for sentence in model.absences)
         for pair in model.results:
             for grid in pair:
                 yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from steereval.results.analysis import Analysis
+from steereval.results.judges import products_of_means
 from steereval.results.report.drawing import slug
 from steereval.results.report.glossary import CORRECTIONS
 from steereval.results.report.grid import Entry, Grid, markdown_text
@@ -39,13 +40,15 @@ def posted_latex(analysis: Analysis) -> str:
 
 def posted_grids(analysis: Analysis) -> Iterator[tuple[str, Grid]]:
     """(model, table) of every primary metric."""
+    products = products_of_means(analysis.rows)
     for (model, *_), rows in groupby(
         analysis.rows, key=lambda row: (row.model, row.task.name, row.metric.name)
     ):
         group = list(rows)
         if group[0].is_primary:
             name = slug(model, group[0].task.name, group[0].metric.name)
-            yield model, _plainer(result_grid(group, name, analysis.plan.confidence))
+            found = result_grid(group, name, analysis.plan.confidence, products)
+            yield model, _plainer(found)
 
 
 def _plainer(grid: Grid) -> Grid:

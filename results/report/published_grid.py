@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from steereval.results import wording
@@ -11,23 +11,30 @@ from steereval.results.leaderboard import Row
 from steereval.results.published import Published, published_rows
 from steereval.results.report.drawing import slug
 from steereval.results.report.grid import Column, Entry, Grid
-from steereval.results.report.leader_grids import score_words, unit_words
+from steereval.results.report.leader_grids import product_words, score_words, unit_words
 
 MEASURED = "measured here"
 PUBLISHED = "published"
 
 
-def published_grids(rows: Sequence[Row]) -> Iterator[Grid]:
-    """A table for every model, task and metric of which figures were published."""
+def published_grids(
+    rows: Sequence[Row], products: Mapping[tuple[str, str, str], float]
+) -> Iterator[Grid]:
+    """A table for every model, task and metric of which figures were published; `products` of
+    means stand beside joint rates."""
     for _, group in groupby(rows, key=lambda row: (row.model, row.task.name, row.metric.name)):
         measured = list(group)
         first = measured[0]
         published = published_rows(first.task, first.metric.name, first.model)
         if published:
-            yield _grid(measured, published)
+            yield _grid(measured, published, products)
 
 
-def _grid(measured: Sequence[Row], published: Sequence[Published]) -> Grid:
+def _grid(
+    measured: Sequence[Row],
+    published: Sequence[Published],
+    products: Mapping[tuple[str, str, str], float],
+) -> Grid:
     first = measured[0]
     columns = (
         Column("Method"),
@@ -40,16 +47,17 @@ def _grid(measured: Sequence[Row], published: Sequence[Published]) -> Grid:
         "published figures beside measured ones; they were not measured here and are not tested"
     )
     name = f"{slug(first.model, first.task.name, first.metric.name)}-published"
-    rows = [*map(_measured, measured), *(_published(first, each) for each in published)]
+    own = [_measured(row, product_words(row, products)) for row in measured]
+    rows = [*own, *(_published(first, each) for each in published)]
     return Grid(name, caption, columns, tuple(rows))
 
 
-def _measured(row: Row) -> tuple[Entry, ...]:
+def _measured(row: Row, product: str) -> tuple[Entry, ...]:
     order = row.score.mean if row.score else -math.inf
     return (
         Entry(row.name),
         Entry(MEASURED),
-        Entry(score_words(row.score, row.metric), order),
+        Entry(score_words(row.score, row.metric), order, note=product),
         Entry(f"{row.score.n_items if row.score else 0} test items"),
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.tasks.cache import cached_file
+from steereval.tasks.embedded import as_test_split
 
 TASK = "realtoxicity_mini"
 CATEGORIES = (
@@ -44,9 +45,7 @@ def prompts() -> list[dict[str, str]]:
 
 def load(**_: object) -> Any:
     """The `datasets.DatasetDict` for lm-eval's `custom_dataset`, held in memory; split `test`."""
-    import datasets
-
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(prompts())})
+    return as_test_split(prompts())
 
 
 def _lines(path: Path) -> list[str]:

@@ -129,6 +129,20 @@ def toxicity_scores(text: str, task: str) -> dict[str, float]:
     return {"toxicity": probability, "toxic": float(probability >= THRESHOLD)}
 
 
+class ProfanityJudge:
+    """The embedded classifier as a judge of pairs (context, text), of which it reads the text."""
+
+    def numbers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+        """The probability of toxicity of each text. Raises TaskError."""
+        classifier = embedded_classifier(ASSET)
+        return [(p,) for p in classifier.probabilities([text for _, text in pairs])]
+
+
+def content() -> str:
+    """Names the classifier's files."""
+    return "sha256:" + " ".join(sorted(profanity_process.SHA256.values()))
+
+
 def embedded_classifier(task: str) -> ProfanityClassifier:
     """This process's one classifier from the cache folder; TaskError if it was not fetched."""
     folders = {cached_file(ASSET, name, task).parent for name in profanity_process.SHA256}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from steereval.tasks.embedded import as_test_split, read_rows
 
 QUESTIONS = Path(__file__).with_name("truthful_mini.jsonl")
 VERSION = "1"
@@ -16,8 +17,7 @@ def questions() -> tuple[dict[str, Any], ...]:
     Fields: question, category, best_answer (the first of the correct ones), correct_answers,
     incorrect_answers, source.
     """
-    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()
-    return tuple(json.loads(line) for line in lines)
+    return read_rows(QUESTIONS)
 
 
 def document(question: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +34,4 @@ def document(question: dict[str, Any]) -> dict[str, Any]:
 
 def load(**_: object) -> Any:
     """The `datasets.DatasetDict` for lm-eval's `custom_dataset`, held in memory; split `test`."""
-    import datasets
-
-    rows = [document(question) for question in questions()]
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
+    return as_test_split(document(question) for question in questions())

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from steereval.errors import TaskError
 from steereval.tasks.scorers.distinct import distinct_scores
+from steereval.tasks.scorers.likelihoods import likelihoods_of
 from steereval.tasks.scorers.overlap import nearer_to_first, overlaps
 
 
@@ -34,14 +34,8 @@ def score_choices(
 
     Raises TaskError where mc2 has no value: a log-likelihood that is NaN, or none that is finite.
     """
-    likelihoods = np.array([likelihood for likelihood, _ in results], dtype=np.float64)
+    likelihoods = likelihoods_of(document, results)
     true = np.array(document["labels"]) == 1
-    if np.isnan(likelihoods).any() or not np.isfinite(likelihoods.max()):
-        raise TaskError(
-            f"the answers to {document['question']!r} have the log-likelihoods "
-            f"{likelihoods.tolist()}, from which no score follows",
-            "A strength at which the model breaks down is the usual cause: lower it.",
-        )
     shares = np.exp(likelihoods - likelihoods.max())
     return {
         "mc1": float(likelihoods[0] > likelihoods[~true].max()),

@@ -40,16 +40,16 @@ def test_the_ids_of_version_5_are_golden() -> None:
 
 
 GOLDEN = [
-    "cd89dc47a7656ed3",
-    "69f33f905a91464e",
-    "b524f02f7eeecea3",
-    "99fa5371796e309f",
-    "7d5d5b18674b0f32",
-    "e474b100e27357ba",
-    "8718d42637b181de",
+    "f8b21cdf58987cf7",
+    "c73b2d1cc486ef89",
+    "5c1fd977a03a5ad2",
+    "c07a9fbcf36eb47d",
+    "e702bc31a7440e89",
+    "5dba77a1daf0d248",
+    "2ad786cafe1363a2",
 ]
 
-REPEATED = ["3789ae00622979e4", "9124c54d0b572ca1"]
+REPEATED = ["e5f76198263a716a", "770e6a32076c91bd"]
 
 
 def test_a_noise_floor_adds_cells_and_changes_none() -> None:

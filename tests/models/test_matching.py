@@ -44,7 +44,7 @@ def test_a_rotation_has_a_farthest() -> None:
     steerer = MethodCase(BUILT_IN["angular"], SMALL.get("angular", {}), 0).fit(0)
     data = contrast_data(0)
     x = data.positive[SITE]
-    with pytest.raises(InputError, match=r"at most .* median norms, which is less than 50"):
+    with pytest.raises(InputError, match=r"no strength of .* moves activations by 50 median"):
         matched_strength(steerer, x, x, 50.0)
 
 

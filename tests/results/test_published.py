@@ -20,7 +20,7 @@ RUN = FakeRun(
     (FakeMethod("helps", (1.0,), lambda task, strength: 0.3),),
     (
         FakeTask(
-            "truthfulqa_judged", "true_info", "bounded", n_validation=0, n_test=40,
+            "truthfulqa_judged", "true_informative", "bounded", n_validation=0, n_test=40,
             benchmark="truthfulqa",
         ),
     ),
@@ -38,11 +38,11 @@ def task(benchmark: str | None) -> Task:
 @pytest.mark.parametrize(
     ("benchmark", "metric", "model", "method", "value", "spread"),
     [
-        ("truthfulqa", "true_info", LLAMA, "ODESteer", 0.632, 0.00823),
-        ("truthfulqa", "true_info", "mistralai/Mistral-7B-v0.3", "HPR", 0.504, None),
-        ("truthfulqa", "true_info", "tiiuae/falcon-7b", "ODESteer, RK4", 0.428, None),
-        ("ultrafeedback", "win_rate", "Qwen/Qwen2.5-7B", "RE-Control", 0.515, None),
-        ("ultrafeedback", "win_rate", "/models/falcon-7b/", "ODESteer", 0.563, 0.018),
+        ("truthfulqa", "true_informative", LLAMA, "ODESteer", 0.632, 0.00823),
+        ("truthfulqa", "true_informative", "mistralai/Mistral-7B-v0.3", "HPR", 0.504, None),
+        ("truthfulqa", "true_informative", "tiiuae/falcon-7b", "ODESteer, RK4", 0.428, None),
+        ("ultrafeedback", "win", "Qwen/Qwen2.5-7B", "RE-Control", 0.515, None),
+        ("ultrafeedback", "win", "/models/falcon-7b/", "ODESteer", 0.563, 0.018),
         ("realtoxicityprompts", "toxicity", "Meta-Llama-3.1-8B", "ODESteer", 0.116, 0.006),
         ("commonsense_qa", "acc", LLAMA, "unsteered", 0.68, None),
     ],
@@ -59,8 +59,8 @@ def test_figures_of_the_paper(
 @pytest.mark.parametrize("model", ["tiiuae/falcon-7b", "Mistral-7B-v0.3", LLAMA, "Qwen2.5-7B"])
 def test_ten_methods_on_three_benchmarks_and_four_models(model: str) -> None:
     for benchmark, metric in (
-        ("ultrafeedback", "win_rate"),
-        ("truthfulqa", "true_info"),
+        ("ultrafeedback", "win"),
+        ("truthfulqa", "true_informative"),
         ("realtoxicityprompts", "toxicity"),
     ):
         methods = [each.method for each in published_rows(task(benchmark), metric, model)]
@@ -73,10 +73,10 @@ def test_ten_methods_on_three_benchmarks_and_four_models(model: str) -> None:
 @pytest.mark.parametrize(
     ("benchmark", "metric", "model"),
     [
-        (None, "true_info", LLAMA),
+        (None, "true_informative", LLAMA),
         ("truthfulqa", "acc", LLAMA),
-        ("truthfulqa", "true_info", "meta-llama/Llama-3.1-8B-Instruct"),
-        ("truthfulqa", "true_info", "smollm2-135m"),
+        ("truthfulqa", "true_informative", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("truthfulqa", "true_informative", "smollm2-135m"),
     ],
 )
 def test_nothing_stands_beside_what_is_something_else(
@@ -93,7 +93,7 @@ def test_stand_ins_are_no_benchmarks() -> None:
 
 def test_the_report_marks_them_and_tests_nothing(tmp_path: Path) -> None:
     run = write_run(RUN, tmp_path / "run")
-    (grid,) = published_grids(analyse(run).rows)
+    (grid,) = published_grids(analyse(run).rows, {})
     shown = {(row[0].text, row[1].text): row for row in grid.rows}
     assert shown["ODESteer", "published"][2].text == "63.2 ± 0.823"
     assert shown["RepE", "published"][2].text == "39.5"

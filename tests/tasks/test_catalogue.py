@@ -22,7 +22,22 @@ from steereval.tasks.catalogue import (
 )
 from steereval.tasks.contrast import load_contrast, question_key
 
-OURS = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
+PUBLIC = ("mmlu_all", "realtoxicity", "truthfulqa_open", "ultrafeedback")
+EMBEDDED = (
+    "arc_mini",
+    "commonsense_mini",
+    "commonsense_mini_continuation",
+    "mmlu_mini",
+    "mmlu_mini_continuation",
+    "realtoxicity_mini",
+    "truthful_mini_gen",
+    "truthful_mini_mc",
+    "ultrafeedback_mini_gen",
+    "ultrafeedback_mini_mc",
+)
+OURS = (*EMBEDDED, *PUBLIC)
+STAND_INS = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
+"""Those whose data the fixtures replace."""
 
 
 def test_a_card_for_every_task_file_of_ours() -> None:
@@ -79,7 +94,7 @@ def test_unknown_tasks_and_groups() -> None:
         card("mmlu")
     with pytest.raises(UnknownNameError, match="Did you mean 'truthful_mini_mc'"):
         load_tasks(["truthful_mini_mcc"], None)
-    with pytest.raises(UnknownNameError, match="Known: realtoxicity_mini, truthful_mini_gen"):
+    with pytest.raises(UnknownNameError, match="Known: arc_mini, commonsense_mini, "):
         card("../qqqqqqqqqqqqqqqqqqqqqqqqqqqqqq*")
 
 
@@ -107,8 +122,8 @@ def test_the_cluster_of_a_document_is_found_quickly() -> None:
 def test_our_own_tasks_load_without_a_network(
     no_hub: None, questions: list[dict[str, Any]], prompts: Path
 ) -> None:
-    tasks = load_tasks(OURS, None)
-    assert [len(tasks[name].eval_docs) for name in OURS] == [47, 5, 5]
+    tasks = load_tasks(EMBEDDED, None)
+    assert [len(tasks[name].eval_docs) for name in STAND_INS] == [47, 5, 5]
     choices, written = tasks["truthful_mini_mc"], tasks["truthful_mini_gen"]
     doc = choices.eval_docs[0]
     assert choices.doc_to_text(doc) == f"Q: {questions[0]['question']}\nA:"
@@ -194,16 +209,27 @@ def test_a_task_that_lacks_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
         load_tasks(["ifeval"], None)
 
 
-def test_every_embedded_question_has_a_fold(no_hub: None) -> None:
+@pytest.mark.parametrize(
+    ("contrast_name", "names"),
+    [
+        ("truthful-mini", ["truthful_mini_mc", "truthful_mini_gen"]),
+        ("preference-mini", ["ultrafeedback_mini_mc", "ultrafeedback_mini_gen"]),
+    ],
+)
+def test_every_embedded_question_has_a_fold(
+    contrast_name: str, names: list[str], no_hub: None
+) -> None:
     """So that no question is asked of a steerer that was fitted on its answers."""
-    contrast = load_contrast("truthful-mini")
-    for name, task in load_tasks(["truthful_mini_mc", "truthful_mini_gen"], None).items():
+    contrast = load_contrast(contrast_name)
+    for name, task in load_tasks(names, None).items():
         field = card(name).question_field
         assert field is not None
         keys = [question_key(doc[field]) for doc in task.eval_docs]
         assert sorted(keys) == sorted(contrast.keys)
         assert {contrast.fold_of(key) for key in keys} == {0, 1}
-        assert all(cluster_of(name, doc) for doc in task.eval_docs)
+        assert all(cluster_of(name, doc) for doc in task.eval_docs) == (
+            card(name).cluster is not None
+        )
 
 
 def test_loading_writes_nothing_into_the_working_folder(

@@ -12,6 +12,7 @@ import pytest
 from steereval.errors import ContrastError, UnknownNameError
 from steereval.tasks import hub, truthfulqa
 from steereval.tasks.contrast import CONTRAST_NAMES, Statement, load_contrast, question_key
+from steereval.tasks.ultrafeedback_mini import documents as preferences
 
 
 def test_truthful_mini(questions: list[dict[str, Any]]) -> None:
@@ -35,6 +36,22 @@ def test_truthful_mini_best(questions: list[dict[str, Any]]) -> None:
     ]
     assert len(contrast.statements) == 10
     assert "first of each class" in contrast.label_rule
+
+
+def test_preference_mini() -> None:
+    contrast = load_contrast("preference-mini")
+    pairs = preferences.pairs()
+    first = pairs[0]
+    assert contrast.n_folds == 2
+    prompt, key, group = first["prompt"], contrast.keys[0], first["category"]
+    assert contrast.statements[:2] == (
+        Statement(prompt, first["chosen"], True, key, group, 0),
+        Statement(prompt, first["rejected"], False, key, group, 0),
+    )
+    assert contrast.keys == tuple(question_key(pair["prompt"]) for pair in pairs)
+    card = contrast.card()
+    assert (card["n_pairs"], card["n_keys"]) == (len(pairs), len(pairs))
+    assert card["warnings"] == []
 
 
 def test_toxicity(comments: None) -> None:
@@ -119,7 +136,7 @@ def test_damaged_truthfulqa_files(data_dir: Path, name: str, content: str) -> No
 def test_unknown_names() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'truthful-mini'"):
         load_contrast("truthful_mini")
-    with pytest.raises(UnknownNameError, match="Known: toxicity, truthful-mini, truthfulqa"):
+    with pytest.raises(UnknownNameError, match="Known: jigsaw, preference-mini, toxicity, "):
         load_contrast("zzz")
     with pytest.raises(ContrastError, match="'all' or 'best'"):
         load_contrast(CONTRAST_NAMES[0], answers="some")  # type: ignore[arg-type]

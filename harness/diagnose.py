@@ -1,0 +1,179 @@
+"""`steereval diagnose`: measurements on activations, written into a run folder for its report.
+
+For every model, contrast set and layers of a grid the steerers are fitted to one part of the
+contrast, judged by barriers fitted to another, and measured on the third.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from steereval.diagnosis_material import material_of
+from steereval.diagnosis_plan import Unit, units_of
+from steereval.diagnosis_unit import Measuring, Say
+from steereval.errors import CellError, SteerEvalError
+from steereval.plan import Cell, make_plan
+from steereval.preflight import prepare
+from steereval.ray_jobs.work import Done, Outcome, Work
+from steereval.results.diagnosis import (
+    FOLDER,
+    Diagnosis,
+    diagnosed,
+    remove_diagnosis,
+    write_diagnosis,
+)
+from steereval.results.lease import check_driver, driving
+from steereval.results.place import place_of
+from steereval.results.store import RunFolder
+from steereval.run import WorkerSettings, environment, fit_request, load_model
+from steereval.session import affinity, executor_of, manifest, manifest_before
+from steereval.spec import Grid, ModelSpec
+from steereval.steered_lm import SteeredLM
+from steereval.supplies import Supplies
+
+
+def diagnose_grid(
+    grid: Grid, out: Path | str, data_dir: Path | None, say: Say
+) -> tuple[str, ...]:  # fmt: skip
+    """Measure every unit of `grid` that the run folder `out` does not hold yet; what failed.
+
+    Raises InputError, ContrastError for a contrast set that is too small, or StoreError.
+    """
+    store = RunFolder(out)
+    units = units_of(grid, Supplies(data_dir))
+    with driving(store.place) as lease:
+        store.place.sweep(FOLDER)
+        there = diagnosed(store.place)
+        waiting = [unit for unit in units if unit.name not in there]
+        if len(waiting) < len(units):
+            say(f"{len(units) - len(waiting)} of {len(units)} diagnoses were there before")
+        settings = WorkerSettings(
+            store.place.location, str(data_dir) if data_dir else None, grid.run.batch_size,
+            grid.run.device, lease=lease.id,
+        )  # fmt: skip
+        heard = _Heard(say, len(waiting))
+        if waiting:
+            factory = partial(DiagnoseWorker, settings, say)
+            executor_of(grid).run([_work(unit) for unit in waiting], factory, heard)
+        for name in there - {unit.name for unit in units}:
+            remove_diagnosis(store.place, name)
+    return tuple(heard.failures)
+
+
+def check_diagnosis(grid: Grid, data_dir: Path | None) -> None:
+    """Raise a SteerEvalError now that `diagnose_grid` would raise once a run is over."""
+    units_of(grid, Supplies(data_dir))
+
+
+def diagnose_alone(
+    grid: Grid, out: Path | str, data_dir: Path | None, say: Say
+) -> tuple[str, ...]:  # fmt: skip
+    """As `diagnose_grid`, in a folder that need not hold a run: it gets a manifest."""
+    store, cells = RunFolder(out), make_plan(grid)
+    check_diagnosis(grid, data_dir)
+    if not manifest_before(store, cells):
+        store.create()
+        store.write_manifest(manifest(grid, cells, prepare(grid, data_dir, say)))
+    return diagnose_grid(grid, out, data_dir, say)
+
+
+def _work(unit: Unit) -> Work:
+    model = unit.cells[0].model
+    return Work(unit.name, (unit,), len(unit.cells), affinity(unit.cells[0]), 1.0, model.gpus)
+
+
+@dataclass
+class _Heard:
+    """Tells of units that begin and end."""
+
+    say: Say
+    planned: int
+    failures: list[str] = field(default_factory=list)
+    over: int = 0
+
+    def began(self, units: tuple[Any, ...], worker: str) -> None:
+        """These are being measured."""
+        for unit in units:
+            self.say(f"diagnosing {unit}: {len(unit.cells)} steerers ({worker})")
+
+    def ended(self, outcome: Outcome) -> None:
+        """These are over."""
+        for unit in outcome.units:
+            self.over += 1
+            errors = {} if outcome.result is None else outcome.result
+            if outcome.error is not None:
+                errors = {"all of it": str(outcome.error)}
+            self.failures += [f"{unit}: {label}: {error}" for label, error in errors.items()]
+            state = f"{len(errors)} failed" if errors else "done"
+            took = f"{outcome.seconds:.0f} s"
+            self.say(f"diagnosis {self.over} of {self.planned}: {unit}: {state}, {took}")
+
+
+@dataclass
+class DiagnoseWorker:
+    """Measures units and keeps the model between those of one model."""
+
+    settings: WorkerSettings
+    """Where and how."""
+    say: Say
+    """Hears of each method."""
+    _loaded: tuple[str, SteeredLM] | None = None
+    _supplies: Supplies = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing loaded."""
+        data_dir = self.settings.data_dir
+        self._supplies = Supplies(Path(data_dir) if data_dir else None)
+
+    def run(self, units: tuple[Unit, ...], last: bool) -> Done:
+        """Measure `units`, store what was found, and return the errors by method.
+
+        An error that the program did not foresee may come from a broken device: unless this is
+        the `last` try, the unit is left to another worker.
+        """
+        errors, again = dict[str, str](), list[int]()
+        for number, unit in enumerate(units):
+            try:
+                found = self._measure(unit)
+            except SteerEvalError:
+                raise
+            except Exception as error:
+                if not last:
+                    again.append(number)
+                    continue
+                reason = f"{type(error).__name__}: {error}"
+                raise CellError(f"the diagnosis of {unit} failed with {reason}") from error
+            place = place_of(self.settings.run_folder)
+            check_driver(place, self.settings.lease)
+            write_diagnosis(place, unit.name, found)
+            errors |= found.record["errors"]
+        return Done(errors, tuple(again))
+
+    def _measure(self, unit: Unit) -> Diagnosis:
+        start = time.perf_counter()
+        lm = self._model(unit.cells[0])
+        contrast = self._supplies.contrast(unit.contrast)
+        for cell in unit.cells:
+            lm.fitter.expect(contrast, fit_request(cell))
+        measuring = Measuring(unit, lm, material_of(unit, contrast, lm.fitter), self.say)
+        measuring.all()
+        record = measuring.record() | {
+            "seconds": time.perf_counter() - start,
+            "environment": environment(str(lm.device)),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return Diagnosis(measuring.rows.table(), record)
+
+    def _model(self, cell: Cell) -> SteeredLM:
+        key = affinity(cell)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None
+            spec = cell.model
+            bare = ModelSpec(spec.name, (), spec.dtype, spec.revision, spec.peft, gpus=spec.gpus)
+            self._loaded = (key, load_model(bare, self.settings))
+        return self._loaded[1]

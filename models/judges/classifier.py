@@ -1,0 +1,43 @@
+"""Text classifiers with independent labels: the probability of the label `toxic`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from steereval.errors import ModelError
+from steereval.models.judges.engine import Numbers, Pair, TextModel
+
+LABEL = "toxic"
+
+
+@dataclass
+class Toxic(TextModel):
+    """A sequence classifier with a label `toxic` beside others that do not exclude it."""
+
+    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+        """The probability of `toxic` for each pair's second text, cut to the model's window.
+
+        Raises ModelError for a model without that label.
+        """
+        labels = {str(name).lower(): int(i) for i, name in self.model.config.id2label.items()}
+        if LABEL not in labels:
+            raise ModelError(
+                f"the classifier's labels are {', '.join(labels)}",
+                "Choose one that has the label `toxic`.",
+            )
+        place = labels[LABEL]
+
+        def answer(_: int, logits: Tensor) -> Numbers:
+            return (float(logits[place].float().sigmoid()),)
+
+        rows = [self._cut(text) for _, text in pairs]
+        return self.read(rows, answer, self.model.config.get_text_config().pad_token_id)
+
+    def _cut(self, text: str) -> list[int]:
+        found: list[int] = self.tokenizer(text, truncation=True, max_length=self.longest)[
+            "input_ids"
+        ]
+        return found

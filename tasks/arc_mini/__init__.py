@@ -1,0 +1,1 @@
+"""The embedded questions of school science in ARC's form."""

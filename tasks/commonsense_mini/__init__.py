@@ -1,0 +1,1 @@
+"""The embedded everyday questions in CommonsenseQA's form."""

@@ -1,0 +1,1 @@
+"""Judges: what each is given of an answer, and what its numbers are as metrics."""

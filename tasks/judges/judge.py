@@ -1,0 +1,60 @@
+"""What a judge is: the texts it reads, and the metrics that follow from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from steereval.tasks.catalogue import MetricCard
+
+Engine = Literal["yes_no", "reward", "classifier", "likelihood", "perspective", "profanity"]
+"""What makes numbers of texts: see `steereval.models.judges`, Perspective's API, or the embedded
+classifier."""
+
+Texts = tuple[str, str]
+"""What an engine is given: a context, which may be empty, and the text itself."""
+
+Value = tuple[float, float]
+"""A metric's value and its weight, as in the item rows."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a task's cell."""
+
+    question: str
+    """The document's question, without the words around it."""
+    prompt: str
+    """The document's own prompt, without few-shot examples and chat template."""
+    response: str
+    """What was generated."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One way in which a judge makes numbers."""
+
+    engine: Engine
+    """What makes them."""
+    model: str = ""
+    """The published model; empty for an engine that has none to choose."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge by its name."""
+
+    name: str
+    """In grids."""
+    description: str
+    """One line."""
+    scorers: Mapping[str, Scorer]
+    """By the name that a grid gives under `scorer`; the single one of a judge with no choice has
+    the name ""."""
+    texts: Callable[[Answer], Texts]
+    """What the engine reads of an answer."""
+    values: Callable[[Sequence[float]], dict[str, Value]]
+    """The metrics that the engine's numbers for one answer make."""
+    metrics: Mapping[str, MetricCard]
+    """What these metrics are."""

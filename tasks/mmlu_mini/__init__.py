@@ -1,0 +1,1 @@
+"""The embedded knowledge questions in MMLU's form."""
