@@ -32,6 +32,9 @@ class Unit:
     decimals: int = 0
     """At least so many."""
 
+    is_tiny: bool = False
+    """Whether small numbers are written with powers of ten: 2.4e-04."""
+
 
 SHARE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0)
 CHANGE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0, True)
@@ -44,10 +47,15 @@ SPEED = Unit("tokens per second")
 PLAIN = Unit("")
 POINTS = Unit("points", "\N{NO-BREAK SPACE}points", 100.0, True, 1)
 
-DECIMALS = 3
-"""At most so many, but two digits of a mean that is smaller than they can show."""
+ERROR = Unit("%", "\N{NO-BREAK SPACE}%", 100.0, is_tiny=True)
 
-MOST_DECIMALS = 8
+DECIMALS = 3
+"""At most so many; one more of means below SMALL."""
+
+SMALL = 0.1
+
+TINY = 1e-3
+"""Below it a tiny unit's means have powers of ten."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +82,10 @@ class Estimate:
 
     def words(self, unit: Unit) -> str:
         """With its interval: "71 % [64, 78]"."""
-        decimals = self._decimals(unit)
-        mean, low, high = (
-            wording.number(unit.scale * x, decimals, unit.signed)
-            for x in (self.mean, self.low, self.high)
-        )
+        decimals, parts = self._decimals(unit), (self.mean, self.low, self.high)
+        mean, low, high = (wording.number(unit.scale * x, decimals, unit.signed) for x in parts)
+        if unit.is_tiny and 0.0 < abs(unit.scale * self.mean) < TINY:
+            mean, low, high = (f"{unit.scale * x:.1e}" for x in parts)
         return f"{mean}{unit.suffix} [{low}, {high}]"
 
     def _decimals(self, unit: Unit) -> int:
@@ -86,8 +93,7 @@ class Estimate:
         half, mean = unit.scale * (self.high - self.low) / 2, abs(unit.scale * self.mean)
         if not 0.0 < half < math.inf:
             return 2 if unit.scale == 1.0 else 0
-        least = math.ceil(1.0 - math.log10(mean)) if mean > 0.0 else DECIMALS
-        most = min(max(DECIMALS, least), MOST_DECIMALS)
+        most = DECIMALS + (mean < SMALL)
         return min(most, max(unit.decimals, math.ceil(math.log10(3.0 / half))))
 
     def times(self, factor: float) -> Estimate:
