@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from steereval.assets import fetch, resolve_model
 from steereval.cards import card_of
 from steereval.errors import GridError, ModelError, nearest_remedy
-from steereval.judge_check import check_judges
+from steereval.judge_check import check_judges, check_no_stand_in
 from steereval.models.methods.registry import get_method
 from steereval.spec import Grid, ModelSpec, contrasts_of
 from steereval.supplies import configured
@@ -52,6 +52,7 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
         for asset in known.needs:
             fetch(asset, say)
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
+    check_no_stand_in(grid)
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
     check_judges(grid, say)
