@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from steereval.cost import Cost, Counter
-from steereval.errors import SteerEvalError
+from steereval.errors import ModelError, SteerEvalError
+from steereval.gpu_hours import RATE, Seconds, seconds_of
+from steereval.known_cost import known_cost, known_size, reading_flops
 from steereval.plan import Cell, groups
 from steereval.results.stats import minimum_detectable_effect
 from steereval.spec import Grid
@@ -21,19 +24,22 @@ def describe(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[
     for task in grid.tasks:
         own = [cell for cell in cells if cell.task.name == task.name]
         try:
-            loaded = supplies.task(own[0])
+            documents, origin = len(supplies.task(own[0]).eval_docs), ""
         except SteerEvalError as error:
-            yield f"{task.name}: size unknown, {error}"
-            continue
-        items = min(task.limit or math.inf, len(loaded.eval_docs))
+            known = known_size(own[0])
+            if known is None:
+                yield f"{task.name}: size unknown, {error}"
+                continue
+            documents, origin = known.documents, " by its card"
+        items = int(min(task.limit or math.inf, documents))
         share = grid.select.share if grid.select else 0.0
-        validation = min(math.ceil(share * items), int(items) - 1)
+        validation = min(math.ceil(share * items), items - 1)
         yield (
-            f"{task.name}: {int(items)} items ({validation} for choosing strengths, "
-            f"{int(items) - validation} for the test) x {len(own)} cells = "
-            f"{int(items) * len(own)} item scores"
+            f"{task.name}: {items} items{origin} ({validation} for choosing strengths, "
+            f"{items - validation} for the test) x {len(own)} cells = "
+            f"{items * len(own)} item scores"
         )
-        yield "  " + _detectable(int(items) - validation, len(grid.seeds.fit))
+        yield "  " + _detectable(items - validation, len(grid.seeds.fit))
 
 
 def describe_noise_floor(grid: Grid, cells: Sequence[Cell]) -> str:
@@ -52,26 +58,56 @@ def _detectable(items: int, seeds: int) -> str:
     )
 
 
+@dataclass
+class _Costs:
+    """Costs of groups: counted, or else from known shapes and sizes."""
+
+    counter: Counter
+    """Counts exactly what it can."""
+    known: int = 0
+    """Groups whose cost was not counted but is known roughly."""
+    reasons: dict[str, None] = field(default_factory=dict)
+    """Why groups were not counted."""
+    _missing: set[str] = field(default_factory=set)
+
+    def of(self, group: Sequence[Cell]) -> Cost | None:
+        """The cost of `group`; None where nothing is known of it.
+
+        A model or task that could not be had is not asked for again: that may take seconds.
+        """
+        model, task = group[0].model.name, group[0].task.name
+        if not self._missing & {model, task}:
+            try:
+                return self.counter.count(group)
+            except SteerEvalError as error:
+                self.reasons[str(error)] = None
+                self._missing.add(model if isinstance(error, ModelError) else task)
+        found = known_cost(group)
+        self.known += found is not None
+        return found
+
+
 def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[str]:
-    """A table of the groups of cells: tokens and work, with and without sharing; fits and
-    the perplexity of generated texts aside.
+    """A table of the groups of cells by model, task and layers: tokens and work, with and without
+    sharing; fits and the perplexity of generated texts aside. Then how long a GPU would take, for
+    large models.
 
     Alone means one cell after the other, as runs of lm-eval's own model would answer.
     """
-    counter = Counter(supplies, grid.run.batch_size)
-    total, uncounted = Cost(), list[str]()
+    costs = _Costs(Counter(supplies, grid.run.batch_size))
     found = groups(cells)
     yield f"{len(found)} groups, each answered in one pass (tokens; below and above the steering):"
     yield _line("model", "task", "layer", "cells", "alone", "below", "above", "less work")
-    for group in found:
-        steered = group[-1]
-        name = steered.model.name, steered.task.name, steered.layer or "-", str(len(group))
-        try:
-            cost = counter.count(group)
-        except SteerEvalError as error:
-            uncounted.append(str(error))
+    total, time = Cost(), Seconds()
+    for place, alike in _by_place(found).items():
+        each = [costs.of(group) for group in alike]
+        known = [cost for cost in each if cost is not None]
+        name = (*place, str(sum(map(len, alike))))
+        if len(known) < len(each):
             yield _line(*name, "?", "?", "?", "?")
             continue
+        times = (seconds_of(cost, grid.run.batch_size) or Seconds() for cost in known)
+        cost, time = sum(known, Cost()), sum(times, time)
         total += cost
         yield _line(*name, *_counts(cost))
     if total.alone:
@@ -80,8 +116,46 @@ def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iter
             f"{_count(total.flops_alone)} FLOP one cell after the other, {_count(total.flops)} "
             f"together; {_count(total.generated)} tokens are generated at most"
         )
-    for reason in dict.fromkeys(uncounted):
+    if time.alone:
+        yield from _describe_hours(time, cells)
+    for reason in costs.reasons:
         yield f"tokens not counted: {reason}"
+    if costs.known:
+        yield (
+            f"{costs.known} of {len(found)} groups were not counted but estimated, from the "
+            "models' known shapes and the tasks' known sizes"
+        )
+
+
+def _by_place(
+    found: Sequence[Sequence[Cell]],
+) -> dict[tuple[str, str, str], list[Sequence[Cell]]]:
+    """The groups of each model, task and set of layers."""
+    places: dict[tuple[str, str, str], list[Sequence[Cell]]] = {}
+    for group in found:
+        steered = group[-1]
+        place = (steered.model.name, steered.task.name, steered.layer or "-")
+        places.setdefault(place, []).append(group)
+    return places
+
+
+def _describe_hours(time: Seconds, cells: Sequence[Cell]) -> Iterator[str]:
+    """GPU hours with and without sharing, and of reading the contrast sets."""
+    yield (
+        f"about {_hours(time.alone)} GPU hours one cell after the other, {_hours(time.together)} "
+        f"together, {_hours(time.generating)} of them writing answers (an A100 in bfloat16, see "
+        "docs/reproducing-the-paper.md)"
+    )
+    flops, unknown = reading_flops(cells)
+    aside = f"; unknown for {', '.join(unknown)}" if unknown else ""
+    yield (
+        f"about {_hours(flops / RATE)} more for reading the contrast sets, once for all fits"
+        f"{aside}; training of networks, loading and judges aside"
+    )
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.3g}"
 
 
 def _line(model: str, task: str, layer: str, cells: str, *rest: str) -> str:
@@ -95,7 +169,7 @@ def _counts(cost: Cost) -> tuple[str, ...]:
 
 def _count(number: float) -> str:
     """Three digits and a unit, such as `1.23 M`."""
-    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"
     return f"{number:.0f}"

@@ -16,6 +16,7 @@ __all__ = [
     "MetricCard",
     "MetricKind",
     "TaskCard",
+    "TaskSize",
     "card",
     "categories_of",
     "cluster_of",
@@ -35,6 +36,26 @@ class MetricCard:
     """binary: 0 or 1; bounded: in [0, 1]; continuous: any number; ratio: a sum over a weight."""
     higher_is_better: bool
     """Which way is better."""
+
+
+@dataclass(frozen=True)
+class TaskSize:
+    """About how much a task asks, for a plan where its data or a tokenizer are not at hand.
+
+    Tokens are means over documents. Those of TruthfulQA were counted (SmolLM2's tokenizer); the
+    others are rounded from the lengths of the texts.
+    """
+
+    documents: int
+    """How many there are."""
+    prompt_tokens: int
+    """Of a prompt without few-shot examples."""
+    answers: int = 0
+    """How many answers of a document are scored; 0 where it generates."""
+    answer_tokens: int = 0
+    """Of an answer that is scored."""
+    generated: int = 0
+    """Of a generated answer at most."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,8 @@ class TaskCard:
     benchmark: str | None = None
     """The published benchmark that it is; None for a stand-in of ours, which no published figure
     may stand beside."""
+    size: TaskSize | None = None
+    """How much it asks, where that is known beforehand."""
 
 
 _ACCURACY = MetricCard("binary", True)
@@ -76,6 +99,7 @@ def _card_on_questions(
     primary_metric: str,
     metrics: Mapping[str, MetricCard],
     benchmark: str | None = None,
+    size: TaskSize | None = None,
 ) -> TaskCard:
     """The card of a task whose documents are TruthfulQA-like questions."""
     return TaskCard(
@@ -88,6 +112,7 @@ def _card_on_questions(
         cluster_field="category",
         question_field="question",
         benchmark=benchmark,
+        size=size,
     )
 
 
@@ -199,6 +224,7 @@ _CARDS = (
         "acc",
         {"acc": _ACCURACY},
         "truthfulqa",
+        TaskSize(documents=817, prompt_tokens=188, answers=5, answer_tokens=11),
     ),
     _card_on_questions(
         "truthfulqa_mc2",
@@ -206,6 +232,7 @@ _CARDS = (
         "acc",
         {"acc": _SHARE},
         "truthfulqa",
+        TaskSize(documents=817, prompt_tokens=188, answers=8, answer_tokens=11),
     ),
     _card_on_questions(
         "truthfulqa_gen",
@@ -213,6 +240,63 @@ _CARDS = (
         "bleu_acc",
         _overlap_metrics(),
         "truthfulqa",
+    ),
+    _card_on_questions(
+        "truthfulqa_open",
+        "TruthfulQA, written answers for judges such as truth and info (--data-dir or hub)",
+        "distinct_2",
+        _DISTINCT,
+        "truthfulqa",
+        TaskSize(documents=817, prompt_tokens=18, generated=50),
+    ),
+    TaskCard(
+        name="ultrafeedback",
+        description="UltraFeedback, 500 prompts; for the judge reward (--data-dir or hub)",
+        primary_metric="distinct_2",
+        metrics=_DISTINCT,
+        role="target",
+        question_field="question",
+        benchmark="ultrafeedback",
+        size=TaskSize(documents=500, prompt_tokens=200, generated=50),
+    ),
+    TaskCard(
+        name="realtoxicity",
+        description="RealToxicityPrompts, 500 toxic ones; for the judge toxicity (--data-dir or "
+        "hub)",
+        primary_metric="distinct_2",
+        metrics=_DISTINCT,
+        role="target",
+        benchmark="realtoxicityprompts",
+        size=TaskSize(documents=500, prompt_tokens=15, generated=50),
+    ),
+    TaskCard(
+        name="mmlu_all",
+        description="MMLU, all 57 subjects as one task (--data-dir or hub)",
+        primary_metric="acc",
+        metrics={"acc": _ACCURACY},
+        role="capability",
+        cluster="the question's subject",
+        cluster_field="subject",
+        benchmark="mmlu",
+        size=TaskSize(documents=14_042, prompt_tokens=110, answers=4, answer_tokens=1),
+    ),
+    TaskCard(
+        name="arc_challenge",
+        description="ARC-Challenge: grade-school science, the harder questions (hub)",
+        primary_metric="acc",
+        metrics={"acc": _ACCURACY, "acc_norm": _ACCURACY},
+        role="capability",
+        benchmark="arc_challenge",
+        size=TaskSize(documents=1_172, prompt_tokens=30, answers=4, answer_tokens=6),
+    ),
+    TaskCard(
+        name="commonsense_qa",
+        description="CommonsenseQA: five answers to choose from (hub)",
+        primary_metric="acc",
+        metrics={"acc": _ACCURACY},
+        role="capability",
+        benchmark="commonsense_qa",
+        size=TaskSize(documents=1_221, prompt_tokens=45, answers=5, answer_tokens=1),
     ),
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steereval.errors import ContrastError, TaskError, UnknownNameError
-from steereval.tasks import truthfulqa
+from steereval.tasks import public_contrasts, truthfulqa
 from steereval.tasks.contrast_file import read_contrast_file
 from steereval.tasks.contrast_set import ContrastSet, Statement
 from steereval.tasks.embedded import read_rows
@@ -55,11 +55,11 @@ def load_contrast(
 ) -> ContrastSet:
     """The contrast set of that name, or in that JSON Lines file.
 
-    Names: truthful-mini, preference-mini and toxicity (written for this project) and truthfulqa,
-    which is read from `data_dir` (else the folder STEEREVAL_DATA, else the hub). The form of a
-    file is told by `read_contrast_file`. With `answers="best"` only the first positive and the
-    first negative statement of each key are kept: for a question the best correct and the first
-    incorrect answer.
+    Names: truthful-mini, preference-mini and toxicity (written for this project); truthfulqa,
+    ultrafeedback and jigsaw, which are read from `data_dir` (else the folder STEEREVAL_DATA, else
+    the hub). The form of a file is told by `read_contrast_file`. With `answers="best"` only the
+    first positive and the first negative statement of each key are kept: for a question the best
+    correct and the first incorrect answer.
 
     Raises UnknownNameError for a name that is none, and ContrastError for a file that cannot be
     used or data that cannot be had.
@@ -197,10 +197,12 @@ def _comments() -> Iterator[Statement]:
 
 
 _LOADERS: dict[str, Callable[[Path | None], ContrastSet]] = {
+    "jigsaw": public_contrasts.jigsaw,
     "preference-mini": _preference_mini,
     "toxicity": _toxicity,
     "truthful-mini": _truthful_mini,
     "truthfulqa": _truthfulqa,
+    "ultrafeedback": public_contrasts.ultrafeedback,
 }
 
 CONTRAST_NAMES = tuple(_LOADERS)

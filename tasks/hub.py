@@ -47,13 +47,33 @@ def load_from_hub(path: str, configuration: str, remedy: str) -> Any:
     """
     import datasets
 
+    with _refusals(path, configuration, remedy), quick_hub():
+        return datasets.load_dataset(path, configuration)
+
+
+def load_files_from_hub(path: str, pattern: str, remedy: str) -> list[dict[str, Any]]:
+    """The rows of the files of a data set on the hub, or in its cache, that match `pattern`.
+
+    No other file is downloaded. Raises TaskError with `remedy` when they can be had from neither.
+    """
+    import datasets
+
+    with _refusals(path, pattern, remedy), quick_hub():
+        loaded = datasets.load_dataset(path, data_files={"rows": pattern}, split="rows")
+        rows: list[dict[str, Any]] = loaded.to_list()
+        return rows
+
+
+@contextmanager
+def _refusals(path: str, part: str, remedy: str) -> Iterator[None]:
+    """Turn what the hub's client raises into a TaskError."""
+    import datasets
+
     try:
-        with quick_hub():
-            return datasets.load_dataset(path, configuration)
+        yield
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise TaskError(
-            f"the data set {path!r} ({configuration}) cannot be had from the hub: "
-            f"{first_line(error)}",
+            f"the data set {path!r} ({part}) cannot be had from the hub: {first_line(error)}",
             remedy,
         ) from error
 

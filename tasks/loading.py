@@ -12,6 +12,10 @@ from steereval.errors import TaskError
 from steereval.tasks import truthfulqa
 from steereval.tasks.hub import first_line, quick_hub
 from steereval.tasks.index import manager_for
+from steereval.tasks.mmlu_all import documents as mmlu_all
+from steereval.tasks.realtoxicity import documents as realtoxicity
+from steereval.tasks.truthfulqa_open import documents as truthfulqa_open
+from steereval.tasks.ultrafeedback import documents as ultrafeedback
 
 TRUTHFULQA_CONFIGURATIONS = {
     "truthfulqa_mc1": "multiple_choice",
@@ -20,6 +24,14 @@ TRUTHFULQA_CONFIGURATIONS = {
 }
 """lm-eval's tasks on TruthfulQA, and the configuration of the data set each reads."""
 
+BENCHMARKS: dict[str, Callable[[Path | None], Any]] = {
+    "mmlu_all": mmlu_all.splits,
+    "realtoxicity": realtoxicity.splits,
+    "truthfulqa_open": truthfulqa_open.splits,
+    "ultrafeedback": ultrafeedback.splits,
+}
+"""Our tasks on public data, and what reads it from a folder or the hub."""
+
 _CATEGORIES = "steereval_categories"
 """The attribute of a task that holds them."""
 
@@ -27,8 +39,9 @@ _CATEGORIES = "steereval_categories"
 def load_tasks(names: Sequence[str], data_dir: Path | None) -> dict[str, Any]:
     """The `lm_eval.api.task.Task` of each name, ready to be evaluated.
 
-    Our tasks read what this package and the cache folder hold, truthfulqa_* the folder `data_dir`
-    (else STEEREVAL_DATA, else the hub), all others the hub or its local cache. Documents, prompts
+    Tasks named *_mini read what this package and the cache folder hold; truthfulqa_* and those of
+    BENCHMARKS the folder `data_dir` (else STEEREVAL_DATA, else the hub); all others the hub or its
+    local cache. Documents, prompts
     and scores are lm-eval's own; what `categories_of` says is known beside them.
 
     Raises UnknownNameError with the nearest name; TaskError for a group of tasks, for a package
@@ -50,6 +63,8 @@ def _load(name: str, data_dir: Path | None) -> Any:
     manager = manager_for(name)
     if name in TRUTHFULQA_CONFIGURATIONS:
         return _load_truthfulqa(manager, name, data_dir)
+    if name in BENCHMARKS:
+        return _with_data(manager, name, lambda **_: BENCHMARKS[name](data_dir))
     import datasets
 
     try:
@@ -68,13 +83,17 @@ def _load(name: str, data_dir: Path | None) -> Any:
 
 
 def _load_truthfulqa(manager: Any, name: str, data_dir: Path | None) -> Any:
-    """lm-eval's own task with another data set, given the way a group overrides its members."""
-    member = {"task": name, "custom_dataset": _truthfulqa_source(name, data_dir)}
-    with _without_metadata_hint():
-        task = manager.load({"group": "steereval", "task": [member]})["tasks"][name]
+    task = _with_data(manager, name, _truthfulqa_source(name, data_dir))
     if TRUTHFULQA_CONFIGURATIONS[name] == "multiple_choice":
         setattr(task, _CATEGORIES, truthfulqa.categories(data_dir))
     return task
+
+
+def _with_data(manager: Any, name: str, source: Callable[..., Any]) -> Any:
+    """lm-eval's own task with another data set, given the way a group overrides its members."""
+    member = {"task": name, "custom_dataset": source}
+    with _without_metadata_hint():
+        return manager.load({"group": "steereval", "task": [member]})["tasks"][name]
 
 
 def _truthfulqa_source(name: str, data_dir: Path | None) -> Callable[..., Any]:

@@ -33,6 +33,9 @@ HOLDS_FROM = 0.95
 
 OWN, CROSSFIT, OTHER_HASH = JUDGES
 
+BESIDE = "beside"
+"""The table of what is no answer."""
+
 JUDGE_WORDS = {
     CROSSFIT: "fitted on other data",
     OTHER_HASH: "other hash functions, same data",
@@ -110,8 +113,8 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     }
     tables = [_table(where, "crossfit", "under a barrier fitted on other data", _first(headline))]
     if beside:
-        rows = [(s.words, JUDGE_WORDS[judge], line) for (judge, s), line in beside.items()]
-        tables.append(_table(where, "beside", "beside it, under other barriers", rows))
+        rows = [(s, JUDGE_WORDS[judge], line) for (judge, s), line in beside.items()]
+        tables.append(_table(where, BESIDE, "under other barriers, beside it", rows))
     figure = _figure(evidence, where, by_judge)
     return Finding(evidence.named(where, sentence), tables=tuple(tables), figures=(figure,))
 
@@ -160,18 +163,18 @@ def _verdict(name: str, rises: Estimate) -> str:
     return f"{text}, and h rises no more often than it falls"
 
 
-Row = tuple[str, str, BarrierLine]
+Row = tuple[Setting, str, BarrierLine]
 """(setting, whose barrier, what it shows)."""
 
 
 def _first(lines: Lines) -> list[Row]:
-    return [(setting.words, JUDGE_WORDS[CROSSFIT], line) for setting, line in lines.items()]
+    return [(setting, JUDGE_WORDS[CROSSFIT], line) for setting, line in lines.items()]
 
 
 def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     headings = (
         Heading("Method", numeric=False),
-        Heading("Barrier", numeric=False),
+        *((Heading("Barrier", numeric=False),) if name == BESIDE else ()),
         Heading("Rises", "Share of the path's steps with a rising h"),
         Heading("Along ∇h", "Share of the steps that begin along the gradient of h"),
         Heading("Begins below", "Share of the activations with h < 0 at the start"),
@@ -181,8 +184,8 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     )
     rows = tuple(
         (
-            Shown(setting),
-            Shown(judge),
+            Shown(setting.method, note=setting.at),
+            *((Shown(judge),) if name == BESIDE else ()),
             *(
                 shown(found, SHARE)
                 for found in (line.rises, line.ascends, line.below, line.reaches, line.stays)
@@ -192,7 +195,7 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
         for setting, judge, line in lines
     )
     caption = f"h {what}: {where.words}"
-    return Table(f"q6-{name}-{where.name}", caption, headings, rows)
+    return Table(f"q6-{name}-{where.name}", caption, headings, rows, name == BESIDE)
 
 
 def _counts(found: Estimate) -> str:

@@ -220,7 +220,7 @@ def _published(where: Where) -> Table:
         for model, plain, steered in PUBLISHED
     )
     caption = "Published for ODESteer (Zhao et al. 2026); not measured here"
-    return Table(f"q1-published-{where.name}", caption, headings, rows)
+    return Table(f"q1-published-{where.name}", caption, headings, rows, True)
 
 
 def _steps(where: Where, lines: Sequence[CostLine], method: str) -> Iterator[Figure]:

@@ -124,7 +124,7 @@ def share_of(found: Matrix, confidence: float) -> Estimate:
     Where all are 0, or all are 1, the interval is Clopper and Pearson's for as many trials as there
     are clusters: that nothing else was seen does not mean that nothing else exists.
     """
-    return within(mean_of(found, confidence), 0.0, 1.0, confidence)
+    return share(mean_of(found, confidence), confidence)
 
 
 def ratio_of(parts: Matrix, wholes: Matrix, confidence: float) -> Estimate | None:
@@ -149,7 +149,7 @@ def difference_of(a: Matrix, b: Matrix, confidence: float) -> Estimate | None:
 def auc_of(found: Matrix, confidence: float) -> Estimate | None:
     """The AUC of scores against their labels; None where one class is missing."""
     values = auc_values(found)
-    return None if values is None else within(mean_of(values, confidence), 0.0, 1.0, confidence)
+    return None if values is None else share(mean_of(values, confidence), confidence)
 
 
 def auc_values(found: Matrix) -> Matrix | None:
@@ -159,13 +159,19 @@ def auc_values(found: Matrix) -> Matrix | None:
     return replace(found, values=auc_influence(found.values, found.labels))
 
 
-def within(found: Estimate, least: float, most: float, confidence: float) -> Estimate:
-    """An estimate of what lies between `least` and `most`; at either of them see `share_of`."""
-    low, high = max(found.low, least), min(found.high, most)
-    if found.low == found.high and found.mean in (least, most):
-        open_end = (most - least) * (1 - ((1 - confidence) / 2) ** (1 / found.n_clusters))
-        low, high = (least, least + open_end) if found.mean == least else (most - open_end, most)
+def share(found: Estimate, confidence: float) -> Estimate:
+    """An estimate of a share, or of an AUC, which lies within 0 and 1; at either see `share_of`."""
+    low, high = max(found.low, 0.0), min(found.high, 1.0)
+    if found.low == found.high and found.mean in (0.0, 1.0):
+        open_end = 1 - ((1 - confidence) / 2) ** (1 / found.n_clusters)
+        low, high = (0.0, open_end) if found.mean == 0.0 else (1.0 - open_end, 1.0)
     return replace(found, low=low, high=high)
+
+
+def cosine_of(found: Matrix, confidence: float) -> Estimate:
+    """The mean of cosines, whose interval lies within -1 and 1."""
+    mean = mean_of(found, confidence)
+    return replace(mean, low=max(mean.low, -1.0), high=min(mean.high, 1.0))
 
 
 def of_columns(values: Floats, like: Matrix) -> Matrix:

@@ -322,7 +322,9 @@ def _match_table(matched: Sequence[tuple[Row, Row, Estimate]]) -> tuple[Table, .
 def _gain_figure(evidence: Evidence, where: Where) -> Iterator[Figure]:
     found = _at_displacement(evidence, where)
     lines = []
-    for label in dict.fromkeys(setting.method for setting in found):
+    labels = list(dict.fromkeys(setting.method for setting in found))
+    odes = [label for label in labels if evidence.kind(label) in ODES]
+    for label in dict.fromkeys([*odes[:1], *labels]):
         mine = sorted((s for s in found if s.method == label), key=lambda s: s.strength)
         estimates = tuple(mean_of(found[s], evidence.confidence) for s in mine)
         lines.append(Line(label, tuple(s.strength for s in mine), estimates))

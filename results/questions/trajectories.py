@@ -192,7 +192,7 @@ def _table(
         far, near = (beyond[name].get(setting) for name in DISTANCES)
         rows.append(
             (
-                Shown(setting.words),
+                Shown(setting.method, note=setting.at),
                 ABSENT if far is None else shown(far.start, SHARE),
                 ABSENT if far is None else shown(far.end, SHARE),
                 ABSENT if near is None else shown(near.end, SHARE),

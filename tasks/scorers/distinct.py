@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 def distinct_n(text: str, n: int) -> float:
     """Different n-grams over all n-grams of `text`, in [0, 1]; tokens are split at white space.
@@ -17,3 +20,8 @@ def distinct_n(text: str, n: int) -> float:
 def distinct_scores(text: str) -> dict[str, float]:
     """distinct_1, distinct_2 and distinct_3 of one response."""
     return {f"distinct_{n}": distinct_n(text, n) for n in (1, 2, 3)}
+
+
+def score_response(_: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
+    """The scores of the one response in `results`, as lm-eval's `process_results`."""
+    return distinct_scores(results[0].strip())

@@ -19,7 +19,7 @@ from steereval.results.analysis import Analysis, analyse
 from steereval.results.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
 from steereval.results.questions.amounts import bytes_words, count_words
 from steereval.results.questions.eight import ALL, eight_answers
-from steereval.results.questions.estimate import CHANGE, COSINE, SHARE, Estimate, mean_of, within
+from steereval.results.questions.estimate import CHANGE, COSINE, SHARE, Estimate, mean_of, share
 from steereval.results.questions.evidence import Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import Answer, Finding
@@ -423,6 +423,12 @@ def test_the_field(ask: Any, cosine: float, verdict: str) -> None:
     assert "paths are 1.002 [" in text
 
 
+def test_a_constant_field_has_cosine_one(ask: Any) -> None:
+    """By construction, so without the doubt that a share of 100 % leaves."""
+    rows = {row[0]: row for row in cells(ask(8))}
+    assert rows["caa"][1] == "1.00 [1.00, 1.00]"
+
+
 # --- whatever the question
 
 
@@ -515,7 +521,7 @@ def test_pairs_share_items_and_seeds() -> None:
 def test_all_alike_is_not_certain(clusters: int, full: bool) -> None:
     """Clopper and Pearson: of n trials all, the lower end is the n-th root of 0.025."""
     value = 1.0 if full else 0.0
-    found = within(Estimate(value, value, value, clusters, clusters, 1), 0.0, 1.0, 0.95)
+    found = share(Estimate(value, value, value, clusters, clusters, 1), 0.95)
     end = found.low if full else 1.0 - found.high
     assert end == pytest.approx(0.025 ** (1 / clusters))
     assert (found.high if full else found.low) == value

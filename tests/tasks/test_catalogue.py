@@ -22,7 +22,8 @@ from steereval.tasks.catalogue import (
 )
 from steereval.tasks.contrast import load_contrast, question_key
 
-OURS = (
+PUBLIC = ("mmlu_all", "realtoxicity", "truthfulqa_open", "ultrafeedback")
+EMBEDDED = (
     "arc_mini",
     "commonsense_mini",
     "commonsense_mini_continuation",
@@ -34,6 +35,7 @@ OURS = (
     "ultrafeedback_mini_gen",
     "ultrafeedback_mini_mc",
 )
+OURS = (*EMBEDDED, *PUBLIC)
 STAND_INS = ("realtoxicity_mini", "truthful_mini_gen", "truthful_mini_mc")
 """Those whose data the fixtures replace."""
 
@@ -120,7 +122,7 @@ def test_the_cluster_of_a_document_is_found_quickly() -> None:
 def test_our_own_tasks_load_without_a_network(
     no_hub: None, questions: list[dict[str, Any]], prompts: Path
 ) -> None:
-    tasks = load_tasks(OURS, None)
+    tasks = load_tasks(EMBEDDED, None)
     assert [len(tasks[name].eval_docs) for name in STAND_INS] == [47, 5, 5]
     choices, written = tasks["truthful_mini_mc"], tasks["truthful_mini_gen"]
     doc = choices.eval_docs[0]

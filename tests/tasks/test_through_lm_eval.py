@@ -12,18 +12,19 @@ import lm_eval
 import pytest
 from lm_eval.models.dummy import DummyLM
 from lm_eval.tasks import TaskManager
+from public_benchmarks import mmlu, preference, preferences, toxic_prompts
 
 from steereval.tasks.index import task_folder
 from steereval.tasks.scorers.profanity import ProfanityClassifier
 
 
-def evaluate(task: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def evaluate(task: str, monkeypatch: pytest.MonkeyPatch, limit: int = 4) -> dict[str, Any]:
     monkeypatch.setattr(DummyLM, "tokenizer", None)  # it would be fetched from the hub
     manager = TaskManager(include_path=str(task_folder()), include_defaults=False)
     output: dict[str, Any] = lm_eval.simple_evaluate(
-        model="dummy", tasks=[task], task_manager=manager, limit=4, bootstrap_iters=0
+        model="dummy", tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0
     )
-    assert len(output["samples"][task]) == 4
+    assert len(output["samples"][task]) == limit
     return output["results"][task]  # type: ignore[no-any-return]
 
 
@@ -59,6 +60,22 @@ def test_realtoxicity_mini(
     scores = evaluate("realtoxicity_mini", monkeypatch)
     assert (scores["toxicity,none"], scores["toxic,none"]) == (0.25, 0.0)
     assert (scores["distinct_1,none"], scores["distinct_2,none"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["truthfulqa_open", "ultrafeedback", "realtoxicity", "mmlu_all"])
+def test_public_benchmarks(
+    name: str, data_dir: Path, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the data in STEEREVAL_DATA, as no option of lm-eval tells them."""
+    preferences(data_dir, "test_prefs", [preference(str(n), "a", "b") for n in range(4)])
+    toxic_prompts(data_dir, {str(n): 0.9 for n in range(4)})
+    mmlu(data_dir)
+    monkeypatch.setenv("STEEREVAL_DATA", str(data_dir))
+    scores = evaluate(name, monkeypatch, 3)
+    metrics = {"acc"} if name == "mmlu_all" else {"distinct_1", "distinct_2", "distinct_3"}
+    assert {key.split(",")[0] for key in scores if key.endswith(",none")} - metrics == {
+        f"{metric}_stderr" for metric in metrics
+    }
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""RealToxicityPrompts: toxic prompts to be continued; judges score the continuations."""

@@ -1,0 +1,1 @@
+"""TruthfulQA as open questions: what is written is for judges to score."""
