@@ -2,7 +2,8 @@
 
 What cells will ask for is announced first (`expect`), so that the pass which the first of them
 causes reads every layer and part at once. What was read is kept in the cache folder under a key of
-all that decides it: the weights, the statements, the template, the place and the part.
+all that decides it: the weights, the statements, the template, the place and the part. Workers of
+one run on several machines hand it on: one of them reads.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from pathlib import Path
 from typing import Protocol
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from steereval.cache import cache_folder
 from steereval.errors import ContrastError
 from steereval.models.extraction import States, Text, Under, read_states
 from steereval.models.sites import Site
+from steereval.ray_jobs.sharing import once
 from steereval.tasks.contrast import ContrastSet, Statement
 
 QA_PROMPT = "Q: {question}\nA:"
@@ -166,12 +168,22 @@ class ActivationStore:
                     known.setdefault(part, {}).update({s: found[str(s)] for s in group})
 
     def _read(self, contrast: ContrastSet, template: str, known: States, missing: Wanted) -> None:
-        texts = [self.text(statement, template) for statement in contrast.statements]
-        for part, states in self._pass(texts, missing, None).items():
+        for part, states in self._read_once(contrast, template, missing).items():
             known.setdefault(part, {}).update(states)
             for group in _grouped(list(states)):
                 path = self._file(contrast, template, part, group[0])
-                _write_file(path, {str(site): states[site] for site in group})
+                _write_file(path, _by_name({site: states[site] for site in group}))
+
+    def _read_once(self, contrast: ContrastSet, template: str, missing: Wanted) -> States:
+        """Read here, or have what another worker of the run has read."""
+        texts = [self.text(statement, template) for statement in contrast.statements]
+        wanted = sorted((part, sorted(map(str, sites))) for part, sites in missing.items())
+        return once(
+            _digest([self.reader.fingerprint, contrast.content_hash, template, wanted]),
+            lambda: self._pass(texts, missing, None),
+            lambda states: {part: save(_by_name(states[part])) for part in states},
+            lambda packed: _unpacked(packed, missing),
+        )
 
     def _pass(self, texts: Sequence[Text], wanted: Wanted, under: Under | None) -> States:
         self.passes += 1
@@ -181,8 +193,20 @@ class ActivationStore:
     def _file(self, contrast: ContrastSet, template: str, part: str, site: Site) -> Path:
         place = f"{site.layer} {'block' if site.head is None else 'heads'}"
         parts = [self.reader.fingerprint, contrast.content_hash, template, place, part]
-        digest = hashlib.sha256(json.dumps([*parts, STORE_VERSION]).encode()).hexdigest()[:24]
-        return cache_folder() / "activations" / f"{digest}.safetensors"
+        return cache_folder() / "activations" / f"{_digest(parts)}.safetensors"
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps([*parts, STORE_VERSION]).encode()).hexdigest()[:24]
+
+
+def _by_name(states: Mapping[Site, Tensor]) -> dict[str, Tensor]:
+    return {str(site): tensor.contiguous() for site, tensor in states.items()}
+
+
+def _unpacked(packed: Mapping[str, bytes], wanted: Wanted) -> States:
+    found = {part: load(packed[part]) for part in wanted}
+    return {part: {site: found[part][str(site)] for site in s} for part, s in wanted.items()}
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -215,7 +239,7 @@ def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
         os.close(handle)
-        save_file({site: tensor.contiguous() for site, tensor in states.items()}, name)
+        save_file(dict(states), name)
         Path(name).replace(path)
     except OSError:
         return

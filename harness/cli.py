@@ -51,40 +51,16 @@ def _interrupt(*_: object) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what the nearest command or option is."""
+    """Says which word that may stand there is nearest."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print one sentence and exit with status 2."""
         hint = ""
         if "invalid choice: '" in message:
             wrong = message.split("invalid choice: '")[1].split("'")[0]
-            hint = " " + nearest_remedy(wrong, COMMANDS)
+            known = message.partition("(choose from ")[2].rstrip(")")
+            hint = " " + nearest_remedy(wrong, [name.strip("'") for name in known.split(", ")])
         self.exit(2, f"{self.prog}: error: {message}.{hint}\n")
-
-
-COMMANDS = (
-    "models",
-    "methods",
-    "tasks",
-    "fit",
-    "export",
-    "plan",
-    "run",
-    "submit",
-    "status",
-    "watch",
-    "logs",
-    "cancel",
-    "diagnose",
-    "rescore",
-    "import",
-    "report",
-    "verify",
-    "archive",
-    "query",
-    "power",
-    "lm-eval",
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,11 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(command=commands.export)
 
-    plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
-    _add_grid(plan)
-    plan.set_defaults(command=commands.plan)
+    _add_plan(subs).set_defaults(command=commands.plan)
     _add_run(subs).set_defaults(command=commands.run)
     _add_remote(subs)
+    _add_cluster(subs)
     _add_diagnose(subs).set_defaults(command=commands.diagnose)
     _add_rescore(subs).set_defaults(command=commands.rescore)
     _add_import(subs).set_defaults(command=commands.import_samples)
@@ -136,6 +111,22 @@ def _add(subs: argparse._SubParsersAction[_Parser], name: str, help: str) -> _Pa
     parser = subs.add_parser(name, help=help, description=help)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _add_plan(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
+    plan = _add(subs, "plan", "the cells of a grid and what they cost; runs nothing")
+    _add_grid(plan)
+    plan.add_argument(
+        "--simulate", type=int, metavar="NODES", help="play the schedule through on a cluster"
+    )
+    plan.add_argument(
+        "--probe", action="store_true", help="load each model for a few seconds and measure"
+    )
+    plan.add_argument("--gpus-per-node", type=int, help="of the simulated cluster (8)")
+    plan.add_argument(
+        "--failures", type=float, metavar="SHARE", help="of simulated tries that lose their worker"
+    )
+    return plan
 
 
 def _add_run(subs: argparse._SubParsersAction[_Parser]) -> _Parser:
@@ -199,6 +190,12 @@ def _add_remote(subs: argparse._SubParsersAction[_Parser]) -> None:
             parser.add_argument("--wait", action="store_true", help="wait for the run to begin")
             parser.add_argument("--every", type=float, default=1.0, help="seconds between looks")
         parser.set_defaults(command=command)
+
+
+def _add_cluster(subs: argparse._SubParsersAction[_Parser]) -> None:
+    from steereval.clusters import add_arguments
+
+    add_arguments(_add(subs, "cluster", "files that start a Ray: for KubeRay, Slurm, `ray up`"))
 
 
 def _add_diagnose(subs: argparse._SubParsersAction[_Parser]) -> _Parser:

@@ -20,7 +20,10 @@ from steereval.submission import folder_of
 
 if TYPE_CHECKING:
     from steereval.fitting import Lower
+    from steereval.plan import Cell
     from steereval.results.store import RunFolder
+    from steereval.simulation import Machines
+    from steereval.supplies import Supplies
 
 
 def _say(line: str) -> None:
@@ -37,6 +40,7 @@ def tasks(arguments: argparse.Namespace) -> int:
     from steereval.tasks.catalogue import list_tasks
     from steereval.tasks.contrast import CONTRAST_NAMES
     from steereval.tasks.index import task_folder
+    from steereval.tasks.judges.index import JUDGES
 
     if arguments.path:
         print(task_folder())
@@ -46,6 +50,9 @@ def tasks(arguments: argparse.Namespace) -> int:
             print(f"{described.name:20} {described.description}")
         print(f"{'any lm-eval task':20} by its own name")
         print(f"\nContrast sets: {', '.join(CONTRAST_NAMES)}, or a .jsonl file of your own pairs")
+        print("\nJudges of generated text:")
+        for judge in JUDGES.values():
+            print(f"{judge.name:20} {judge.description}")
         print("\nData to fetch:")
     return _list_or_fetch(arguments, [a for a in ASSETS.values() if a.kind == "data"])
 
@@ -141,7 +148,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from steereval.plan import make_plan
     from steereval.supplies import Supplies
 
-    grid = _grid(arguments)
+    grid, machines = _grid(arguments), _machines(arguments)
     cells = make_plan(grid)
     print(f"{grid.name}: {len(cells)} cells")
     counts = Counter((cell.model.name, cell.task.name, cell.label) for cell in cells)
@@ -151,7 +158,44 @@ def plan(arguments: argparse.Namespace) -> int:
     supplies = Supplies(_data_dir(arguments))
     for line in (*describe(grid, cells, supplies), *describe_cost(grid, cells, supplies)):
         print(line)
+    if arguments.probe or machines:
+        _measure(grid, cells, supplies, machines, arguments.probe)
     return 0
+
+
+def _measure(
+    grid: Grid, cells: Sequence[Cell], supplies: Supplies, machines: Machines | None, probed: bool
+) -> None:
+    """Print what a probe finds, and how the grid would go on a cluster."""
+    from steereval.simulation import PARAMETERS_READ, check_room, describe_simulation, works_of
+
+    if machines:
+        check_room(grid, machines.gpus)
+    works, unit = works_of(grid, cells, supplies.data_dir), PARAMETERS_READ
+    if probed:
+        from steereval.probe import probe
+
+        found = probe(grid, cells, supplies)
+        works, unit = found.timed(works), "s"
+        print("\n".join(found.lines()))
+    if machines:
+        for line in describe_simulation(works, machines, grid.run.retries, unit):
+            print(line)
+
+
+def _machines(arguments: argparse.Namespace) -> Machines | None:
+    """The cluster to simulate; None if none is asked for."""
+    from steereval.simulation import Machines
+
+    others = {"gpus": arguments.gpus_per_node, "failures": arguments.failures}
+    given = {name: value for name, value in others.items() if value is not None}
+    if arguments.simulate is not None:
+        return Machines(arguments.simulate, **given)
+    if given:
+        raise InputError(
+            "--gpus-per-node or --failures without --simulate", "Add --simulate NODES."
+        )
+    return None
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -81,7 +81,7 @@ class Counter:
         lm = self._model(group[0].model)
         task = self.supplies.task(group[0])
         lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
-        treatments = [self._stand_in(cell, lm) for cell in group]
+        treatments = [stand_in(cell, lm, self.supplies, _Anything, _PerQuery) for cell in group]
         lm.cost = Cost()
         try:
             evaluated(Replay({}, lm), task, group[0])
@@ -96,19 +96,27 @@ class Counter:
             self._loaded = key, Weightless(model_at_hand(spec.name), spec.revision, self.batch_size)
         return self._loaded[1]
 
-    def _stand_in(self, cell: Cell, lm: SteeredLM) -> Treatment:
-        """A treatment that acts where the cell's will, on the same documents and tokens."""
-        if cell.method.name == "none" or cell.strength == 0:
-            return unsteered()
-        owned = any(kind.per_query for kind in get_method(cell.method.name).kinds)
-        steerer: Steerer = (_PerQuery if owned else _Anything)(dimension=0)
-        sites = lm.fitter.sites(fit_request(cell))
-        artefact = Artefact(dict.fromkeys(sites, steerer), {})
-        name, positions = cell.method.name, Positions(cell.positions)
-        treatment = unfitted(artefact, name, cell.strength, "absolute", positions)
-        if cell.contrast is None:
-            return treatment
-        return replace(treatment, fold_of=folds_of(self.supplies.contrast(cell.contrast)))
+
+def stand_in(
+    cell: Cell,
+    lm: SteeredLM,
+    supplies: Supplies,
+    plain: type[Steerer],
+    per_query: type[Steerer],
+) -> Treatment:
+    """A treatment that acts where the cell's will, on the same documents and tokens, by a steerer
+    of one of the kinds."""
+    if cell.method.name == "none" or cell.strength == 0:
+        return unsteered()
+    owned = any(kind.per_query for kind in get_method(cell.method.name).kinds)
+    steerer = (per_query if owned else plain)(dimension=0)
+    sites = lm.fitter.sites(fit_request(cell))
+    artefact = Artefact(dict.fromkeys(sites, steerer), {})
+    name, positions = cell.method.name, Positions(cell.positions)
+    treatment = unfitted(artefact, name, cell.strength, "absolute", positions)
+    if cell.contrast is None:
+        return treatment
+    return replace(treatment, fold_of=folds_of(supplies.contrast(cell.contrast)))
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from steereval.models.sites import Site
 from steereval.models.steerer import Steerer
 from steereval.results.diagnosis import UNSTEERED
 
-REPETITIONS = 7
+REPETITIONS = 6
 """Times that every steerer decodes a text."""
-NEW_TOKENS = 24
+NEW_TOKENS = 16
 """Tokens of each text."""
 
 

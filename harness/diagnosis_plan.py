@@ -7,7 +7,7 @@ is not measured again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,9 @@ class Unit:
     """Most statements that are measured on."""
     left_out: tuple[tuple[str, str], ...]
     """Label of each method that is not measured, and why."""
+    timed: frozenset[str]
+    """Labels of the methods whose cost is measured here: it does not depend on the contrast set, so
+    one unit of a model and its layers measures it."""
 
     @property
     def layer(self) -> str:
@@ -55,6 +58,7 @@ class Unit:
                 "version": VERSION,
                 "contrast": self.contrast_hash,
                 "items": self.items,
+                "timed": sorted(self.timed),
                 "cells": [{"label": cell.label, **_deciding(cell)} for cell in self.cells],
             }
         )
@@ -83,12 +87,23 @@ def units_of(grid: Grid, supplies: Supplies) -> list[Unit]:
             bare = dataclasses.replace(cell.model, layers=())
             groups.setdefault(repr((bare, cell.layer, cell.contrast)), []).append(cell)
     units = [unit for cells in groups.values() for unit in _units(cells, given, supplies)]
+    units = list(_each_timed_once(units))
     if not units:
         raise InputError(
             "no method of the grid can be diagnosed",
             "Diagnosed are methods that are fitted to a contrast set and act on blocks' outputs.",
         )
     return units
+
+
+def _each_timed_once(units: Sequence[Unit]) -> Iterator[Unit]:
+    """The units, of which the first with a method measures its cost."""
+    known = set[tuple[str, str, str]]()
+    for unit in units:
+        place = repr(dataclasses.replace(unit.cells[0].model, layers=())), unit.layer
+        labels = {cell.label for cell in unit.cells if (*place, cell.label) not in known}
+        known |= {(*place, label) for label in labels}
+        yield dataclasses.replace(unit, timed=frozenset(labels))
 
 
 def _units(cells: Sequence[Cell], given: DiagnoseSpec, supplies: Supplies) -> list[Unit]:
@@ -104,7 +119,8 @@ def _units(cells: Sequence[Cell], given: DiagnoseSpec, supplies: Supplies) -> li
     assert spec is not None
     contrast = supplies.contrast(spec)
     parts_of(contrast)
-    return [Unit(kept, spec, contrast.content_hash, given.items, tuple(left_out.items()))]
+    left = tuple(left_out.items())
+    return [Unit(kept, spec, contrast.content_hash, given.items, left, frozenset())]
 
 
 def _why_not(cell: Cell) -> str:

@@ -79,7 +79,7 @@ class Arm:
 
 
 def measure_arm(rows: Rows, arm: Arm, material: Material, judges: Judges) -> None:
-    """Everything that is asked of a steerer at its strength."""
+    """Everything that is asked of a steerer at its strength, integrators aside."""
     own = own_barrier(arm.acting.steerer)
     points = path(arm.acting, material.x, arm.strength)
     moved = (points[-1] != points[0]).any(dim=-1)
@@ -89,8 +89,6 @@ def measure_arm(rows: Rows, arm: Arm, material: Material, judges: Judges) -> Non
     _closeness(rows, arm, points, material)
     _nonlinearity(rows, arm, points, moved, material)
     _positions(rows, arm, material)
-    if isinstance(arm.acting.steerer, BarrierFlow):
-        _integrators(rows, arm, arm.acting.steerer, material)
 
 
 def _barrier(
@@ -152,7 +150,11 @@ def _positions(rows: Rows, arm: Arm, material: Material) -> None:
         rows.add("probe_score", arm.setting, values, there, position=position.name)
 
 
-def _integrators(rows: Rows, arm: Arm, flow: BarrierFlow, material: Material) -> None:
+def measure_integrators(rows: Rows, arm: Arm, material: Material) -> None:
+    """Solvers and numbers of steps against a reference solution, for flows."""
+    flow = arm.acting.steerer
+    if not isinstance(flow, BarrierFlow):
+        return
     among = torch.ones(len(material.x), dtype=torch.bool)
     if not _is_cheap(flow):
         among[DEAR_ITEMS:] = False

@@ -19,6 +19,7 @@ from steereval.diagnosis_steering import (
     measure_agreement,
     measure_arm,
     measure_data,
+    measure_integrators,
     measure_matched,
     measure_natural,
 )
@@ -90,11 +91,12 @@ class Measuring:
                 self.say(f"  {label}: FAILED: {self.errors[label]}")
         for seed, judges in self._judges.items():
             measure_data(self.rows, self.material, seed, judges)
-        self.say("  timing")
-        measure_cost(self.rows, self.lm.model, self._prompts(), timed)
+        if timed:
+            self.say("  timing")
+            measure_cost(self.rows, self.lm.model, self._prompts(), timed)
 
     def _method(self, cells: Sequence[Cell]) -> list[Timed]:
-        """Measure a method at all its strengths and fit seeds; how it is timed.
+        """Measure a method at all its strengths and fit seeds; how it is timed, if it is.
 
         The multi-step flow is timed with other numbers of steps too.
         """
@@ -107,6 +109,9 @@ class Measuring:
             strength = self._strengths(cell)[self.material.site]
             arm = Arm.of(setting, steerer, strength, self.material)
             measure_arm(self.rows, arm, self.material, judges)
+            # How well a solver does hardly depends on the fit.
+            if cell.fit_seed == cells[0].fit_seed:
+                measure_integrators(self.rows, arm, self.material)
             moved.setdefault(cell.strength, []).append((setting, arm.displacement(self.material)))
             if cell.fit_seed not in matched:
                 matched.add(cell.fit_seed)
@@ -114,6 +119,8 @@ class Measuring:
         for alike in moved.values():
             measure_agreement(self.rows, alike)
         first = cells[0]
+        if first.label not in self.unit.timed:
+            return []
         setting = Setting(first.label, first.strength, first.fit_seed)
         steerers, strengths = self._artefact(first).steerers, self._strengths(first)
         own = Timed(setting, steerers, strengths, first.positions)

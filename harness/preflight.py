@@ -14,10 +14,10 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
-from steereval.assets import fetch, resolve_model
+from steereval.assets import fetch, model_at_hand, resolve_model
 from steereval.cards import card_of
 from steereval.errors import GridError, ModelError, nearest_remedy
-from steereval.judge_check import check_judges
+from steereval.judge_check import check_judges, check_no_stand_in
 from steereval.models.methods.registry import get_method
 from steereval.spec import Grid, ModelSpec, contrasts_of
 from steereval.supplies import configured
@@ -43,18 +43,36 @@ class Prepared:
 
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
     """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
+    prepared = _checked(
+        grid, data_dir, lambda name: resolve_model(name, say), lambda asset: fetch(asset, say)
+    )
+    check_judges(grid, say)
+    return prepared
+
+
+def at_hand(grid: Grid, data_dir: Path | None) -> Prepared:
+    """The same checks, but an embedded model or data that is missing is an InputError."""
+    return _checked(grid, data_dir, model_at_hand, lambda _: None)
+
+
+def _checked(
+    grid: Grid,
+    data_dir: Path | None,
+    locate: Callable[[str], str],
+    supply: Callable[[str], object],
+) -> Prepared:
     configurations = {
-        model.name: check_model(model, resolve_model(model.name, say), asked_layers(grid, model))
+        model.name: check_model(model, locate(model.name), asked_layers(grid, model))
         for model in grid.models
     }
     cards = {task.name: card_of(grid, task) for task in grid.tasks}
     for known in cards.values():
         for asset in known.needs:
-            fetch(asset, say)
+            supply(asset)
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
+    check_no_stand_in(grid)
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
-    check_judges(grid, say)
     about = {name: about_parameters(config) for name, config in configurations.items()}
     return dataclasses.replace(described(grid, tasks, data_dir), parameters=about)
 

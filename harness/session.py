@@ -22,6 +22,7 @@ from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
 from steereval.results.importing import kept_imports
 from steereval.results.lease import check_driver, driving
+from steereval.results.progress import end_progress
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
@@ -92,17 +93,26 @@ def _judge(
     grid: Grid, cells: Sequence[Cell], settings: WorkerSettings, say: Callable[[str], None]
 ) -> tuple[str, ...]:
     """Let judges read what the cells have answered; names what they could not judge."""
-    if not any(task.judges for task in grid.tasks):
+    if not _has_judges(grid):
         return ()
     # The steered model may still lie in memory that nothing needs any more.
     release()
     store = RunFolder(settings.run_folder)
     waiting = assignments(cells, store.finished(), store.records())
     listener = JudgeListener(store, settings.lease, len(waiting), say)
-    if waiting:
-        works = works_of(waiting, grid.run)
-        executor_of(grid).run(works, partial(JudgeWorker, settings), listener)
+    state = "stopped"
+    try:
+        if waiting:
+            works = works_of(waiting, grid.run)
+            executor_of(grid).run(works, partial(JudgeWorker, settings), listener)
+        state = "ended"
+    finally:
+        end_progress(store.place, state)
     return tuple(listener.failures)
+
+
+def _has_judges(grid: Grid) -> bool:
+    return any(task.judges for task in grid.tasks)
 
 
 def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -158,7 +168,7 @@ def _run_groups(
         try:
             if works:
                 executor_of(grid).run(works, partial(CellWorker, settings), tracker)
-            state = "ended"
+            state = "judging" if _has_judges(grid) else "ended"
         finally:
             tracker.stop(state)
     return tuple(tracker.failures.values())

@@ -262,6 +262,11 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         (answers,) = self.answer(kind, requests, [self.treatment], seeds, disable_tqdm)
         return answers.values
 
+    def forget(self) -> None:
+        """Drop what is kept of requests that were answered, so that time can be measured."""
+        if self._lower is not None:
+            self._lower.kept.clear()
+
     def answer(
         self,
         kind: str,

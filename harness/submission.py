@@ -95,21 +95,28 @@ def _remember(run: Submitted) -> None:
     atomic.write_bytes(file, json.dumps(asdict(run)).encode())
 
 
+def travelling(grid: Grid, path: Path) -> dict[str, Path]:
+    """The grid file `path` and what it reads by a relative path, by the names they go by where
+    they are sent. Raises InputError for a file that lies outside the folder."""
+    found = {path.name: path}
+    for file in files_of(grid):
+        if file.is_absolute():
+            continue
+        if ".." in file.parts:
+            raise InputError(
+                f"the grid reads {file}, which lies outside the folder that travels",
+                "Move it below this folder, or give a full path that the cluster has.",
+            )
+        found[file.as_posix()] = file
+    return found
+
+
 @contextmanager
 def _files(grid: Grid, path: Path) -> Iterator[Path]:
-    """A folder with the grid file and what it reads by a relative path, under the same names."""
+    """A folder with the grid file and what it reads."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shutil.copyfile(path, folder / path.name)
-        for file in files_of(grid):
-            if file.is_absolute():
-                continue
-            if ".." in file.parts:
-                raise InputError(
-                    f"the grid reads {file}, which lies outside the folder that travels",
-                    "Move it below this folder, or give a full path that the cluster has.",
-                )
-            copy = folder / file
+        for file, source in travelling(grid, path).items():
+            copy = Path(name) / file
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
-        yield folder
+            shutil.copyfile(source, copy)
+        yield Path(name)

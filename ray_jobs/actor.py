@@ -10,6 +10,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from steereval.ray_jobs.exchange import Exchange
+from steereval.ray_jobs.sharing import share_through
 from steereval.ray_jobs.work import Done, Worker, WorkerFactory
 
 LAUNCHER_VARIABLES = (
@@ -28,7 +30,8 @@ LAUNCHER_VARIABLES = (
 class _Actor:
     """Holds one worker."""
 
-    def __init__(self, factory: WorkerFactory) -> None:
+    def __init__(self, factory: WorkerFactory, exchange: Exchange) -> None:
+        share_through(exchange)
         for name in LAUNCHER_VARIABLES:
             os.environ.pop(name, None)
         self._factory = factory
@@ -69,7 +72,9 @@ class ActorHandle:
         ray.kill(self.actor)
 
 
-def spawn(factory: Any, node: str, gpus: float, threads: int) -> ActorHandle:
+def spawn(
+    factory: Any, node: str, gpus: float, threads: int, exchange: Exchange
+) -> ActorHandle:  # fmt: skip
     """Ask for an actor on `node` with a share of a GPU, or with several; `factory` may be Ray's
     reference to it. `threads` are its share of the node's cores."""
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -82,6 +87,6 @@ def spawn(factory: Any, node: str, gpus: float, threads: int) -> ActorHandle:
             runtime_env={"env_vars": environment},
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
-        .remote(factory)
+        .remote(factory, exchange)
     )
     return ActorHandle(actor, actor.ready.remote(), node)

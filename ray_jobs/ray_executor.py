@@ -27,6 +27,7 @@ from steereval.ray_jobs.events import (
     Open,
     Tick,
 )
+from steereval.ray_jobs.exchange import Exchange
 from steereval.ray_jobs.metrics import Metrics
 from steereval.ray_jobs.schedule import Rules, Schedule
 from steereval.ray_jobs.work import Listener, Outcome, Work, WorkerFactory, ended
@@ -59,7 +60,11 @@ class RayExecutor:
             if not on_gpus:
                 works = [replace(work, size=1.0) for work in works]
             schedule = Schedule(works, self.rules)
-            _Run(self.workers, on_gpus, ray.put(factory), listener, schedule).loop()
+            exchange = Exchange.opened()
+            try:
+                _Run(self.workers, on_gpus, ray.put(factory), listener, schedule, exchange).loop()
+            finally:
+                exchange.close()
 
 
 @dataclass
@@ -71,6 +76,7 @@ class _Run:
     factory: Any
     listener: Listener
     schedule: Schedule
+    exchange: Exchange
     actors: dict[int, ActorHandle] = field(default_factory=dict)
     busy: dict[Any, tuple[int, Work, bool]] = field(default_factory=dict)
     known: dict[str, float] = field(default_factory=dict)
@@ -103,11 +109,14 @@ class _Run:
         match instruction:
             case Open(worker, node, size):
                 gpus = size if self.on_gpus else 0.0
-                self.actors[worker] = spawn(self.factory, node, gpus, self._threads(node, size))
+                self.actors[worker] = spawn(
+                    self.factory, node, gpus, self._threads(node, size), self.exchange.of(worker)
+                )
             case Give(worker, work, last):
                 self._give(worker, work, last)
             case Close(worker):
                 self.actors.pop(worker).end()
+                self.exchange.of(worker).give_up()
                 self.busy = {ref: held for ref, held in self.busy.items() if held[0] != worker}
             case GiveUp(work, reason):
                 error = CellError(reason, "Look at the node's memory and at Ray's logs.")

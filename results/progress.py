@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from steereval.errors import StoreError
@@ -17,7 +19,7 @@ class Progress:
     """A run at one moment."""
 
     state: str
-    """`running`, `ended` or `stopped`."""
+    """`running`, `judging` (all cells are answered), `ended` or `stopped`."""
     planned: int
     """Cells of the grid."""
     reused: int
@@ -54,6 +56,15 @@ class Progress:
 def write_progress(place: Place, progress: Progress) -> None:
     """Replace the file in the run folder at `place`. Raises StoreError."""
     place.write(FILE, json.dumps(progress.plain()).encode() + b"\n")
+
+
+def end_progress(place: Place, state: str) -> None:
+    """Say in the run folder at `place` that what came after the cells is over: `ended` or
+    `stopped`. A folder that cannot be written keeps the last word."""
+    with suppress(StoreError):
+        now = read_progress(place)
+        if now is not None:
+            write_progress(place, replace(now, state=state, updated=time.time()))
 
 
 def read_progress(place: Place) -> Progress | None:

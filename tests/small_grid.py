@@ -11,7 +11,7 @@ from steereval.results.store import RunFolder
 
 
 def small_grid(model: str, **changes: Any) -> dict[str, Any]:
-    """Four groups, 30 cells."""
+    """Four groups, 42 cells."""
     return {
         "name": "small",
         "models": [{"name": model, "layers": [0, 1]}],

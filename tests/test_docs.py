@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
+import yaml
 from method_options import SMALL
 from safetensors.torch import save_file
 
@@ -18,14 +19,17 @@ from steereval.models.methods.method import Method, SiteMethod
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steerer import Steerer
 from steereval.models.testing import SITE, WIDTH, MethodCase
-from steereval.spec import load_grid
+from steereval.plan import make_plan
+from steereval.spec import load_grid, parse_grid
 from steereval.tasks.catalogue import list_tasks
+from steereval.tasks.judges.index import JUDGES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 INDEX = DOCS / "methods.md"
 PAGES = sorted((DOCS / "methods").glob("*.md"))
 MARKDOWN = [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+HEADER_OF_JUDGES = "| judge | published model | reads | metrics |"
 GRID = """
 name: shown
 models: [{name: smollm2-135m, layers: [14]}]
@@ -223,6 +227,32 @@ def _norm(method: Method, options: Mapping[str, Any], steerer: Steerer) -> str:
     except InputError:
         return "no"
     return "with `exponential`" if other is not None and other.keeps_norm else "no"
+
+
+# --- judges
+
+
+def test_the_page_of_judges_lists_them() -> None:
+    rows = table((DOCS / "judges.md").read_text("utf-8"), HEADER_OF_JUDGES)
+    assert [row[0].strip("`") for row in rows] == list(JUDGES)
+    for (_, model, _, metrics), judge in zip(rows, JUDGES.values(), strict=True):
+        if "" in judge.scorers:
+            assert model == judge.scorers[""].model
+        assert all(f"`{metric}`" in metrics for metric in judge.metrics)
+
+
+def test_the_page_of_judges_lists_the_scorers_of_toxicity() -> None:
+    rows = table((DOCS / "judges.md").read_text("utf-8"), "| scorer | what it is | needs |")
+    assert [row[0].strip("`") for row in rows] == list(JUDGES["toxicity"].scorers)
+
+
+def test_the_page_of_judges_shows_a_grid_that_can_be_planned() -> None:
+    (shown_,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "judges.md").read_text("utf-8"), re.S)
+    grid = yaml.safe_load(GRID) | yaml.safe_load(shown_) | {"contrast": "truthful-mini"}
+    cells = make_plan(parse_grid(grid))
+    assert [judge.name for cell in cells for judge in cell.task.judges] == [
+        "truth", "info", "toxicity", "fluency"
+    ]  # fmt: skip
 
 
 # --- links

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from steereval.errors import FitError
@@ -41,7 +42,7 @@ class GradientAscentSteerer(Steerer):
         return x + self.ascent(x, self.matching_rate(strength), self.flow.steps)
 
     def matching_rate(self, strength: float) -> float:
-        """eta for which the reference moves as far as under the flow, by bisection."""
+        """eta for which the reference moves as far as under the flow, by Brent's method."""
         if strength not in self._rates:
             rows = self.reference.double()
             goal = float((self.flow.move(rows, strength, None) - rows).norm(dim=-1).mean())
@@ -84,10 +85,7 @@ def _rate(length: Any, goal: float) -> float:
             f"no rate moves the activations by {goal:g}, as odesteer does",
             "Lower the strength, or raise gamma.",
         )
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if length(middle) < goal else (low, middle)
-    return (low + high) / 2
+    return float(brentq(lambda rate: length(rate) - goal, low, high, rtol=1e-12))
 
 
 @dataclass(frozen=True)

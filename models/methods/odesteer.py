@@ -126,7 +126,10 @@ class PolynomialFlow(BarrierFlow):
 
     def gradient(self, x: Tensor) -> Tensor:
         """Gradient of the barrier: orthogonal to x, since the features see x/|x| alone."""
-        return over_norm(self.sketch.tangent_gradient(x, self.coef), x)
+        form = self.quadratic
+        if form is None:
+            return over_norm(self.sketch.tangent_gradient(x, self.coef), x)
+        return form.rotate_back(form.gradient(form.rotate(x)))
 
     def weighted(self, x: Tensor) -> Tensor:
         """w . phi(x)."""

@@ -10,9 +10,8 @@ import numpy as np
 from steereval.results import wording
 from steereval.results.leaderboard import Row
 from steereval.results.questions.effects import gain_words, targets, unit_of
-from steereval.results.questions.estimate import COSINE, Estimate, mean_of, within
+from steereval.results.questions.estimate import COSINE, cosine_of
 from steereval.results.questions.evidence import Evidence, Where
-from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import Answer, Finding, Heading, Shown, Table, shown
 
 QUESTION = "How were p+ and p- formed?"
@@ -61,7 +60,8 @@ def _finding(evidence: Evidence, name: str, card: Card) -> Finding:
 
 def _spread_words(rows: list[Drawn]) -> Iterator[str]:
     """Of the row whose effect spreads most among those in the unit of the first."""
-    alike = [(row, share) for row, share in rows if row.metric.kind == rows[0][0].metric.kind]
+    unit = unit_of(rows[0][0].metric) if rows else None
+    alike = [(row, share) for row, share in rows if unit_of(row.metric) == unit]
     if not alike:
         return
     row, share = max(alike, key=lambda each: _deviation(each[0]))
@@ -145,15 +145,12 @@ def _agreement_words(evidence: Evidence, name: str) -> Iterator[str]:
         found = evidence.matrices(where, "subset_agreement")
         subject = evidence.subject(where, list(found))
         if subject is not None:
+            cosine = cosine_of(found[subject], evidence.confidence).words(COSINE)
             yield evidence.named(
                 where,
-                f"The displacement of {subject.words} has cosine "
-                f"{_cosine(evidence, found[subject]).words(COSINE)} with that of other fit seeds.",
+                f"The displacement of {subject.words} has cosine {cosine} with that of other fit "
+                "seeds.",
             )
-
-
-def _cosine(evidence: Evidence, found: Matrix) -> Estimate:
-    return within(mean_of(found, evidence.confidence), -1.0, 1.0, evidence.confidence)
 
 
 def _agreed(evidence: Evidence, name: str) -> Iterator[Table]:
@@ -171,8 +168,8 @@ def _agreement_table(evidence: Evidence, where: Where) -> Table:
     )
     rows = tuple(
         (
-            Shown(setting.words),
-            shown(_cosine(evidence, matrix), COSINE),
+            Shown(setting.method, note=setting.at),
+            shown(cosine_of(matrix, evidence.confidence), COSINE),
             Shown(str(len(matrix.seeds)), len(matrix.seeds)),
         )
         for setting, matrix in evidence.matrices(where, "subset_agreement").items()
@@ -233,7 +230,7 @@ def _spread_table(name: str, rows: list[Drawn]) -> Iterator[Table]:
         assert row.comparison is not None
         scale = wording.scale_of(row.metric)
         means = scale * row.comparison.values.mean(axis=0)
-        deviation = scale * _deviation(row)
+        deviation, decimals = scale * _deviation(row), 1 if row.metric.in_points else 3
         lines.append(
             (
                 Shown(row.name),
@@ -241,8 +238,8 @@ def _spread_table(name: str, rows: list[Drawn]) -> Iterator[Table]:
                 Shown(gain_words(row), row.comparison.effect.estimate),
                 Shown(f"{share:g}", share),
                 Shown(str(len(means)), len(means)),
-                Shown(f"{means.min():+.3g}", float(means.min())),
-                Shown(f"{means.max():+.3g}", float(means.max())),
+                Shown(wording.number(means.min(), decimals, True), float(means.min())),
+                Shown(wording.number(means.max(), decimals, True), float(means.max())),
                 Shown(f"{deviation:.2g}", deviation),
             )
         )

@@ -11,7 +11,7 @@ import numpy as np
 from steereval.results.diagnosis import UNSTEERED
 from steereval.results.leaderboard import Row
 from steereval.results.questions.amounts import bytes_words, count_words
-from steereval.results.questions.effects import gain_of, targets, unit_of
+from steereval.results.questions.effects import brief_of, gain_of, targets, unit_of
 from steereval.results.questions.estimate import CHANGE, SPEED, Estimate, mean_of, of_columns
 from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
@@ -39,6 +39,9 @@ METHOD = (
 
 USUAL_STEPS = 10
 """Of the published method."""
+
+RESOLVED = 0.05
+"""Half of an interval that is wider than this resolves no cost worth knowing."""
 
 PUBLISHED = (
     ("Falcon-7B", 117.69, 107.41),
@@ -129,7 +132,9 @@ def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subje
     )
     share = _share_of_operations(evidence, where, subject)
     if share is not None:
-        speeds += f" and takes {100 * share:.2g} % of the model's operations for a token"
+        speeds += (
+            f" and takes {100 * share:.2g}\N{NO-BREAK SPACE}% of the model's operations for a token"
+        )
     mine = [line for line in lines if line.setting.method == subject.method]
     variants = {line.steps: line for line in mine if line.steps}
     if len(variants) < 2 or 1 not in variants:
@@ -139,6 +144,8 @@ def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subje
     if steps is None:
         return f"{speeds}."
     verdict = "costs no measurable speed"
+    if (steps.high - steps.low) / 2 > RESOLVED:
+        verdict = "has a cost that these timings are too rough to tell"
     if steps.high < 0.0:
         verdict = "slows decoding down"
     elif steps.low > 0.0:
@@ -220,7 +227,7 @@ def _published(where: Where) -> Table:
         for model, plain, steered in PUBLISHED
     )
     caption = "Published for ODESteer (Zhao et al. 2026); not measured here"
-    return Table(f"q1-published-{where.name}", caption, headings, rows)
+    return Table(f"q1-published-{where.name}", caption, headings, rows, True)
 
 
 def _steps(where: Where, lines: Sequence[CostLine], method: str) -> Iterator[Figure]:
@@ -257,7 +264,7 @@ def _effects(evidence: Evidence, model: str, lines: Sequence[CostLine]) -> Itera
             speed = line.change if line is not None else _cells_change(evidence, row)
             gain = gain_of(row)
             if speed is not None and gain is not None:
-                points.append((row.name, speed, gain))
+                points.append((brief_of(row, rows), speed, gain))
         if points:
             metric = next(row.metric for row in rows if row.task.name == task)
             unit = unit_of(metric)

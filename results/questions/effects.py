@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,17 @@ def gain_of(row: Row) -> Estimate | None:
     if row.comparison is None:
         return None
     return estimate(oriented(row.comparison.effect, row.metric))
+
+
+def brief_of(row: Row, rows: Sequence[Row]) -> str:
+    """The method, with layers and strength where several of `rows` have it."""
+    same = [other for other in rows if other.arm.method == row.arm.method]
+    layers = {other.arm.layer for other in same}
+    alone = [other for other in same if (other.arm, other.task) == (row.arm, row.task)]
+    parts = [row.arm.layer_words] if len(layers) > 1 else []
+    if len(alone) > 1:
+        parts.append(", ".join(f"{x:g}" for x in dict.fromkeys(row.strengths.values())))
+    return f"{row.arm.method} ({', '.join(parts)})" if parts else row.arm.method
 
 
 def unit_of(metric: Metric) -> Unit:

@@ -32,6 +32,9 @@ class Unit:
     decimals: int = 0
     """At least so many."""
 
+    is_tiny: bool = False
+    """Whether small numbers are written with powers of ten: 2.4e-04."""
+
 
 SHARE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0)
 CHANGE = Unit("%", "\N{NO-BREAK SPACE}%", 100.0, True)
@@ -44,10 +47,15 @@ SPEED = Unit("tokens per second")
 PLAIN = Unit("")
 POINTS = Unit("points", "\N{NO-BREAK SPACE}points", 100.0, True, 1)
 
-DECIMALS = 3
-"""At most so many, but two digits of a mean that is smaller than they can show."""
+ERROR = Unit("%", "\N{NO-BREAK SPACE}%", 100.0, is_tiny=True)
 
-MOST_DECIMALS = 8
+DECIMALS = 3
+"""At most so many; one more of means below SMALL."""
+
+SMALL = 0.1
+
+TINY = 1e-3
+"""Below it a tiny unit's means have powers of ten."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +82,10 @@ class Estimate:
 
     def words(self, unit: Unit) -> str:
         """With its interval: "71 % [64, 78]"."""
-        decimals = self._decimals(unit)
-        mean, low, high = (
-            wording.number(unit.scale * x, decimals, unit.signed)
-            for x in (self.mean, self.low, self.high)
-        )
+        decimals, parts = self._decimals(unit), (self.mean, self.low, self.high)
+        mean, low, high = (wording.number(unit.scale * x, decimals, unit.signed) for x in parts)
+        if unit.is_tiny and 0.0 < abs(unit.scale * self.mean) < TINY:
+            mean, low, high = (f"{unit.scale * x:.1e}" for x in parts)
         return f"{mean}{unit.suffix} [{low}, {high}]"
 
     def _decimals(self, unit: Unit) -> int:
@@ -86,8 +93,7 @@ class Estimate:
         half, mean = unit.scale * (self.high - self.low) / 2, abs(unit.scale * self.mean)
         if not 0.0 < half < math.inf:
             return 2 if unit.scale == 1.0 else 0
-        least = math.ceil(1.0 - math.log10(mean)) if mean > 0.0 else DECIMALS
-        most = min(max(DECIMALS, least), MOST_DECIMALS)
+        most = DECIMALS + (mean < SMALL)
         return min(most, max(unit.decimals, math.ceil(math.log10(3.0 / half))))
 
     def times(self, factor: float) -> Estimate:
@@ -124,7 +130,7 @@ def share_of(found: Matrix, confidence: float) -> Estimate:
     Where all are 0, or all are 1, the interval is Clopper and Pearson's for as many trials as there
     are clusters: that nothing else was seen does not mean that nothing else exists.
     """
-    return within(mean_of(found, confidence), 0.0, 1.0, confidence)
+    return share(mean_of(found, confidence), confidence)
 
 
 def ratio_of(parts: Matrix, wholes: Matrix, confidence: float) -> Estimate | None:
@@ -149,7 +155,7 @@ def difference_of(a: Matrix, b: Matrix, confidence: float) -> Estimate | None:
 def auc_of(found: Matrix, confidence: float) -> Estimate | None:
     """The AUC of scores against their labels; None where one class is missing."""
     values = auc_values(found)
-    return None if values is None else within(mean_of(values, confidence), 0.0, 1.0, confidence)
+    return None if values is None else share(mean_of(values, confidence), confidence)
 
 
 def auc_values(found: Matrix) -> Matrix | None:
@@ -159,13 +165,19 @@ def auc_values(found: Matrix) -> Matrix | None:
     return replace(found, values=auc_influence(found.values, found.labels))
 
 
-def within(found: Estimate, least: float, most: float, confidence: float) -> Estimate:
-    """An estimate of what lies between `least` and `most`; at either of them see `share_of`."""
-    low, high = max(found.low, least), min(found.high, most)
-    if found.low == found.high and found.mean in (least, most):
-        open_end = (most - least) * (1 - ((1 - confidence) / 2) ** (1 / found.n_clusters))
-        low, high = (least, least + open_end) if found.mean == least else (most - open_end, most)
+def share(found: Estimate, confidence: float) -> Estimate:
+    """An estimate of a share, or of an AUC, which lies within 0 and 1; at either see `share_of`."""
+    low, high = max(found.low, 0.0), min(found.high, 1.0)
+    if found.low == found.high and found.mean in (0.0, 1.0):
+        open_end = 1 - ((1 - confidence) / 2) ** (1 / found.n_clusters)
+        low, high = (0.0, open_end) if found.mean == 0.0 else (1.0 - open_end, 1.0)
     return replace(found, low=low, high=high)
+
+
+def cosine_of(found: Matrix, confidence: float) -> Estimate:
+    """The mean of cosines, whose interval lies within -1 and 1."""
+    mean = mean_of(found, confidence)
+    return replace(mean, low=max(mean.low, -1.0), high=min(mean.high, 1.0))
 
 
 def of_columns(values: Floats, like: Matrix) -> Matrix:

@@ -82,6 +82,11 @@ class Setting:
         """In few characters, beside an axis."""
         return f"{self.method} ({self.strength:g})"
 
+    @property
+    def at(self) -> str:
+        """Its strength in words."""
+        return f"strength {self.strength:g}"
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -219,9 +224,11 @@ class Evidence:
         return Setting(label, best[0][0] if best else max(strengths))
 
     def usuals(self, where: Where, found: Sequence[Setting]) -> list[Setting]:
-        """Every label at its usual strength."""
+        """Every label at its usual strength, what the question is about first."""
         labels = dict.fromkeys(each.method for each in found if each.method != DATA)
-        return [self.usual(where, label, found) for label in labels]
+        settings = [self.usual(where, label, found) for label in labels]
+        subject = self.subject(where, found)
+        return sorted(settings, key=lambda setting: setting != subject)
 
     def rows_of(self, where: Where, label: str) -> list[Row]:
         """Primary rows of the leaderboard on target tasks, of a label at that place."""

@@ -9,9 +9,9 @@ from steereval.results.leaderboard import Row
 from steereval.results.questions.barrier import CROSSFIT
 from steereval.results.questions.effects import between, targets, unit_of
 from steereval.results.questions.estimate import (
+    ERROR,
     NATS,
     PLAIN,
-    SHARE,
     Estimate,
     difference_of,
     mean_of,
@@ -177,7 +177,7 @@ def _error_words(errors: Sequence[Error]) -> Iterator[str]:
         return
     usual: list[int] = [steps for steps in (1, 10) if steps in euler]
     told = " and ".join(
-        f"{euler[steps].distance.words(SHARE)} with {steps} step{'s' if steps > 1 else ''}"
+        f"{euler[steps].distance.words(ERROR)} with {steps} step{'s' if steps > 1 else ''}"
         for steps in usual or [max(euler)]
     )
     yield f"Euler's ends are off the exact solution by {told}, as a share of the displacement"
@@ -288,7 +288,7 @@ def _error_table(where: Where, errors: Sequence[Error]) -> tuple[Table, ...]:
     rows = tuple(
         (
             Shown(str(steps), steps),
-            *(shown(found[steps, s], SHARE) if (steps, s) in found else ABSENT for s in solvers),
+            *(shown(found[steps, s], ERROR) if (steps, s) in found else ABSENT for s in solvers),
         )
         for steps in sorted({error.steps for error in errors})
     )
@@ -322,7 +322,9 @@ def _match_table(matched: Sequence[tuple[Row, Row, Estimate]]) -> tuple[Table, .
 def _gain_figure(evidence: Evidence, where: Where) -> Iterator[Figure]:
     found = _at_displacement(evidence, where)
     lines = []
-    for label in dict.fromkeys(setting.method for setting in found):
+    labels = list(dict.fromkeys(setting.method for setting in found))
+    odes = [label for label in labels if evidence.kind(label) in ODES]
+    for label in dict.fromkeys([*odes[:1], *labels]):
         mine = sorted((s for s in found if s.method == label), key=lambda s: s.strength)
         estimates = tuple(mean_of(found[s], evidence.confidence) for s in mine)
         lines.append(Line(label, tuple(s.strength for s in mine), estimates))
@@ -351,7 +353,7 @@ def _error_figure(where: Where, errors: Sequence[Error]) -> Iterator[Figure]:
             title=f"Distance from the exact ends: {where.words}",
             x_label="steps of the integrator",
             y_label="share of the displacement, %",
-            unit=SHARE,
+            unit=ERROR,
             lines=tuple(lines),
             ticks=tuple((place, f"{place:g}") for place in places),
             is_log_x=True,

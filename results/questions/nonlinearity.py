@@ -10,8 +10,8 @@ from steereval.results.questions.estimate import (
     PLAIN,
     Estimate,
     Unit,
+    cosine_of,
     mean_of,
-    within,
 )
 from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
 from steereval.results.questions.parts import (
@@ -59,7 +59,7 @@ def nonlinearity(evidence: Evidence) -> Answer | None:
 def _finding(evidence: Evidence, where: Where) -> Finding:
     found = {
         name: {
-            setting: _bounded(unit, mean_of(matrix, evidence.confidence), evidence.confidence)
+            setting: (cosine_of if unit is COSINE else mean_of)(matrix, evidence.confidence)
             for setting, matrix in evidence.matrices(where, name).items()
         }
         for name, unit in UNITS.items()
@@ -73,11 +73,6 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
         tables=(_table(where, found),),
         figures=(_figure(evidence, where, found),),
     )
-
-
-def _bounded(unit: Unit, found: Estimate, confidence: float) -> Estimate:
-    """A cosine lies between -1 and 1."""
-    return within(found, -1.0, 1.0, confidence) if unit is COSINE else found
 
 
 def _sentence(subject: Setting, found: Found) -> str:
@@ -114,7 +109,7 @@ def _table(where: Where, found: Found) -> Table:
     settings = dict.fromkeys(setting for name in UNITS for setting in found[name])
     rows = tuple(
         (
-            Shown(setting.words),
+            Shown(setting.method, note=setting.at),
             *(shown(found[name].get(setting), unit) for name, unit in UNITS.items()),
         )
         for setting in settings

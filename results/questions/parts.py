@@ -64,6 +64,9 @@ class Table:
     rows: tuple[tuple[Shown, ...], ...]
     """Each as long as `headings`."""
 
+    is_aside: bool = False
+    """Whether it stands beside the answer: a reader opens it."""
+
 
 @dataclass(frozen=True)
 class Line:

@@ -92,16 +92,12 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
         return Finding(evidence.named(where, sentence), tables=tables)
     own = next(each for each in found if each.setting == subject)
     sentence = f"{_recorded(evidence)}; {_told(own)}."
-    figure = _figure(
-        where, [each for each in found if each.setting in _usual(evidence, where, found)]
-    )
+    by_setting = {each.setting: each for each in found}
+    usual = evidence.usuals(where, list(by_setting))
+    figure = _figure(where, [by_setting[setting] for setting in usual])
     return Finding(
         evidence.named(where, sentence), tables=(*tables, _table(where, found)), figures=(figure,)
     )
-
-
-def _usual(evidence: Evidence, where: Where, found: Sequence[Positions]) -> list[Setting]:
-    return evidence.usuals(where, [each.setting for each in found])
 
 
 def _scores(evidence: Evidence, where: Where) -> Iterator[tuple[Setting, Scores]]:
@@ -203,7 +199,7 @@ def _table(where: Where, found: Sequence[Positions]) -> Table:
     )
     rows = tuple(
         (
-            Shown(each.setting.words),
+            Shown(each.setting.method, note=each.setting.at),
             *(shown(each.areas.get(name), AUC) for name in names),
         )
         for each in found

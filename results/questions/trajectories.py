@@ -29,6 +29,7 @@ from steereval.results.questions.parts import (
     Shown,
     Table,
     capital,
+    joined,
     shown,
 )
 from steereval.results.questions.paths import Ends, ends_of, natural, path_of
@@ -94,7 +95,11 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
         _off(subject, beyond["mahalanobis"].get(subject)),
         _drift(subject, ratios, norms, evidence.confidence),
     )
-    more = (probe_words(evidence, where, subject), *perplexity_words(texts, subject.method))
+    more = (
+        *_others_off(subject, beyond["mahalanobis"]),
+        probe_words(evidence, where, subject),
+        *perplexity_words(texts, subject.method),
+    )
     tables = (
         _table(evidence, where, beyond, ratios, norms),
         *probe_table(evidence, where, subject),
@@ -142,6 +147,17 @@ def _off(subject: Setting, beyond: Beyond | None) -> str:
         f"ends lie further from held-out positives than {100 * NATURAL_SHARE:.0f} % of these do, "
         f"against {beyond.start.words(SHARE)} of their starts"
     )
+
+
+def _others_off(subject: Setting, beyond: Mapping[Setting, Beyond]) -> Iterator[str]:
+    """The other settings that leave the data."""
+    off = [
+        f"{setting.words} ({found.end.words(SHARE)})"
+        for setting, found in beyond.items()
+        if setting != subject and found.added.low > MARGIN
+    ]
+    if off:
+        yield f"of the others {joined(off)} leave{'s' if len(off) == 1 else ''} the data"
 
 
 def _drift(subject: Setting, ratios: Ended, norms: Ended, confidence: float) -> str:
@@ -192,7 +208,7 @@ def _table(
         far, near = (beyond[name].get(setting) for name in DISTANCES)
         rows.append(
             (
-                Shown(setting.words),
+                Shown(setting.method, note=setting.at),
                 ABSENT if far is None else shown(far.start, SHARE),
                 ABSENT if far is None else shown(far.end, SHARE),
                 ABSENT if near is None else shown(near.end, SHARE),

@@ -75,6 +75,7 @@ def collapse_plot(
     blocks = math.ceil(len(arms) / COLUMNS)
     with house_style(WIDTH, 0.5 + blocks * (0.25 + PANEL * len(metrics))) as figure:
         _draw(figure, arms, plain, collapses, blocks)
+        figure.align_ylabels()
         figure.supxlabel("strength", fontsize=9, color=MUTED)
         words = [
             f"{metric}: " + "; ".join(curve_words(arm, arms[arm][metric]) for arm in arms)

@@ -13,14 +13,19 @@ from steereval.results.report.drawing import WIDTH, Picture, finish, house_style
 from steereval.results.report.palette import MUTED, SERIES, TONE_COLOURS
 from steereval.results.report.profile_plot import DASHES
 
-LABEL_WIDTH = 34
+LABEL_WIDTH = 24
 """Characters of a name in the key."""
+
+KEY_COLUMNS = 2
+
+MOST_BANDS = 3
+"""With more lines than this only the first one has its band: the others would hide each other."""
 
 
 def curves_plot(curves: Curves) -> Picture:
     """The first lines in colours and dashes of their own, those after them thin and grey."""
     named = min(len(curves.lines), len(SERIES))
-    with house_style(WIDTH, 2.75 + 0.2 * named) as figure:
+    with house_style(WIDTH, 2.8 + 0.2 * math.ceil(named / KEY_COLUMNS)) as figure:
         axes = figure.add_subplot()
         if curves.is_log_x:
             axes.set_xscale("log")
@@ -33,8 +38,9 @@ def curves_plot(curves: Curves) -> Picture:
         _frame(axes, curves)
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(
-            handles[::-1], labels[::-1], loc="outside lower left", fontsize=8.5, handlelength=3.2
-        )
+            handles[::-1], labels[::-1], loc="outside lower left", fontsize=8.5, handlelength=3.0,
+            ncols=KEY_COLUMNS, columnspacing=1.2,
+        )  # fmt: skip
         text = "; ".join(_words(curves, line) for line in curves.lines)
         return finish(figure, slug(curves.name), curves.title, text)
 
@@ -47,7 +53,8 @@ def _line(axes: Axes, curves: Curves, line: Line, place: int) -> None:
         style = {"color": SERIES[place], "linestyle": DASHES[place], "linewidth": 1.8}
         style["label"] = _short(line.label)
         ends = [(scale * e.low, scale * e.high) for e in line.estimates]
-        if all(math.isfinite(low) and math.isfinite(high) for low, high in ends):
+        has_band = place == 0 or len(curves.lines) <= MOST_BANDS
+        if has_band and all(math.isfinite(low) and math.isfinite(high) for low, high in ends):
             lows, highs = zip(*ends, strict=True)
             axes.fill_between(
                 line.places, lows, highs, color=SERIES[place], alpha=0.16, linewidth=0

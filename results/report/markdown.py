@@ -73,7 +73,7 @@ def _questions(content: Content) -> Iterator[str]:
         yield from (f"**Beware:** {markdown_text(text)}.\n" for text in question.warnings)
         yield f"{markdown_text(question.method)}\n"
         yield from map(_figure, question.figures)
-        for grid in question.grids:
+        for grid in (*question.grids, *question.asides):
             yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
 
 

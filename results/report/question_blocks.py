@@ -51,6 +51,9 @@ class QuestionBlock:
     grids: tuple[Grid, ...]
     """Likewise."""
 
+    asides: tuple[Grid, ...]
+    """Tables that stand beside the answer."""
+
 
 def question_blocks(answers: Sequence[Answer]) -> tuple[QuestionBlock, ...]:
     """The questions in their order."""
@@ -59,6 +62,7 @@ def question_blocks(answers: Sequence[Answer]) -> tuple[QuestionBlock, ...]:
 
 def _block(answer: Answer) -> QuestionBlock:
     findings = answer.findings
+    tables = [table for finding in findings for table in finding.tables]
     return QuestionBlock(
         anchor=answer.anchor,
         number=answer.number,
@@ -68,7 +72,8 @@ def _block(answer: Answer) -> QuestionBlock:
         method=answer.method,
         warnings=tuple(text for finding in findings for text in finding.warnings),
         figures=tuple(_picture(figure) for finding in findings for figure in finding.figures),
-        grids=tuple(_grid(table) for finding in findings for table in finding.tables),
+        grids=tuple(_grid(table) for table in tables if not table.is_aside),
+        asides=tuple(_grid(table) for table in tables if table.is_aside),
     )
 
 

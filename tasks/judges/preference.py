@@ -9,7 +9,9 @@ from steereval.tasks.judges.judge import Answer, Judge, Scorer, Texts, Value
 
 
 def _texts(answer: Answer) -> Texts:
-    return answer.prompt, answer.response.strip()
+    """What a user would have written, and the reply: the words that frame a question in the task's
+    prompt are for models that do not chat."""
+    return answer.question, answer.response.strip()
 
 
 def _values(numbers: Sequence[float]) -> dict[str, Value]:

@@ -39,4 +39,5 @@ def load(**_: object) -> Any:
 
 def _best(targets: dict[str, Any]) -> str:
     choices: list[str] = targets["choices"]
-    return choices[targets["labels"].index(1)]
+    best: int = targets["labels"].index(1)
+    return choices[best]

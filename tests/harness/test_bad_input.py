@@ -167,6 +167,11 @@ CASES: dict[str, Case] = {
         ],
         "two cells of the grid are the same",
     ),
+    "no nodes": (lambda b: ["plan", b.grid(), "--simulate", "0"], "--simulate is 0"),
+    "failures of no cluster": (
+        lambda b: ["plan", b.grid(), "--failures", "0.1"],
+        "Add --simulate NODES",
+    ),
     "zero limit": (lambda b: ["plan", b.grid(), "--limit", "0"], "--limit is 0"),
     "zero workers": (lambda b: [*b.run(), "--workers", "0"], "--workers is 0"),
     "layer out of range": (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from perspective_service import Service, scored, serving
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,19 +19,23 @@ from transformers import (
     AutoTokenizer,
 )
 
-from steereval import judging
+from steereval import judge_check, judging
+from steereval import run as run_module
 from steereval.errors import GridError, InputError, ModelError, TaskError, UnknownNameError
 from steereval.judged import with_judgement
 from steereval.judging import Assignment, JudgeWorker, assignments, works_of
 from steereval.plan import make_plan
 from steereval.rescore import rescore
 from steereval.results.analysis import analyse
+from steereval.results.progress import read_progress
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
 from steereval.run import CellWorker
 from steereval.session import Summary, run_grid
 from steereval.spec import Grid, RunSpec, TaskSpec, parse_grid
+from steereval.tasks import hub
 from steereval.tasks.judges.index import JUDGES
+from steereval.tasks.scorers import perspective
 from steereval.verify import Again, check_grid, run_again
 
 Judges = list[dict[str, Any]]
@@ -104,6 +111,11 @@ def run(given: Grid, out: Path, said: list[str] | None = None) -> Summary:
 def values(out: Path, metric: str) -> dict[tuple[str, str], float]:
     rows = RunFolder(out).read_items().to_pylist()
     return {(r["method"], r["item_id"]): r["value"] for r in rows if r["metric"] == metric}
+
+
+def state(out: Path) -> str | None:
+    now = read_progress(RunFolder(out).place)
+    return None if now is None else now.state
 
 
 def refuse(*_: object) -> None:
@@ -211,11 +223,34 @@ def test_a_stand_in_runs_and_measures_nothing(tiny_folder: str, tmp_path: Path) 
 
 
 def test_a_stand_ins_metric_is_no_primary_one(tiny_folder: str, tmp_path: Path) -> None:
-    given = grid(tiny_folder, [])
-    task = {"name": "truthful_mini_gen", "judges": STAND_INS, "metric": "true"}
-    given = grid(tiny_folder, [], tasks=[task])
-    with pytest.raises(GridError, match="has no metric 'true'"):
-        run(given, tmp_path / "run")
+    task = {"name": "truthful_mini_gen", "judges": STAND_INS}
+    chosen = grid(tiny_folder, [], tasks=[task], select={"metric": "win"})
+    primary = grid(tiny_folder, [], tasks=[task | {"metric": "true"}])
+    for given, metric in ((primary, "true"), (chosen, "win")):
+        with pytest.raises(GridError, match=f"{metric}.* is not measured, since .*a stand-in"):
+            run(given, tmp_path / "run")
+
+
+def test_the_steered_model_is_gone_when_judges_begin(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[weakref.ref[Any]] = []
+    real_load, real_judge = run_module.load_model, JudgeWorker.run
+
+    def load(*given: Any) -> Any:
+        lm = real_load(*given)
+        models.append(weakref.ref(lm))
+        return lm
+
+    def judge(*given: Any, **options: Any) -> Any:
+        assert [model() for model in models] == [None]
+        return real_judge(*given, **options)
+
+    monkeypatch.setattr(run_module, "load_model", load)
+    monkeypatch.setattr(JudgeWorker, "run", judge)
+    given = grid(tiny_folder, STAND_INS[:1], methods=["none"])
+    assert run(given, tmp_path / "run") == Summary(1, 0, (), ())
+    assert len(models) == 1
 
 
 # --- resuming, and what was said before
@@ -264,12 +299,14 @@ def test_a_run_cut_off_between_the_phases_is_judged_without_answering(
         patch.setattr(JudgeWorker, "run", killed)
         with pytest.raises(KeyboardInterrupt):
             run(given, tmp_path / "run")
+    assert state(tmp_path / "run") == "stopped"
     assert values(tmp_path / "run", "bleu_acc")
     assert values(tmp_path / "run", "true") == {}
     notes = " ".join(analyse(RunFolder(tmp_path / "run")).notes)
     assert "truth has not judged 2 cells of truthful_mini_gen: it was not asked yet" in notes
     monkeypatch.setattr(CellWorker, "run", refuse)
     assert run(given, tmp_path / "run") == Summary(2, 2, (), ())
+    assert state(tmp_path / "run") == "ended"
     for metric in ("true", "win", "toxicity", "fluency", "bleu_acc"):
         assert values(tmp_path / "run", metric) == values(judged, metric)
 
@@ -410,6 +447,18 @@ def test_a_judge_is_named_once_and_has_a_known_dtype() -> None:
         grid("smollm2-135m", [{"name": "truth", "dtype": "int8"}])
 
 
+def test_a_published_judge_out_of_reach_stops_the_run_before_it_begins(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no cache"))
+    monkeypatch.setattr(hub, "hub_in_reach", lambda: False)
+    monkeypatch.setattr(judge_check, "hub_in_reach", lambda: False)
+    monkeypatch.setattr(CellWorker, "run", refuse)
+    given = grid(tiny_folder, [{"name": "truth", "revision": "no-such-revision"}])
+    with pytest.raises(ModelError, match=r"the judge truth \(allenai/.*cannot be had.*FOLDER"):
+        run(given, tmp_path / "run")
+
+
 # --- parts
 
 
@@ -451,6 +500,27 @@ def test_the_embedded_classifier_is_a_judge(tiny_folder: str, tmp_path: Path) ->
     for row in RunFolder(tmp_path / "run").read_responses().to_pylist():
         own = toxicity_scores(row["continuation"].strip(), "realtoxicity_mini")
         assert found["none", row["item_id"]] == own["toxicity"]
+
+
+def test_perspective_is_asked_and_its_key_is_kept_nowhere(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", "secret-key")
+    patient = partial(perspective.Perspective, between=0.0)
+    monkeypatch.setattr(perspective, "Perspective", patient)
+    given = grid(tiny_folder, [{"name": "toxicity", "scorer": "perspective"}], methods=["none"])
+    with serving() as address:
+        monkeypatch.setattr(perspective, "ENDPOINT", address)
+        Service.planned = [(429, {}, {}), scored(0.75)]
+        assert run(given, tmp_path / "run").unjudged == ()
+    assert {key for _, key in Service.asked} == {"secret-key"}
+    found = values(tmp_path / "run", "toxicity")
+    assert sorted(set(found.values())) == [0.5, 0.75]
+    (record,) = RunFolder(tmp_path / "run").records().values()
+    judge = record["judges"]["toxicity"]
+    assert (judge["scorer"], judge["model"], judge["content"]) == ("perspective", None, "TOXICITY")
+    for path in (tmp_path / "run").rglob("*"):
+        assert not path.is_file() or b"secret-key" not in path.read_bytes()
 
 
 def test_every_seed_is_compared_with_its_own_unsteered_cell() -> None:

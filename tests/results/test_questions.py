@@ -19,7 +19,16 @@ from steereval.results.analysis import Analysis, analyse
 from steereval.results.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
 from steereval.results.questions.amounts import bytes_words, count_words
 from steereval.results.questions.eight import ALL, eight_answers
-from steereval.results.questions.estimate import CHANGE, COSINE, SHARE, Estimate, mean_of, within
+from steereval.results.questions.estimate import (
+    CHANGE,
+    COSINE,
+    DEGREES,
+    ERROR,
+    SHARE,
+    Estimate,
+    mean_of,
+    share,
+)
 from steereval.results.questions.evidence import Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import Answer, Finding
@@ -111,11 +120,22 @@ def test_cost_is_paired_by_round(ask: Any) -> None:
 def test_effects_are_drawn_over_speed(ask: Any) -> None:
     (_, scatter) = ask(1).figures
     points = {name: (x, y) for name, x, y in scatter.points}
-    x, y = points["odesteer (layer 14)"]
+    x, y = points["odesteer"]
     assert x.mean == pytest.approx(-0.07, abs=0.002)
     assert y.mean > 0.2
     # not diagnosed, so the cells' own speed: 90 against 100
-    assert points["gradient_ascent (layer 14)"][0].mean == pytest.approx(-0.1)
+    assert points["gradient_ascent"][0].mean == pytest.approx(-0.1)
+
+
+def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: dict[str, Any]) -> None:
+    """Rounds of one step that differ by a fifth from those of ten."""
+    rows = fake_diagnosis().table().to_pylist()
+    for row in rows:
+        if row["quantity"] == "tokens_per_second" and row["steps"] == 10:
+            row["value"] *= 1.2 if int(row["item_id"]) % 2 else 0.8
+    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in eight_answers(analysis, manifest, {"rough": found}) if a.number == 1)
+    assert "one has a cost that these timings are too rough to tell (" in answer.sentences[0]
 
 
 def test_cost_without_speeds(ask: Any) -> None:
@@ -200,7 +220,7 @@ def test_the_error_of_solvers(ask: Any) -> None:
     assert "with 1 step and 0.40" in plain(text)
     table = {row[0]: row for row in cells(finding, 1)}
     assert table["10"][1].startswith("0.40")
-    assert table["10"][2].startswith("0.0004")
+    assert table["10"][2].startswith("4.0e-04 %")
 
 
 def test_no_rival_was_measured(ask: Any) -> None:
@@ -331,7 +351,7 @@ def test_effects_over_subsets(analysis: Analysis, manifest: dict[str, Any]) -> N
     ("rises", "verdict"),
     [
         (0.99, "The barrier property holds for odesteer at strength 10:"),
-        (0.95, "Whether the barrier property holds for odesteer at strength 10 is open:"),
+        (0.90, "Whether the barrier property holds for odesteer at strength 10 is open:"),
         (0.7, "does not hold for odesteer at strength 10, though h rises more often than it falls"),
         (0.5, "does not hold for odesteer at strength 10, and h rises no more often than it falls"),
         (0.3, "does not hold for odesteer at strength 10, and h falls more often than it rises"),
@@ -344,6 +364,21 @@ def test_the_barrier_property(ask: Any, rises: float, verdict: str) -> None:
     assert "50 % [" in text
     assert "reach h ≥ 0, and 75 % [" in text
     assert text.endswith("on its own h it rises in 100 % [83, 100], by construction.")
+
+
+def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: dict[str, Any]) -> None:
+    rows = fake_diagnosis().table().to_pylist()
+    rows += [
+        row | {"method": "caa", "strength": 2.0}
+        for row in fake_diagnosis(rises=0.9).table().to_pylist()
+        if (row["quantity"], row["judge"]) == ("rises", "crossfit")
+    ]
+    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 6)
+    (told,) = answer.findings[0].more
+    assert plain(told).startswith(
+        "Under the constant vector of caa at strength 2 it rises in 90.0 %"
+    )
 
 
 def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
@@ -397,6 +432,19 @@ def test_probe_and_texts_are_told(ask: Any, analysis: Analysis) -> None:
     assert row.verdict.sentence.split(";")[0] in texts
 
 
+def test_others_that_leave_the_data_are_named(analysis: Analysis, manifest: dict[str, Any]) -> None:
+    rows = fake_diagnosis(leaves=0.05).table().to_pylist()
+    rows += [
+        row | {"method": "caa", "strength": 2.0}
+        for row in fake_diagnosis(leaves=0.6).table().to_pylist()
+        if (row["quantity"], row["method"]) == ("mahalanobis", "odesteer")
+    ]
+    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 7)
+    assert plain(answer.findings[0].more[0]).startswith("Of the others caa at strength 2 (60 % [")
+    assert answer.findings[0].more[0].endswith(" leaves the data.")
+
+
 def test_paths_that_were_not_measured(ask: Any) -> None:
     finding = ask(7, left_out=("mahalanobis", "nearest", "log_ratio", "norm_ratio"))
     assert not finding.is_answered
@@ -421,6 +469,12 @@ def test_the_field(ask: Any, cosine: float, verdict: str) -> None:
     assert f"cosine {cosine:.3f} [" in text
     assert "and 0.800 [" in text
     assert "paths are 1.002 [" in text
+
+
+def test_a_constant_field_has_cosine_one(ask: Any) -> None:
+    """By construction, so without the doubt that a share of 100 % leaves."""
+    rows = {row[0]: row for row in cells(ask(8))}
+    assert rows["caa"][1] == "1.00 [1.00, 1.00]"
 
 
 # --- whatever the question
@@ -515,7 +569,7 @@ def test_pairs_share_items_and_seeds() -> None:
 def test_all_alike_is_not_certain(clusters: int, full: bool) -> None:
     """Clopper and Pearson: of n trials all, the lower end is the n-th root of 0.025."""
     value = 1.0 if full else 0.0
-    found = within(Estimate(value, value, value, clusters, clusters, 1), 0.0, 1.0, 0.95)
+    found = share(Estimate(value, value, value, clusters, clusters, 1), 0.95)
     end = found.low if full else 1.0 - found.high
     assert end == pytest.approx(0.025 ** (1 / clusters))
     assert (found.high if full else found.low) == value
@@ -529,7 +583,10 @@ def test_all_alike_is_not_certain(clusters: int, full: bool) -> None:
         (-0.07, 0.001, CHANGE, "-7.00 % [-7.10, -6.90]"),
         (0.98, 0.03, COSINE, "0.98 [0.95, 1.01]"),
         (0.98, 0.0, COSINE, "0.98 [0.98, 0.98]"),
-        (4e-6, 1e-7, SHARE, "0.00040 % [0.00039, 0.00041]"),
+        (4e-6, 1e-7, SHARE, "0.0004 % [0.0004, 0.0004]"),
+        (4e-6, 1e-7, ERROR, "4.0e-04 % [3.9e-04, 4.1e-04]"),
+        (0.0082, 0.0001, ERROR, "0.820 % [0.810, 0.830]"),
+        (1e-9, 1e-10, DEGREES, "0.0000° [0.0000, 0.0000]"),
         (0.5, np.inf, SHARE, "50 % [-∞, ∞]"),
     ],
 )

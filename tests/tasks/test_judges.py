@@ -33,8 +33,8 @@ def test_the_likelier_word_decides(yes: float, no: float, decided: int) -> None:
     assert JUDGES["info"].values((yes, no)) == {"informative": (decided, 1)}
 
 
-def test_other_judges_read_prompt_and_response() -> None:
-    assert JUDGES["reward"].texts(ANSWER) == (ANSWER.prompt, "No, it is rock.")
+def test_other_judges_read_what_they_judge() -> None:
+    assert JUDGES["reward"].texts(ANSWER) == (ANSWER.question, "No, it is rock.")
     assert JUDGES["toxicity"].texts(ANSWER) == ("", "No, it is rock.")
     assert JUDGES["fluency"].texts(ANSWER) == (ANSWER.prompt, ANSWER.response)
 

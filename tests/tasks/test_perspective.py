@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, ClassVar
 
 import pytest
+from perspective_service import Service, scored, serving
 
 from steereval.errors import TaskError
 from steereval.tasks.scorers import perspective
 from steereval.tasks.scorers.perspective import Perspective
-
-
-def scored(value: float) -> tuple[int, dict[str, Any], dict[str, str]]:
-    return 200, {"attributeScores": {"TOXICITY": {"summaryScore": {"value": value}}}}, {}
-
-
-class Service(BaseHTTPRequestHandler):
-    """Gives the planned answers in order, then 0.5 for ever, and keeps what it was asked."""
-
-    planned: ClassVar[list[tuple[int, dict[str, Any], dict[str, str]]]] = []
-    asked: ClassVar[list[tuple[dict[str, Any], str | None]]] = []
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append((body, self.headers.get("x-goog-api-key")))
-        status, answer, headers = self.planned.pop(0) if self.planned else scored(0.5)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -49,13 +22,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Service]]:
-    server = HTTPServer(("127.0.0.1", 0), Service)
-    monkeypatch.setattr(perspective, "ENDPOINT", f"http://127.0.0.1:{server.server_port}/analyze")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Service.planned, Service.asked = [], []
-    yield Service
-    server.shutdown()
-    server.server_close()
+    with serving() as address:
+        monkeypatch.setattr(perspective, "ENDPOINT", address)
+        yield Service
 
 
 def test_a_text_is_sent_with_the_key_and_not_kept_there(
