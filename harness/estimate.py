@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from steereval.cost import Cost, Counter
 from steereval.errors import ModelError, SteerEvalError
 from steereval.gpu_hours import RATE, Seconds, seconds_of
-from steereval.known_cost import known_cost, known_size, reading_flops
+from steereval.known_cost import judging_flops, known_cost, known_size, reading_flops
 from steereval.plan import Cell, groups
 from steereval.results.stats import minimum_detectable_effect
 from steereval.spec import Grid
@@ -140,18 +140,19 @@ def _by_place(
 
 
 def _describe_hours(time: Seconds, cells: Sequence[Cell]) -> Iterator[str]:
-    """GPU hours with and without sharing, and of reading the contrast sets."""
+    """GPU hours with and without sharing, of reading the contrast sets and of judges."""
     yield (
         f"about {_hours(time.alone)} GPU hours one cell after the other, {_hours(time.together)} "
-        f"together, {_hours(time.generating)} of them writing answers (an A100 in bfloat16, see "
-        "docs/reproducing-the-paper.md)"
+        f"together, {_hours(time.generating)} of them writing answers (an A100 in bfloat16, "
+        "without loading and training; see docs/reproducing-the-paper.md)"
     )
-    flops, unknown = reading_flops(cells)
-    aside = f"; unknown for {', '.join(unknown)}" if unknown else ""
-    yield (
-        f"about {_hours(flops / RATE)} more for reading the contrast sets, once for all fits"
-        f"{aside}; training of networks, loading and judges aside"
-    )
+    for what, (flops, unknown) in (
+        ("reading the contrast sets, once for all fits", reading_flops(cells)),
+        ("the judges", judging_flops(cells)),
+    ):
+        aside = f"; unknown for {', '.join(unknown)}" if unknown else ""
+        if flops or unknown:
+            yield f"about {_hours(flops / RATE)} more for {what}{aside}"
 
 
 def _hours(seconds: float) -> str:

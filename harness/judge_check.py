@@ -9,10 +9,11 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer
 
 from steereval.assets import fetch
-from steereval.errors import InputError, ModelError
+from steereval.cards import claimed
+from steereval.errors import GridError, InputError, ModelError
 from steereval.spec import Grid, JudgeSpec
 from steereval.tasks.hub import first_line, hub_in_reach, quick_hub
-from steereval.tasks.judges.index import get_judge, scorer_of
+from steereval.tasks.judges.index import get_judge, judged_metrics, scorer_of
 from steereval.tasks.scorers.perspective import KEY
 from steereval.tasks.scorers.profanity import ASSET
 
@@ -35,6 +36,23 @@ def check_judges(grid: Grid, say: Callable[[str], None]) -> None:
             fetch(ASSET, say)
         elif not judge.is_stand_in:
             _check_model(judge, judge.model or scorer.model, scorer.engine == "reward")
+
+
+def check_no_stand_in(grid: Grid) -> None:
+    """Raise GridError for a primary metric, or one that chooses strengths, of a stand-in."""
+    select = grid.select
+    for task in grid.tasks:
+        all_of_them = judged_metrics([judge.name for judge in task.judges], True)
+        unmeasured = all_of_them.keys() - claimed(task)
+        chosen = select.metric if select and select.task in (None, task.name) else None
+        for metric in (task.metric, chosen):
+            if metric in unmeasured:
+                stand_ins = ", ".join(judge.name for judge in task.judges if judge.is_stand_in)
+                raise GridError(
+                    f"the metric {metric!r} of task {task.name} is not measured, since "
+                    f"{stand_ins} is a stand-in",
+                    "Choose another metric, or a real judge.",
+                )
 
 
 def _check_key() -> None:

@@ -25,22 +25,22 @@ from steereval.tasks.judges.judge import Value
 
 def write_judgement(store: RunFolder, unit: Assignment, judgement: Judgement) -> None:
     """Add what one judge says to the rows and the record of a cell. Raises StoreError."""
-    items, responses = store.read_cell(unit.cell.id)
+    items, _ = store.read_cell(unit.cell.id)
     record = store.read_record(unit.cell.id)
     name = unit.judge.name
     facts = {"judges": record.get("judges", {}) | {name: dict(judgement.facts)}}
     errors = {k: v for k, v in record.get("judge_errors", {}).items() if k != name}
     rows = with_judgement(unit.cell.task, items.to_pylist(), judgement.values)
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
-    store.write_cell(unit.cell.id, table, responses, record | facts | {"judge_errors": errors})
+    store.replace_items(unit.cell.id, table, record | facts | {"judge_errors": errors})
 
 
 def write_judge_error(store: RunFolder, unit: Assignment, error: str) -> None:
     """Say in a cell's record why a judge could not judge it; its rows stay. Raises StoreError."""
-    items, responses = store.read_cell(unit.cell.id)
+    items, _ = store.read_cell(unit.cell.id)
     record = store.read_record(unit.cell.id)
     errors = record.get("judge_errors", {}) | {unit.judge.name: error}
-    store.write_cell(unit.cell.id, items, responses, record | {"judge_errors": errors})
+    store.replace_items(unit.cell.id, items, record | {"judge_errors": errors})
 
 
 def with_judgement(

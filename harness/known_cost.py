@@ -15,6 +15,7 @@ from steereval.models.positions import Positions
 from steereval.plan import Cell
 from steereval.tasks.catalogue import TaskSize, card
 from steereval.tasks.contrast_size import CONTRAST_SIZES
+from steereval.tasks.judges.index import get_judge, scorer_of
 
 
 def known_size(cell: Cell) -> TaskSize | None:
@@ -28,7 +29,7 @@ def known_cost(group: Sequence[Cell]) -> Cost | None:
     size = known_size(first)
     if shape is None or size is None:
         return None
-    documents = int(min(first.task.limit or math.inf, size.documents))
+    documents = _documents(first, size)
     prompt = size.prompt_tokens * (1 + (first.task.num_fewshot or 0))
     if size.generated:
         return _generating(group, shape, documents, prompt, _longest(first, size))
@@ -48,6 +49,30 @@ def reading_flops(cells: Sequence[Cell]) -> tuple[float, list[str]]:
             blocks = shape.blocks * shape.block_flops
             total += size.statements * size.tokens * blocks
     return total, unknown
+
+
+def judging_flops(cells: Sequence[Cell]) -> tuple[float, list[str]]:
+    """Operations of judging every answer once, each with its prompt and as long as it may be; and
+    the names of judges whose shape, or whose task's size, is not known.
+
+    What is no model of this kind (Perspective's API, the embedded classifier) takes no GPU.
+    """
+    total, unknown = 0.0, dict[str, None]()
+    for cell, judge in [(each, judge) for each in cells for judge in each.task.judges]:
+        location = judge.model or scorer_of(get_judge(judge.name), judge.scorer).model
+        shape, size = known_shape(location), known_size(cell)
+        if not location or judge.is_stand_in:
+            continue
+        if shape is None or size is None:
+            unknown[f"{judge.name} on {cell.task.name}"] = None
+            continue
+        tokens = size.prompt_tokens + _longest(cell, size)
+        total += _documents(cell, size) * tokens * shape.blocks * shape.block_flops
+    return total, list(unknown)
+
+
+def _documents(cell: Cell, size: TaskSize) -> int:
+    return int(min(cell.task.limit or math.inf, size.documents))
 
 
 def _longest(cell: Cell, size: TaskSize) -> int:

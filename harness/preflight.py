@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from steereval.assets import fetch, model_at_hand, resolve_model
 from steereval.cards import card_of
 from steereval.errors import GridError, ModelError, nearest_remedy
-from steereval.judge_check import check_judges
+from steereval.judge_check import check_judges, check_no_stand_in
 from steereval.models.methods.registry import get_method
 from steereval.spec import Grid, ModelSpec, contrasts_of
 from steereval.supplies import configured
@@ -70,6 +70,7 @@ def _checked(
         for asset in known.needs:
             supply(asset)
     tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
+    check_no_stand_in(grid)
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
     about = {name: about_parameters(config) for name, config in configurations.items()}

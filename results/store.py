@@ -107,6 +107,25 @@ class RunFolder:
         self.place.write(_item_file(cell_id), item_bytes)
         self.place.write(_record(cell_id), record_bytes)
 
+    def replace_items(self, cell_id: str, items: pa.Table, record: dict[str, Any]) -> None:
+        """Give a finished cell other item rows and the record `record`; its responses stay.
+
+        What cannot be written is a StoreError, and leaves the cell as it was. Only between the two
+        files, rows and record, does the cell not count as finished.
+        """
+        before = self.read_record(cell_id)
+        item_bytes = tables.encode(items, ITEM_SCHEMA, f"items of cell {cell_id}")
+        tables.check_items(items, cell_id)
+        tables.check_cell_column(items, cell_id, "items")
+        counts = {"items": pc.count_distinct(items["item_id"]).as_py(), "rows": items.num_rows}
+        finished = _identified(record, cell_id, DONE) | {
+            "counts": before["counts"] | counts,
+            "files": before["files"] | {"items": tables.digest(item_bytes)},
+        }
+        record_bytes = json_bytes(finished, f"the record of cell {cell_id}")
+        self.place.write(_item_file(cell_id), item_bytes)
+        self.place.write(_record(cell_id), record_bytes)
+
     def write_failure(self, cell_id: str, record: dict[str, Any]) -> None:
         """Record that a cell failed, with the error in `record`; an earlier try's rows go."""
         _check_id(cell_id)

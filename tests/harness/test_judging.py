@@ -223,11 +223,12 @@ def test_a_stand_in_runs_and_measures_nothing(tiny_folder: str, tmp_path: Path) 
 
 
 def test_a_stand_ins_metric_is_no_primary_one(tiny_folder: str, tmp_path: Path) -> None:
-    given = grid(tiny_folder, [])
-    task = {"name": "truthful_mini_gen", "judges": STAND_INS, "metric": "true"}
-    given = grid(tiny_folder, [], tasks=[task])
-    with pytest.raises(GridError, match="has no metric 'true'"):
-        run(given, tmp_path / "run")
+    task = {"name": "truthful_mini_gen", "judges": STAND_INS}
+    chosen = grid(tiny_folder, [], tasks=[task], select={"metric": "win"})
+    primary = grid(tiny_folder, [], tasks=[task | {"metric": "true"}])
+    for given, metric in ((primary, "true"), (chosen, "win")):
+        with pytest.raises(GridError, match=f"{metric}.* is not measured, since .*a stand-in"):
+            run(given, tmp_path / "run")
 
 
 def test_the_steered_model_is_gone_when_judges_begin(

@@ -153,6 +153,18 @@ def test_contrast_sets_are_read_once_by_each_model(
     assert unknown == ["jigsaw by org/small-1", "jigsaw by org/small-2"]
 
 
+def test_judges(small: None) -> None:
+    """Each answer of each cell is read once by each judge that is a model of a known shape."""
+    judged = {"name": "truthfulqa_open", "limit": 10}
+    small_judges = [{"name": "truth", "model": "org/small"}, {"name": "info", "model": "big"}]
+    others = [{"name": "toxicity", "scorer": "profanity"}, {"name": "reward", "model": "stand-in"}]
+    cells = make_plan(grid({**judged, "judges": [*small_judges, *others]}))
+    flops, unknown = rough.judging_flops(cells)
+    assert flops == 3 * 10 * (18 + 50) * 4 * 200
+    assert unknown == ["info on truthfulqa_open"]
+    assert rough.judging_flops(make_plan(grid(judged))) == (0.0, [])
+
+
 def test_hours_by_hand() -> None:
     """A model of 8.03 billion weights: 16.06 GFLOP a token, 115 steps a second."""
     whole = 2 * 8.03e9

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steereval.cards import card_of
-from steereval.known_cost import known_cost, reading_flops
+from steereval.known_cost import judging_flops, known_cost, reading_flops
 from steereval.plan import Cell, groups, make_plan
 from steereval.preflight import check_metrics
 from steereval.results.manifest import Task
@@ -83,9 +83,9 @@ def test_the_work_of_all_of_it_is_known(paper: Grid, cells: Sequence[Cell]) -> N
     generated = sum(cost.generated for cost in costs if cost is not None)
     # 426 cells and two repeats a model on two tasks, 401 and two on the third; 50 tokens each.
     assert generated == 4 * 50 * (428 * 817 + 428 * 500 + 403 * 500)
-    flops, unknown = reading_flops(cells)
-    assert unknown == []
-    assert flops > 0
+    for flops, unknown in (reading_flops(cells), judging_flops(cells)):
+        assert unknown == []
+        assert flops > 0
 
 
 def test_claims_are_made_on_what_judges_measure(paper: Grid) -> None:

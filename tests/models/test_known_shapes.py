@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from steereval.models.known_shapes import Shape, known_shape
 from steereval.models.sites import find_blocks
@@ -58,6 +58,13 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+JUDGES = {
+    "allenai/truthfulqa-truth-judge-llama2-7B": ("llama", {"vocab_size": 32000}),
+    "allenai/truthfulqa-info-judge-llama2-7B": ("llama", {"vocab_size": 32000}),
+    "Skywork/Skywork-Reward-V2-Llama-3.1-8B": CONFIGURATIONS["meta-llama/Llama-3.1-8B"],
+    "unitary/toxic-bert": ("bert", {"num_labels": 6}),
+    "openai-community/gpt2-xl": ("gpt2", {"n_embd": 1600, "n_layer": 48, "n_head": 25}),
+}
 PUBLISHED = {
     # Parameters in all, as the hub shows them.
     "mistralai/Mistral-7B-v0.3": 7_248_023_552,
@@ -78,6 +85,19 @@ def test_shapes(name: str) -> None:
         model.get_output_embeddings().weight.shape[0],
         sum(parameter.numel() for parameter in blocks[0].parameters()),
     )
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_shapes_of_judges(name: str) -> None:
+    """Blocks as Transformers builds them from its defaults, which are those of these models."""
+    kind, values = JUDGES[name]
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.for_model(kind, **values))
+    layers = model.encoder.layer if kind == "bert" else find_blocks(model)
+    shape = known_shape(name)
+    assert shape is not None
+    assert (shape.blocks, shape.width) == (len(layers), model.config.hidden_size)
+    assert shape.block_parameters == sum(p.numel() for p in layers[0].parameters())
 
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED.items())

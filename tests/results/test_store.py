@@ -211,6 +211,46 @@ def test_a_full_disk_names_the_path_and_leaves_nothing(
     assert not list(folder.path.glob(".tmp-*"))
 
 
+def test_other_rows_leave_the_responses(folder: RunFolder) -> None:
+    record = folder.read_record(ID) | {"judges": {"truth": {}}}
+    place = ITEM_SCHEMA.names.index("metric")
+    other = ITEMS.set_column(place, ITEM_SCHEMA.field("metric"), [["true"] * ITEMS.num_rows])
+    more = pa.concat_tables([ITEMS, other])
+    folder.replace_items(ID, more, record)
+    assert folder.finished() == {ID}
+    items, responses = folder.read_cell(ID)
+    assert items.equals(more)
+    assert responses.equals(RESPONSES)
+    now = folder.read_record(ID)
+    assert now["counts"] == {"items": 8, "rows": 16, "responses": RESPONSES.num_rows}
+    assert (now["judges"], now["timings"]) == ({"truth": {}}, {"seconds": 1.0})
+    folder.replace_items(ID, ITEMS, folder.read_record(ID))
+    assert folder.read_record(ID)["counts"]["rows"] == 8
+
+
+def test_other_rows_that_cannot_be_stored_leave_the_cell_as_it_was(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    record = folder.read_record(ID)
+    with pytest.raises(StoreError, match="value"):
+        folder.replace_items(ID, change("value", float("nan")), record)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="No space"):
+            folder.replace_items(ID, change("value", 7.0), record)
+    assert folder.read_record(ID) == record
+    assert folder.finished() == {ID}
+    assert folder.read_items().equals(ITEMS)
+
+
+def test_rows_of_a_cell_that_is_not_there_are_refused(folder: RunFolder) -> None:
+    with pytest.raises(StoreError, match="has no record of cell absent"):
+        folder.replace_items("absent", ITEMS, {})
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     run = RunFolder(tmp_path / "file" / "run")

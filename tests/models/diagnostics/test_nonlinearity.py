@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steereval.models import odesteer_from_sketch
+from steereval.models import fit_steerer, odesteer_from_sketch
 from steereval.models.diagnostics.acting import Acting
 from steereval.models.diagnostics.integrator import one_step_distance
 from steereval.models.diagnostics.nonlinearity import (
@@ -22,6 +22,7 @@ from steereval.models.diagnostics.nonlinearity import (
 )
 from steereval.models.diagnostics.paths import directions, path
 from steereval.models.methods.linear_sphere import LinearSphereFlow
+from steereval.models.methods.odesteer import PolynomialFlow
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.testing import SITE, MethodCase, contrast_data, points
 
@@ -68,17 +69,33 @@ def test_directions_that_differ() -> None:
     assert mean_difference_cosine(unit, means, torch.zeros(1, 3)).tolist() == [0, 1, 0]
 
 
+def figures() -> dict[str, torch.Tensor]:
+    """What the published implementation returned."""
+    with np.load(FILE) as stored:
+        return {name: torch.from_numpy(stored[name]) for name in stored.files}
+
+
 @pytest.mark.skipif(not FILE.exists(), reason=f"there is no {FILE}")
 def test_the_published_field_hardly_bends() -> None:
     """Mean pairwise cosine 0.984, least 0.889; ten steps end 0.07 and 1.07 from one."""
-    with np.load(FILE) as stored:
-        figures = {name: torch.from_numpy(stored[name]) for name in stored.files}
-    names = ("index_hash", "sign_hash", "coef")
-    parts = [figures[f"odesteer.{name}"] for name in names]
-    flow = odesteer_from_sketch(*parts, float(figures["odesteer.intercept"][0]))
-    x = figures["x"].double()
+    stored = figures()
+    parts = [stored[f"odesteer.{name}"] for name in ("index_hash", "sign_hash", "coef")]
+    flow = odesteer_from_sketch(*parts, float(stored["odesteer.intercept"][0]))
+    x = stored["x"].double()
     field = directions(Acting(flow), x, 5.0)
     assert float(field_cosine(field).mean()) == pytest.approx(0.984, abs=5e-4)
     assert float((field @ field.T).min()) == pytest.approx(0.889, abs=5e-4)
     assert float(one_step_distance(flow, x, 5.0, 10).mean()) == pytest.approx(0.07, abs=5e-3)
     assert float(one_step_distance(flow, x, 20.0, 10).mean()) == pytest.approx(1.07, abs=5e-3)
+
+
+@pytest.mark.skipif(not FILE.exists(), reason=f"there is no {FILE}")
+def test_so_does_a_field_of_our_own_fit() -> None:
+    """With other hash functions: they hardly matter."""
+    stored = figures()
+    flow = fit_steerer("odesteer", stored["positive"], stored["negative"], seed=0)
+    assert isinstance(flow, PolynomialFlow)
+    x = stored["x"].double()
+    cosine = field_cosine(directions(Acting(flow), x, 5.0)).mean()
+    assert float(cosine) == pytest.approx(0.984, abs=2e-3)
+    assert float(one_step_distance(flow, x, 5.0, 10).mean()) == pytest.approx(0.07, abs=5e-3)
