@@ -26,7 +26,9 @@ def not_judged(records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A sentence for every judge and task of which some cells were answered and not judged."""
     found: dict[tuple[str, str], list[str]] = {}
     for record in records.values():
-        task = (record.get("identity") or {}).get("task") or {}
+        task = (record.get("identity") or {}).get("task")
+        if not isinstance(task, Mapping):  # an imported cell has the task's name alone
+            continue
         for judge in task.get("judges") or ():
             if record["status"] == "done" and judge["name"] not in record.get("judges", {}):
                 error = (record.get("judge_errors") or {}).get(judge["name"], "")

@@ -120,8 +120,15 @@ def estimate(effect: Effect) -> Estimate:
 
 
 def mean_of(found: Matrix, confidence: float) -> Estimate:
-    """The mean over items × seeds, by the crossed estimator."""
-    return estimate(crossed_effect(found.values, found.clusters, None, confidence, resamples=0))
+    """The mean over items × seeds, by the crossed estimator.
+
+    Of a ragged matrix each seed's mean is over its own items: a ratio of sums, linearised.
+    """
+    values = found.values
+    present = ~np.isnan(values)
+    if not present.all():
+        values = log_ratio_influence(np.where(present, values, 0.0), present.astype(np.float64))
+    return estimate(crossed_effect(values, found.clusters, None, confidence, resamples=0))
 
 
 def share_of(found: Matrix, confidence: float) -> Estimate:

@@ -28,6 +28,13 @@ FLOW = "odesteer"
 SUBJECTS = (FLOW, "rff_odesteer", "step_odesteer", "gradient_ascent", "linear_sphere")
 """Methods that have a barrier and follow its gradient, the one asked about first."""
 
+OF_SOME = (
+    *("rises", "ascends", "stays", "subset_agreement"),
+    *("field_cosine", "mean_difference_cosine", "path_stretch", "turning"),
+)
+"""Quantities that an activation has under one fit seed and not under another: what a steerer
+leaves alone takes no steps."""
+
 
 @dataclass(frozen=True)
 class Where:
@@ -162,20 +169,22 @@ class Evidence:
         self, where: Where, quantity: str, **wanted: str | float | None
     ) -> dict[Setting, Matrix]:
         """{setting: matrix} of a quantity, in the order of the grid."""
-        rows = self.rows(where, quantity, **wanted)
+        rows, ragged = self.rows(where, quantity, **wanted), quantity in OF_SOME
         return {
             Setting(str(method), float(strength)): found
-            for (method, strength), found in self.split(rows, "method", "strength")
+            for (method, strength), found in self.split(rows, "method", "strength", ragged=ragged)
         }
 
-    def split(self, rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Any, ...], Matrix]]:
+    def split(
+        self, rows: pd.DataFrame, *by: str, ragged: bool = False
+    ) -> Iterator[tuple[tuple[Any, ...], Matrix]]:
         """(values of `by`, matrix) of the groups of `rows`, methods in the order of the grid."""
         if rows.empty:
             return
         found = [
             (key, matrix)
             for key, group in rows.groupby(list(by), observed=True, dropna=False)
-            if (matrix := matrix_of(group)) is not None
+            if (matrix := matrix_of(group, ragged)) is not None
         ]
         if by[0] == "method":
             found.sort(key=lambda each: (self.order(str(each[0][0])), each[0][1:]))

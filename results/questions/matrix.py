@@ -20,7 +20,7 @@ class Matrix:
     """One quantity of one setting over items × fit seeds."""
 
     values: Floats
-    """[items, seeds], none of them missing."""
+    """[items, seeds]; NaN where it was not measured, which only ragged ones have."""
 
     items: pd.Index[str]
     """[items], their ids."""
@@ -41,7 +41,8 @@ class Matrix:
         for column, seed in enumerate(other.seeds):
             if seed in self.seeds:
                 own = self.values[:, self.seeds.index(seed)]
-                found[:, column] = np.where(place >= 0, own[place], missing)
+                there = (place >= 0) & ~np.isnan(own[place])
+                found[:, column] = np.where(there, own[place], missing)
         return found
 
     def minus(self, other: Matrix) -> Matrix | None:
@@ -81,10 +82,11 @@ class Matrix:
         )
 
 
-def matrix_of(rows: pd.DataFrame) -> Matrix | None:
-    """The matrix of rows of one quantity and setting; None if no item has all seeds.
+def matrix_of(rows: pd.DataFrame, is_ragged: bool = False) -> Matrix | None:
+    """The matrix of rows of one quantity and setting; None if it has no item.
 
-    Items that a seed lacks are left out. Two rows for one item and seed are a StoreError.
+    Items that a seed lacks are left out, unless it `is_ragged`. Two rows for one item and seed are
+    a StoreError.
     """
     seeds, column = np.unique(rows["fit_seed"].to_numpy(), return_inverse=True)
     names, first, row = np.unique(
@@ -98,7 +100,8 @@ def matrix_of(rows: pd.DataFrame) -> Matrix | None:
         )
     values = np.full((len(names), len(seeds)), np.nan)
     values[row, column] = rows["value"].to_numpy()
-    whole = ~np.isnan(values).any(axis=1)
+    missing = np.isnan(values)
+    whole = ~(missing.all(axis=1) if is_ragged else missing.any(axis=1))
     if not whole.any():
         return None
     items = pd.Index(names[whole], dtype=object)

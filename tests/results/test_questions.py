@@ -565,6 +565,54 @@ def test_pairs_share_items_and_seeds() -> None:
     assert a.minus(matrix([[1.0, 1.0]], (5, 6))) is None
 
 
+def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
+    analysis: Analysis, manifest: dict[str, Any]
+) -> None:
+    """Fit seed 0 moves the first half of the items, whose h rises; the others are as ever."""
+    rows = [
+        row
+        for row in fake_diagnosis(rises=1.0, spread=0.0).table().to_pylist()
+        if not (
+            row["quantity"] == "rises"
+            and row["fit_seed"] == 0
+            and int(row["item_id"][1:]) >= ITEMS // 2
+        )
+    ]
+    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 6)
+    assert "h rises in 100 % [83, 100] of the steps" in plain(answer.sentences[0])
+    (count,) = (row[-1] for row in cells(answer.findings[0]))
+    assert count == str(ITEMS)
+
+
+def test_stays_are_counted_in_the_seeds_that_reached(
+    analysis: Analysis, manifest: dict[str, Any]
+) -> None:
+    """Of what reaches under one fit seed alone, what stays there is not lost."""
+    rows = fake_diagnosis().table().to_pylist()
+    for row in rows:
+        if row["quantity"] == "reaches" and row["fit_seed"] != 0:
+            row["value"] = 0.0
+    rows = [
+        r for r in rows if r["quantity"] != "stays" or r["fit_seed"] == 0 or r["item_id"] == "s001"
+    ]
+    for row in rows:
+        if row["quantity"] == "reaches" and row["item_id"] == "s001":
+            row["value"] = 1.0
+    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 6)
+    (line,) = cells(answer.findings[0])
+    # fit seed 0: 30 of 40 stay; the others: the one that reaches does
+    assert line[5].startswith(f"{(75 + 100 + 100) / 3:.0f} % [")
+
+
+def test_the_mean_of_a_ragged_matrix_is_that_of_each_seed() -> None:
+    values = around(0.5, 0.1, "ragged")
+    values[::3, 1] = np.nan
+    found = mean_of(matrix(values, (0, 1, 2)), 0.95)
+    assert found.mean == pytest.approx(np.nanmean(values, axis=0).mean())
+
+
 @given(st.integers(2, 200), st.booleans())
 def test_all_alike_is_not_certain(clusters: int, full: bool) -> None:
     """Clopper and Pearson: of n trials all, the lower end is the n-th root of 0.025."""
