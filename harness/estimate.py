@@ -10,6 +10,7 @@ from steereval.cost import Cost, Counter
 from steereval.errors import ModelError, SteerEvalError
 from steereval.gpu_hours import RATE, Seconds, seconds_of
 from steereval.known_cost import judging_flops, known_cost, known_size, reading_flops
+from steereval.models.methods.registry import get_method
 from steereval.plan import Cell, groups
 from steereval.results.stats import minimum_detectable_effect
 from steereval.spec import Grid
@@ -69,22 +70,42 @@ class _Costs:
     reasons: dict[str, None] = field(default_factory=dict)
     """Why groups were not counted."""
     _missing: set[str] = field(default_factory=set)
+    _counted: dict[str, Cost] = field(default_factory=dict)
 
     def of(self, group: Sequence[Cell]) -> Cost | None:
         """The cost of `group`; None where nothing is known of it.
 
-        A model or task that could not be had is not asked for again: that may take seconds.
+        A model or task that could not be had is not asked for again: that may take seconds. Nor is
+        a group counted that feeds its model just what another one does.
         """
         model, task = group[0].model.name, group[0].task.name
         if not self._missing & {model, task}:
             try:
-                return self.counter.count(group)
+                key = _fed(group)
+                if key not in self._counted:
+                    self._counted[key] = self.counter.count(group)
+                return self._counted[key]
             except SteerEvalError as error:
                 self.reasons[str(error)] = None
                 self._missing.add(model if isinstance(error, ModelError) else task)
         found = known_cost(group)
         self.known += found is not None
         return found
+
+
+def _fed(group: Sequence[Cell]) -> str:
+    """All of a group that its tokens depend on: where its cells act, not by what or how far."""
+    acting = [
+        (
+            cell.layer,
+            cell.positions,
+            cell.contrast.name if cell.contrast else "",
+            cell.strength == 0,
+            any(kind.per_query for kind in get_method(cell.method.name).kinds),
+        )
+        for cell in group
+    ]
+    return repr((group[0].model, group[0].task, group[0].fewshot_seed, acting))
 
 
 def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[str]:

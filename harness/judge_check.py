@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer
 
-from steereval.assets import fetch
+from steereval.assets import fetch, resolve_model
 from steereval.cards import claimed
 from steereval.errors import GridError, InputError, ModelError
 from steereval.spec import Grid, JudgeSpec
@@ -35,7 +35,8 @@ def check_judges(grid: Grid, say: Callable[[str], None]) -> None:
         elif scorer.engine == "profanity":
             fetch(ASSET, say)
         elif not judge.is_stand_in:
-            _check_model(judge, judge.model or scorer.model, scorer.engine == "reward")
+            location = resolve_model(judge.model or scorer.model, say)
+            _check_model(judge, location, scorer.engine == "reward")
 
 
 def check_no_stand_in(grid: Grid) -> None:

@@ -281,7 +281,8 @@ def _engine(
     if spec.is_stand_in:
         made = stand_in(name, model_at_hand(steered), device, size)
     else:
-        made = load_engine(name, location, spec.revision, spec.dtype, device, size)
+        found = model_at_hand(location)
+        made = load_engine(name, found, spec.revision, spec.dtype, device, size)
     return made.engine, made.content
 
 

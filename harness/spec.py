@@ -111,8 +111,8 @@ class JudgeSpec:
     name: str = _part("identity")
     """`truth`, `info`, `reward`, `toxicity` or `fluency`."""
     model: str | None = _part("identity", default=None)
-    """A folder or a name on the hub instead of the published judge; `stand-in` for a tiny one with
-    random weights, whose numbers are never scores."""
+    """A folder, an embedded model or a name on the hub instead of the published judge; `stand-in`
+    for a tiny one with random weights, whose numbers are never scores."""
     revision: str = _part("identity", default="main")
     """Branch, tag or commit of the model on the hub."""
     dtype: str = _part("identity", default="auto")

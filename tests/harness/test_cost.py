@@ -10,7 +10,7 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 
 from steereval.cost import Counter
-from steereval.estimate import describe_cost, describe_noise_floor
+from steereval.estimate import _count, describe_cost, describe_noise_floor
 from steereval.models.sites import find_blocks
 from steereval.plan import groups, make_plan
 from steereval.replay import Asked, Replay, evaluated
@@ -141,6 +141,31 @@ def test_a_model_that_is_not_at_hand(tmp_path: Path) -> None:
     assert "nothing" in lines[-1]
     assert "?" in lines[2]
     assert not any("in all" in line for line in lines)
+
+
+def test_groups_that_feed_the_same_are_counted_once(
+    tiny_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever steers them and how far, but not where; the table is that of counting each."""
+    methods = [
+        "none",
+        *({"name": name, "strengths": list(range(1, 17))} for name in ("caa", "repe", "iti")),
+        {"name": "caa", "label": "all", "positions": "all", "strengths": list(range(1, 17))},
+    ]
+    task = {"name": "truthful_mini_mc", "limit": 2}
+    some = grid(tiny_folder, methods=methods, tasks=[task])
+    cells = make_plan(some)
+    found = groups(cells)
+    each = [Counter(Supplies(None), 32).count(group) for group in found]
+    counted = []
+    count = Counter.count
+    monkeypatch.setattr(Counter, "count", lambda s, group: counted.append(group) or count(s, group))
+    lines = list(describe_cost(some, cells, Supplies(None)))
+    assert len(counted) < len(found)
+    whole = sum(cost.alone for cost in each), sum(cost.flops for cost in each)
+    (shown,) = (line for line in lines if "together" in line)
+    assert f"{_count(whole[1])} together" in shown
+    assert _count(whole[0]) in lines[2]
 
 
 def test_the_table_adds_up(tiny_folder: str) -> None:

@@ -30,7 +30,7 @@ from steereval.results.analysis import analyse
 from steereval.results.progress import read_progress
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
-from steereval.run import CellWorker
+from steereval.run import CellWorker, WorkerSettings
 from steereval.session import Summary, run_grid
 from steereval.spec import Grid, RunSpec, TaskSpec, parse_grid
 from steereval.tasks import hub
@@ -195,6 +195,35 @@ def test_scoring_again_keeps_what_judges_said(judged: Path, tmp_path: Path) -> N
     rescore(RunFolder(judged), RunFolder(tmp_path / "again"), {}, None, lambda _: None)
     for metric in ("true", "win", "fluency", "bleu_acc", "perplexity"):
         assert values(tmp_path / "again", metric) == values(judged, metric)
+
+
+def test_fluency_under_the_model_itself_is_its_perplexity(tiny_folder: str, tmp_path: Path) -> None:
+    """Two ways to the same number: the run's own metric, and a judge."""
+    given = grid(tiny_folder, [{"name": "fluency", "model": tiny_folder}])
+    assert run(given, tmp_path / "run").unjudged == ()
+    rows = RunFolder(tmp_path / "run").read_items().to_pylist()
+    found = {
+        metric: {(r["method"], r["item_id"]): r for r in rows if r["metric"] == metric}
+        for metric in ("fluency", "perplexity")
+    }
+    assert len(found["fluency"]) == 8
+    for key, judged_ in found["fluency"].items():
+        own = found["perplexity"][key]
+        assert judged_["weight"] == own["weight"] > 0
+        assert judged_["value"] == pytest.approx(own["value"], abs=1e-3)
+
+
+@pytest.mark.real
+def test_an_embedded_model_can_judge(smollm2_folder: str) -> None:
+    given = grid("smollm2-135m", [{"name": "fluency", "model": "smollm2-135m"}])
+    judge_check.check_judges(given, lambda _: None)
+    settings = WorkerSettings("", None, 2, "cpu")
+    bench = judging.open_bench(given.tasks[0].judges[0], "smollm2-135m", settings)
+    sense, nonsense = bench.numbers(
+        [("The capital of France is", " Paris."), ("The capital of France is", " banana.")]
+    )
+    assert sense[0] > nonsense[0] + 3
+    assert bench.facts["content"].startswith("sha256:")
 
 
 # --- stand-ins

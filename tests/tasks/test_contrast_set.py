@@ -77,6 +77,22 @@ def test_subsets_hold_whole_keys_and_keep_the_folds(
     assert all(within.fold_of(key) == contrast.fold_of(key) for key in contrast.keys)
 
 
+@given(QUESTIONS.filter(lambda questions: len(questions) > 9), st.randoms())
+def test_parts_share_no_key_and_do_not_depend_on_the_order(
+    questions: list[str], shuffler: random.Random
+) -> None:
+    contrast = contrast_of(questions)
+    parts = contrast.parted((0.4, 0.4, 0.2))
+    assert sorted(key for part in parts for key in part.keys) == sorted(contrast.keys)
+    assert [len(part.keys) for part in parts] == pytest.approx(
+        [share * len(contrast.keys) for share in (0.4, 0.4, 0.2)], abs=1
+    )
+    shuffled = list(contrast.statements)
+    shuffler.shuffle(shuffled)
+    others = replace(contrast, statements=tuple(shuffled)).parted((0.4, 0.4, 0.2))
+    assert [set(part.keys) for part in parts] == [set(other.keys) for other in others]
+
+
 def test_subsets_differ_between_seeds_and_cover_all_keys() -> None:
     contrast = contrast_of([f"question {i}" for i in range(20)])
     draws = [contrast.subset(0.5, seed).keys for seed in range(20)]
