@@ -143,14 +143,16 @@ def share_of(found: Matrix, confidence: float) -> Estimate:
 def ratio_of(parts: Matrix, wholes: Matrix, confidence: float) -> Estimate | None:
     """The share Σ parts/Σ wholes, each of 0 and 1, with the interval of a ratio of sums.
 
-    A part that was not measured is 0. Seeds without a whole are left out; None without any.
+    A part that was not measured is 0. Items and seeds without a whole are left out; None without
+    any.
     """
-    above = parts.over(wholes, 0.0) * wholes.values
-    some = wholes.values.sum(axis=0) > 0
+    base = wholes.only(wholes.items[np.flatnonzero(wholes.values.sum(axis=1))])
+    some = base.values.sum(axis=0) > 0
     if not some.any():
         return None
-    values = log_ratio_influence(above[:, some], wholes.values[:, some])
-    return share_of(replace(wholes, values=values), confidence)
+    above = parts.over(base, 0.0) * base.values
+    values = log_ratio_influence(above[:, some], base.values[:, some])
+    return share_of(replace(base, values=values), confidence)
 
 
 def difference_of(a: Matrix, b: Matrix, confidence: float) -> Estimate | None:

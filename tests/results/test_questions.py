@@ -27,6 +27,7 @@ from steereval.results.questions.estimate import (
     SHARE,
     Estimate,
     mean_of,
+    ratio_of,
     share,
 )
 from steereval.results.questions.evidence import Evidence, Setting, Where
@@ -604,6 +605,17 @@ def test_stays_are_counted_in_the_seeds_that_reached(
     (line,) = cells(answer.findings[0])
     # fit seed 0: 30 of 40 stay; the others: the one that reaches does
     assert line[5].startswith(f"{(75 + 100 + 100) / 3:.0f} % [")
+
+
+def test_a_share_of_few_is_as_uncertain_as_few() -> None:
+    """All of three items that reached it stay, of a hundred that did not."""
+    reached = np.zeros((100, 1))
+    reached[:3] = 1.0
+    found = ratio_of(matrix(reached, (0,)), matrix(reached, (0,)), 0.95)
+    assert found is not None
+    assert (found.mean, found.high, found.n_clusters) == (1.0, 1.0, 3)
+    assert found.low == pytest.approx(0.025 ** (1 / 3))
+    assert ratio_of(matrix(reached, (0,)), matrix(0 * reached, (0,)), 0.95) is None
 
 
 def test_the_mean_of_a_ragged_matrix_is_that_of_each_seed() -> None:
