@@ -371,7 +371,7 @@ def test_a_grid_alone_gets_a_report(
     assert len(RunFolder(out).read_manifest()["cells"]) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_workers_on_ray_measure_what_this_process_does(tiny_folder: str, tmp_path: Path) -> None:
     changes = {
         "models": [{"name": tiny_folder, "layers": [0, 1]}],

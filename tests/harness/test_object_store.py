@@ -44,6 +44,7 @@ def grid(tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     return "grid.yaml"
 
 
+@pytest.mark.chaos
 def test_workers_in_processes_write_into_a_bucket(
     grid: str, bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ def nodes(tmp_path: Path) -> Iterator[None]:
     cluster.shutdown()
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("nodes")
 def test_two_nodes_read_a_contrast_once(tiny_folder: str, tmp_path: Path) -> None:
     """Both ask at the same time, have the same states, and keep them for their next run."""
