@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,21 @@ def test_without_the_actor_everyone_makes_their_own() -> None:
     assert exchange.of(2).claim("a") == {"n": b"1"}
     exchange.close()
     assert exchange.of(2).claim("a") is None
+
+
+@pytest.mark.usefixtures("nodes")
+def test_a_maker_that_has_fallen_silent_is_not_waited_for() -> None:
+    """Its node is gone, and Ray has not noticed yet; one that still works is."""
+    from steereval.ray_jobs.exchange import Exchange
+
+    exchange = Exchange.opened(silence=5.0)
+    assert ray.get(exchange.actor.claim.remote("a", 1)) is None  # and not a sound more
+    second = exchange.of(2)
+    assert second.claim("a") is None
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(exchange.of(3).claim, "a")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=8.0)
+        second.offer("a", {"n": b"1"})
+        assert waiting.result(timeout=60.0) == {"n": b"1"}
+    exchange.close()
