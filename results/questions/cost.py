@@ -73,10 +73,22 @@ class CostLine:
 
 def cost(evidence: Evidence) -> Answer | None:
     """The answer; None if the run holds nothing of it."""
-    findings = [_diagnosed(evidence, where) for where in evidence.places]
+    findings = [_diagnosed(evidence, where) for where in _timed(evidence)]
     if not findings:
         findings = [f for model in evidence.analysis.models if (f := _from_cells(evidence, model))]
     return Answer(1, QUESTION, METHOD, tuple(findings)) if findings else None
+
+
+def _timed(evidence: Evidence) -> list[Where]:
+    """The places to speak of: a cost does not depend on the contrast set, so it is measured for one
+    of those of a model and its layers."""
+    places = list(evidence.places)
+    known = {
+        (where.model, where.layer): where
+        for where in places
+        if any(line.change is not None for line in _lines(evidence, where))
+    }
+    return [where for where in places if known.get((where.model, where.layer), where) == where]
 
 
 def _diagnosed(evidence: Evidence, where: Where) -> Finding:

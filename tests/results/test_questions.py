@@ -139,6 +139,19 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: dict[str, Any]
     assert "one has a cost that these timings are too rough to tell (" in answer.sentences[0]
 
 
+def test_cost_is_told_where_it_was_measured(analysis: Analysis, manifest: dict[str, Any]) -> None:
+    """Another contrast set of the same model and layers has the same cost."""
+    timed = fake_diagnosis().diagnosis()
+    other = fake_diagnosis(contrast="toxicity", left_out=("tokens_per_second",)).diagnosis()
+    (answer,) = (
+        each
+        for each in eight_answers(analysis, manifest, {"a": timed, "b": other})
+        if each.number == 1
+    )
+    (finding,) = answer.findings
+    assert finding.is_answered
+
+
 def test_cost_without_speeds(ask: Any) -> None:
     finding = ask(1, left_out=("tokens_per_second",))
     assert not finding.is_answered
