@@ -66,11 +66,14 @@ def between(a: Row, b: Row, confidence: float) -> Estimate | None:
         return None
     grouping = first.grouping
     sign = 1.0 if a.metric.higher_is_better else -1.0
-    return estimate(
+    found = estimate(
         crossed_effect(
             sign * (ours - theirs), grouping.clusters, grouping.folds, confidence, resamples=0
         )
     )
+    # Scores from 0 to 1 differ by 1 at most, whatever few items leave open.
+    most = 1.0 if a.metric.in_points else np.inf
+    return replace(found, low=max(found.low, -most), high=min(found.high, most))
 
 
 def targets(evidence: Evidence, model: str) -> list[Row]:

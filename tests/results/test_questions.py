@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from steereval.errors import StoreError
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
+from steereval.results.questions import effects
 from steereval.results.questions.amounts import bytes_words, count_words
 from steereval.results.questions.eight import ALL, eight_answers
 from steereval.results.questions.estimate import (
@@ -272,6 +274,23 @@ def test_rows_at_equal_displacement(tmp_path: Path, effect: float, verdict: str)
 
 
 # --- 4
+
+
+def test_scores_from_0_to_1_differ_by_1_at_most(
+    analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever interval few items and few seeds leave."""
+    wide = {"low": -314.0, "high": 314.0}
+    real = effects.crossed_effect
+    monkeypatch.setattr(
+        effects, "crossed_effect", lambda *given, **known: replace(real(*given, **known), **wide)
+    )
+    compared = [row for row in analysis.rows if row.comparison and row.metric.in_points]
+    first = compared[0]
+    alike = [r for r in compared if (r.task, r.metric) == (first.task, first.metric)]
+    found = effects.between(alike[0], alike[1], 0.95)
+    assert found is not None
+    assert (found.low, found.high) == (-1.0, 1.0)
 
 
 def test_what_is_significant_is_told(ask: Any, analysis: Analysis) -> None:
