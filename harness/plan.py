@@ -198,7 +198,30 @@ def _cells(grid: Grid) -> Iterator[Cell]:
 
 
 def _methods_on(grid: Grid, task: TaskSpec) -> list[MethodSpec]:
-    return [m for m in grid.methods if not m.tasks or task.name in m.tasks]
+    """The methods that are run on `task`, with what the grid says of all units."""
+    chosen = [m for m in grid.methods if not m.tasks or task.name in m.tasks]
+    return [
+        m if m.name == "none" else dataclasses.replace(m, unit=grid.match or m.unit) for m in chosen
+    ]
+
+
+def _contrast_of(grid: Grid, task: TaskSpec, method: MethodSpec) -> ContrastSpec | None:
+    """What a method is fitted to; None if to nothing. Raises GridError."""
+    if not get_method(method.name).fits:
+        if method.unit == "displacement":
+            raise GridError(
+                f"method {method.label or method.name} is fitted to nothing, so there are no "
+                "activations to match a displacement on",
+                "Give absolute strengths, in a grid without `match`, or leave the method out.",
+            )
+        return None
+    contrast = method.contrast or task.contrast or grid.contrast
+    if contrast is None:
+        raise GridError(
+            f"task {task.name} has no contrast set to fit steerers to",
+            "Add `contrast: truthful-mini` to the grid or to the task.",
+        )
+    return contrast
 
 
 def _method_cells(
@@ -220,18 +243,10 @@ def _method_cells(
         bare_method = dataclasses.replace(method, tasks=())
         yield Cell(bare_model, bare_method, None, "", bare_task, "", None, **common)
         return
-    chosen = get_method(method.name)
-    contrast = method.contrast or task.contrast or grid.contrast if chosen.fits else None
-    if chosen.fits and contrast is None:
-        raise GridError(
-            f"task {task.name} has no contrast set to fit steerers to",
-            "Add `contrast: truthful-mini` to the grid or to the task.",
-        )
+    chosen, contrast = get_method(method.name), _contrast_of(grid, task, method)
     options = chosen.options(method.options)
     digest = files_digest(contrast, chosen.files(options))
     random = chosen.draws(options) or (contrast is not None and contrast.fraction < 1)
-    if grid.match is not None:
-        method = dataclasses.replace(method, unit=grid.match)
     for layers in method.layers or model.layers:
         for strength in method.strengths:
             for seed in grid.seeds.fit if random else (None,):

@@ -251,7 +251,7 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
             method.label or method.name: {
                 "name": method.name,
                 "options": method.options,
-                "unit": method.unit,
+                "unit": grid.match or method.unit,
                 "positions": method.positions or grid.positions,
                 "incremental": method.incremental,
                 "reduced": get_method(method.name).reduced(method.options),

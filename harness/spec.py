@@ -630,6 +630,15 @@ def _check_choice(grid: Grid) -> None:
             f"analysis.baseline is {grid.analysis.baseline!r}, which is no method of the grid",
             f"Add it to methods, or choose from: {', '.join(labels)}.",
         )
+    baseline = grid.methods[labels.index(grid.analysis.baseline)]
+    missed = [
+        task.name for task in grid.tasks if baseline.tasks and task.name not in baseline.tasks
+    ]
+    if missed:
+        raise GridError(
+            f"the baseline {grid.analysis.baseline} is not run on {missed[0]}",
+            "Remove `tasks` from it: every task needs something to compare with.",
+        )
     if not 0.5 < grid.analysis.confidence < 1:
         raise GridError(
             f"analysis.confidence is {grid.analysis.confidence}", "It lies between 0.5 and 1."

@@ -39,7 +39,7 @@ def matched_strength(steerer: Steerer, x: Tensor, queries: Tensor, displacement:
     """A strength at which the mean displacement of x [n, d] is `displacement`, 0 for 0.
 
     Raises InputError where the steerer does not know its typical norm, or where no strength moves
-    so far: rotations and projections have a farthest.
+    far enough (rotations and projections have a farthest) or as little.
     """
     if displacement == 0:
         return 0.0
@@ -63,8 +63,8 @@ def strength_at(displacement: Callable[[float], float], target: float) -> float 
     `displacement` gives the mean displacement of a strength; it is 0 for 0 and continuous. From the
     strength at which a displacement in proportion would be right the search goes up, or down, in
     steps of GROWTH until the target lies between two strengths; Brent's bracketed method refines
-    them. None where no strength reaches it: a method that moves onto a point, or turns, goes only
-    so far.
+    them. None where no strength does it: a method that moves onto a point, or turns, goes only so
+    far, and one that jumps does not go so little.
     """
     reach = cache(partial(_distance, displacement))
     high = target / reach(1.0) if reach(1.0) > 0 else 1.0
@@ -75,8 +75,12 @@ def strength_at(displacement: Callable[[float], float], target: float) -> float 
     else:
         return None
     low = high / GROWTH
-    while reach(low) >= target:
+    for _ in range(TRIES):
+        if reach(low) < target:
+            break
         low, high = low / GROWTH, low
+    else:
+        return None
     return float(brentq(lambda strength: reach(strength) - target, low, high, rtol=ACCURACY))
 
 

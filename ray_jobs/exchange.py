@@ -78,7 +78,7 @@ class Exchange:
     """Ray's handle."""
     worker: int = 0
     """Who asks."""
-    _made: list[threading.Event] = field(default_factory=list)
+    _beats: list[threading.Event] = field(default_factory=list)
     """What ends the beats of this worker; empty where it makes nothing."""
 
     @classmethod
@@ -102,7 +102,7 @@ class Exchange:
             return None
         if packed is None:
             made = threading.Event()
-            self._made.append(made)
+            self._beats.append(made)
             threading.Thread(target=self._beat, args=(made,), daemon=True).start()
         return packed
 
@@ -112,8 +112,8 @@ class Exchange:
 
     def _still(self) -> None:
         """No beats any more."""
-        while self._made:
-            self._made.pop().set()
+        while self._beats:
+            self._beats.pop().set()
 
     def offer(self, key: str, packed: Packed) -> None:
         """See `Sharing`. Waits until it has arrived: this process may end right afterwards."""

@@ -49,7 +49,7 @@ RIVALS = ("gradient_ascent", "step_odesteer", "linear_sphere", "caa")
 """What the ODE is compared with in the sentence, the first that was measured."""
 
 DISPLACEMENT = "displacement"
-"""How a grid says that methods share their displacement, and the unit of strengths then."""
+"""The unit of strengths that say how far a method displaces."""
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,7 @@ def _matched(evidence: Evidence, model: str) -> list[tuple[Row, Row, Estimate]]:
 def _is_matched(evidence: Evidence, row: Row) -> bool:
     """Whether its strengths are displacements."""
     method = (evidence.manifest.get("methods") or {}).get(row.arm.method, {})
-    grid = evidence.manifest.get("grid") or {}
-    return DISPLACEMENT in (grid.get("match"), method.get("unit"))
+    return bool(method.get("unit") == DISPLACEMENT)
 
 
 def _are_alike(ode: Row, row: Row) -> bool:

@@ -82,6 +82,16 @@ def test_a_match_makes_every_strength_a_displacement() -> None:
     assert [c.id for c in make_plan(grid(methods=["none", *own]))] != [c.id for c in matched]
 
 
+@pytest.mark.parametrize("where", ["grid", "method"])
+def test_what_is_fitted_to_nothing_cannot_be_matched(tmp_path: Path, where: str) -> None:
+    """There are no activations to match a displacement on."""
+    vector = {"name": "vector", "strengths": [0.1], "options": {"path": str(tmp_path / "v.gguf")}}
+    own = {"unit": "displacement"} if where == "method" else {}
+    match = {"match": "displacement"} if where == "grid" else {}
+    with pytest.raises(GridError, match="vector is fitted to nothing"):
+        make_plan(grid(methods=["none", vector | own], **match))
+
+
 def test_a_method_on_some_tasks_has_no_other_cells() -> None:
     """And those that it has are what they would be."""
     two = [{"name": "truthful_mini_mc"}, {"name": "truthful_mini_gen"}]

@@ -157,6 +157,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         small(methods=["none", {"name": "caa", "strengths": [1], "tasks": ["truthful_mini_mx"]}]),
         "Did you mean 'truthful_mini_mc'",
     ),
+    "a baseline on some tasks": (
+        small(
+            tasks=["truthful_mini_mc", "truthful_mini_gen"],
+            methods=[{"name": "none", "tasks": ["truthful_mini_gen"]}],
+        ),
+        "the baseline none is not run on truthful_mini_mc",
+    ),
     "a contrast of the unsteered": (
         small(methods=[{"name": "none", "contrast": "truthful-mini"}]),
         "method none has a contrast",

@@ -10,7 +10,7 @@ from method_options import SMALL
 
 from steereval.errors import InputError
 from steereval.models import odesteer_from_sketch
-from steereval.models.matching import matched_strength, mean_displacement
+from steereval.models.matching import matched_strength, mean_displacement, strength_at
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.testing import SITE, MethodCase, contrast_data
@@ -46,6 +46,11 @@ def test_a_rotation_has_a_farthest() -> None:
     x = data.positive[SITE]
     with pytest.raises(InputError, match=r"no strength of .* moves activations by 50 median"):
         matched_strength(steerer, x, x, 50.0)
+
+
+def test_a_jump_is_not_searched_for_ever() -> None:
+    """A method that moves by 1 at any strength moves by no half."""
+    assert strength_at(lambda strength: float(strength > 0), 0.5) is None
 
 
 def test_a_steerer_without_a_norm_cannot_be_matched() -> None:
