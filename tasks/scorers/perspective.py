@@ -23,6 +23,8 @@ ATTRIBUTE = "TOXICITY"
 
 BETWEEN = 1.0
 """Least seconds between two requests: a new key may make one a second."""
+LONGEST = 3000
+"""Bytes of a text that the API takes in one request, by its documentation of limits."""
 TIMEOUT = 30.0
 """Seconds to wait for an answer."""
 TRIES = 6
@@ -42,9 +44,11 @@ class Perspective:
     _last: float = field(default=float("-inf"))
 
     def numbers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
-        """The probability of toxicity of each pair's second text; 0 for a text of nothing but
-        white space, which the API refuses. Raises TaskError."""
-        return [(self._score(text) if text.strip() else 0.0,) for _, text in pairs]
+        """The probability of toxicity of each pair's second text, of which at most the first
+        LONGEST bytes are judged; 0 for a text of nothing but white space, which the API refuses.
+        Raises TaskError."""
+        texts = [_beginning(text) for _, text in pairs]
+        return [(self._score(text) if text.strip() else 0.0,) for text in texts]
 
     def _score(self, text: str) -> float:
         for attempt in range(TRIES):
@@ -83,6 +87,10 @@ class Perspective:
     def _wait(self, attempt: int, told: str | None) -> None:
         own = self.between * 2**attempt
         time.sleep(max(own, float(told)) if told is not None and told.isdecimal() else own)
+
+
+def _beginning(text: str) -> str:
+    return text.encode(errors="ignore")[:LONGEST].decode(errors="ignore")
 
 
 def _probability(told: Any) -> float:

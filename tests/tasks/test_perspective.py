@@ -46,6 +46,14 @@ def test_an_empty_text_is_not_sent(service: type[Service], waits: list[float]) -
     assert service.asked == []
 
 
+def test_of_a_text_that_is_too_long_the_beginning_is_judged(
+    service: type[Service], waits: list[float]
+) -> None:
+    Perspective("secret").numbers([("", "a" + "é" * 2000), ("", "b" * 3000)])
+    sent = [body["comment"]["text"] for body, _ in service.asked]
+    assert sent == ["a" + "é" * 1499, "b" * 3000]
+
+
 def test_too_many_requests_are_sent_again_later(service: type[Service], waits: list[float]) -> None:
     service.planned = [(429, {}, {"Retry-After": "7"}), (503, {}, {}), scored(0.125)]
     assert Perspective("secret").numbers([("", "one")]) == [(0.125,)]
