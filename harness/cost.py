@@ -9,6 +9,7 @@ as long as it may be, and what different prompts begin with counts in each of th
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,12 +30,13 @@ from steereval.models.positions import Positions
 from steereval.models.sites import find_blocks
 from steereval.models.steerer import Steerer
 from steereval.plan import Cell
-from steereval.replay import Asked, Replay, evaluated
+from steereval.replay import Replay, evaluated
 from steereval.run import fit_request
 from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
 from steereval.tasks.hub import quick_hub
+from steereval.together import one_of_each_arm, one_of_each_task, wanted
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,19 @@ class Counter:
 
     def count(self, group: Sequence[Cell]) -> Cost:
         """The cost of `group`. Raises a SteerEvalError if model or data are not at hand."""
+        cost = self._count(group)
+        tasks = one_of_each_task(group)
+        if len(tasks) == 1:
+            return cost
+        # Alone, a task knows nothing of what another one asks.
+        own = [[cell for cell in group if cell.task == first.task] for first in tasks]
+        apart = sum(map(self._count, own), Cost())
+        return replace(cost, alone=apart.alone, flops_alone=apart.flops_alone)
+
+    def _count(self, group: Sequence[Cell]) -> Cost:
         lm = self._model(group[0].model)
-        task = self.supplies.task(group[0])
-        lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
-        treatments = [stand_in(cell, lm, self.supplies, _Anything, _PerQuery) for cell in group]
         lm.cost = Cost()
-        try:
-            evaluated(Replay({}, lm), task, group[0])
-        except Asked as asked:
-            seeds = [cell.sample_seed for cell in group]
-            lm.answer(asked.kind, asked.requests, treatments, seeds)
+        ask(lm, group, self.supplies, (_Anything, _PerQuery))
         return lm.cost
 
     def _model(self, spec: ModelSpec) -> Weightless:
@@ -97,19 +102,32 @@ class Counter:
         return self._loaded[1]
 
 
-def stand_in(
-    cell: Cell,
-    lm: SteeredLM,
-    supplies: Supplies,
-    plain: type[Steerer],
-    per_query: type[Steerer],
-) -> Treatment:
-    """A treatment that acts where the cell's will, on the same documents and tokens, by a steerer
-    of one of the kinds."""
+Kinds = tuple[type[Steerer], type[Steerer]]
+"""Steerers that stand in: one for those that act alike on all queries, one for the others."""
+
+
+def ask(lm: SteeredLM, group: Sequence[Cell], supplies: Supplies, kinds: Kinds) -> float:
+    """Let `lm` answer what the tasks of `group` ask first, with `kinds` in place of what will be
+    fitted; the seconds that it took."""
+    task = supplies.task(group[0])
+    lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
+    arms = one_of_each_arm(group)
+    treatments = [_stand_in(cell, lm, supplies, kinds) for cell in arms]
+    asked = wanted(
+        one_of_each_task(group), lambda cell: evaluated(Replay({}, lm), supplies.task(cell), cell)
+    )
+    start = time.perf_counter()
+    for kind, together in asked.items():
+        lm.answer(kind, together.requests, treatments, [cell.sample_seed for cell in arms])
+    return time.perf_counter() - start
+
+
+def _stand_in(cell: Cell, lm: SteeredLM, supplies: Supplies, kinds: Kinds) -> Treatment:
+    """A treatment that acts where the cell's will, on the same documents and tokens."""
     if cell.method.name == "none" or cell.strength == 0:
         return unsteered()
     owned = any(kind.per_query for kind in get_method(cell.method.name).kinds)
-    steerer = (per_query if owned else plain)(dimension=0)
+    steerer = kinds[owned](dimension=0)
     sites = lm.fitter.sites(fit_request(cell))
     artefact = Artefact(dict.fromkeys(sites, steerer), {})
     name, positions = cell.method.name, Positions(cell.positions)

@@ -24,6 +24,7 @@ from steereval.results.diagnosis import (
     FOLDER,
     Diagnosis,
     diagnosed,
+    errors_of,
     remove_diagnosis,
     write_diagnosis,
 )
@@ -40,7 +41,7 @@ from steereval.supplies import Supplies
 def diagnose_grid(
     grid: Grid, out: Path | str, data_dir: Path | None, say: Say
 ) -> tuple[str, ...]:  # fmt: skip
-    """Measure every unit of `grid` that the run folder `out` does not hold yet; what failed.
+    """Measure every unit of `grid` that the run folder `out` does not hold whole; what failed.
 
     Raises InputError, ContrastError for a contrast set that is too small, or StoreError.
     """
@@ -49,7 +50,8 @@ def diagnose_grid(
     with driving(store.place) as lease:
         store.place.sweep(FOLDER)
         there = diagnosed(store.place)
-        waiting = [unit for unit in units if unit.name not in there]
+        whole = {name for name in there if not errors_of(store.place, name)}
+        waiting = [unit for unit in units if unit.name not in whole]
         if len(waiting) < len(units):
             say(f"{len(units) - len(waiting)} of {len(units)} diagnoses were there before")
         settings = WorkerSettings(

@@ -15,6 +15,7 @@ from steereval.plan import Cell, groups
 from steereval.results.stats import minimum_detectable_effect
 from steereval.spec import Grid
 from steereval.supplies import Supplies
+from steereval.together import tasks_named
 
 DISCORDANT = 0.2
 """Assumed share of items on which a method and the baseline differ, for a binary metric."""
@@ -78,8 +79,8 @@ class _Costs:
         A model or task that could not be had is not asked for again: that may take seconds. Nor is
         a group counted that feeds its model just what another one does.
         """
-        model, task = group[0].model.name, group[0].task.name
-        if not self._missing & {model, task}:
+        model, tasks = group[0].model.name, {cell.task.name for cell in group}
+        if not self._missing & {model, *tasks}:
             try:
                 key = _fed(group)
                 if key not in self._counted:
@@ -87,7 +88,7 @@ class _Costs:
                 return self._counted[key]
             except SteerEvalError as error:
                 self.reasons[str(error)] = None
-                self._missing.add(model if isinstance(error, ModelError) else task)
+                self._missing |= {model} if isinstance(error, ModelError) else tasks
         found = known_cost(group)
         self.known += found is not None
         return found
@@ -97,6 +98,7 @@ def _fed(group: Sequence[Cell]) -> str:
     """All of a group that its tokens depend on: where its cells act, not by what or how far."""
     acting = [
         (
+            cell.task,
             cell.layer,
             cell.positions,
             cell.contrast.name if cell.contrast else "",
@@ -105,7 +107,7 @@ def _fed(group: Sequence[Cell]) -> str:
         )
         for cell in group
     ]
-    return repr((group[0].model, group[0].task, group[0].fewshot_seed, acting))
+    return repr((group[0].model, group[0].fewshot_seed, acting))
 
 
 def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[str]:
@@ -155,7 +157,7 @@ def _by_place(
     places: dict[tuple[str, str, str], list[Sequence[Cell]]] = {}
     for group in found:
         steered = group[-1]
-        place = (steered.model.name, steered.task.name, steered.layer or "-")
+        place = (steered.model.name, tasks_named(group), steered.layer or "-")
         places.setdefault(place, []).append(group)
     return places
 
@@ -181,7 +183,7 @@ def _hours(seconds: float) -> str:
 
 
 def _line(model: str, task: str, layer: str, cells: str, *rest: str) -> str:
-    return f"  {model[-24:]:24} {task:24} {layer:>8} {cells:>6}" + "".join(f"{x:>11}" for x in rest)
+    return f"  {model[-24:]:24} {task:29} {layer:>8} {cells:>6}" + "".join(f"{x:>11}" for x in rest)
 
 
 def _counts(cost: Cost) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from steereval.cost import Cost
 from steereval.models.known_shapes import Shape, known_shape
@@ -16,6 +17,7 @@ from steereval.plan import Cell
 from steereval.tasks.catalogue import TaskSize, card
 from steereval.tasks.contrast_size import CONTRAST_SIZES
 from steereval.tasks.judges.index import get_judge, scorer_of
+from steereval.together import one_of_each_task
 
 
 def known_size(cell: Cell) -> TaskSize | None:
@@ -24,11 +26,24 @@ def known_size(cell: Cell) -> TaskSize | None:
 
 
 def known_cost(group: Sequence[Cell]) -> Cost | None:
-    """About what `group` costs; None where its model's shape or its task's size is not known."""
-    first, shape = group[0], known_shape(group[0].model.name)
-    size = known_size(first)
-    if shape is None or size is None:
-        return None
+    """About what `group` costs; None where its model's shape or a task's size is not known.
+
+    Tasks of one family are taken to ask together what the one that asks most does.
+    """
+    shape, tasks = known_shape(group[0].model.name), one_of_each_task(group)
+    costs = []
+    for first in tasks:
+        size = known_size(first)
+        if shape is None or size is None:
+            return None
+        costs.append(_of_task([c for c in group if c.task == first.task], shape, size))
+    alone = sum(costs, Cost())
+    most = max(costs, key=lambda cost: cost.flops)
+    return replace(most, alone=alone.alone, flops_alone=alone.flops_alone)
+
+
+def _of_task(group: Sequence[Cell], shape: Shape, size: TaskSize) -> Cost:
+    first = group[0]
     documents = _documents(first, size)
     prompt = size.prompt_tokens * (1 + (first.task.num_fewshot or 0))
     if size.generated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from steereval.spec import (
     contrasts_of,
     plain,
 )
+from steereval.tasks.catalogue import family_of
 from steereval.tasks.judges.index import get_judge, scorer_of
 
 IDENTITY_VERSION = 5
@@ -101,6 +103,11 @@ class Cell:
     def id(self) -> str:
         """Hash of the identity: 16 hexadecimal digits."""
         return id_of(self.identity)
+
+    @property
+    def arm(self) -> str:
+        """Names model, treatment and seeds, whatever the task is: 16 hexadecimal digits."""
+        return id_of({name: value for name, value in self.identity.items() if name != "task"})
 
     def summary(self) -> dict[str, Any]:
         """The columns by which rows name the cell."""
@@ -269,12 +276,13 @@ def _one_strength(method: MethodSpec, strength: float) -> MethodSpec:
     )
 
 
-GROUP_CELLS = 16
-"""Most cells that are answered together: what a kill can cost, and what memory must hold."""
+GROUP_ARMS = 16
+"""Most arms that are answered together: what a kill can cost, and what memory must hold."""
 
 
 def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
-    """The cells that are answered together: they share a model, a task's requests and layers.
+    """The cells that are answered together: they share a model, a task's requests and layers, or
+    those of tasks of one family.
 
     Unsteered cells go with the first steered ones, repetitions by themselves. What is together does
     not depend on how many workers there are.
@@ -282,17 +290,31 @@ def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     tasks: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
         bare = dataclasses.replace(cell.model, layers=())
-        shared = repr((bare, cell.task, cell.fewshot_seed, cell.is_repeat))
+        shared = repr((bare, _asks(cell.task), cell.fewshot_seed, cell.is_repeat))
         tasks.setdefault(shared, {}).setdefault(cell.layer, []).append(cell)
     found: list[tuple[Cell, ...]] = []
     for layers in tasks.values():
         plain = layers.pop("", [])
         first, *others = list(layers.values()) or [[]]
         for alike in ([*plain, *first], *others):
-            parts = math.ceil(len(alike) / GROUP_CELLS)
-            size = math.ceil(len(alike) / parts)
-            found += [tuple(alike[i : i + size]) for i in range(0, len(alike), size)]
+            found += _parts(alike)
     return found
+
+
+def _asks(task: TaskSpec) -> TaskSpec:
+    """The same for tasks that are asked together."""
+    return dataclasses.replace(task, name=family_of(task.name))
+
+
+def _parts(cells: Sequence[Cell]) -> Iterator[tuple[Cell, ...]]:
+    """Cells in parts of as many arms as are answered together, those of an arm side by side."""
+    arms: dict[str, list[Cell]] = {}
+    for cell in cells:
+        arms.setdefault(cell.arm, []).append(cell)
+    rows = list(arms.values())
+    size = math.ceil(len(rows) / math.ceil(len(rows) / GROUP_ARMS))
+    for start in range(0, len(rows), size):
+        yield tuple(itertools.chain(*rows[start : start + size]))
 
 
 def group_id(cells: Sequence[Cell]) -> str:

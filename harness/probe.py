@@ -23,16 +23,16 @@ import psutil
 import torch
 from torch import Tensor
 
-from steereval.cost import Counter, stand_in
+from steereval.cost import Counter, ask
 from steereval.errors import ModelError
 from steereval.models.steerer import Steerer
 from steereval.plan import Cell, group_id, groups
 from steereval.ray_jobs.work import Work
-from steereval.replay import Asked, Replay, evaluated
 from steereval.run import WorkerSettings, load_model
 from steereval.spec import Grid, ModelSpec
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
+from steereval.together import tasks_named
 
 ENOUGH = 2.0
 """Seconds of answering that are measured; items are added until it takes so long."""
@@ -225,7 +225,7 @@ def _rate(
         first = False
         items = min(most, math.ceil(items * min(8.0, 1.5 * ENOUGH / taken)))
     flops = Counter(supplies, settings.batch_size).count(some).flops
-    return Rate(group[0].task.name, len(group), items, taken, flops)
+    return Rate(tasks_named(group), len(group), items, taken, flops)
 
 
 def _first(group: Sequence[Cell], items: int) -> tuple[Cell, ...]:
@@ -235,16 +235,7 @@ def _first(group: Sequence[Cell], items: int) -> tuple[Cell, ...]:
 def _seconds(lm: SteeredLM, group: Sequence[Cell], supplies: Supplies) -> float:
     """Time of answering for `group`."""
     lm.forget()
-    task = supplies.task(group[0])
-    lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
-    treatments = [stand_in(cell, lm, supplies, _Nudge, _QueryNudge) for cell in group]
-    try:
-        evaluated(Replay({}, lm), task, group[0])
-    except Asked as asked:
-        start = time.perf_counter()
-        lm.answer(asked.kind, asked.requests, treatments, [cell.sample_seed for cell in group])
-        return time.perf_counter() - start
-    raise AssertionError("a task that asks nothing")
+    return ask(lm, group, supplies, (_Nudge, _QueryNudge))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from lm_eval.api.instance import Instance
 
 from steereval.arms import Answers
 from steereval.cards import claimed
@@ -28,7 +27,7 @@ from steereval.models.memory import ran_out, release
 from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
 from steereval.ray_jobs.work import Done
-from steereval.replay import Asked, Book, Replay, evaluated
+from steereval.replay import Book, Replay, evaluated
 from steereval.results.lease import check_driver
 from steereval.results.profiles import Profile, write_profile
 from steereval.results.samples import response_rows, without_direction, without_numbers
@@ -47,6 +46,7 @@ from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
 from steereval.tasks.catalogue import card
+from steereval.together import Joined, one_of_each_arm, one_of_each_task, tasks_named, wanted
 from steereval.versions import versions
 
 
@@ -82,10 +82,10 @@ class Answered:
 
     cells: Sequence[Cell]
     """The cells."""
-    treatments: Sequence[Treatment]
-    """What acted in each."""
-    answers: dict[str, tuple[Sequence[Instance], list[Answers]]] = field(default_factory=dict)
-    """Requests, and what each cell answered, by kind."""
+    treatments: Mapping[str, Treatment]
+    """What acted in each arm."""
+    answers: dict[str, tuple[Joined, dict[str, Answers]]] = field(default_factory=dict)
+    """By kind what was asked, and what each arm answered."""
     samples: Sequence[list[dict[str, Any]]] = ()
     """lm-eval's samples of each cell."""
     perplexities: Sequence[Sequence[tuple[float, int]]] = ()
@@ -100,18 +100,19 @@ class Answered:
         """Names the cells that were answered together: rounding depends on them."""
         return group_id(self.cells)
 
-    def book(self, index: int) -> Book:
+    def book(self, cell: Cell) -> Book:
         """The answers of one cell."""
         return {
-            kind: (requests, answers[index].values)
-            for kind, (requests, answers) in self.answers.items()
+            kind: asked.of(cell.task.name, answers[cell.arm].values)
+            for kind, (asked, answers) in self.answers.items()
+            if cell.task.name in asked.places
         }
 
-    def displacement(self, index: int) -> dict[str, float]:
-        """Mean |y - x| over the steered tokens of a cell, by site."""
+    def displacement(self, cell: Cell) -> dict[str, float]:
+        """Mean |y - x| over the tokens that the cell's arm steered, by site."""
         tallies: dict[str, Tally] = {}
         for _, answers in self.answers.values():
-            for site, tally in answers[index].moved.items():
+            for site, tally in answers[cell.arm].moved.items():
                 tallies.setdefault(site, Tally()).add(tally.tokens, tally.distance)
         return {site: float(t.distance) / t.tokens for site, t in tallies.items() if t.tokens}
 
@@ -150,7 +151,7 @@ class CellWorker:
             self._run(group, attempt)
         steered = group[-1]
         profile = Profile(
-            group_id(group), steered.model.name, steered.task.name, steered.layer, len(group),
+            group_id(group), steered.model.name, tasks_named(group), steered.layer, len(group),
             clock.seconds,
         )  # fmt: skip
         write_profile(attempt.store.place, profile)
@@ -162,7 +163,9 @@ class CellWorker:
         start = time.perf_counter()
         try:
             with phase("loading"):
-                self._model(group[0].model), self.supplies.task(group[0])
+                self._model(group[0].model)
+                for cell in group:
+                    self.supplies.task(cell)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
             # What all need is not tried again for each.
             for cell in group:
@@ -192,22 +195,26 @@ class CellWorker:
         lm.batch_size_per_gpu = self.settings.batch_size_of(cells[0])
         lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
         fits = lm.fitter.seconds
-        treatments = [self._treatment(cell, lm) for cell in cells]
-        answered = Answered(cells, treatments)
+        arms = one_of_each_arm(cells)
+        answered = Answered(cells, {cell.arm: self._treatment(cell, lm) for cell in arms})
         start = time.perf_counter()
-        while True:
-            try:
-                first = evaluated(Replay(answered.book(0), lm), task, cells[0])
-            except Asked as asked:
-                seeds = [cell.sample_seed for cell in cells]
-                answers = lm.answer(asked.kind, asked.requests, treatments, seeds)
-                answered.answers[asked.kind] = asked.requests, answers
-                continue
-            break
-        rest = [
-            evaluated(Replay(answered.book(i), lm), task, cells[i]) for i in range(1, len(cells))
-        ]
-        answered.samples = [first, *rest]
+        samples: dict[str, list[dict[str, Any]]] = {}
+
+        def evaluate(cell: Cell) -> None:
+            if cell.id not in samples:
+                book = Replay(answered.book(cell), lm)
+                samples[cell.id] = evaluated(book, self.supplies.task(cell), cell)
+
+        while asked := wanted(one_of_each_task(cells), evaluate):
+            for kind, together in asked.items():
+                treatments = list(answered.treatments.values())
+                seeds = [cell.sample_seed for cell in arms]
+                answers = lm.answer(kind, together.requests, treatments, seeds)
+                by_arm = dict(zip(answered.treatments, answers, strict=True))
+                answered.answers[kind] = together, by_arm
+        for cell in cells:
+            evaluate(cell)
+        answered.samples = [samples[cell.id] for cell in cells]
         answered.fit_seconds = lm.fitter.seconds - fits
         answered.seconds = time.perf_counter() - start - answered.fit_seconds
         if wants_perplexity(task):
@@ -237,7 +244,8 @@ class CellWorker:
             attempt.tokens += facts["timings"]["tokens"]
 
     def _rows(self, answered: Answered, index: int) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
-        cell, treatment = answered.cells[index], answered.treatments[index]
+        cell = answered.cells[index]
+        treatment = answered.treatments[cell.arm]
         samples = answered.samples[index]
         lm, task = self._model(cell.model), self.supplies.task(cell)
         described = card(cell.task.name)
@@ -263,7 +271,7 @@ class CellWorker:
             "group": {"id": answered.id, "cells": len(answered.cells)},
             "batch_size": self.settings.batch_size_of(cell),
             "path": lm.path,
-            "displacement": answered.displacement(index),
+            "displacement": answered.displacement(cell),
             "metrics_without_numbers": without_numbers(samples),
             "metrics_without_direction": without_direction(samples, directions(described, task)),
             "steerers": [dict(treatment.fit(fold).card) for fold in _folds(items, treatment)],

@@ -32,7 +32,9 @@ from steereval.tracking import Tracker
 from steereval.versions import versions
 
 LOADING = 2000.0
-"""Loading a model costs about as much as answering this many items."""
+"""Loading a model on a GPU costs about as much as answering this many items."""
+LOADING_ON_CPU = 50.0
+"""The same without one, where answers take far longer and weights lie in the page cache."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def _run_groups(
 ) -> tuple[str, ...]:
     """Run the groups; names what failed."""
     planned, before, form = shown
-    works = [work_of(group, prepared, grid.run) for group in waiting]
+    loading = LOADING if grid.run.address or _gpus(grid.run.device) else LOADING_ON_CPU
+    works = [work_of(group, prepared, grid.run, loading) for group in waiting]
     weights = {
         cell.id: work.cost / len(work.units)
         for work in works
@@ -174,15 +177,17 @@ def _run_groups(
     return tuple(tracker.failures.values())
 
 
-def work_of(group: Sequence[Cell], prepared: Prepared, run: RunSpec) -> Work:
+def work_of(
+    group: Sequence[Cell], prepared: Prepared, run: RunSpec, loading: float = LOADING
+) -> Work:
     """A group of cells as the executor sees it. Costs are in parameters that are read: those of
-    the model for every item of every cell."""
-    model, items = group[0].model, prepared.sizes[group[0].task.name]
+    the model for every item of every cell, and for `loading` items to load it."""
+    model, items = group[0].model, sum(prepared.sizes[cell.task.name] for cell in group)
     weight = prepared.parameters[model.name]
     limit = None if run.time_limit is None else run.time_limit * len(group)
     return Work(
-        group_id(group), tuple(group), len(group) * items * weight, affinity(group[0]),
-        LOADING * weight, model.gpus, limit,
+        group_id(group), tuple(group), items * weight, affinity(group[0]),
+        loading * weight, model.gpus, limit,
     )  # fmt: skip
 
 

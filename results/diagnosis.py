@@ -158,12 +158,23 @@ def read_diagnoses(place: Place) -> dict[str, Diagnosis]:
     return {name: _read(place, name) for name in sorted(diagnosed(place))}
 
 
-def _read(place: Place, name: str) -> Diagnosis:
+def errors_of(place: Place, name: str) -> dict[str, str]:
+    """{label of a method that could not be measured: why}. Raises StoreError."""
+    errors: dict[str, str] = _record(place, name).get("errors", {})
+    return errors
+
+
+def _record(place: Place, name: str) -> dict[str, Any]:
     where = place.at(f"{FOLDER}/{name}.json")
     try:
-        record = json.loads(place.read(f"{FOLDER}/{name}.json") or b"")
+        record: dict[str, Any] = json.loads(place.read(f"{FOLDER}/{name}.json") or b"")
     except ValueError as error:
-        raise StoreError(f"{where} cannot be read: {error}", "Diagnose again.") from error
+        raise StoreError(f"{where} cannot be read: {error}", "Remove it and diagnose.") from error
+    return record
+
+
+def _read(place: Place, name: str) -> Diagnosis:
+    record = _record(place, name)
     data = place.read(f"{FOLDER}/{name}.parquet")
     table = place.at(f"{FOLDER}/{name}.parquet")
     return Diagnosis(tables.decode(table, data, DIAGNOSIS_SCHEMA, record.get("file", {})), record)

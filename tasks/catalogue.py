@@ -85,6 +85,9 @@ class TaskCard:
     may stand beside."""
     size: TaskSize | None = None
     """How much it asks, where that is known beforehand."""
+    family: str | None = None
+    """A name shared by tasks that put the same prompts, and many of the same answers, to a model:
+    their cells are answered together."""
 
 
 _ACCURACY = MetricCard("binary", True)
@@ -100,6 +103,7 @@ def _card_on_questions(
     metrics: Mapping[str, MetricCard],
     benchmark: str | None = None,
     size: TaskSize | None = None,
+    family: str | None = None,
 ) -> TaskCard:
     """The card of a task whose documents are TruthfulQA-like questions."""
     return TaskCard(
@@ -113,6 +117,7 @@ def _card_on_questions(
         question_field="question",
         benchmark=benchmark,
         size=size,
+        family=family,
     )
 
 
@@ -225,6 +230,7 @@ _CARDS = (
         {"acc": _ACCURACY},
         "truthfulqa",
         TaskSize(documents=817, prompt_tokens=188, answers=5, answer_tokens=11),
+        "truthfulqa_mc",
     ),
     _card_on_questions(
         "truthfulqa_mc2",
@@ -233,6 +239,7 @@ _CARDS = (
         {"acc": _SHARE},
         "truthfulqa",
         TaskSize(documents=817, prompt_tokens=188, answers=8, answer_tokens=11),
+        "truthfulqa_mc",
     ),
     _card_on_questions(
         "truthfulqa_gen",
@@ -324,6 +331,12 @@ def card(name: str) -> TaskCard:
     """
     written = {card.name: card for card in _CARDS}
     return written[name] if name in written else _generic_card(name, task_config(name))
+
+
+def family_of(name: str) -> str:
+    """The family of a task; its own name where it asks like no other."""
+    families = {card.name: card.family for card in _CARDS}
+    return families.get(name) or name
 
 
 def cluster_of(

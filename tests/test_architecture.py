@@ -26,6 +26,7 @@ HARNESS_ORDER = (
     "model_args",
     "steered_lm",
     "replay",
+    "together",
     "rows",
     "run",
     "judging",

@@ -44,6 +44,9 @@ FITTED = {"last": "the last token of the text", "mean": "the mean of the answer'
 MIDDLE = 4
 """The token of the answer that stands for the middle of a generation, where it was measured."""
 
+TOLERATED = 0.1
+"""A probe keeps its power where a greater loss of AUC than this lies outside the interval."""
+
 POSITION_WORDS = {
     "last": "last token",
     "query": "end of the question",
@@ -173,18 +176,22 @@ def _told(own: Positions) -> str:
         position, area = next(iter(own.areas.items()))
         return f"{name} tells the classes with AUC {area.words(AUC)} at {_words(position)}"
     there, here = own.areas[own.middle], own.areas[own.fitted]
-    verdict = "keeps its power"
-    if own.change is not None and own.change.high < 0.0:
-        verdict = "loses power"
-        if there.low <= 0.5:
-            verdict = "is no better than chance"
     text = (
-        f"mid-generation the probe of {name} {verdict}: its AUC at {own.middle} of the answer is "
-        f"{there.words(AUC)}, where it was fitted {here.words(AUC)}"
+        f"mid-generation {_verdict(name, there, own.change)}: its AUC at {own.middle} of the "
+        f"answer is {there.words(AUC)}, where it was fitted {here.words(AUC)}"
     )
     if own.change is not None:
         text += f", a change of {own.change.words(AUC_CHANGE)}"
     return text
+
+
+def _verdict(name: str, there: Estimate, change: Estimate | None) -> str:
+    probe = f"the probe of {name}"
+    if change is not None and change.high < 0.0:
+        return f"{probe} {'loses power' if there.low > 0.5 else 'is no better than chance'}"
+    if change is not None and change.low > -TOLERATED:
+        return f"{probe} keeps its power"
+    return f"it is open whether {probe} keeps its power"
 
 
 def _words(position: str) -> str:

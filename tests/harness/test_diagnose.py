@@ -270,6 +270,7 @@ def test_a_method_that_fails_leaves_the_others(tiny_folder: str, tmp_path: Path)
     rows = diagnosis.table.to_pylist()
     assert {row["method"] for row in rows} == {"caa", UNSTEERED, DATA}
     assert "did not converge" in record_of(tmp_path / "run")["errors"]["odesteer"]
+    assert len(diagnose_grid(given, tmp_path / "run", None, lambda line: None)) == 1, "tried again"
 
 
 def test_the_parts_share_no_question() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steereval.plan import GROUP_CELLS, group_id, groups, make_plan
+from steereval.plan import GROUP_ARMS, group_id, groups, make_plan
 from steereval.spec import parse_grid
 
 
@@ -30,7 +30,7 @@ def test_every_cell_is_in_one_group(count: int) -> None:
     found = groups(cells)
     assert sorted(c.id for group in found for c in group) == sorted(c.id for c in cells)
     for group in found:
-        assert 1 <= len(group) <= GROUP_CELLS
+        assert 1 <= len(group) <= GROUP_ARMS
         assert len({(c.model.name, c.task.name) for c in group}) == 1
         assert len({c.layer for c in group} - {""}) <= 1
 

@@ -211,10 +211,10 @@ def test_cells_together_are_cells_alone(
     task = {"name": name, "limit": 3, "generation": SAMPLING if kind == "sampled" else {}}
     methods = every_method(tmp_path)
     one = grid(tiny_folder, methods=methods, tasks=[task], seeds={"fit": [0]})
-    monkeypatch.setattr("steereval.plan.GROUP_CELLS", len(methods))
+    monkeypatch.setattr("steereval.plan.GROUP_ARMS", len(methods))
     assert len(groups(make_plan(one))) == 1
     assert run_grid(one, tmp_path / "together", None, lambda line: None).failed == ()
-    monkeypatch.setattr("steereval.plan.GROUP_CELLS", 1)
+    monkeypatch.setattr("steereval.plan.GROUP_ARMS", 1)
     assert run_grid(one, tmp_path / "alone", None, lambda line: None).failed == ()
     together, alone = (answers(tmp_path / name) for name in ("together", "alone"))
     assert together.keys() == alone.keys()

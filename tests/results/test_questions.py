@@ -35,6 +35,7 @@ from steereval.results.questions.estimate import (
 from steereval.results.questions.evidence import Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import Answer, Finding
+from steereval.results.questions.positions import _verdict
 from steereval.results.questions.remarks import remarks
 from steereval.results.stats import crossed_effect
 from steereval.results.store import RunFolder
@@ -167,6 +168,18 @@ def test_cost_without_speeds(ask: Any) -> None:
 def test_a_probe_that_works_mid_generation(ask: Any) -> None:
     text = bare(ask(2))
     assert "mid-generation the probe of odesteer keeps its power: its AUC at token 4" in text
+
+
+def auc(mean: float, low: float, high: float) -> Estimate:
+    return Estimate(mean, low, high, 60, 30, 3)
+
+
+def test_a_loss_of_power_that_few_items_cannot_exclude_is_open() -> None:
+    there, lost = auc(0.61, 0.47, 0.75), auc(-0.16, -0.34, 0.01)
+    open_one = "it is open whether the probe of caa keeps its power"
+    assert _verdict("caa", there, lost) == open_one
+    assert _verdict("caa", there, None) == open_one
+    assert _verdict("caa", there, auc(-0.02, -0.09, 0.05)) == "the probe of caa keeps its power"
 
 
 def test_a_probe_that_loses_power(ask: Any) -> None:
