@@ -26,7 +26,7 @@ FAMILY = ("truthfulqa_mc1", "truthfulqa_mc2")
 asked = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), max_size=8)
 
 
-def grid(model: str, *tasks: str) -> Grid:
+def grid(model: str, *tasks: str | dict[str, Any]) -> Grid:
     return parse_grid(
         {
             "name": "family",
@@ -56,6 +56,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     (folder / "truthfulqa").mkdir()
     (folder / "truthfulqa" / "mc_task.json").write_text(json.dumps(rows), encoding="utf-8")
+    table = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers\n"
+    (folder / "truthfulqa" / "TruthfulQA.csv").write_text(table, encoding="utf-8")
     return folder
 
 
@@ -87,11 +89,8 @@ def test_tasks_of_a_family_are_one_group() -> None:
 
 
 def test_tasks_of_a_family_with_other_limits_are_two_groups() -> None:
-    limited = [{"name": "truthfulqa_mc1", "limit": 3}, "truthfulqa_mc2"]
-    cells = make_plan(
-        parse_grid({"name": "a", "models": ["any"], "methods": ["none"], "tasks": limited})
-    )
-    assert len(groups(cells)) == 2
+    limited = grid("any", {"name": "truthfulqa_mc1", "limit": 3}, "truthfulqa_mc2")
+    assert len(groups(make_plan(limited))) == 2
 
 
 def test_together_they_get_what_each_gets_alone(
