@@ -48,7 +48,9 @@ def test_packed_is_batched_is_one_at_a_time(
         for share in ways:
             found = last_token_states(any_model, texts, SITES, share)
             for site in SITES:
-                assert torch.allclose(found[site], wanted[site], atol=1e-4)
+                apart = (found[site] - wanted[site]).abs().amax(dim=1)
+                # Recurrent models amplify rounding with the states, whose norms here reach 200.
+                assert (apart <= 3e-5 * wanted[site].norm(dim=1).clamp(min=1.0)).all()
 
 
 def test_head_sites(tiny: Any) -> None:
