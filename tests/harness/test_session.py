@@ -18,7 +18,7 @@ from steereval import steered_lm
 from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
-from steereval.ray_jobs.work import Done
+from steereval.ray_jobs.work import Done, Work
 from steereval.results.analysis import analyse
 from steereval.results.place import LocalPlace
 from steereval.results.profiles import PHASES, read_profiles
@@ -254,6 +254,22 @@ def test_a_group_that_was_cut_off_ends_as_if_it_had_not_been(
         record.unlink()
     assert run_grid(grid(tiny_folder), out, None, lambda line: None).failed == ()
     assert rows(out) == rows(finished)
+
+
+def test_without_a_gpu_loading_is_cheap_beside_answers(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two workers would leave all groups of a model to one of them."""
+    seen: list[Work] = []
+
+    class Recording:
+        def run(self, works: list[Work], factory: object, listener: object) -> None:
+            seen.extend(works)
+
+    monkeypatch.setattr("steereval.session.executor_of", lambda grid: Recording())
+    run_grid(grid(tiny_folder, run={"device": "cpu"}), tmp_path / "run", None, lambda line: None)
+    assert len(seen) == 1
+    assert seen[0].load < seen[0].cost
 
 
 def test_sampled_answers_depend_on_item_and_seed_alone(tiny_folder: str, tmp_path: Path) -> None:
