@@ -377,6 +377,15 @@ def test_nothing_is_wider_than_the_window(
     assert watched.overflow() == 0
 
 
+def test_long_lines_of_the_provenance_are_wrapped(open_page: Opener, planted_page: Path) -> None:
+    """A region that scrolls could not be reached by the keyboard."""
+    page = open_page(planted_page, viewport={"width": 390, "height": 800}).page
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    text = page.locator("pre").first
+    wide = "(e) => { e.textContent = 'x'.repeat(200); return e.scrollWidth - e.clientWidth; }"
+    assert text.evaluate(wide) == 0
+
+
 def test_the_colours_follow_the_scheme(open_page: Opener, planted_page: Path) -> None:
     def paints(scheme: str) -> tuple[str, str, str]:
         page = open_page(planted_page, color_scheme=scheme).page
