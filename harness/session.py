@@ -156,7 +156,7 @@ def _run_groups(
 ) -> tuple[str, ...]:
     """Run the groups; names what failed."""
     planned, before, form = shown
-    loading = LOADING if grid.run.address or _gpus(grid.run.device) else LOADING_ON_CPU
+    loading = LOADING if _is_remote(grid.run) or _gpus(grid.run.device) else LOADING_ON_CPU
     works = [work_of(group, prepared, grid.run, loading) for group in waiting]
     weights = {
         cell.id: work.cost / len(work.units)
@@ -210,7 +210,7 @@ def executor_of(grid: Grid) -> Executor:
     from steereval.ray_jobs.ray_executor import RayExecutor
     from steereval.ray_jobs.schedule import Rules
 
-    remote = run.address not in (None, "local")
+    remote = _is_remote(run)
     return RayExecutor(
         workers=run.workers,
         address=run.address or "local",
@@ -218,6 +218,11 @@ def executor_of(grid: Grid) -> Executor:
         package=package_folder() if remote else None,
         rules=Rules(retries=run.retries),
     )
+
+
+def _is_remote(run: RunSpec) -> bool:
+    """Whether workers are on a Ray that was there before; it may have GPUs."""
+    return run.address not in (None, "local")
 
 
 def _gpus(device: str) -> int:
