@@ -190,7 +190,7 @@ class CellWorker:
             self._store(answered, attempt, start)
 
     def _answer(self, cells: Sequence[Cell]) -> Answered:
-        """Let the model answer for all of `cells`, which share it and their task."""
+        """Let the model answer for all of `cells`, which share it and what their tasks ask."""
         lm, task = self._model(cells[0].model), self.supplies.task(cells[0])
         lm.batch_size_per_gpu = self.settings.batch_size_of(cells[0])
         lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
