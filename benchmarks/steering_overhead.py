@@ -20,9 +20,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pairs
+import random_8b
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from steereval.models.flow.sketch import PolynomialSketch
 from steereval.models.generation import Prompts, generating
@@ -37,7 +38,7 @@ from steereval.models.testing import contrast_data
 
 LIMIT = 1.02
 """Most that methods without a network may cost as they come, rff aside."""
-PAIRS = {1: 160, 8: 80, 64: 24}
+PAIRS = {1: 160, 8: 80, 64: 32}
 """Pairs of decoding steps by batch size."""
 ROUNDS = 2
 """Times that both sides begin anew."""
@@ -96,41 +97,38 @@ def main() -> int:
     parser.add_argument("--layer", type=int, default=14)
     parser.add_argument("--batch", type=int, nargs="+", default=list(PAIRS))
     parser.add_argument("--methods", nargs="+", help="beginnings of the lines to measure")
+    parser.add_argument("--pairs", type=int, help="decoding steps of each side")
     parser.add_argument("--flow", action="store_true", help="measure ODESteer's flow alone")
     given = parser.parse_args()
     if given.flow:
         flow_alone(torch.device(given.device))
         return 0
     rows = [r for r in ROWS if not given.methods or r.label.startswith(tuple(given.methods))]
-    return decoding(load(given.model, given.device), rows, given.layer, given.batch)
+    counts = {size: given.pairs or PAIRS.get(size, 32) for size in given.batch}
+    return decoding(load(given.model, given.device), rows, given.layer, counts)
 
 
 def load(name: str, device: str) -> torch.nn.Module:
     """The embedded model in float32, or random weights in the shape of Llama 3.1 8B in bfloat16."""
-    if name != "random-8b":
+    if name != random_8b.NAME:
         from steereval.assets import fetch
 
         folder = fetch(name, lambda line: print(line, file=sys.stderr))
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-    config = AutoConfig.for_model(
-        "llama", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
-        num_attention_heads=32, num_key_value_heads=8, vocab_size=128256,
-    )  # fmt: skip
-    with torch.device(device):
-        return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    return random_8b.made(device)
 
 
 def decoding(
-    model: torch.nn.Module, rows: Sequence[Row], layer: int, batches: Sequence[int]
+    model: torch.nn.Module, rows: Sequence[Row], layer: int, counts: Mapping[int, int]
 ) -> int:
-    """Print steered over unsteered for each method and batch size."""
+    """Print steered over unsteered for each method and batch size, over so many pairs each."""
     twin = copy.deepcopy(model, {id(part): part for part in weights(model)})
     print("steered over unsteered time of a decoding step: median [95 % interval]")
-    print(f"{'':26}" + "".join(f"{f'batch {size}':>24}" for size in batches))
+    print(f"{'':26}" + "".join(f"{f'batch {size}':>24}" for size in counts))
     missed = []
     for row in rows:
         steerers = fit(row, model, layer)
-        found = [overhead(model, twin, steerers, row, size) for size in batches]
+        found = [overhead(model, twin, steerers, row, *each) for each in counts.items()]
         above = row.limited and any(ratio.low > LIMIT for ratio in found)
         verdict = "" if not row.limited else "  above the limit" if above else "  within 2 %"
         print(
@@ -180,6 +178,7 @@ def overhead(
     steerers: Mapping[Site, Steerer],
     row: Row,
     size: int,
+    count: int,
 ) -> pairs.Ratio:
     """Steered over unsteered time of one decoding step, both sides with caches as long.
 
@@ -194,7 +193,7 @@ def overhead(
             started(other, None, size) as plain,
             started(one, intervention, size) as steering,
         ):
-            ratios += pairs.interleaved(steering, plain, PAIRS.get(size, 32) // (2 * ROUNDS))
+            ratios += pairs.interleaved(steering, plain, count // (2 * ROUNDS))
     return pairs.median(ratios)
 
 

@@ -22,7 +22,7 @@ from steereval.assets import model_at_hand
 from steereval.errors import ModelError
 from steereval.fitting import Treatment, folds_of, unfitted, unsteered
 from steereval.models.artefact import Artefact
-from steereval.models.layout import Fed, Layout
+from steereval.models.layout import Fed, Layout, row_tokens
 from steereval.models.lower_blocks import lowest_block
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
@@ -208,7 +208,8 @@ class Weightless(SteeredLM):
 
     def _together(self, requests: Sequence[Request]) -> Fed:
         """Tokens of the passes that answer `requests` together."""
-        fed = Layout(list(dict.fromkeys(requests)), self._session.decides).fed()
+        size = row_tokens(self._device.type)
+        fed = Layout(list(dict.fromkeys(requests)), size, self._session.decides).fed()
         return fed if self._lowest else replace(fed, below=fed.above)
 
     def _flops(self, fed: Fed) -> int:

@@ -381,6 +381,8 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
         peft=spec.peft,
         device=device_of(settings),
         batch_size=settings.batch_size,
+        # In bfloat16 the logarithms of probabilities would be rounded to a sixteenth.
+        softmax_dtype="float32",
         parallelize=spec.gpus > 1 and torch.cuda.device_count() > 1,
     )
     lm.quiet = True

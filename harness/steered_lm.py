@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ from steereval.models.generation import Prompts, generating, prefilled
 from steereval.models.hooks import Session, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
-from steereval.models.memory import SHARE_OF_STATES, Batches, free_bytes, rows_that_fit
+from steereval.models.memory import SHARE_OF_STATES, Batches, RowSize, free_bytes, rows_that_fit
 from steereval.models.methods.registry import get_method
 from steereval.models.packing import Request
 from steereval.models.positions import Positions
@@ -71,6 +71,9 @@ UNLOADABLE = (
 class SteeredLM(HFLM):  # type: ignore[misc]
     """A causal language model of Transformers, steered."""
 
+    _encoded: Callable[[str], list[int]] | None = None
+    """Remembers the last texts that were encoded."""
+
     def __init__(self, pretrained: Any, **options: Any) -> None:
         """Take lm-eval's options for `hf`, the fields of `Steering`, and the method's options.
 
@@ -90,7 +93,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         skips = self._sharing and supports_skipping(self.model)
         free = free_bytes(self.model.get_input_embeddings().weight.device)
         self._lower = LowerBlocks(self.model, int(SHARE_OF_STATES * free)) if skips else None
-        self._scored, self._written = Batches(), Batches()
+        self._scored, self._written, self._packed = Batches(), Batches(), RowSize()
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
         self._session = Session([])
@@ -283,6 +286,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """
         quiet = disable_tqdm or self.quiet
         arms = Arms.of(requests, treatments)
+        # lm-eval encodes a prompt again for each of its continuations, which stand together.
+        self._encoded = lru_cache(8)(super().tok_encode)
         with self._steering(arms, requests):
             values = self._ask(kind, requests, arms, seeds, quiet)
         return [Answers(own, arms.moved(self._session, arm)) for arm, own in enumerate(values)]
@@ -417,6 +422,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             self._lower,
             self._scored,
             self.mixed_precision_dtype,
+            self._packed,
         )
         short = [i for i, r in enumerate(prepared) if self.shares(len(r.tokens))]
         chosen = set(short)
@@ -491,6 +497,12 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             scores = self._loglikelihood_tokens(requests) if requests else []
         totals = dict(zip(asked, (value for value, _ in scores), strict=True))
         return [(totals.get(i, 0.0), len(answer)) for i, (_, answer) in enumerate(pairs)]
+
+    def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
+        """Token ids of `string`, as lm-eval encodes it."""
+        if args or options or self._encoded is None:
+            return list(super().tok_encode(string, *args, **options))
+        return list(self._encoded(str(string)))
 
     def tok_batch_encode(
         self, strings: list[str], *args: Any, **options: Any

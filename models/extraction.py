@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from steereval.errors import FitError
 from steereval.models.hooks import Frame, Intervention, Session, reading, steered
-from steereval.models.layout import ROW_TOKENS
+from steereval.models.layout import row_tokens
 from steereval.models.packed_row import packed_frame, packed_inputs
 from steereval.models.packing import Request, build_forest, packs
 from steereval.models.positions import Positions
@@ -146,7 +146,8 @@ def _packed(model: nn.Module, requests: Sequence[Request], under: Under | None) 
         steerer.per_query for steerer in under.intervention.steerers.values()
     )
     starts = np.array([len(request.context) - 1 for request in requests])
-    for pack in packs(build_forest(requests, owned), ROW_TOKENS):
+    size = row_tokens(_device(model).type)
+    for pack in packs(build_forest(requests, owned), size):
         places, numbers, indices = np.array(pack.answers, dtype=np.int64).reshape(-1, 3).T
         frame = packed_frame(pack, requests, _device(model))
         yield _Pass(packed_inputs(model, pack), frame, places, numbers, starts[numbers] + indices)

@@ -23,10 +23,16 @@ from steereval.models.packing import (
     shared_stem,
 )
 
-ROW_TOKENS = 320
-"""Tokens in a row: enough to keep the cores busy, few enough that attention stays cheap."""
+ROW_TOKENS = {"cpu": 320, "cuda": 2048}
+"""Tokens in a row by kind of device: enough to keep it busy, few enough that attention stays
+cheap. Measured by `benchmarks/grid_engine.py` (docs/benchmarks.md)."""
 STEM_TOKENS = 8
 """A shared beginning shorter than this is not worth a pass of its own."""
+
+
+def row_tokens(device: str) -> int:
+    """Tokens in a row on a kind of device, such as `cuda`."""
+    return ROW_TOKENS["cpu" if device == "cpu" else "cuda"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Layout:
 
     requests: Sequence[Request]
     """What is asked."""
+    row_tokens: int
+    """Tokens in a row, about."""
     owned: bool = False
     """Whether some steerer decides per query, so that queries share nothing it may change."""
 
@@ -86,10 +94,10 @@ class Layout:
     def pieces(self) -> Iterator[Piece]:
         """What comes after the stem, piece by piece."""
         variants = list(self._texts.values())
-        for bare in packs(below(self._roots, len(self.stem)), ROW_TOKENS):
+        for bare in packs(below(self._roots, len(self.stem)), self.row_tokens):
             part = Part.of(bare, self.requests, variants)
             roots = build_forest(part.requests, self.owned, part.wants)
-            yield Piece(bare, part, list(packs(below(roots, len(self.stem)), ROW_TOKENS)))
+            yield Piece(bare, part, list(packs(below(roots, len(self.stem)), self.row_tokens)))
 
     def fed(self) -> Fed:
         """How many tokens all passes feed."""

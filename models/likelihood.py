@@ -20,9 +20,9 @@ from transformers import DynamicCache
 
 from steereval.models.clock import phase
 from steereval.models.hooks import Frame, Session
-from steereval.models.layout import STEM_TOKENS, Layout, Piece
+from steereval.models.layout import STEM_TOKENS, Layout, Piece, row_tokens
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
-from steereval.models.memory import Batches
+from steereval.models.memory import LEAST_TOKENS, Batches, RowSize, ran_out
 from steereval.models.packed_row import masks_by_index, packed_frame, packed_inputs
 from steereval.models.packing import Pack, Request
 
@@ -53,6 +53,8 @@ class Scorer:
     """Remembers how many rows of the plain path fitted."""
     mixed_dtype: torch.dtype | None = None
     """Lower precision of mixed-precision passes; None: the model's own throughout."""
+    rows: RowSize = field(default_factory=RowSize)
+    """Remembers how long rows of the shared path may be."""
 
     @contextmanager
     def _passes(self) -> Iterator[None]:
@@ -72,17 +74,36 @@ class Scorer:
         """Score `requests`, each shared token once; `done` is told how many are finished.
 
         Requests may ask for the same text under several interventions: these share all tokens
-        before the first steered one, and below the steered blocks all tokens.
+        before the first steered one, and below the steered blocks all tokens. Where memory runs
+        out, rows are halved for what is left.
         """
-        unique = list(dict.fromkeys(requests))
-        layout = Layout(unique, self.session.decides)
-        gathered = _Gathered(unique)
-        cache = self._stem_cache(layout.stem) if layout.stem else None
-        for piece in layout.pieces():
-            done(self._score_piece(piece, [token for token, _ in layout.stem], cache, gathered))
-        done(len(requests) - len(unique))
-        scores = dict(zip(unique, gathered.scores(), strict=True))
+        left = list(dict.fromkeys(requests))
+        done(len(requests) - len(left))
+        scores: dict[Request, Score] = {}
+        while left:
+            size = self.rows.of(row_tokens(self.device.type))
+            gathered = _Gathered(left)
+            if not self._fits(size, gathered, done):
+                self.rows.halve(size)
+            scores |= gathered.scores()
+            left = [request for request in left if request not in scores]
         return [scores[request] for request in requests]
+
+    def _fits(self, size: int, gathered: _Gathered, done: Callable[[int], object]) -> bool:
+        """Score what is gathered in rows of about `size` tokens; False if they must be halved.
+        The error and what it holds are gone then."""
+        layout = Layout(gathered.requests, size, self.session.decides)
+        try:
+            cache = self._stem_cache(layout.stem) if layout.stem else None
+            for piece in layout.pieces():
+                before = gathered.finished
+                self._score_piece(piece, [token for token, _ in layout.stem], cache, gathered)
+                done(gathered.finished - before)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or size < 2 * LEAST_TOKENS:
+                raise
+            return False
+        return True
 
     def _stem_cache(self, stem: Sequence[tuple[int, int]]) -> DynamicCache:
         """Keys and values of the tokens that all requests share."""
@@ -99,8 +120,8 @@ class Scorer:
 
     def _score_piece(
         self, piece: Piece, stem: Sequence[int], cache: DynamicCache | None, gathered: _Gathered
-    ) -> int:
-        """Score what is asked for in `piece`, under all interventions; how many requests began."""
+    ) -> None:
+        """Score what is asked for in `piece`, under all interventions."""
         layer = lowest_block(self.session.interventions)
         states = None
         if self.lower is not None and layer is not None:
@@ -111,7 +132,6 @@ class Scorer:
                     lambda: self._run(piece.bare, len(stem), cache, [-1]),
                 )
             _cut_back(cache, len(stem))
-        begun = 0
         for row in piece.rows:
             resumed: AbstractContextManager[None] = nullcontext()
             if self.lower is not None and layer is not None and states is not None:
@@ -123,8 +143,6 @@ class Scorer:
                 log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
             _cut_back(cache, len(stem))
             gathered.add(piece.part.answers(row), row.predicting, log_probs)
-            begun += sum(index == 0 for _, _, index in row.answers)
-        return begun
 
     def _run(
         self, pack: Pack, before: int, cache: DynamicCache | None, wanted: Sequence[int]
@@ -196,12 +214,20 @@ def _score_row(log_probs: Tensor, request: Request) -> Score:
 
 
 class _Gathered:
-    """Log-probabilities of the continuations' tokens as the packs deliver them."""
+    """Log-probabilities of the continuations' tokens as the packs deliver them.
+
+    They stay where they were computed until all are asked for, so that the next row can be laid
+    out while a GPU works on the last.
+    """
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
-        self._values = [torch.zeros(len(request.continuation)) for request in requests]
-        self._greedy = [True] * len(requests)
+        self.finished = 0
+        """Requests of which every token has come."""
+        self._missing = [len(request.continuation) for request in requests]
+        self._places: list[tuple[int, int]] = []
+        self._values: list[Tensor] = []
+        self._greedy: list[Tensor] = []
 
     def add(
         self, answers: Sequence[tuple[int, int, int]], wanted: Sequence[int], log_probs: Tensor
@@ -212,17 +238,29 @@ class _Gathered:
         rows = torch.tensor([row_of[index] for index, _, _ in answers])
         targets = torch.tensor([self.requests[r].continuation[k] for _, r, k in answers])
         rows, targets = rows.to(log_probs.device), targets.to(log_probs.device)
-        values = log_probs[rows, targets].float().cpu().tolist()
-        greedy = (log_probs.argmax(dim=-1)[rows] == targets).cpu().tolist()
-        for (_, request, index), value, is_greedy in zip(answers, values, greedy, strict=True):
-            self._values[request][index] = value
-            self._greedy[request] &= is_greedy
+        self._values.append(log_probs[rows, targets].float())
+        self._greedy.append(log_probs.argmax(dim=-1)[rows] == targets)
+        for _, request, index in answers:
+            self._places.append((request, index))
+            self._missing[request] -= 1
+            self.finished += self._missing[request] == 0
 
-    def scores(self) -> list[Score]:
-        return [
-            Score(float(values.sum()), greedy)
-            for values, greedy in zip(self._values, self._greedy, strict=True)
-        ]
+    def scores(self) -> dict[Request, Score]:
+        """Of the requests that are finished."""
+        values = [torch.zeros(len(request.continuation)) for request in self.requests]
+        greedy = [True] * len(self.requests)
+        found = torch.cat(self._values).tolist() if self._values else []
+        right = torch.cat(self._greedy).tolist() if self._greedy else []
+        for (request, index), value, is_greedy in zip(self._places, found, right, strict=True):
+            values[request][index] = value
+            greedy[request] &= is_greedy
+        return {
+            request: Score(float(own.sum()), is_greedy)
+            for request, own, is_greedy, missing in zip(
+                self.requests, values, greedy, self._missing, strict=True
+            )
+            if missing == 0
+        }
 
 
 def _cut_back(cache: DynamicCache | None, length: int) -> None:

@@ -13,6 +13,8 @@ from torch import nn
 
 Part = TypeVar("Part")
 
+LEAST_TOKENS = 16
+"""A row is not cut below this: what takes the memory is something else then."""
 SHARE_OF_CACHES = 0.5
 """Share of the free memory that keys and values of a batch may take; the rest is for the pass."""
 SHARE_OF_STATES = 0.1
@@ -61,6 +63,23 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@dataclass
+class RowSize:
+    """How long packed rows may be; remembers the length that fitted."""
+
+    largest: int | None = None
+    """Tokens in a row at most; None: no limit is known yet."""
+
+    def of(self, usual: int) -> int:
+        """Tokens in a row where `usual` is what the device likes best."""
+        return min(usual, self.largest or usual)
+
+    def halve(self, size: int) -> None:
+        """Rows of `size` tokens did not fit: remember it, and give back what they took."""
+        self.largest = size // 2
+        release()
 
 
 @dataclass

@@ -119,35 +119,56 @@ def build_forest(
     one of the prompt on) is kept apart from other queries even where the tokens are the same, as
     steerers that decide per query need. A query is a context and how it is steered.
     """
-    roots: dict[tuple[int, int, int], Node] = {}
+    growth = _Growth()
     queries: dict[tuple[object, ...], int] = {}
     for number, request in enumerate(requests):
         query = -1
         if owned and request.intervention >= 0:
             steered = (request.intervention, request.first, request.end)
             query = queries.setdefault((request.context, *steered), number)
-        path = _add_path(roots, request, query)
+        path = growth.path(request, query)
         for index in range(len(request.continuation)):
             if wanted(number, index):
                 path[len(request.context) - 1 + index].answers.append((number, index))
-    return list(roots.values())
+    return growth.grown()
 
 
-def _add_path(roots: dict[tuple[int, int, int], Node], request: Request, query: int) -> list[Node]:
-    """The nodes of the request's tokens, made where they are missing."""
-    level = roots
-    path: list[Node] = []
-    for index, token in enumerate(request.tokens):
-        assigned = request.assigned(index)
-        own = assigned >= 0 or index >= len(request.context) - 1
-        key = (token, assigned, query if own else -1)
-        if key not in level:
-            level[key] = Node(token, assigned, index, key[2])
-            for above in path:
-                above.size += 1
-        path.append(level[key])
-        level = level[key].children
-    return path
+class _Growth:
+    """A forest while it is built."""
+
+    def __init__(self) -> None:
+        self._roots: dict[tuple[int, int, int], Node] = {}
+        self._made: list[tuple[Node | None, Node]] = []
+        self._prompts: dict[tuple[object, ...], list[Node]] = {}
+
+    def path(self, request: Request, query: int) -> list[Node]:
+        """The nodes of the request's tokens, made where they are missing."""
+        prompt = (request.context, request.intervention, request.first, request.end, query)
+        if prompt not in self._prompts:
+            self._prompts[prompt] = self._go_on([], request, query, len(request.context))
+        return self._go_on(self._prompts[prompt], request, query, len(request.tokens))
+
+    def _go_on(self, start: list[Node], request: Request, query: int, end: int) -> list[Node]:
+        """The path that begins with `start`, up to the token `end`."""
+        path, tokens = list(start), request.tokens
+        level = path[-1].children if path else self._roots
+        for index in range(len(path), end):
+            assigned = request.assigned(index)
+            own = assigned >= 0 or index >= len(request.context) - 1
+            key = (tokens[index], assigned, query if own else -1)
+            if key not in level:
+                level[key] = Node(tokens[index], assigned, index, key[2])
+                self._made.append((path[-1] if path else None, level[key]))
+            path.append(level[key])
+            level = path[-1].children
+        return path
+
+    def grown(self) -> list[Node]:
+        """The roots, with every subtree's size: a node is made after those above it."""
+        for above, node in reversed(self._made):
+            if above is not None:
+                above.size += node.size
+        return list(self._roots.values())
 
 
 def shared_stem(roots: Sequence[Node]) -> list[Node]:

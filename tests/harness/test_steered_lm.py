@@ -18,6 +18,8 @@ from steereval.arms import Arms, carrying
 from steereval.errors import CellError, InputError, ModelError
 from steereval.model_args import split_options
 from steereval.models.positions import Positions
+from steereval.run import WorkerSettings, load_model
+from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
 
 
@@ -294,3 +296,10 @@ def test_requests_keep_their_order_across_folds(lm: SteeredLM) -> None:
     together = lm.loglikelihood(requests)
     backwards = lm.loglikelihood(requests[::-1])[::-1]
     assert gap(together, backwards) <= 1e-4
+
+
+def test_a_run_in_bfloat16_takes_its_logarithms_in_float32(tiny_folder: str) -> None:
+    """Else every token's would be a multiple of a sixteenth, and items tie by rounding."""
+    lm = load_model(ModelSpec(tiny_folder, (), "bfloat16"), WorkerSettings("", None, 4, "cpu"))
+    values = [value for value, _ in lm.loglikelihood(choice_requests(3))]
+    assert any(32 * value != round(32 * value) for value in values)

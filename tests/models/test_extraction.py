@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steereval.errors import FitError, ModelError
-from steereval.models import extraction
+from steereval.models import extraction, layout
 from steereval.models.extraction import last_token_states
 from steereval.models.hooks import reading
 from steereval.models.likelihood import supports_sharing
@@ -42,7 +42,7 @@ def test_packed_is_batched_is_one_at_a_time(
     wanted = one_by_one(any_model, texts, SITES)
     with (
         mock.patch.object(extraction, "BATCH_TOKENS", budget),
-        mock.patch.object(extraction, "ROW_TOKENS", budget),
+        mock.patch.dict(layout.ROW_TOKENS, cpu=budget),
     ):
         ways = [False, True] if supports_sharing(any_model, 1e-4) else [False]
         for share in ways:

@@ -65,10 +65,10 @@ def test_as_many_tokens_are_fed_as_were_counted(
         for kind in (0, 1)
     ]
     with (
-        mock.patch.object(layout, "ROW_TOKENS", budget),
+        mock.patch.dict(layout.ROW_TOKENS, cpu=budget),
         mock.patch.object(layout, "STEM_TOKENS", stem),
     ):
-        plan = Layout(list(dict.fromkeys(requests)))
+        plan = Layout(list(dict.fromkeys(requests)), budget)
         found, seen = plan.fed(), counted(model, requests, 2)
     # The stem's pass predicts its last token, since a model must be asked for some.
     assert seen.predicted - found.predicted == bool(plan.stem)
@@ -80,4 +80,4 @@ def test_methods_share_what_they_do_not_change() -> None:
     tokens are never changed, the last of the prompt and what is fed of the answers are."""
     texts = [((5, 6, 7, 8), (9, 10, 11)), ((5, 6, 7, 8), (9, 12, 13))]
     requests = [Request(c, k, kind, 3, None) for c, k in texts for kind in range(5)]
-    assert Layout(requests).fed() == Fed(4 + 1 + 2, 3 + 5 * (1 + 1 + 2), 5 * (1 + 1 + 2))
+    assert Layout(requests, 320).fed() == Fed(4 + 1 + 2, 3 + 5 * (1 + 1 + 2), 5 * (1 + 1 + 2))

@@ -164,7 +164,7 @@ def test_shared_and_plain_equal_the_reference(
     assert_same(plain(any_model, requests, chosen), wanted)
     if architecture in SHARES:
         with (
-            mock.patch.object(layout, "ROW_TOKENS", budget),
+            mock.patch.dict(layout.ROW_TOKENS, cpu=budget),
             mock.patch.object(layout, "STEM_TOKENS", stem),
         ):
             assert_same(shared(any_model, requests, chosen), wanted)
@@ -251,7 +251,7 @@ def test_the_stem_is_computed_once(tiny: Any) -> None:
         lambda module, args, kwargs: fed.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
     try:
-        with mock.patch.object(layout, "ROW_TOKENS", 8):
+        with mock.patch.dict(layout.ROW_TOKENS, cpu=8):
             with_stem = shared(model, requests, [])
         assert fed == [20, 8, 8, 4]
         fed.clear()
@@ -318,7 +318,7 @@ def test_a_gate_decides_alike_on_all_paths(
     wanted = plain(model, requests, alone, rows=1)
     assert_same(plain(model, requests, apart, rows=4), wanted)
     with (
-        mock.patch.object(layout, "ROW_TOKENS", budget),
+        mock.patch.dict(layout.ROW_TOKENS, cpu=budget),
         mock.patch.object(layout, "STEM_TOKENS", stem),
     ):
         assert_same(shared(model, requests, together), wanted)

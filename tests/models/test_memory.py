@@ -114,3 +114,52 @@ def test_the_plain_path_halves_its_batches(tiny: Any) -> None:
     assert sum(finished) == 7
     for one, other in zip(found, wanted, strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
+
+
+def test_the_shared_path_halves_its_rows(tiny: Any) -> None:
+    """From the row that did not fit on; what is finished is not asked again."""
+    model, longest = tiny("llama"), 24
+    requests = [
+        Request((*range(20, 30), text), (choice, 7, 8), -1, 0, 0)
+        for text in range(40, 60)
+        for choice in (9, 10, 11)
+    ]
+    fed: list[int] = []
+
+    def full(module: Any, args: Any, kwargs: Any) -> None:
+        if kwargs["input_ids"].numel() > longest and fed:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        fed.append(kwargs["input_ids"].numel())
+
+    with steered(model, []) as session:
+        wanted = Scorer(model, session).shared(requests, lambda _: None)
+        handle = model.register_forward_pre_hook(full, with_kwargs=True)
+        scorer, finished = Scorer(model, session), list[int]()
+        try:
+            found = scorer.shared([*requests, requests[0]], finished.append)
+            once = len(fed)
+            again = scorer.shared(requests, lambda _: None)
+        finally:
+            handle.remove()
+    assert scorer.rows.largest == 20
+    assert sum(finished) == len(requests) + 1
+    assert max(fed[:once]) <= longest
+    for other in (found[:-1], again):
+        for one, known in zip(other, wanted, strict=True):
+            assert one.log_likelihood == pytest.approx(known.log_likelihood, abs=1e-5)
+            assert one.is_greedy == known.is_greedy
+
+
+def test_a_row_that_cannot_be_halved_is_an_error(tiny: Any) -> None:
+    model = tiny("llama")
+
+    def full(module: Any, args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with steered(model, []) as session:
+        handle = model.register_forward_pre_hook(full)
+        try:
+            with pytest.raises(torch.OutOfMemoryError):
+                Scorer(model, session).shared([Request((5, 6), (7,), -1, 0, 0)], lambda _: None)
+        finally:
+            handle.remove()
