@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from typing import Any
 from unittest import mock
@@ -260,6 +261,17 @@ def test_the_stem_is_computed_once(tiny: Any) -> None:
         assert fed == [40]
     finally:
         handle.remove()
+
+
+@pytest.mark.parametrize("path", ["shared", "plain"])
+def test_of_equally_likely_tokens_the_first_is_greedy(tiny: Any, path: str) -> None:
+    """As lm-eval has it. Ties are common in bfloat16; here all tokens are alike."""
+    model = deepcopy(tiny("llama"))
+    model.lm_head.weight.data.zero_()
+    score = shared if path == "shared" else plain
+    requests = [Request((5, 6), (token,), -1, 0, 0) for token in range(20)]
+    greedy = [found.is_greedy for found in score(model, requests, [])]
+    assert greedy == [True] + [False] * 19
 
 
 @pytest.mark.parametrize("path", ["shared", "plain"])
