@@ -35,6 +35,8 @@ LOADING = 2000.0
 """Loading a model on a GPU costs about as much as answering this many items."""
 LOADING_ON_CPU = 50.0
 """The same without one, where answers take far longer and weights lie in the page cache."""
+WRITING = 3.0
+"""An item that is written costs about as much as this many with choices."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +184,19 @@ def work_of(
 ) -> Work:
     """A group of cells as the executor sees it. Costs are in parameters that are read: those of
     the model for every item of every cell, and for `loading` items to load it."""
-    model, items = group[0].model, sum(prepared.sizes[cell.task.name] for cell in group)
+    model, items = group[0].model, sum(_items(cell, prepared) for cell in group)
     weight = prepared.parameters[model.name]
     limit = None if run.time_limit is None else run.time_limit * len(group)
     return Work(
         group_id(group), tuple(group), items * weight, affinity(group[0]),
         loading * weight, model.gpus, limit,
     )  # fmt: skip
+
+
+def _items(cell: Cell, prepared: Prepared) -> float:
+    """What the cell's items cost, in items with choices."""
+    written = cell.task.name in prepared.generates
+    return prepared.sizes[cell.task.name] * (WRITING if written else 1)
 
 
 def affinity(cell: Cell) -> str:

@@ -36,6 +36,17 @@ def test_works_are_those_of_a_run_without_limits(grid: Grid) -> None:
         assert work == dataclasses.replace(real, limit=None)
 
 
+def test_what_is_written_costs_more_than_what_is_chosen(grid: Grid) -> None:
+    """So that it begins first: measured, three times as much an item."""
+    prepared = prepare(grid, None, print)
+    costs = {
+        work.units[0].task.name: work.cost / len(work.units) / prepared.sizes[cell.task.name]
+        for work in works_of(grid, make_plan(grid), None)
+        for cell in work.units[:1]
+    }
+    assert costs["truthful_mini_gen"] == pytest.approx(3 * costs["truthful_mini_mc"])
+
+
 def told(works: list[Work], machines: Machines) -> str:
     return "\n".join(describe_simulation(works, machines, 2, "hours"))
 
