@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--rows", nargs="+", choices=["overhead", "workers"])
     parser.add_argument("--cells", type=int, default=1000, help="empty cells (1000)")
     parser.add_argument("--grid", type=Path, default=GRID, help="grid of the second row")
-    parser.add_argument("--limit", type=int, default=60, help="items of each task in it (60)")
+    parser.add_argument("--limit", type=int, help="items of each task in it (the grid's own)")
     given = parser.parse_args()
     rows = given.rows or ["overhead", "workers"]
     wrong = "overhead" in rows and not overhead(given.cells)
@@ -165,7 +165,7 @@ def _row(cell: Cell) -> dict[str, Any]:
 # Workers
 
 
-def workers(grid: Path, limit: int) -> bool:
+def workers(grid: Path, limit: int | None) -> bool:
     """Time of a whole command with one worker on one thread, over that with two workers."""
     fetch("smollm2-135m", print)
     with tempfile.TemporaryDirectory() as name:
@@ -177,15 +177,16 @@ def workers(grid: Path, limit: int) -> bool:
         same = RunFolder(folder / "one").finished() == RunFolder(folder / "two").finished()
     cores = os.cpu_count()
     print(
-        f"{grid.name}, {limit} items a task, {cores} cores: one worker with one thread {one:.0f} s"
+        f"{grid.name}, {cores} cores: one worker with one thread {one:.0f} s"
         f", two workers {two:.0f} s, {one / two:.2f} times faster, start-up and loading included"
     )
     return same and one / two >= LEAST
 
 
-def _run(grid: Path, limit: int, out: Path, count: int) -> float:
+def _run(grid: Path, limit: int | None, out: Path, count: int) -> float:
     command = [sys.executable, "-m", "steereval.cli", "run", str(grid), "--out", str(out)]
-    command += ["--limit", str(limit), "--workers", str(count), "--no-report"]
+    command += ["--workers", str(count), "--no-report"]
+    command += [] if limit is None else ["--limit", str(limit)]
     # Under Ray each worker has its share of the cores: one.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     start = time.perf_counter()

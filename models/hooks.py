@@ -375,7 +375,8 @@ class Session:
 
 def _distance(before: Tensor, after: Tensor) -> Tensor:
     """Sum of |after - before| over all tokens."""
-    lengths: Tensor = torch.linalg.vector_norm((after - before).float(), dim=-1)
+    wide = torch.promote_types(after.dtype, torch.float32)
+    lengths: Tensor = torch.linalg.vector_norm(after - before, dim=-1, dtype=wide)
     return lengths.sum()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from steereval.models.contrast_data import SiteData
@@ -29,7 +30,8 @@ class Ablation(Steerer):
     def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
         """At T = 1 nothing is left along r."""
         direction = self.direction.to(x.dtype)
-        return x - strength * (x @ direction)[..., None] * direction
+        along = (x @ direction)[..., None]
+        return torch.addcmul(x, along, direction, value=-strength)
 
 
 class Ablate(SiteMethod):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from steereval.models.contrast_data import SiteData
@@ -54,17 +55,17 @@ class GaussianTransport(Steerer):
 
     def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:
         """Rows that look positive are left alone."""
-        moved = x + strength * self.displacement(x)
+        moved = torch.add(x, self.displacement(x), alpha=strength)
         return torch.where(self.looks_positive(x)[..., None], x, moved)
 
     def looks_positive(self, x: Tensor) -> Tensor:
         """Whether the probe says positive [...] at x [..., d]."""
-        return x @ self.weights.to(x.dtype) + self.intercept > 0
+        return x @ self.weights.to(x.dtype) > -self.intercept
 
     def displacement(self, x: Tensor) -> Tensor:
         """From x to where the transport takes it, whatever the probe says."""
         centred = x - self.source.to(x.dtype)
-        return centred @ self.change.to(x.dtype) + self.between.to(x.dtype)
+        return F.linear(centred, self.change.to(x.dtype), self.between.to(x.dtype))
 
 
 class Mimic(SiteMethod):
