@@ -434,8 +434,11 @@ def _grid(arguments: argparse.Namespace) -> Grid:
         return grid
     if arguments.limit < 1:
         raise InputError(f"--limit is {arguments.limit}", "Use 1 or more.")
-    limited = tuple(dataclasses.replace(task, limit=arguments.limit) for task in grid.tasks)
-    return dataclasses.replace(grid, tasks=limited)
+    limited = [
+        dataclasses.replace(task, limit=min(task.limit or arguments.limit, arguments.limit))
+        for task in grid.tasks
+    ]
+    return dataclasses.replace(grid, tasks=tuple(limited))
 
 
 def _data_dir(arguments: argparse.Namespace) -> Path | None:

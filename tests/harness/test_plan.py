@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from steereval.commands import _grid
 from steereval.errors import GridError, InputError, UnknownNameError
 from steereval.plan import IDENTITY_VERSION, Cell, make_plan
-from steereval.spec import load_grid, parse_grid
+from steereval.spec import load_grid, parse_grid, plain
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -303,3 +306,14 @@ def test_draws_are_repeated_where_something_is_drawn() -> None:
         ("realtoxicity_mini", 5, 7),
     ]
     assert len({cell.id for cell in cells}) == 6
+
+
+@pytest.mark.parametrize(("asked", "limits"), [(5, [5, 5]), (20, [10, 20]), (None, [10, None])])
+def test_a_limit_on_the_command_line_raises_none_of_the_grids(
+    tmp_path: Path, asked: int | None, limits: list[int | None]
+) -> None:
+    path = tmp_path / "grid.yaml"
+    tasks = [{"name": "truthful_mini_mc", "limit": 10}, "truthful_mini_gen"]
+    path.write_text(yaml.safe_dump(plain(grid(tasks=tasks))))
+    found = _grid(argparse.Namespace(grid=str(path), limit=asked))
+    assert [task.limit for task in found.tasks] == limits
