@@ -4,7 +4,8 @@
     python benchmarks/grid_engine.py --model gemma3-270m --rows likelihoods --data-dir FOLDER
     python benchmarks/grid_engine.py --model random-8b --device cuda --data-dir FOLDER
 
-Both sides answer the same requests, each once. The exit status is 1 if their answers differ.
+Both sides answer the same requests, each once. The exit status is 1 if their answers differ; of
+random-8b, in bfloat16, the first row alone is compared, since rounding decides the others.
 Needs TruthfulQA, since the mini set has too few questions to stand for a benchmark.
 """
 
