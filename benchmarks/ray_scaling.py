@@ -29,7 +29,7 @@ from steereval.assets import fetch
 from steereval.plan import Cell, make_plan
 from steereval.progress import display
 from steereval.ray_jobs.ray_executor import RayExecutor
-from steereval.ray_jobs.work import Done, Executor, Outcome, Work
+from steereval.ray_jobs.work import Done, Outcome, Work
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 from steereval.run import GroupResult
@@ -93,10 +93,10 @@ def _seconds(cells: Sequence[Cell], worker: Callable[[], Any] | None) -> tuple[f
         weights = {cell.id: 1.0 for cell in cells}
         tracker = Tracker(store, len(cells), frozenset(), weights, _Mute(screen), "")
         works = [Work(cell.id, (cell,), 1.0, "model", load=1.0) for cell in cells]
-        executor: Executor = RayExecutor(2)
         start = time.perf_counter()
         heard = _Timed(tracker)
-        executor.run(works, worker or partial(Storing, name), heard)
+        with RayExecutor(2) as executor:
+            executor.run(works, worker or partial(Storing, name), heard)
         tracker.stop("ended")
         if tracker.failures or tracker.now().done != len(cells):
             raise SystemExit(f"cells failed: {list(tracker.failures.values())[:1]}")

@@ -61,7 +61,8 @@ def diagnose_grid(
         heard = _Heard(say, len(waiting))
         if waiting:
             factory = partial(DiagnoseWorker, settings, say)
-            executor_of(grid).run([_work(unit) for unit in waiting], factory, heard)
+            with executor_of(grid) as executor:
+                executor.run([_work(unit) for unit in waiting], factory, heard)
         for name in there - {unit.name for unit in units}:
             remove_diagnosis(store.place, name)
     return tuple(heard.failures)

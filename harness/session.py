@@ -68,14 +68,16 @@ def run_grid(
     cells = make_plan(grid)
     store = RunFolder(out)
     store.create()
-    with driving(store.place) as lease:
+    with driving(store.place) as lease, executor_of(grid) as executor:
         store.clean()
-        prepared = prepare(grid, data_dir, say)
         earlier = manifest_before(store, cells)
-        store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
         records = store.records()
         finished = store.finished()
         waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
+        if waiting:
+            executor.begin()
+        prepared = prepare(grid, data_dir, say)
+        store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
         before = frozenset(finished & {cell.id for cell in cells})
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
@@ -85,16 +87,21 @@ def run_grid(
             _one_of_each_fit([cell for group in waiting for cell in group]),
             grid.run.profile, lease.id, grid.repeat_batch_size,
         )  # fmt: skip
-        failed = _run_groups(grid, waiting, settings, prepared, (len(cells), before, form))
+        shown = len(cells), before, form
+        failed = _run_groups(grid, waiting, settings, prepared, executor, shown)
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
-        unjudged = _judge(grid, cells, settings, say)
+        unjudged = _judge(grid, cells, settings, executor, say)
     return Summary(len(cells), len(before), failed, unjudged)
 
 
 def _judge(
-    grid: Grid, cells: Sequence[Cell], settings: WorkerSettings, say: Callable[[str], None]
+    grid: Grid,
+    cells: Sequence[Cell],
+    settings: WorkerSettings,
+    executor: Executor,
+    say: Callable[[str], None],
 ) -> tuple[str, ...]:
     """Let judges read what the cells have answered; names what they could not judge."""
     if not _has_judges(grid):
@@ -108,7 +115,7 @@ def _judge(
     try:
         if waiting:
             works = works_of(waiting, grid.run)
-            executor_of(grid).run(works, partial(JudgeWorker, settings), listener)
+            executor.run(works, partial(JudgeWorker, settings), listener)
         state = "ended"
     finally:
         end_progress(store.place, state)
@@ -154,6 +161,7 @@ def _run_groups(
     waiting: Sequence[Sequence[Cell]],
     settings: WorkerSettings,
     prepared: Prepared,
+    executor: Executor,
     shown: tuple[int, frozenset[str], Form],
 ) -> tuple[str, ...]:
     """Run the groups; names what failed."""
@@ -172,7 +180,7 @@ def _run_groups(
         state = "stopped"
         try:
             if works:
-                executor_of(grid).run(works, partial(CellWorker, settings), tracker)
+                executor.run(works, partial(CellWorker, settings), tracker)
             state = "judging" if _has_judges(grid) else "ended"
         finally:
             tracker.stop(state)

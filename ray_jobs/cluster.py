@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +36,47 @@ class Node:
     """GPUs."""
 
 
+class Membership:
+    """Being part of a Ray, which is joined in the background so that other work goes on meanwhile.
+
+    A thread holds it to the end: the kernel ends what a Ray consists of with the thread that
+    started it.
+    """
+
+    def __init__(self, address: str, package: Path | None) -> None:
+        """Begin to join the Ray at `address`, as `joined` does."""
+        self._joined: Future[None] = Future()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._hold, args=(address, package), daemon=True)
+        self._thread.start()
+
+    def _hold(self, address: str, package: Path | None) -> None:
+        try:
+            with joined(address, package):
+                self._joined.set_result(None)
+                self._over.wait()
+        except Exception as error:  # noqa: BLE001 - `wait` raises it
+            if not self._joined.done():
+                self._joined.set_exception(error)
+
+    def wait(self) -> None:
+        """Return once this process is a part of it. Raises what `joined` raises."""
+        self._joined.result()
+        _take_back(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Leave it; one that was started for this is over then."""
+        self._over.set()
+        self._thread.join()
+
+
+def _take_back(number: signal.Signals) -> None:
+    """Give a signal back to Python's handler: Ray's prints a stack and aborts 3 seconds later."""
+    handler = signal.getsignal(number)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
+
+
 @contextmanager
 def joined(address: str, package: Path | None) -> Iterator[None]:
     """Be part of a Ray: of one that this process has joined before, of that at `address`, or of
@@ -44,6 +89,8 @@ def joined(address: str, package: Path | None) -> Iterator[None]:
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    # It warns where it leaves signals to their handlers, as it does outside the main thread.
+    logging.getLogger("ray._private.worker").setLevel(logging.ERROR)
     if address == LOCAL:
         ray.init(address=LOCAL, include_dashboard=False, **quiet)
     else:

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.ray_jobs.actor import ActorHandle, spawn
-from steereval.ray_jobs.cluster import LOCAL, Node, joined, nodes
+from steereval.ray_jobs.cluster import LOCAL, Membership, Node, nodes
 from steereval.ray_jobs.events import (
     Close,
     Died,
@@ -51,20 +51,37 @@ class RayExecutor:
     rules: Rules = field(default_factory=Rules)
     """What is tried again, and what is late."""
 
+    _membership: Membership | None = field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        """Nothing runs yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End a Ray that was started for this; leave one that was joined."""
+        if self._membership is not None:
+            self._membership.end()
+            self._membership = None
+
+    def begin(self) -> Membership:
+        """Start Ray, or join it, in the background."""
+        self._membership = self._membership or Membership(self.address, self.package)
+        return self._membership
+
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run `works`. A StoreError ends the run: nothing can be kept."""
-        with joined(self.address, self.package):
-            on_gpus = self.on_gpus
-            if on_gpus is None:
-                on_gpus = any(node.gpus for node in nodes().values())
-            if not on_gpus:
-                works = [replace(work, size=1.0) for work in works]
-            schedule = Schedule(works, self.rules)
-            exchange = Exchange.opened()
-            try:
-                _Run(self.workers, on_gpus, ray.put(factory), listener, schedule, exchange).loop()
-            finally:
-                exchange.close()
+        self.begin().wait()
+        on_gpus = self.on_gpus
+        if on_gpus is None:
+            on_gpus = any(node.gpus for node in nodes().values())
+        if not on_gpus:
+            works = [replace(work, size=1.0) for work in works]
+        schedule = Schedule(works, self.rules)
+        exchange = Exchange.opened()
+        try:
+            _Run(self.workers, on_gpus, ray.put(factory), listener, schedule, exchange).loop()
+        finally:
+            exchange.close()
 
 
 @dataclass

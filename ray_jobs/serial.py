@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.ray_jobs.events import (
@@ -23,6 +24,16 @@ from steereval.ray_jobs.work import Listener, Outcome, Work, Worker, WorkerFacto
 
 class SerialExecutor:
     """Runs one piece after the other."""
+
+    def __enter__(self) -> Self:
+        """Nothing runs yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left running."""
+
+    def begin(self) -> None:
+        """Nothing takes long to start."""
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run `works` in scheduling order. A StoreError ends the run: nothing can be kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from steereval.errors import SteerEvalError
 
@@ -109,7 +109,19 @@ class Listener(Protocol):
 
 
 class Executor(Protocol):
-    """Runs work on workers made by a factory."""
+    """Runs work on workers made by a factory, once or several times within a `with`."""
+
+    def __enter__(self) -> Self:
+        """Nothing runs yet."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """End what the executor started."""
+        ...
+
+    def begin(self) -> object:
+        """Start what `run` would wait for, and return meanwhile."""
+        ...
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run all of `works`; every unit is told once as ended."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from small_grid import same_tables, small_grid
@@ -88,6 +89,27 @@ def test_two_nodes_give_the_same_tables(grid: Path, serial: Path, tmp_path: Path
         assert lines[-1]["done"] == lines[-1]["planned"]
     finally:
         cluster.shutdown()
+    same_tables(out, serial)
+
+
+def test_a_run_that_is_told_to_end_says_so(grid: Path, serial: Path, tmp_path: Path) -> None:
+    """And ends what it started; a later start goes on."""
+    out = tmp_path / "run"
+    arguments = ["run", str(grid), "--out", str(out), "--no-report", "--workers", "2"]
+    command = [sys.executable, "-m", "steereval.cli", *arguments, "--progress", "json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    told = next(line for line in process.stderr if line.startswith("{"))
+    assert json.loads(told)["state"] == "running"
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; what was finished is kept" in error
+    assert "SIGTERM" not in error
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
+    assert steereval(*arguments).returncode == 0
     same_tables(out, serial)
 
 

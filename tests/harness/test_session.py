@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from steereval import steered_lm
 from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
+from steereval.ray_jobs.serial import SerialExecutor
 from steereval.ray_jobs.work import Done, Work
 from steereval.results.analysis import analyse
 from steereval.results.place import LocalPlace
@@ -262,8 +264,8 @@ def test_without_a_gpu_loading_is_cheap_beside_answers(
     """Else two workers would leave all groups of a model to one of them."""
     seen: list[Work] = []
 
-    class Recording:
-        def run(self, works: list[Work], factory: object, listener: object) -> None:
+    class Recording(SerialExecutor):
+        def run(self, works: Sequence[Work], factory: object, listener: object) -> None:
             seen.extend(works)
 
     monkeypatch.setattr("steereval.session.executor_of", lambda grid: Recording())

@@ -63,7 +63,8 @@ def test_two_nodes_read_a_contrast_once(tiny_folder: str, tmp_path: Path) -> Non
 
     works = [Work(f"w{n}", (str(n),), 1.0, f"a{n}", load=9.0) for n in range(2)]
     heard = Hearing()
-    RayExecutor(2).run(works, Toy, heard)
+    with RayExecutor(2) as executor:
+        executor.run(works, Toy, heard)
     assert [outcome.error for outcome in heard.outcomes] == [None, None]
     caches, passes, states = zip(*(outcome.result for outcome in heard.outcomes), strict=True)
     assert set(caches) == {str(tmp_path / "one"), str(tmp_path / "other")}

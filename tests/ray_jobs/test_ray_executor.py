@@ -6,9 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from hearing import Hearing
@@ -90,7 +92,8 @@ def work(
 
 def run(works: list[Work], factory: Factory, retries: int = 2) -> dict[str, Outcome]:
     hearing = Hearing()
-    RayExecutor(2, rules=Rules(retries=retries)).run(works, factory, hearing)
+    with RayExecutor(2, rules=Rules(retries=retries)) as executor:
+        executor.run(works, factory, hearing)
     told = [outcome for outcome in hearing.outcomes if outcome.units]
     found = {outcome.units[0]["name"]: outcome for outcome in told}
     assert len(found) == len(told), "an outcome was told twice"
@@ -117,6 +120,39 @@ def test_ray_is_started_and_stopped(
     assert sorted(entry["name"] for entry in entries(log)) == sorted(each.id for each in works)
     for entry in entries(log):
         assert not set(LAUNCHER_VARIABLES) & set(entry["environment"])
+
+
+def test_ray_starts_while_other_work_goes_on_and_serves_twice(
+    factory: Factory, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.shutdown()
+    starts, start = [], ray.init
+
+    def counted(**options: Any) -> Any:
+        starts.append(options)
+        return start(**options)
+
+    monkeypatch.setattr(ray, "init", counted)
+    hearing = Hearing()
+    with RayExecutor(2) as executor:
+        executor.begin()
+        assert not ray.is_initialized()
+        executor.run([work("first")], factory, hearing)
+        executor.run([work("second")], factory, hearing)
+    assert len(starts) == 1
+    assert [unit["name"] for unit in hearing.units] == ["first", "second"]
+    assert [entry["name"] for entry in entries(log)] == ["first", "second"]
+    assert not ray.is_initialized()
+
+
+def test_what_fails_before_ray_is_there_leaves_none() -> None:
+    ray.shutdown()
+    with suppress(InputError), RayExecutor(2) as executor:
+        executor.begin()
+        raise InputError("a task is misspelt")
+    assert not ray.is_initialized()
+    started = [child.name() for child in psutil.Process().children() if child.is_running()]
+    assert not {"gcs_server", "raylet"} & set(started)
 
 
 @pytest.mark.usefixtures("running")
@@ -240,9 +276,10 @@ def test_what_a_worker_could_not_do_is_tried_on_another(factory: Factory, log: P
 
 def test_an_address_where_no_ray_is(factory: Factory) -> None:
     ray.shutdown()
-    executor = RayExecutor(2, address="127.0.0.1:1")
-    with pytest.raises(InputError, match=r"no Ray answers at 127\.0\.0\.1:1"):
-        executor.run([work("one")], factory, Hearing())
+    with RayExecutor(2, address="127.0.0.1:1") as executor:
+        executor.begin()
+        with pytest.raises(InputError, match=r"no Ray answers at 127\.0\.0\.1:1"):
+            executor.run([work("one")], factory, Hearing())
 
 
 @pytest.mark.usefixtures("running")

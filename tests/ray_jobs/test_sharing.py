@@ -125,7 +125,8 @@ def played(log: Path, misfortune: str) -> Hearing:
 
     works = [Work(f"w{n}", (str(n),), 1.0, f"a{n}", load=9.0) for n in range(2)]
     hearing = Hearing()
-    RayExecutor(2).run(works, Toy, hearing)
+    with RayExecutor(2) as executor:
+        executor.run(works, Toy, hearing)
     return hearing
 
 
