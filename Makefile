@@ -7,10 +7,13 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 USABLE := .venv/.usable
 READY := .venv/.ready
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# What is imported is compiled then: to compile all files takes as long as the rest of the set-up.
+INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 DECLARED := pyproject.toml constraints.txt build_backend/backend.py build_backend/_steereval_hook.py
 ROOMS := harness models ray_jobs results tasks
 OUT ?= runs/quickstart
+# Images of Python often forbid it to keep what it has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: quickstart test test-chaos check setup format clean
 

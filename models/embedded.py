@@ -27,8 +27,10 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     # A model read from GGUF refuses to be saved, so its weights move into a fresh one.
     config = quantised.config
     config.__dict__.pop("quantization_config", None)
-    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    fresh.load_state_dict(quantised.state_dict())
+    with torch.device("meta"):
+        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh.load_state_dict(quantised.state_dict(), assign=True)
+    fresh.tie_weights()
     fresh.generation_config = quantised.generation_config
     fresh.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
