@@ -253,7 +253,6 @@ class Bench:
             for n, r in enumerate({r.args[0]: r for r in self.requests}.values())
         ][:64]
         arms = [treatment(name, strengths[0], self) for name, strengths in METHODS.items()]
-        self.ours.batch_size_per_gpu = 64
         took, _ = timed(partial(self.answer, "generate_until", asked, arms))
         seconds, theirs = timed(lambda: self.plain.generate_until(asked, True))
         (same,) = self.answer("generate_until", asked, [treatment("none", 0.0, self)])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from steereval.errors import InputError
 from steereval.ray_jobs.clusters.job import Job, Size
-from steereval.simulation import check_room
 from steereval.spec import Grid, load_grid
 from steereval.submission import travelling
 
@@ -68,6 +67,9 @@ def _asked(arguments: argparse.Namespace) -> tuple[Path, Grid, Size]:
         arguments.memory_per_node,
     )  # fmt: skip
     if size.gpus:
+        # Imported here: it brings torch, which takes seconds.
+        from steereval.simulation import check_room
+
         check_room(grid, size.gpus)
     return path, grid, size
 

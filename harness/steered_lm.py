@@ -42,7 +42,7 @@ from steereval.fitting import (
 )
 from steereval.model_args import split_options
 from steereval.models.clock import phase
-from steereval.models.generation import Prompts, generating, prefilled
+from steereval.models.generation import Prompts, generating, prefilled, rows_together
 from steereval.models.hooks import Session, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.lower_blocks import LowerBlocks, supports_skipping
@@ -314,10 +314,22 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 for request, acts, item in rows
                 for act, seed in zip(acts, seeds, strict=True)
             ]
-            texts = super().generate_until(asked, quiet)
+            with self._rows_for(count):
+                texts = super().generate_until(asked, quiet)
             return [texts[arm::count] for arm in range(count)]
         return [self._rolling(requests, [acts[arm] for acts in arms.acts], quiet)
                 for arm in range(count)]  # fmt: skip
+
+    @contextmanager
+    def _rows_for(self, arms: int) -> Iterator[None]:
+        """Let the prompts of lm-eval's batch size generate together under each of several arms."""
+        prompts = self.batch_size
+        if prompts != "auto":
+            self.batch_size_per_gpu = rows_together(int(prompts), arms, self.device.type)
+        try:
+            yield
+        finally:
+            self.batch_size_per_gpu = prompts
 
     def _rolling(
         self, requests: Sequence[Instance], acts: Sequence[Act], quiet: bool

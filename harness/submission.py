@@ -17,7 +17,6 @@ from pathlib import Path
 from steereval.cache import cache_folder
 from steereval.errors import InputError
 from steereval.parcel import package_folder
-from steereval.plan import files_of
 from steereval.results import atomic
 from steereval.spec import Grid
 
@@ -98,6 +97,9 @@ def _remember(run: Submitted) -> None:
 def travelling(grid: Grid, path: Path) -> dict[str, Path]:
     """The grid file `path` and what it reads by a relative path, by the names they go by where
     they are sent. Raises InputError for a file that lies outside the folder."""
+    # Imported here: methods bring torch, which takes seconds and all other commands do without.
+    from steereval.plan import files_of
+
     found = {path.name: path}
     for file in files_of(grid):
         if file.is_absolute():

@@ -70,10 +70,20 @@ class Prompts:
         return torch.tensor(firsts) + self.padding, torch.tensor(ends) + self.padding
 
 
+ROWS = {"cpu": 256, "cuda": 512}
+"""Rows of a decoding pass by kind of device: more no longer make a row cheaper. Measured on a CPU:
+32, 64, 128, 256 and 512 rows write 473 texts of 32 tokens in 124, 84, 63, 56 and 58 s."""
 STEM_TOKENS = 8
 """A shared beginning shorter than this is not worth a pass of its own."""
 _NEVER = 1 << 40
 """A column that no generation reaches."""
+
+
+def rows_together(prompts: int, arms: int, device: str) -> int:
+    """Rows of a batch of `prompts` prompts under `arms` arms each, with all arms of a prompt in it:
+    of as many of the prompts as keep a kind of device busy."""
+    most = ROWS["cpu" if device == "cpu" else "cuda"]
+    return max(prompts, arms * min(prompts, max(1, most // arms)))
 
 
 @contextmanager

@@ -296,6 +296,25 @@ def test_sampled_answers_depend_on_item_and_seed_alone(tiny_folder: str, tmp_pat
     assert found["both"] == found["one"] | found["other"]
 
 
+def test_prompts_of_a_batch_generate_under_all_arms_at_once(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch size counts prompts: rows of several arms cost a pass little more than one."""
+    task = {"name": "truthful_mini_gen", "limit": 5}
+    some = grid(tiny_folder, tasks=[task], seeds={"fit": [0]}, run={"batch_size": 3})
+    arms = len({cell.arm for cell in make_plan(some)})
+    prefill, rows_seen = steered_lm.prefilled, []
+
+    def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        rows_seen.append(len(ids))
+        return prefill(model, ids, mask)
+
+    monkeypatch.setattr(steered_lm, "prefilled", prefilled)
+    assert run_grid(some, tmp_path / "run", None, lambda line: None).failed == ()
+    assert arms > 1
+    assert rows_seen == [3 * arms, 2 * arms]
+
+
 @pytest.mark.parametrize("room", ["little memory", "less than measured"])
 def test_texts_do_not_depend_on_how_many_fit_in_memory(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str
@@ -451,7 +470,7 @@ def test_cells_are_computed_twice_for_the_noise_floor(
     twice = grid(tiny_folder, noise_floor={"method": "caa", "batch_size": 3}, **some)
     summary = run_grid(twice, noise, None, lambda line: None)
     assert (summary.planned, summary.failed) == (6 + 4, ())
-    assert sizes == {12, 3, 2}
+    assert sizes == {12, 2 * 3, 2 * 1}
     again = {cell.id: cell for cell in make_plan(twice) if cell.is_repeat}
     assert [row for row in rows(noise) if row["cell_id"] not in again] == rows(plain)
     assert {row["method"] for row in rows(noise) if row["cell_id"] in again} == {

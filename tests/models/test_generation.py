@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from steereval.models import fit_steerer
-from steereval.models.generation import Prompts, generating, prefilled
+from steereval.models.generation import ROWS, Prompts, generating, prefilled, rows_together
 from steereval.models.hooks import Intervention, steered
 from steereval.models.likelihood import Scorer
 from steereval.models.packing import Request
@@ -44,6 +44,19 @@ def padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     return ids, mask
+
+
+@given(st.integers(1, 2000), st.integers(1, 16), st.sampled_from(["cpu", "cuda"]))
+def test_a_batch_holds_whole_prompts_and_no_more_rows_than_help(
+    prompts: int, arms: int, device: str
+) -> None:
+    rows = rows_together(prompts, arms, device)
+    assert prompts <= rows <= prompts * arms
+    assert rows <= max(ROWS[device], prompts)
+    if rows > prompts:
+        assert rows % arms == 0
+    if prompts * arms <= ROWS[device]:
+        assert rows == prompts * arms
 
 
 def batch_of(
