@@ -42,6 +42,7 @@ from steereval.fitting import (
 )
 from steereval.model_args import split_options
 from steereval.models.clock import phase
+from steereval.models.cpu_linear import use_onednn
 from steereval.models.generation import Prompts, generating, prefilled, rows_together
 from steereval.models.hooks import Session, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
@@ -113,6 +114,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "on the hub.",
             ) from error
         self._check_kind(name)
+        if isinstance(pretrained, str):
+            use_onednn(self.model)
 
     def _check_kind(self, name: str) -> None:
         """Raise ModelError for what has other tokens than those of the text."""
@@ -574,7 +577,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             mixed = self.mixed_precision_dtype
             with torch.autocast(self.device.type, mixed, enabled=mixed is not None):
                 cache = prefilled(self.model, context, mask)
-            options = options if cache is None else options | {"past_key_values": cache}
+            options = options | {"past_key_values": cache}
         with phase("continuations"), generating(self.model, self._session, prompts):
             tokens: torch.Tensor = super()._model_generate(
                 context, max_length, stop, **self._sampling(batch, options)

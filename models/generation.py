@@ -19,6 +19,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from steereval.models.clock import phase
+from steereval.models.growing_cache import growing_cache
 from steereval.models.hooks import Frame, Session
 from steereval.models.positions import Positions
 
@@ -118,9 +119,9 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
     session.check()
 
 
-def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache | None:
+def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache:
     """Keys and values of all but the last token of left-padded prompts [rows, width], unsteered,
-    those of equal prompts computed once, and what all begin with once. None where no two rows
+    those of equal prompts computed once, and what all begin with once. Empty where no two rows
     are equal.
 
     Given to `generate`, which goes on from there. For steering that begins at the last prompt
@@ -130,11 +131,11 @@ def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache | Non
     first: dict[Any, int] = {}
     for index, row in enumerate(rows):
         first.setdefault(row, index)
+    cache = growing_cache(model)
     if len(first) == len(rows) or ids.shape[1] < 2:
-        return None
+        return cache
     chosen = torch.tensor(list(first.values()), device=ids.device)
     place = {row: index for index, row in enumerate(first)}
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))  # type: ignore[operator, union-attr]
     with phase("prefill"):
         _fill(model, cache, ids[chosen, :-1], mask[chosen])
     cache.batch_select_indices(torch.tensor([place[row] for row in rows], device=ids.device))

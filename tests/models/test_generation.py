@@ -347,8 +347,8 @@ def test_what_prompts_begin_with_is_computed_once(tiny: Any, name: str, own: Any
 
 
 def test_different_prompts_share_nothing(tiny: Any) -> None:
-    assert prefilled(tiny("llama"), *padded(PROMPTS)) is None
-    assert prefilled(tiny("llama"), *padded([(5,), (5,)])) is None
+    assert prefilled(tiny("llama"), *padded(PROMPTS)).get_seq_length() == 0
+    assert prefilled(tiny("llama"), *padded([(5,), (5,)])).get_seq_length() == 0
 
 
 prompts = st.lists(st.integers(1, 6), min_size=1, max_size=4)
