@@ -114,7 +114,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 "on the hub.",
             ) from error
         self._check_kind(name)
-        if isinstance(pretrained, str):
+        # A model that was handed in stays as it is; the plain path is lm-eval's to the last bit.
+        if isinstance(pretrained, str) and self.steering.path != "plain":
             use_onednn(self.model)
 
     def _check_kind(self, name: str) -> None:

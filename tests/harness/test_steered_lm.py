@@ -13,10 +13,13 @@ from harness_requests import choice_requests, instance, writing_requests
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steereval.arms import Arms, carrying
 from steereval.errors import CellError, InputError, ModelError
 from steereval.model_args import split_options
+from steereval.models.cpu_linear import OneDNNLinear
 from steereval.models.positions import Positions
 from steereval.run import WorkerSettings, load_model
 from steereval.spec import ModelSpec
@@ -44,17 +47,30 @@ def gap(first: list[tuple[float, bool]], second: list[tuple[float, bool]]) -> fl
     return max(abs(a[0] - b[0]) for a, b in zip(first, second, strict=True))
 
 
-def test_strength_0_is_lm_evals_own_model(lm: SteeredLM, hf: HFLM) -> None:
+def test_strength_0_is_lm_evals_own_model(lm: SteeredLM, hf: HFLM, smollm2_folder: str) -> None:
     requests = choice_requests(8)
     expected = hf.loglikelihood(requests, disable_tqdm=True)
+    options = {"device": "cpu", "dtype": "float32", "batch_size": 4}
+    exact = SteeredLM(smollm2_folder, path="plain", **options).loglikelihood(requests, True)
+    assert exact == expected
     with at(lm, 0, sharing=False):
         plain = lm.loglikelihood(requests)
     with at(lm, 0, sharing=True):
         shared = lm.loglikelihood(requests)
-    print(f"largest difference: plain {gap(plain, expected)}, shared {gap(shared, expected)}")
-    assert gap(plain, expected) <= 1e-5
-    assert gap(shared, expected) <= 1e-4
+    assert max(gap(plain, expected), gap(shared, expected)) <= 1e-4
     assert [g for _, g in plain] == [g for _, g in shared] == [g for _, g in expected]
+
+
+def test_products_are_onednns_unless_lm_evals_own_are_asked_for(tiny_folder: str) -> None:
+    def kinds(model: Any, **options: Any) -> set[type]:
+        lm = SteeredLM(model, device="cpu", dtype="float32", **options)
+        return {type(module) for module in lm.model.modules()} & {OneDNNLinear, nn.Linear}
+
+    handed_in = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    assert kinds(tiny_folder) == {OneDNNLinear}
+    assert kinds(tiny_folder, path="plain") == {nn.Linear}
+    assert kinds(handed_in, tokenizer=tokenizer) == {nn.Linear}
 
 
 def test_strength_0_writes_what_lm_evals_own_model_writes(lm: SteeredLM, hf: HFLM) -> None:
