@@ -167,11 +167,11 @@ def _measure(
     grid: Grid, cells: Sequence[Cell], supplies: Supplies, machines: Machines | None, probed: bool
 ) -> None:
     """Print what a probe finds, and how the grid would go on a cluster."""
-    from steereval.simulation import PARAMETERS_READ, check_room, describe_simulation, works_of
+    from steereval.simulation import OPERATIONS, check_room, describe_simulation, works_of
 
     if machines:
         check_room(grid, machines.gpus)
-    works, unit = works_of(grid, cells, supplies.data_dir), PARAMETERS_READ
+    works, unit = works_of(grid, cells, supplies.data_dir), OPERATIONS
     if probed:
         from steereval.probe import probe
 

@@ -7,7 +7,7 @@ the answers of its task's card. Nothing is loaded or downloaded.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from steereval.cost import Cost
@@ -30,13 +30,18 @@ def known_cost(group: Sequence[Cell]) -> Cost | None:
 
     Tasks of one family are taken to ask together what the one that asks most does.
     """
-    shape, tasks = known_shape(group[0].model.name), one_of_each_task(group)
-    costs = []
-    for first in tasks:
-        size = known_size(first)
-        if shape is None or size is None:
-            return None
-        costs.append(_of_task([c for c in group if c.task == first.task], shape, size))
+    shape = known_shape(group[0].model.name)
+    sizes = {cell.task.name: known_size(cell) for cell in one_of_each_task(group)}
+    known = {name: size for name, size in sizes.items() if size is not None}
+    return cost_about(group, shape, known) if shape and len(known) == len(sizes) else None
+
+
+def cost_about(group: Sequence[Cell], shape: Shape, sizes: Mapping[str, TaskSize]) -> Cost:
+    """What `group` costs if its model has that shape and its tasks, by name, these sizes."""
+    costs = [
+        _of_task([c for c in group if c.task == first.task], shape, sizes[first.task.name])
+        for first in one_of_each_task(group)
+    ]
     alone = sum(costs, Cost())
     most = max(costs, key=lambda cost: cost.flops)
     return replace(most, alone=alone.alone, flops_alone=alone.flops_alone)

@@ -18,10 +18,12 @@ from steereval.assets import fetch, model_at_hand, resolve_model
 from steereval.cards import card_of
 from steereval.errors import GridError, ModelError, nearest_remedy
 from steereval.judge_check import check_judges, check_no_stand_in
+from steereval.models.known_shapes import Shape
 from steereval.models.methods.registry import get_method
-from steereval.spec import Grid, ModelSpec, contrasts_of
+from steereval.spec import Grid, ModelSpec, TaskSpec, contrasts_of
 from steereval.supplies import configured
-from steereval.tasks.catalogue import TaskCard
+from steereval.task_size import task_size
+from steereval.tasks.catalogue import TaskCard, TaskSize
 from steereval.tasks.contrast import ContrastSet, load_contrast
 
 
@@ -31,14 +33,14 @@ class Prepared:
 
     tasks: dict[str, TaskCard]
     """Card of each task."""
-    sizes: dict[str, int]
-    """Items of each task that will be scored."""
+    sizes: dict[str, TaskSize]
+    """About how much each task asks; its documents are those that will be scored."""
     generates: frozenset[str]
     """Tasks that ask for text."""
     contrasts: dict[str, dict[str, Any]]
     """Card of each contrast set."""
-    parameters: dict[str, float]
-    """About how many parameters each model has, in billions."""
+    shapes: dict[str, Shape]
+    """About how large each model is."""
 
 
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
@@ -73,8 +75,8 @@ def _checked(
     check_no_stand_in(grid)
     for task in grid.tasks:
         check_metrics(grid, task.name, task.metric, cards[task.name])
-    about = {name: about_parameters(config) for name, config in configurations.items()}
-    return dataclasses.replace(described(grid, tasks, data_dir), parameters=about)
+    shapes = {name: about_shape(config) for name, config in configurations.items()}
+    return dataclasses.replace(described(grid, tasks, data_dir), shapes=shapes)
 
 
 def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Prepared:
@@ -83,19 +85,24 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
     contrasts = load_contrasts(grid, data_dir)
     return Prepared(
         {task.name: card_of(grid, task) for task in grid.tasks},
-        {t.name: min(t.limit or 10**12, len(tasks[t.name].eval_docs)) for t in grid.tasks},
+        {t.name: _size(t, tasks[t.name]) for t in grid.tasks},
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {name: contrast.card() for name, contrast in contrasts.items()},
         {},
     )
 
 
-def about_parameters(config: PretrainedConfig) -> float:
-    """Billions of parameters, from width, depth and vocabulary as most decoders have them."""
+def _size(spec: TaskSpec, task: Any) -> TaskSize:
+    documents = len(task.eval_docs)
+    return task_size(task, min(spec.limit or documents, documents))
+
+
+def about_shape(config: PretrainedConfig) -> Shape:
+    """The size of a model, with blocks as most decoders have them."""
     text = config.get_text_config()
     width = getattr(text, "hidden_size", 1024)
     blocks = getattr(text, "num_hidden_layers", 24)
-    return float(12 * blocks * width**2 + getattr(text, "vocab_size", 0) * width) / 1e9
+    return Shape(blocks, width, getattr(text, "vocab_size", 0), 12 * width**2)
 
 
 def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:

@@ -13,6 +13,7 @@ from typing import Any
 from steereval.errors import InputError
 from steereval.judged import JudgeListener
 from steereval.judging import JudgeWorker, assignments, works_of
+from steereval.known_cost import cost_about
 from steereval.models.memory import release
 from steereval.models.methods.registry import get_method, package_of
 from steereval.parcel import package_folder
@@ -31,12 +32,13 @@ from steereval.spec import Grid, RunSpec, plain
 from steereval.tracking import Tracker
 from steereval.versions import versions
 
-LOADING = 2000.0
-"""Loading a model on a GPU costs about as much as answering this many items."""
-LOADING_ON_CPU = 50.0
-"""The same without one, where answers take far longer and weights lie in the page cache."""
-WRITING = 3.0
-"""An item that is written costs about as much as this many with choices."""
+LOADING = 80_000
+"""Loading a model on a GPU costs about as much as feeding it this many tokens."""
+LOADING_ON_CPU = 2_000
+"""The same without one, where tokens take far longer and weights lie in the page cache."""
+READ_AGAIN = 0.5
+"""Share of what is written that is fed once more, for its perplexity: what arms write alike is read
+once."""
 
 
 @dataclass(frozen=True)
@@ -188,23 +190,18 @@ def _run_groups(
 
 
 def work_of(
-    group: Sequence[Cell], prepared: Prepared, run: RunSpec, loading: float = LOADING
+    group: Sequence[Cell], prepared: Prepared, run: RunSpec, loading: int = LOADING
 ) -> Work:
-    """A group of cells as the executor sees it. Costs are in parameters that are read: those of
-    the model for every item of every cell, and for `loading` items to load it."""
-    model, items = group[0].model, sum(_items(cell, prepared) for cell in group)
-    weight = prepared.parameters[model.name]
+    """A group of cells as the executor sees it. Costs are in 10^12 operations; loading the model
+    costs as much as `loading` tokens."""
+    model, shape = group[0].model, prepared.shapes[group[0].model.name]
+    cost = cost_about(group, shape, prepared.sizes)
+    operations = cost.flops + READ_AGAIN * cost.generated * shape.flops
     limit = None if run.time_limit is None else run.time_limit * len(group)
     return Work(
-        group_id(group), tuple(group), items * weight, affinity(group[0]),
-        loading * weight, model.gpus, limit,
+        group_id(group), tuple(group), operations / 1e12, affinity(group[0]),
+        loading * shape.flops / 1e12, model.gpus, limit,
     )  # fmt: skip
-
-
-def _items(cell: Cell, prepared: Prepared) -> float:
-    """What the cell's items cost, in items with choices."""
-    written = cell.task.name in prepared.generates
-    return prepared.sizes[cell.task.name] * (WRITING if written else 1)
 
 
 def affinity(cell: Cell) -> str:

@@ -15,8 +15,8 @@ from steereval.ray_jobs.work import Work
 from steereval.session import work_of
 from steereval.spec import Grid
 
-PARAMETERS_READ = "billions of parameters read"
-"""The unit of `works_of`: all of a model's, once for each item of each cell."""
+OPERATIONS = "TFLOP"
+"""The unit of `works_of`."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ from steereval.models.memory import LEAST_TOKENS, Batches, RowSize, ran_out
 from steereval.models.packed_row import masks_by_index, packed_frame, packed_inputs
 from steereval.models.packing import Pack, Request
 
+ROWS_OF_LOGITS = 64
+"""Rows of logits whose softmax a CPU takes at once: few enough for its cache."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -140,9 +143,8 @@ class Scorer:
             frame = packed_frame(row, piece.part.requests, self.device)
             with phase("continuations"), self.session.on(frame), resumed:
                 logits = self._run(row, len(stem), cache, row.predicting)
-                log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
+                gathered.add(piece.part.answers(row), row.predicting, logits, self.softmax_dtype)
             _cut_back(cache, len(stem))
-            gathered.add(piece.part.answers(row), row.predicting, log_probs)
 
     def _run(
         self, pack: Pack, before: int, cache: DynamicCache | None, wanted: Sequence[int]
@@ -230,18 +232,26 @@ class _Gathered:
         self._greedy: list[Tensor] = []
 
     def add(
-        self, answers: Sequence[tuple[int, int, int]], wanted: Sequence[int], log_probs: Tensor
+        self,
+        answers: Sequence[tuple[int, int, int]],
+        wanted: Sequence[int],
+        logits: Tensor,
+        softmax_dtype: torch.dtype | None,
     ) -> None:
         """Take the answers (index in the row, request, index in its continuation) of a row from
-        the log-probabilities [wanted, vocabulary] of its indices `wanted`."""
+        the logits [wanted, vocabulary] of its indices `wanted`."""
         row_of = {index: row for row, index in enumerate(wanted)}
         rows = torch.tensor([row_of[index] for index, _, _ in answers])
         targets = torch.tensor([self.requests[r].continuation[k] for _, r, k in answers])
-        rows, targets = rows.to(log_probs.device), targets.to(log_probs.device)
-        self._values.append(log_probs[rows, targets].float())
-        self._greedy.append(log_probs.argmax(dim=-1)[rows] == targets)
-        for _, request, index in answers:
-            self._places.append((request, index))
+        size = ROWS_OF_LOGITS if logits.device.type == "cpu" else len(logits)
+        for start in range(0, len(logits), size):
+            own = ((start <= rows) & (rows < start + size)).nonzero()[:, 0]
+            row, target = (rows[own] - start).to(logits.device), targets[own].to(logits.device)
+            log_probs = F.log_softmax(logits[start : start + size], dim=-1, dtype=softmax_dtype)
+            self._values.append(log_probs[row, target].float())
+            self._greedy.append(log_probs.argmax(dim=-1)[row] == target)
+            self._places += [answers[answer][1:] for answer in own.tolist()]
+        for _, request, _ in answers:
             self._missing[request] -= 1
             self.finished += self._missing[request] == 0
 

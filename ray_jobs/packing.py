@@ -21,6 +21,10 @@ SLACK = 1e-9
 """Sums of fractions of a device may miss a whole number by this much."""
 FINEST = 1.01
 """A deadline is found to this factor."""
+UNEVEN = 1.06
+"""How far beyond what is possible bins may end before works are moved between them."""
+WORTH = 2.0
+"""How many times the cost of loading once more must be spared by it."""
 
 
 @dataclass
@@ -38,8 +42,12 @@ class Bin:
     @property
     def cost(self) -> float:
         """Cost of all its works, with loading once for each affinity."""
-        loads = {work.affinity: work.load for work in self.works}
-        return sum(work.cost for work in self.works) + sum(loads.values())
+        return sum(work.cost for work in self.works) + self.loads
+
+    @property
+    def loads(self) -> float:
+        """Cost of loading alone."""
+        return sum({work.affinity: work.load for work in self.works}.values())
 
 
 def lower_bound(works: Sequence[Work], capacities: Sequence[float]) -> float:
@@ -75,7 +83,7 @@ def packed(works: Sequence[Work], capacities: Sequence[float]) -> tuple[float, l
     best = bins_within(works, low)
     if fits(best, capacities):
         return low, best
-    best = bins_within(works, high)
+    bound, best = low, bins_within(works, high)
     while high > FINEST * low:
         middle = math.sqrt(low * high)
         tried = bins_within(works, middle)
@@ -83,7 +91,37 @@ def packed(works: Sequence[Work], capacities: Sequence[float]) -> tuple[float, l
             high, best = middle, tried
         else:
             low = middle
-    return high, best
+    uneven = high > UNEVEN * bound and fits(best, capacities)
+    return high, levelled(best) if uneven else best
+
+
+def levelled(bins: Sequence[Bin]) -> list[Bin]:
+    """`bins` with works moved from the dearest to the cheapest while that spares `WORTH` times what
+    it loads: works of one affinity were kept together, which leaves small ones where much is."""
+    found = [Bin(list(each.works)) for each in bins]
+    while len(found) > 1:
+        found.sort(key=lambda each: -each.cost)
+        dearest, cheapest = found[0], found[-1]
+        moves = [_moved(dearest, cheapest, work) for work in dearest.works]
+        spared, left, taken = max(moves, key=lambda move: move[0])
+        if dearest.size != cheapest.size or spared <= 0:
+            break
+        found[0], found[-1] = left, taken
+    return found
+
+
+def _moved(giver: Bin, taker: Bin, work: Work) -> tuple[float, Bin, Bin]:
+    """What it spares to move `work`, less what further loading must be worth; and both bins."""
+    rest = [other for other in giver.works if other is not work]
+    together = [*taker.works, work]
+    place = {key: n for n, key in enumerate(dict.fromkeys(each.affinity for each in together))}
+    together.sort(key=lambda each: (place[each.affinity], -each.cost))
+    left, taken = Bin(rest), Bin(together)
+    if not rest:
+        return -math.inf, left, taken
+    loads = left.loads + taken.loads - giver.loads - taker.loads
+    spared = giver.cost - max(left.cost, taken.cost)
+    return spared - WORTH * max(loads, 0.0) - SLACK, left, taken
 
 
 def bins_within(works: Sequence[Work], deadline: float) -> list[Bin]:

@@ -33,6 +33,7 @@ HARNESS_ORDER = (
     "judged",
     "parcel",
     "judge_check",
+    "task_size",
     "preflight",
     "cost",
     "known_cost",

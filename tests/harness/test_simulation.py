@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from small_grid import small_grid
 
 from steereval.errors import InputError
+from steereval.known_cost import cost_about
 from steereval.plan import make_plan
 from steereval.preflight import prepare
 from steereval.ray_jobs.work import Work
-from steereval.session import work_of
+from steereval.session import READ_AGAIN, work_of
 from steereval.simulation import Machines, check_room, describe_simulation, works_of
 from steereval.spec import Grid, parse_grid
 
@@ -36,15 +37,15 @@ def test_works_are_those_of_a_run_without_limits(grid: Grid) -> None:
         assert work == dataclasses.replace(real, limit=None)
 
 
-def test_what_is_written_costs_more_than_what_is_chosen(grid: Grid) -> None:
-    """So that it begins first: measured, three times as much an item."""
+def test_what_is_written_costs_by_its_length(grid: Grid) -> None:
+    """So that it begins first: every token is fed when it is written, and for its perplexity."""
     prepared = prepare(grid, None, print)
-    costs = {
-        work.units[0].task.name: work.cost / len(work.units) / prepared.sizes[cell.task.name]
-        for work in works_of(grid, make_plan(grid), None)
-        for cell in work.units[:1]
-    }
-    assert costs["truthful_mini_gen"] == pytest.approx(3 * costs["truthful_mini_mc"])
+    (shape,) = prepared.shapes.values()
+    for work in works_of(grid, make_plan(grid), None):
+        cost = cost_about(work.units, shape, prepared.sizes)
+        twice = READ_AGAIN * cost.generated * shape.flops
+        assert work.cost == pytest.approx((cost.flops + twice) / 1e12)
+        assert bool(twice) == (work.units[0].task.name == "truthful_mini_gen")
 
 
 def told(works: list[Work], machines: Machines) -> str:

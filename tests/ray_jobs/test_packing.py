@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steereval.ray_jobs.packing import bins_within, fits, least_loads, lower_bound, packed
+from steereval.ray_jobs.packing import (
+    Bin,
+    bins_within,
+    fits,
+    least_loads,
+    levelled,
+    lower_bound,
+    packed,
+)
 from steereval.ray_jobs.work import Work
 
 LOADS = {"a": 0.0, "b": 1.0, "c": 5.0}
@@ -44,6 +52,31 @@ def test_a_deadline_is_never_below_the_bound(works: list[Work], nodes: list[floa
         assert all(one.cost <= deadline * (1 + 1e-9) + 1e-6 for one in bins)
 
 
+@given(works_of, st.floats(0.1, 300))
+def test_levelling_moves_works_and_never_ends_later(works: list[Work], deadline: float) -> None:
+    bins = bins_within(works, deadline)
+    level = levelled(bins)
+    assert Counter(each.id for one in level for each in one.works) == Counter(w.id for w in works)
+    assert len(level) == len(bins)
+    assert max(one.cost for one in level) <= max(one.cost for one in bins)
+    for one in level:
+        assert len({each.size for each in one.works}) == 1
+        keys = [each.affinity for each in one.works]
+        assert len(list(itertools.groupby(keys))) == len(set(keys))
+
+
+@pytest.mark.parametrize(("load", "ends"), [(0.5, [22.5, 21.5]), (2.0, [26.0, 19.0])])
+def test_works_of_one_affinity_part_where_that_is_worth_loading(
+    load: float, ends: list[float]
+) -> None:
+    """Two repeated groups that were packed as one; moving one of them spares 2 at most."""
+    own = [Work(name, (1,), 11.0 - n, "m") for n, name in enumerate("pqrs")]
+    repeats = [Work(name, (1,), cost, "again", load) for name, cost in (("x", 3.0), ("y", 2.0))]
+    first, second = Bin([own[0], own[3], *repeats]), Bin(own[1:3])
+    first, second = levelled([first, second])
+    assert sorted([first.cost, second.cost], reverse=True) == [pytest.approx(end) for end in ends]
+
+
 def test_works_that_fit_together_share_a_worker() -> None:
     """Two models on one worker load no more often than on two, and take less room."""
     works = [work("x", 10, "a"), work("y", 6, "a"), work("z", 4, "a")]
@@ -72,8 +105,6 @@ def test_the_bound_holds_for_every_way_of_sharing(costs: list[float], workers: i
      ([0.25] * 5, [1], False), ([4, 1], [1, 4], True), ([], [], True), ([1], [], False)],
 )  # fmt: skip
 def test_room(sizes: list[float], nodes: list[float], room: bool) -> None:
-    from steereval.ray_jobs.packing import Bin
-
     bins = [Bin([Work("w", (1,), 1, "a", size=size)]) for size in sizes]
     assert fits(bins, nodes) is room
 
