@@ -23,7 +23,7 @@ from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
 from steereval.models.clock import Clock, measured, phase
 from steereval.models.hooks import Tally
-from steereval.models.memory import ran_out, release
+from steereval.models.memory import keep_freed_memory, ran_out, release
 from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
 from steereval.ray_jobs.work import Done
@@ -373,13 +373,16 @@ def device_of(settings: WorkerSettings) -> str:
 def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
     """The language model of `spec`, unsteered until a treatment is set. Raises ModelError."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    device = device_of(settings)
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     lm = SteeredLM(
         spec.name,
         method="none",
         revision=spec.revision,
         dtype=spec.dtype,
         peft=spec.peft,
-        device=device_of(settings),
+        device=device,
         batch_size=settings.batch_size,
         # In bfloat16 the logarithms of probabilities would be rounded to a sixteenth.
         softmax_dtype="float32",

@@ -78,6 +78,8 @@ def spawn(
     """Ask for an actor on `node` with a share of a GPU, or with several; `factory` may be Ray's
     reference to it. `threads` are its share of the node's cores."""
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    # Work runs on a thread of its own, for which glibc would cut memory in pieces of 64 MiB.
+    environment["MALLOC_ARENA_MAX"] = "1"
     actor = (
         ray.remote(_Actor)
         .options(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -163,3 +165,22 @@ def test_a_row_that_cannot_be_halved_is_an_error(tiny: Any) -> None:
                 Scorer(model, session).shared([Request((5, 6), (7,), -1, 0, 0)], lambda _: None)
         finally:
             handle.remove()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone has the option")
+def test_freed_memory_is_used_again() -> None:
+    """Large tensors one after the other take pages of the system once, not each."""
+    faults = "resource.getrusage(resource.RUSAGE_SELF).ru_minflt"
+    program = f"""
+import resource, torch
+from steereval.models.memory import keep_freed_memory
+keep_freed_memory()
+torch.ones(20_000_000).sum()
+before = {faults}
+for _ in range(10):
+    torch.ones(20_000_000).sum()
+print({faults} - before)
+"""
+    run = [sys.executable, "-c", program]
+    taken = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+    assert taken < 10 * 20_000_000 * 4 / 4096 / 20

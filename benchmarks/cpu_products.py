@@ -1,0 +1,91 @@
+"""What oneDNN's products and a cache with room spare on a CPU, beside PyTorch's and Transformers'.
+
+    python benchmarks/cpu_products.py
+    python benchmarks/cpu_products.py --threads 1 --rows 1 64
+
+Steps of SmolLM2-135M in float32, a token for each row after a prompt, both sides by turns; the
+ratio is the median over pairs. The exit status is 1 if their logits differ by more than rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from steereval.assets import fetch
+from steereval.models.cpu_linear import use_onednn
+from steereval.models.growing_cache import growing_cache
+
+PROMPT, PAIRS, WARM = 24, 12, 2
+TOLERANCE = 1e-2
+"""Largest difference of logits, which reach 30, after some steps in float32."""
+
+
+def main() -> int:
+    """Print a line for each number of rows; 1 if results differ."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16, 64, 256])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    given = parser.parse_args()
+    folder = fetch("smollm2-135m", partial(print, file=sys.stderr))
+    usual = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    own = copy.deepcopy(usual)
+    if not use_onednn(own):
+        print("this PyTorch has no oneDNN, or the memory is too small")
+        return 1
+    good = True
+    for threads in given.threads:
+        torch.set_num_threads(threads)
+        for rows in given.rows:
+            good &= compare(usual, own, rows, threads)
+    return 0 if good else 1
+
+
+def compare(usual: Any, own: Any, rows: int, threads: int) -> bool:
+    """Time steps of `rows` rows on three sides: nothing changed, the products, the cache too."""
+    torch.manual_seed(0)
+    ids = torch.randint(10, 40_000, (rows, PROMPT))
+    sides = {
+        "PyTorch": (usual, DynamicCache(config=usual.config)),
+        "oneDNN": (own, DynamicCache(config=own.config)),
+        "and a cache with room": (own, growing_cache(own)),
+    }
+    for model, cache in sides.values():
+        step(model, cache, ids)
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    gap = 0.0
+    for number in range(WARM + PAIRS):
+        logits = {}
+        for name, (model, cache) in sides.items():
+            start = time.perf_counter()
+            logits[name] = step(model, cache, ids[:, :1])
+            if number >= WARM:
+                times[name].append(time.perf_counter() - start)
+        gap = max(gap, *(float((each - logits["PyTorch"]).abs().max()) for each in logits.values()))
+    base = times.pop("PyTorch")
+    ratios = {
+        name: statistics.median(b / a for a, b in zip(own_times, base, strict=True))
+        for name, own_times in times.items()
+    }
+    told = ", ".join(f"{name} {ratio:.2f} times as fast" for name, ratio in ratios.items())
+    print(f"{threads} threads, {rows:3} rows: {told}; logits differ by {gap:.1e}", flush=True)
+    return gap <= TOLERANCE
+
+
+def step(model: Any, cache: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Logits [rows, vocabulary] after `ids` [rows, new], which go into `cache`."""
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits
+    return logits[:, -1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
