@@ -1,8 +1,8 @@
 """Linear layers in float32 on a CPU by oneDNN, with weights that are laid out for it once.
 
 PyTorch's own product lays the weights out in every call, and its threads wait for each other:
-beside it, oneDNN's takes a tenth less time on one thread and a quarter less on two, far less for
-few rows, and a row's result does not depend on how many stand beside it.
+oneDNN's are faster (docs/benchmarks.md), the more threads there are, and a row's result does not
+depend on how many stand beside it, but for one row alone.
 """
 
 from __future__ import annotations
