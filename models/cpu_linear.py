@@ -1,7 +1,7 @@
 """Linear layers in float32 on a CPU by oneDNN, with weights that are laid out for it once.
 
 PyTorch's own product lays the weights out in every call, and its threads wait for each other:
-oneDNN's are faster (docs/benchmarks.md), the more threads there are, and a row's result does not
+oneDNN's is faster (docs/benchmarks.md), the more threads there are, and a row's result does not
 depend on how many stand beside it, but for one row alone.
 """
 
