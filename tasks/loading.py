@@ -14,6 +14,7 @@ from steereval.tasks.hub import first_line, quick_hub
 from steereval.tasks.index import manager_for
 from steereval.tasks.mmlu_all import documents as mmlu_all
 from steereval.tasks.realtoxicity import documents as realtoxicity
+from steereval.tasks.templates import keep_compiled
 from steereval.tasks.truthfulqa_open import documents as truthfulqa_open
 from steereval.tasks.ultrafeedback import documents as ultrafeedback
 
@@ -47,6 +48,7 @@ def load_tasks(names: Sequence[str], data_dir: Path | None) -> dict[str, Any]:
     Raises UnknownNameError with the nearest name; TaskError for a group of tasks, for a package
     that a task lacks, and for data that cannot be had, within seconds where there is no network.
     """
+    keep_compiled()
     return {name: _load(name, data_dir) for name in names}
 
 
