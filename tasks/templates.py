@@ -1,7 +1,7 @@
 """Templates of tasks, compiled once each.
 
 lm-eval compiles a task's Jinja template anew for every document and every use of it: a
-millisecond each, half of what an evaluation on answers that are there already takes.
+millisecond each, most of what an evaluation on answers that are there already takes.
 """
 
 from __future__ import annotations
