@@ -18,6 +18,7 @@ def environment() -> Iterator[Any]:
     """lm-eval's own environment as it comes, and as it was before afterwards."""
     kept = vars(utils.env).pop("from_string", None)
     yield utils.env
+    vars(utils.env).pop("from_string", None)
     if kept is not None:
         utils.env.from_string = kept
 
