@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
 from steereval.errors import ModelError
-from steereval.models.embedded import convert_gguf
+from steereval.models.embedded import convert_gguf, read_once
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"no such thing" * 100])
@@ -18,6 +19,18 @@ def test_a_file_that_is_no_gguf(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ModelError, match=r"model\.gguf cannot be de-quantised: .*Fetch it again"):
         convert_gguf(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_read_once_in_there_alone(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with read_once():
+        first = gguf.GGUFReader(file)
+        assert gguf.GGUFReader(file) is first
+    assert gguf.GGUFReader(file) is not first
 
 
 @pytest.mark.real
