@@ -10,6 +10,7 @@ import base64
 import hashlib
 import shutil
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def build_editable(
     metadata_directory: str | None = None,
 ) -> str:
     """Build an editable wheel with setuptools and add the start-up line to it."""
-    name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
+    with warnings.catch_warnings():
+        # How it names our folders is wanted so.
+        warnings.filterwarnings("ignore", message="Editable installation")
+        name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
     _add_pth(Path(wheel_directory) / name)
     return name
 
