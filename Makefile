@@ -42,7 +42,7 @@ test: $(READY)
 	$(BIN)/steereval models fetch smollm2-135m
 	$(BIN)/steereval tasks fetch realtoxicity_mini
 	$(BIN)/steereval tasks fetch profanity_classifier
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 test-chaos: $(READY)
 	$(BIN)/steereval models fetch smollm2-135m

@@ -200,7 +200,6 @@ def _machines(arguments: argparse.Namespace) -> Machines | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a grid and build its report; the status is 1 if a cell failed."""
-    from steereval.diagnose import check_diagnosis, diagnose_grid
     from steereval.session import run_grid
 
     grid = _grid(arguments)
@@ -215,6 +214,9 @@ def run(arguments: argparse.Namespace) -> int:
     grid = dataclasses.replace(grid, run=dataclasses.replace(grid.run, **overrides))
     out, data_dir = arguments.out, _data_dir(arguments)
     if grid.diagnose is not None:
+        # Imported for those who want it: on a fresh machine it takes seconds.
+        from steereval.diagnose import check_diagnosis, diagnose_grid
+
         check_diagnosis(grid, data_dir)
     summary = run_grid(grid, out, data_dir, _say, arguments.progress)
     undiagnosed = () if grid.diagnose is None else diagnose_grid(grid, out, data_dir, _say)

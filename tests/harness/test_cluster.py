@@ -56,6 +56,7 @@ def serial(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.chaos
 def test_a_ray_started_for_the_run_gives_the_same_tables(
     grid: Path, serial: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_ray_started_for_the_run_gives_the_same_tables(
     assert not (out / "driver.json").exists()
 
 
+@pytest.mark.chaos
 def test_two_nodes_give_the_same_tables(grid: Path, serial: Path, tmp_path: Path) -> None:
     """One worker on each, told to a run that is watched as JSON."""
     from ray.cluster_utils import Cluster
@@ -92,6 +94,7 @@ def test_two_nodes_give_the_same_tables(grid: Path, serial: Path, tmp_path: Path
     same_tables(out, serial)
 
 
+@pytest.mark.chaos
 def test_a_run_that_is_told_to_end_says_so(grid: Path, serial: Path, tmp_path: Path) -> None:
     """And ends what it started; a later start goes on."""
     out = tmp_path / "run"

@@ -89,6 +89,7 @@ def rows(out: Path) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.chaos
 def test_killed_five_times_and_started_again(grid: Path, tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     slow.mkdir()
