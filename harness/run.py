@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from steereval.arms import Answers
+from steereval.arms import Answers, check_steered
 from steereval.cards import claimed
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
@@ -44,7 +44,7 @@ from steereval.rows import (
 )
 from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
-from steereval.supplies import Supplies
+from steereval.supplies import Supplies, own_text
 from steereval.tasks.catalogue import card
 from steereval.together import Joined, one_of_each_arm, one_of_each_task, tasks_named, wanted
 from steereval.versions import versions
@@ -193,7 +193,7 @@ class CellWorker:
         """Let the model answer for all of `cells`, which share it and what their tasks ask."""
         lm, task = self._model(cells[0].model), self.supplies.task(cells[0])
         lm.batch_size_per_gpu = self.settings.batch_size_of(cells[0])
-        lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
+        lm.own_text = own_text(task)
         fits = lm.fitter.seconds
         arms = one_of_each_arm(cells)
         answered = Answered(cells, {cell.arm: self._treatment(cell, lm) for cell in arms})
@@ -246,6 +246,7 @@ class CellWorker:
     def _rows(self, answered: Answered, index: int) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         cell = answered.cells[index]
         treatment = answered.treatments[cell.arm]
+        check_steered((a[cell.arm] for _, a in answered.answers.values()), treatment)
         samples = answered.samples[index]
         lm, task = self._model(cell.model), self.supplies.task(cell)
         described = card(cell.task.name)
