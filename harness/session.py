@@ -23,7 +23,7 @@ from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
 from steereval.results.importing import carry_imports
 from steereval.results.lease import check_driver, driving
-from steereval.results.progress import end_progress
+from steereval.results.progress import ENDED, JUDGING, STOPPED, end_progress
 from steereval.results.retired import at_hand, describe_retired, replan, retired, settle
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
@@ -71,7 +71,7 @@ def run_grid(
     cells = make_plan(grid)
     store = RunFolder(out)
     store.create()
-    with driving(store.place) as lease, executor_of(grid) as executor:
+    with driving(store.place, say) as lease, executor_of(grid) as executor:
         store.clean()
         earlier = manifest_before(store, cells)
         settle(store)
@@ -127,12 +127,12 @@ def _judge(
     store = RunFolder(settings.run_folder)
     waiting = assignments(cells, store.finished(), store.records())
     listener = JudgeListener(store, settings.lease, len(waiting), say)
-    state = "stopped"
+    state = STOPPED
     try:
         if waiting:
             works = works_of(waiting, grid.run)
             executor.run(works, partial(JudgeWorker, settings), listener)
-        state = "ended"
+        state = ENDED
     finally:
         end_progress(store.place, state)
     return tuple(listener.failures)
@@ -193,11 +193,11 @@ def _run_groups(
     with display(form) as screen:
         store = RunFolder(settings.run_folder)
         tracker = Tracker(store, planned, before, weights, screen, settings.lease)
-        state = "stopped"
+        state = STOPPED
         try:
             if works:
                 executor.run(works, partial(CellWorker, settings), tracker)
-            state = "judging" if _has_judges(grid) else "ended"
+            state = JUDGING if _has_judges(grid) else ENDED
         finally:
             tracker.stop(state)
     return tuple(tracker.failures.values())
