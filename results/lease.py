@@ -274,7 +274,7 @@ def _process_lives(sign: dict[str, Any]) -> bool | None:
             return False
         if psutil.Process(sign["pid"]).status() == psutil.STATUS_ZOMBIE:
             return False
-        return abs(_born(sign["pid"]) - sign["born"]) < SAME
+        return bool(abs(_born(sign["pid"]) - sign["born"]) < SAME)
     except psutil.Error:
         # It is hidden from this user, or it has ended just now.
         return None
@@ -283,4 +283,4 @@ def _process_lives(sign: dict[str, Any]) -> bool | None:
 def _born(pid: int) -> float:
     """Seconds from the machine's start to the process's: no change of the clock moves it."""
     boot = psutil.boot_time()
-    return psutil.Process(pid).create_time() - boot
+    return float(psutil.Process(pid).create_time() - boot)

@@ -117,9 +117,7 @@ def read_progress(place: Place) -> Progress | None:
     try:
         values = json.loads(data)
         values.pop("tokens_per_second")
-        lists = {
-            name: tuple(values.get(name, ())) for name in ("running", "errors", "interrupted")
-        }
+        lists = {name: tuple(values.get(name, ())) for name in ("running", "errors", "interrupted")}
         return Progress(**values | lists)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{place.at(FILE)} cannot be read: {error}", "Delete it.") from error

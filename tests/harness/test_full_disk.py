@@ -13,16 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from small_grid import small_grid
 
-from steereval import activations
+from steereval import activations, submission
 from steereval.activations import _read_file, _write_file
-from steereval.errors import StoreError
+from steereval.errors import InputError, StoreError
+from steereval.judge_cache import JudgeCache
 from steereval.models import artefact
 from steereval.models.artefact import load_artefact, save_artefact
 from steereval.models.vectors.files import written_whole
 from steereval.results import atomic
 from steereval.results.report.folder import replaced_whole
 from steereval.results.unpack import unpack
+from steereval.spec import parse_grid
 
 STATES = {"layer.1": torch.arange(200_000, dtype=torch.float32)}
 """800 kB."""
@@ -90,6 +93,49 @@ def test_a_cache_whose_place_is_a_file_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "activations").write_text("mine")
     _write_file(tmp_path / "activations" / "a.safetensors", STATES)
     assert left(tmp_path) == ["activations"]
+
+
+def test_judgements_that_cannot_be_kept_are_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    cache = JudgeCache(tmp_path / "file" / "judgements.sqlite3")
+    for _ in range(2):
+        cache.keep("judge", {("question", "answer"): (1.0,)})
+    assert len(caplog.records) == 1
+    with pytest.raises(StoreError):
+        cache.known("judge", [("question", "answer")])
+
+
+def test_a_job_whose_id_cannot_be_kept_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    (tmp_path / "runs").write_text("in the way")
+    (tmp_path / "grid.yaml").write_text("name: x")
+    monkeypatch.setenv("STEEREVAL_CACHE", str(tmp_path))
+    monkeypatch.setattr("steereval.submission.package_folder", lambda: tmp_path)
+    monkeypatch.setattr("steereval.ray_jobs.jobs.submit", lambda *given: started.append(given))
+    grid = parse_grid(small_grid("m", contrast="truthful-mini"))
+    with pytest.raises(StoreError, match="runs"):
+        submission.submit(grid, tmp_path / "grid.yaml", "http://nowhere", "out", [], {})
+    assert started == []
+
+
+def test_a_job_that_did_not_start_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise InputError("no Ray takes jobs", "Start one.")
+
+    (tmp_path / "grid.yaml").write_text("name: x")
+    monkeypatch.setenv("STEEREVAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("steereval.submission.package_folder", lambda: tmp_path)
+    monkeypatch.setattr("steereval.ray_jobs.jobs.submit", refused)
+    grid = parse_grid(small_grid("m", contrast="truthful-mini"))
+    with pytest.raises(InputError, match="no Ray"):
+        submission.submit(grid, tmp_path / "grid.yaml", "http://nowhere", "out", [], {})
+    assert left(tmp_path / "cache") == []
 
 
 def test_files_and_folders_that_do_not_fit_leave_nothing(small_disk: Path, tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def elsewhere(place: Place, ahead: float = 0.0, **changes: object) -> dict[str, 
     return sign
 
 
-def clock_of(patch: pytest.MonkeyPatch, tick: Callable[[float], object] = lambda now: None) -> Clock:
+def clock_of(
+    patch: pytest.MonkeyPatch, tick: Callable[[float], object] = lambda now: None
+) -> Clock:
     clock = Clock(tick)
     patch.setattr(module, "time", clock)
     return clock
@@ -154,8 +156,9 @@ def test_a_machine_of_the_same_name_is_another_machine(
 ) -> None:
     """Containers and cloned machines share names; their process numbers mean nothing here."""
     place = LocalPlace(tmp_path)
-    clock_of(monkeypatch, lambda now: elsewhere(place, host=socket.gethostname(), beat=now))
-    elsewhere(place, host=socket.gethostname(), pid=2**22 + 1)
+    own = socket.gethostname()
+    clock_of(monkeypatch, lambda now: elsewhere(place, host=own, beat=now))
+    elsewhere(place, host=own, pid=2**22 + 1)
     with pytest.raises(StoreError, match="is being run"):
         Lease(place).take(0)
 
@@ -166,7 +169,8 @@ def test_a_file_of_an_older_version_is_watched(
     clock = clock_of(monkeypatch)
     place = LocalPlace(tmp_path)
     sign = elsewhere(place)
-    place.write(FILE, json.dumps({k: sign[k] for k in ("id", "host", "pid", "born", "seen")}).encode())
+    older = {name: sign[name] for name in ("id", "host", "pid", "born", "seen")}
+    place.write(FILE, json.dumps(older).encode())
     Lease(place).take(0)
     assert clock.now >= module.STALE
 

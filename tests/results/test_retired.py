@@ -120,9 +120,8 @@ def test_the_files_themselves_are_the_run(tmp_path: Path) -> None:
     notes = [f for f in verify_tables(run, report_reader(run), False) if f.where == "retired"]
     assert [f.is_wrong for f in notes] == [False]
     assert "1 retired cells" in notes[0].what
-    assert list(query(run, "select count(distinct strength) from rows where strength > 0").rows) == [
-        (2,)
-    ]
+    asked = query(run, "select count(distinct strength) from rows where strength > 0")
+    assert list(asked.rows) == [(2,)]
 
 
 def test_files_that_are_no_cells_stay_where_they_are(tmp_path: Path) -> None:
@@ -178,7 +177,8 @@ def test_a_manifest_without_cells_is_named(tmp_path: Path, cells: Any) -> None:
 def test_profiles_of_groups_without_a_cell_of_the_run_are_left_out(tmp_path: Path) -> None:
     run = write_run(BEFORE, tmp_path / "run")
     kept = Profile("a", "tiny", "truth", "14", 1, {"loading": 1.0}, (min(ids(BEFORE)),))
-    for profile in (kept, replace(kept, group="b", ids=("gone",)), replace(kept, group="c", ids=())):
+    for group, cells in (("a", kept.ids), ("b", ("gone",)), ("c", ())):
+        profile = replace(kept, group=group, ids=cells)
         write_profile(run.place, profile)
     assert [p.group for p in read_profiles(run.place, run.members())] == ["a", "c"]
     assert len(read_profiles(run.place)) == 3
