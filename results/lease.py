@@ -153,7 +153,7 @@ class Lease:
             return
         self._write()
 
-    def take(self, settling: float, say: Callable[[str], None] = lambda line: None) -> None:
+    def take(self, settling: float, say: Callable[[str], None] = lambda _: None) -> None:
         """Become the driver.
 
         A driver on another machine that gives no sign of life is watched for `STALE` seconds. Two
@@ -215,7 +215,7 @@ class Lease:
 
 
 @contextmanager
-def driving(place: Place, say: Callable[[str], None] = lambda line: None) -> Iterator[Lease]:
+def driving(place: Place, say: Callable[[str], None] = lambda _: None) -> Iterator[Lease]:
     """Be the driver of the run folder at `place` meanwhile; `say` hears why it takes long.
 
     Raises StoreError where there is a driver, or the folder cannot be written to.
@@ -260,7 +260,7 @@ def machine() -> str:
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:  # no Linux: the network card's address
         return f"{uuid.getnode():012x}"
 
