@@ -18,7 +18,7 @@ from typing import Any
 from steereval.errors import StoreError
 from steereval.results.manifest import planned_cells
 from steereval.results.place import location_within
-from steereval.results.store import CELLS, RESPONSES, RETIRED, RunFolder, cell_of
+from steereval.results.store import CELL_FOLDERS, CELLS, RETIRED, RunFolder, cell_of
 
 NAMED = 3
 """Retired cells that a line names; it counts the others."""
@@ -96,8 +96,8 @@ def describe_retired(run: RunFolder) -> str:
     names = ", ".join(_name(apart, cell_id) for cell_id in known[:NAMED])
     more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
     return (
-        f"{len(known)} retired cells, which the grid no longer has, are in {apart.place} and are "
-        f"not counted: {names}{more}"
+        f"{len(known)} retired cell{'' if len(known) == 1 else 's'} of earlier grids, set apart in "
+        f"{apart.place} and not counted: {names}{more}"
     )
 
 
@@ -116,7 +116,7 @@ def _name(apart: RunFolder, cell_id: str) -> str:
 
 def _set_apart(run: RunFolder, cells: Collection[str]) -> None:
     if cells:
-        for folder in (CELLS, RESPONSES):
+        for folder in CELL_FOLDERS:
             run.place.make(f"{RETIRED}/{folder}")
     for cell_id, names in sorted(_files(run, cells).items()):
         for name in _record_first(cell_id, names):
@@ -137,7 +137,7 @@ def _bring_back(run: RunFolder, cells: Collection[str]) -> None:
 def _files(folder: RunFolder, cells: Collection[str]) -> dict[str, list[str]]:
     """{id: names of its files in the folder} of those of `cells` that have any."""
     found: dict[str, list[str]] = {}
-    for part in (CELLS, RESPONSES):
+    for part in CELL_FOLDERS:
         for name in folder.place.sizes(part):
             cell_id = cell_of(name)
             if cell_id is not None and cell_id in cells:

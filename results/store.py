@@ -34,7 +34,10 @@ FAILED = "failed"
 MANIFEST = "manifest.json"
 CELLS = "cells"
 RESPONSES = "responses"
+CELL_FOLDERS = (CELLS, RESPONSES)
+"""Where a cell has files: `<cell_id>.json` or `<cell_id>.parquet` in each."""
 RETIRED = "retired"
+"""Where cells lie that are not in the run any more, in the same folders (`results.retired`)."""
 
 _CELL_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -55,7 +58,7 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder and its subfolders; an existing run folder is left as it is."""
-        for folder in ("", CELLS, RESPONSES):
+        for folder in ("", *CELL_FOLDERS):
             self.place.make(folder)
 
     def exists(self) -> bool:
@@ -174,7 +177,7 @@ class RunFolder:
 
     def stored(self) -> frozenset[str]:
         """Ids of all cells of which a file is here, whether they are in the run or not."""
-        names = [*self.place.sizes(CELLS), *self.place.sizes(RESPONSES)]
+        names = [name for folder in CELL_FOLDERS for name in self.place.sizes(folder)]
         return frozenset(cell_id for name in names if (cell_id := cell_of(name)))
 
     def records(self, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -277,7 +280,7 @@ class RunFolder:
 
     def clean(self) -> None:
         """Remove what a killed writer left over; only while nothing writes to this folder."""
-        for folder in ("", CELLS, RESPONSES, f"{RETIRED}/{CELLS}", f"{RETIRED}/{RESPONSES}"):
+        for folder in ("", *CELL_FOLDERS, *(f"{RETIRED}/{each}" for each in CELL_FOLDERS)):
             self.place.sweep(folder)
 
     def _items(self, record: dict[str, Any]) -> pa.Table:
@@ -306,14 +309,14 @@ def _belongs(name: str, members: Collection[str] | None) -> bool:
     folder, *rest = PurePosixPath(name).parts
     if folder == RETIRED or any(part.startswith(".") for part in (folder, *rest)):
         return False
-    if folder not in (CELLS, RESPONSES) or len(rest) != 1 or members is None:
+    if folder not in CELL_FOLDERS or len(rest) != 1 or members is None:
         return True
     cell_id = cell_of(rest[0])
     return cell_id is None or cell_id in members
 
 
 def cell_of(name: str) -> str | None:
-    """The id of the cell that a file of `cells/` or `responses/` is of; None for other files."""
+    """The id of the cell that a file in one of CELL_FOLDERS is of; None for other files."""
     cell_id, _, ending = name.rpartition(".")
     return cell_id if ending in ("json", "parquet") and _CELL_ID.fullmatch(cell_id) else None
 

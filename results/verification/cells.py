@@ -12,6 +12,7 @@ from steereval.errors import StoreError
 from steereval.results import tables
 from steereval.results.identity import id_of
 from steereval.results.manifest import planned_cells
+from steereval.results.retired import retired
 from steereval.results.store import DONE, RunFolder
 from steereval.results.verification.finding import Finding
 
@@ -20,10 +21,11 @@ Records = Mapping[str, Mapping[str, Any]]
 
 def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -> Iterator[Finding]:
     """Hashes, schema, counts, ids and columns of all cells, and which are missing or too many."""
-    planned = planned_cells(manifest)
+    planned, apart = planned_cells(manifest), retired(run).stored()
     for cell_id, cell in planned.items():
         if cell_id not in records:
-            yield Finding(_name(cell), f"the cell {cell_id} is planned and has no record")
+            how = "is still set apart: start the run again" if cell_id in apart else "has no record"
+            yield Finding(_name(cell), f"the cell {cell_id} is planned and {how}")
         if cell.get("repeats", cell_id) not in planned:
             yield Finding(
                 _name(cell), f"it repeats the cell {cell['repeats']}, which is not planned"

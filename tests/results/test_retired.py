@@ -119,7 +119,7 @@ def test_the_files_themselves_are_the_run(tmp_path: Path) -> None:
         assert {cell for (cell,) in found.fetchall()} == ids(AFTER)
     notes = [f for f in verify_tables(run, report_reader(run), False) if f.where == "retired"]
     assert [f.is_wrong for f in notes] == [False]
-    assert "1 retired cells" in notes[0].what
+    assert "1 retired cell of" in notes[0].what
     asked = query(run, "select count(distinct strength) from rows where strength > 0")
     assert list(asked.rows) == [(2,)]
 
@@ -182,3 +182,14 @@ def test_profiles_of_groups_without_a_cell_of_the_run_are_left_out(tmp_path: Pat
         write_profile(run.place, profile)
     assert [p.group for p in read_profiles(run.place, run.members())] == ["a", "c"]
     assert len(read_profiles(run.place)) == 3
+
+
+def test_a_cell_that_waits_to_come_back_is_told_as_such(tmp_path: Path) -> None:
+    """A driver was killed after it wrote the manifest."""
+    run = write_run(BEFORE, tmp_path / "run")
+    replan(run, manifest(AFTER))
+    run.write_manifest(manifest(BEFORE))
+    (found,) = [f for f in verify_tables(run, report_reader(run), False) if f.is_wrong]
+    assert "is still set apart" in found.what
+    settle(run)
+    assert not [f for f in verify_tables(run, report_reader(run), False) if f.is_wrong]
