@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -26,11 +26,16 @@ from steereval.errors import ContrastError
 from steereval.models.extraction import States, Text, Under, read_states
 from steereval.models.sites import Site
 from steereval.ray_jobs.sharing import once
+from steereval.results.atomic import temporary_sibling
 from steereval.tasks.contrast import ContrastSet, Statement
 
 QA_PROMPT = "Q: {question}\nA:"
 QA_TEMPLATE = QA_PROMPT + " {answer}"
 STORE_VERSION = "2"
+
+_log = logging.getLogger(__name__)
+_not_kept: set[Path] = set()
+"""Cache folders of which it was said that they cannot be written."""
 
 Wanted = Mapping[str, Collection[Site]]
 """Sites by part (`extraction.PARTS`)."""
@@ -234,12 +239,25 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
-    """Keep activations for the next process. A cache that cannot be written is no error."""
+    """Keep activations for the next process.
+
+    A cache that cannot be written is no error: this never raises for it, leaves no file behind and
+    says so once.
+    """
+    temporary = temporary_sibling(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        os.close(handle)
-        save_file(dict(states), name)
-        Path(name).replace(path)
-    except OSError:
-        return
+        save_file(dict(states), temporary)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        _say_not_kept(path.parent, str(error))
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _say_not_kept(folder: Path, reason: str) -> None:
+    """Say once in this process that activations are not kept in `folder`."""
+    if folder not in _not_kept:
+        _not_kept.add(folder)
+        _log.warning("activations are not kept in %s: %s", folder, reason)

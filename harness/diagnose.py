@@ -47,7 +47,7 @@ def diagnose_grid(
     """
     store = RunFolder(out)
     units = units_of(grid, Supplies(data_dir))
-    with driving(store.place) as lease:
+    with driving(store.place, say) as lease:
         store.place.sweep(FOLDER)
         there = diagnosed(store.place)
         whole = {name for name in there if not errors_of(store.place, name)}

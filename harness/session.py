@@ -21,9 +21,10 @@ from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
-from steereval.results.importing import kept_imports
+from steereval.results.importing import carry_imports
 from steereval.results.lease import check_driver, driving
-from steereval.results.progress import end_progress
+from steereval.results.progress import ENDED, JUDGING, STOPPED, end_progress
+from steereval.results.retired import at_hand, describe_retired, replan, retired, settle
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
@@ -70,17 +71,18 @@ def run_grid(
     cells = make_plan(grid)
     store = RunFolder(out)
     store.create()
-    with driving(store.place) as lease, executor_of(grid) as executor:
+    with driving(store.place, say) as lease, executor_of(grid) as executor:
         store.clean()
         earlier = manifest_before(store, cells)
-        records = store.records()
-        finished = store.finished()
-        waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
+        settle(store)
+        held = at_hand(store, {cell.id for cell in cells})
+        before, records = held.finished, held.records
+        waiting = [left for group in groups(cells) if (left := _left(group, before, records))]
         if waiting:
             executor.begin()
         prepared = prepare(grid, data_dir, say)
-        store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
-        before = frozenset(finished & {cell.id for cell in cells})
+        check_driver(store.place, lease.id)
+        _plan_again(store, earlier, manifest(grid, cells, prepared), say)
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
         settings = WorkerSettings(
@@ -98,6 +100,18 @@ def run_grid(
     return Summary(len(cells), len(before), failed, unjudged)
 
 
+def _plan_again(
+    store: RunFolder, earlier: dict[str, Any], planned: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Let `store` hold what is planned now, and tell what is not counted any more."""
+    whole, lost = carry_imports(earlier, planned)
+    replan(store, whole)
+    for label in lost:
+        say(f"samples of the imported arm {label} do not pair with this grid: import them again")
+    if told := describe_retired(store):
+        say(told)
+
+
 def _judge(
     grid: Grid,
     cells: Sequence[Cell],
@@ -113,12 +127,12 @@ def _judge(
     store = RunFolder(settings.run_folder)
     waiting = assignments(cells, store.finished(), store.records())
     listener = JudgeListener(store, settings.lease, len(waiting), say)
-    state = "stopped"
+    state = STOPPED
     try:
         if waiting:
             works = works_of(waiting, grid.run)
             executor.run(works, partial(JudgeWorker, settings), listener)
-        state = "ended"
+        state = ENDED
     finally:
         end_progress(store.place, state)
     return tuple(listener.failures)
@@ -179,11 +193,11 @@ def _run_groups(
     with display(form) as screen:
         store = RunFolder(settings.run_folder)
         tracker = Tracker(store, planned, before, weights, screen, settings.lease)
-        state = "stopped"
+        state = STOPPED
         try:
             if works:
                 executor.run(works, partial(CellWorker, settings), tracker)
-            state = "judging" if _has_judges(grid) else "ended"
+            state = JUDGING if _has_judges(grid) else ENDED
         finally:
             tracker.stop(state)
     return tuple(tracker.failures.values())
@@ -253,7 +267,7 @@ def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
     if not store.exists():
         return {}
     found = store.read_manifest()
-    before = {cell["cell_id"] for cell in found["cells"]}
+    before = {cell["cell_id"] for cell in found["cells"]} | retired(store).stored()
     if before and not before & {cell.id for cell in cells}:
         raise InputError(
             f"{store.place} holds another run: none of its cells is in this grid",

@@ -96,6 +96,7 @@ class Tracker:
             remaining=elapsed * left / done if done else None,
             updated=time.time(),
             errors=tuple(self.failures.values()),
+            driver=self.lease_id,
         )
 
     def _tell(self, ended: str | None) -> None:

@@ -212,9 +212,12 @@ def _replace_folder(staging: Path, folder: Path) -> None:
     old = folder.parent / f".tmp-{uuid4().hex}"
     with suppress(FileNotFoundError):
         folder.replace(old)
-        shutil.rmtree(old, ignore_errors=True)
     try:
         staging.replace(folder)
     except OSError:
         if not (folder / CARD).exists():
+            with suppress(OSError):
+                old.replace(folder)
             raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

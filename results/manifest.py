@@ -138,10 +138,26 @@ def parse_plan(manifest: dict[str, Any]) -> Plan:
 
 
 def planned_cells(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """{cell id: what the manifest says of it}: the grid's cells, repetitions too, then imported
-    ones."""
-    imported = (manifest.get("imported") or {}).get("cells", [])
-    return {str(cell["cell_id"]): cell for cell in (*manifest["cells"], *imported)}
+    """The cells that make up a run.
+
+    Args:
+        manifest: The content of manifest.json.
+
+    Returns:
+        {cell id: what the manifest says of it}: the grid's cells, repetitions too, then imported
+        ones.
+
+    Raises:
+        StoreError: If the manifest has no list of cells.
+    """
+    try:
+        imported = (manifest.get("imported") or {}).get("cells", [])
+        return {str(cell["cell_id"]): cell for cell in (*manifest["cells"], *imported)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"manifest.json does not list the run's cells: {type(error).__name__}: {error}",
+            "Start the run again with the same grid, which writes the manifest again.",
+        ) from error
 
 
 def _plan(manifest: dict[str, Any]) -> Plan:

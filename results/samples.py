@@ -73,11 +73,15 @@ def as_number(value: Any) -> tuple[float, float] | None:
 
     None for a score that is no number of the document's own, such as a part of a corpus score.
     """
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        total, count = value
-        return -float(total), float(count)
-    if isinstance(value, (bool, int, float)) or hasattr(value, "item"):
-        return float(value), 1.0
+    try:
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            total, count = value
+            is_text = isinstance(total, str) or isinstance(count, str)
+            return None if is_text else (-float(total), float(count))
+        if isinstance(value, (bool, int, float)) or hasattr(value, "item"):
+            return float(value), 1.0
+    except (TypeError, ValueError, OverflowError):
+        return None
     return None
 
 

@@ -51,8 +51,12 @@ def _swap(fresh: Path, folder: Path) -> None:
     if folder.exists():
         old = temporary_sibling(folder)
         folder.rename(old)
-        fresh.rename(folder)
-        shutil.rmtree(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     else:
         fresh.rename(folder)
     sync_folder(folder.parent)
