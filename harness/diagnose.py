@@ -33,7 +33,7 @@ from steereval.results.place import place_of
 from steereval.results.store import RunFolder
 from steereval.run import WorkerSettings, environment, fit_request, load_model
 from steereval.session import affinity, executor_of, manifest, manifest_before
-from steereval.spec import Grid, ModelSpec
+from steereval.spec import Grid
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
 
@@ -176,7 +176,5 @@ class DiagnoseWorker:
         key = affinity(cell)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
-            spec = cell.model
-            bare = ModelSpec(spec.name, (), spec.dtype, spec.revision, spec.peft, gpus=spec.gpus)
-            self._loaded = (key, load_model(bare, self.settings))
+            self._loaded = (key, load_model(cell.model.without_layers(), self.settings))
         return self._loaded[1]

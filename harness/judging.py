@@ -6,7 +6,6 @@ another, is not judged again.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -97,7 +96,7 @@ def _is_reference(cell: Cell) -> bool:
 
 def _peers(cell: Cell) -> str:
     """Cells of which one has the other as its unsteered one have the same."""
-    bare = dataclasses.replace(cell.model, layers=())
+    bare = cell.model.without_layers()
     return repr((bare, cell.task, cell.sample_seed, cell.fewshot_seed))
 
 

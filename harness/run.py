@@ -284,7 +284,7 @@ class CellWorker:
         )
 
     def _model(self, spec: ModelSpec) -> SteeredLM:
-        bare = _bare(spec)
+        bare = spec.without_layers()
         if self._loaded is None or self._loaded[0] != bare:
             self._loaded = None
             self._loaded = (bare, load_model(bare, self.settings))
@@ -304,7 +304,8 @@ class CellWorker:
     def _announce(self, cell: Cell, lm: SteeredLM) -> None:
         """Tell the fitter of all fits to the same contrast, so that one pass reads for them."""
         for other in self.settings.cells:
-            if other.contrast == cell.contrast and _bare(other.model) == _bare(cell.model):
+            same_model = other.model.without_layers() == cell.model.without_layers()
+            if other.contrast == cell.contrast and same_model:
                 assert other.contrast is not None
                 lm.fitter.expect(self.supplies.contrast(other.contrast), fit_request(other))
 
@@ -390,12 +391,6 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
     )
     lm.quiet = True
     return lm
-
-
-def _bare(spec: ModelSpec) -> ModelSpec:
-    return ModelSpec(
-        spec.name, (), spec.dtype, spec.revision, spec.peft, spec.chat_template, spec.gpus
-    )
 
 
 def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | None]:

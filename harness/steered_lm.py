@@ -28,6 +28,7 @@ from transformers import LogitsProcessorList
 
 from steereval.arms import Act, Answers, Arms, Prompt, carrying, item_keys
 from steereval.assets import resolve_model
+from steereval.cache import expanded
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
 from steereval.fitting import (
     TOKENS,
@@ -82,6 +83,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """
         steering, method_options, loader_options = split_options(options)
         self.steering = steering
+        if isinstance(pretrained, str):
+            pretrained = expanded(pretrained)
         name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
         self.asked_for = (name, str(options.get("revision", "main")))
         if isinstance(pretrained, str):
