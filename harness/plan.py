@@ -28,7 +28,7 @@ from steereval.spec import (
 from steereval.tasks.catalogue import family_of
 from steereval.tasks.judges.index import get_judge, scorer_of
 
-IDENTITY_VERSION = 5
+IDENTITY_VERSION = 6
 """Counts changes to what `Cell.identity` holds, and to how items are named; part of every id."""
 
 

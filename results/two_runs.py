@@ -12,6 +12,7 @@ from steereval.results.comparison import (
     untestable,
     with_shared_flips,
 )
+from steereval.results.content import check_content
 from steereval.results.differing import Difference, differences
 from steereval.results.joining import Joined, joined, setting_of
 from steereval.results.leaderboard import NO_CELLS
@@ -120,6 +121,7 @@ def open_run(name: str, run: RunFolder) -> OneRun:
     """Read what a comparison needs. Raises StoreError."""
     manifest = run.read_manifest()
     plan = parse_plan(manifest)
+    check_content(run, manifest)
     return OneRun(name, Source(plan, load_scores(run, plan.repeats), {}), manifest)
 
 

@@ -30,6 +30,7 @@ HARNESS_ORDER = (
     "replay",
     "together",
     "rows",
+    "content",
     "run",
     "judging",
     "judged",
