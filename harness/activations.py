@@ -223,7 +223,9 @@ class ActivationStore:
     ) -> None:  # fmt: skip
         for part, states in self._read_once(fed, texts, missing).items():
             known.setdefault(part, {}).update(states)
-            for group in _grouped(list(states)) if fed is not None else ():
+            if fed is None:
+                continue
+            for group in _grouped(list(states)):
                 path = _file(fed, part, group[0])
                 _write_file(path, _by_name({site: states[site] for site in group}))
 

@@ -60,7 +60,7 @@ def tasks(arguments: argparse.Namespace) -> int:
 def _list_or_fetch(arguments: argparse.Namespace, assets: Sequence[Asset]) -> int:
     if arguments.action is None:
         for asset in assets:
-            state = "here" if asset.folder.exists() else "not fetched"
+            state = "here" if asset.is_here else "not fetched"
             print(f"{asset.name:20} {asset.summary} ({asset.licence}; {state})")
         return 0
     known = {asset.name for asset in assets}

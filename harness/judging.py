@@ -36,6 +36,7 @@ from steereval.tasks.judges.index import WIN, get_judge, scorer_of
 from steereval.tasks.judges.judge import Answer, Value
 from steereval.tasks.judges.preference import REWARD, win
 from steereval.tasks.judges.question import question_of
+from steereval.versions import versions
 
 TOGETHER = 16
 """Cells that a worker judges before it tells of them."""
@@ -275,7 +276,8 @@ def open_bench(spec: JudgeSpec, steered: str, settings: WorkerSettings) -> Bench
         "content": content,
         "stand_in": spec.is_stand_in,
     }
-    identity = json.dumps([spec.name, facts, spec.dtype], sort_keys=True)
+    code = versions()["steereval"]
+    identity = json.dumps([spec.name, facts, spec.dtype, code], sort_keys=True)
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
     cache = None if spec.is_stand_in else JudgeCache.usual()
     return Bench(engine, facts | {"fingerprint": fingerprint}, cache, parts)

@@ -65,7 +65,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _content(named: tuple[str, Tensor]) -> str:
     values = named[1].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(values).hexdigest()
+    return hashlib.sha256(values.data).hexdigest()
 
 
 def _adapters(model: nn.Module) -> str:
