@@ -27,8 +27,11 @@ from steereval.results.content import (
     Content,
     Parts,
     changed_parts,
+    contrast_subject,
     digest_of,
     mismatches,
+    model_subject,
+    task_subject,
 )
 from steereval.results.store import FAILED
 from steereval.rows import doc_hash
@@ -41,21 +44,6 @@ from steereval.tasks.judges.index import get_judge, scorer_of
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _NO_CONTENT = ("custom_dataset", "dataset_path", "dataset_name", "dataset_kwargs", "metadata")
 """Parts of a task's definition that say where its data come from: the documents count."""
-
-
-def model_subject(spec: ModelSpec) -> str:
-    """How the content of a model is called."""
-    return f"model {spec.name}"
-
-
-def task_subject(name: str) -> str:
-    """How the content of a task is called."""
-    return f"task {name}"
-
-
-def contrast_subject(spec: ContrastSpec) -> str:
-    """How the content of a contrast set is called."""
-    return f"contrast {spec.name}" + ("" if spec.answers == "all" else f" ({spec.answers})")
 
 
 def judge_subject(judge: JudgeSpec, task: str) -> str:
@@ -84,6 +72,15 @@ def content_of_contrast(contrast: ContrastSet) -> dict[str, str]:
     return {"statements": contrast.content_hash}
 
 
+def content_of_contrasts(contrasts: Mapping[ContrastSpec, ContrastSet]) -> dict[str, Parts]:
+    """The content of contrast sets, by subject."""
+    return {_contrast_subject(spec): content_of_contrast(c) for spec, c in contrasts.items()}
+
+
+def _contrast_subject(spec: ContrastSpec) -> str:
+    return contrast_subject(spec.name, spec.answers)
+
+
 def content_of_judge(judge: JudgeSpec) -> dict[str, str]:
     """{part: hash} of a judge's model; empty for a service, a classifier and a stand-in."""
     scorer = scorer_of(get_judge(judge.name), judge.scorer)
@@ -95,7 +92,7 @@ def content_of_judge(judge: JudgeSpec) -> dict[str, str]:
 def readers_of_models(grid: Grid) -> dict[str, Callable[[], dict[str, str]]]:
     """What reads the content of each model and judge of `grid`, by subject."""
     readers: dict[str, Callable[[], dict[str, str]]] = {
-        model_subject(model): partial(content_of_model, model) for model in grid.models
+        model_subject(model.name): partial(content_of_model, model) for model in grid.models
     }
     for task in grid.tasks:
         for judge in task.judges:
@@ -134,11 +131,11 @@ class Witness:
         is not what the run began with, or changes meanwhile."""
         bare = spec.without_layers()
         self._models.pop(bare, None)
-        before = self._held(model_subject(spec), content_of_model(spec))
+        before = self._held(model_subject(spec.name), content_of_model(spec))
         yield
-        if self._held(model_subject(spec), content_of_model(spec)) != before:
+        if self._held(model_subject(spec.name), content_of_model(spec)) != before:
             raise CellError(
-                f"the {model_subject(spec)} changed while it was loaded",
+                f"the {model_subject(spec.name)} changed while it was loaded",
                 "Start the run again once its files are written.",
             )
         self._models[bare] = before
@@ -149,9 +146,9 @@ class Witness:
 
     def fit_of(self, cell: Cell) -> dict[str, str]:
         """The same of the model and the contrast set alone, for a diagnosis. Raises CellError."""
-        found = {model_subject(cell.model): self._models[cell.model.without_layers()]}
+        found = {model_subject(cell.model.name): self._models[cell.model.without_layers()]}
         if cell.contrast is not None:
-            found[contrast_subject(cell.contrast)] = self._contrast(cell.contrast)
+            found[_contrast_subject(cell.contrast)] = self._contrast(cell.contrast)
         return found
 
     def check(self, cell: Cell) -> None:
@@ -176,7 +173,7 @@ class Witness:
         key = repr(spec)
         if key not in self._others:
             parts = content_of_contrast(self.supplies.contrast(spec))
-            self._others[key] = self._held(contrast_subject(spec), parts)
+            self._others[key] = self._held(_contrast_subject(spec), parts)
         return self._others[key]
 
     def _held(self, subject: str, parts: Parts) -> str:

@@ -16,9 +16,8 @@ from typing import Any
 
 from steereval.content import (
     Witness,
-    content_of_contrast,
+    content_of_contrasts,
     content_of_models,
-    contrast_subject,
     refuse_other_content,
 )
 from steereval.diagnosis_material import material_of
@@ -82,11 +81,8 @@ def diagnose_grid(
 
 def _content(grid: Grid, data_dir: Path | None) -> Content:
     """What a diagnosis is computed from: the models and the contrast sets."""
-    contrasts = load_contrasts(grid, data_dir)
-    return {
-        **{contrast_subject(spec): content_of_contrast(c) for spec, c in contrasts.items()},
-        **content_of_models(grid),
-    }
+    contrasts = content_of_contrasts(load_contrasts(grid, data_dir))
+    return {**contrasts, **content_of_models(grid)}
 
 
 def _refuse_other_content(store: RunFolder, content: Content, whole: Set[str]) -> None:

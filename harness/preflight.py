@@ -16,18 +16,12 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from steereval.assets import fetch, model_at_hand, resolve_model
 from steereval.cards import card_of
-from steereval.content import (
-    content_of_contrast,
-    content_of_models,
-    content_of_task,
-    contrast_subject,
-    task_subject,
-)
+from steereval.content import content_of_contrasts, content_of_models, content_of_task
 from steereval.errors import GridError, ModelError, nearest_remedy
 from steereval.judge_check import check_judges, check_no_stand_in
 from steereval.models.known_shapes import Shape
 from steereval.models.methods.registry import get_method
-from steereval.results.content import Content
+from steereval.results.content import Content, task_subject
 from steereval.spec import ContrastSpec, Grid, ModelSpec, TaskSpec, contrasts_of
 from steereval.supplies import configured
 from steereval.task_size import task_size
@@ -95,8 +89,8 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
     """What a manifest says of the loaded `tasks` of `grid` and of its contrast sets; nothing is
     known of the models."""
     contrasts = load_contrasts(grid, data_dir)
-    content = {task_subject(name): content_of_task(task) for name, task in tasks.items()}
-    content |= {contrast_subject(spec): content_of_contrast(c) for spec, c in contrasts.items()}
+    content: Content = {task_subject(name): content_of_task(t) for name, t in tasks.items()}
+    content = {**content, **content_of_contrasts(contrasts)}
     return Prepared(
         {task.name: card_of(grid, task) for task in grid.tasks},
         {t.name: _size(t, tasks[t.name]) for t in grid.tasks},

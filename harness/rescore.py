@@ -16,12 +16,12 @@ import pyarrow as pa
 from lm_eval.api.instance import Instance
 
 from steereval.cards import card_of, claimed
-from steereval.content import content_of_task, refuse_other_version, task_subject
+from steereval.content import content_of_task, refuse_other_version
 from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
 from steereval.preflight import described
 from steereval.replay import Replay, evaluated
-from steereval.results.content import digest_of
+from steereval.results.content import digest_of, task_subject
 from steereval.results.manifest import parse_plan
 from steereval.results.samples import item_ids, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA

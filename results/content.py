@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,34 @@ Content = Mapping[str, Parts]
 """{subject: its parts}."""
 SHOWN = 12
 """Digits of a hash in a message."""
+_CONTRAST = "contrast "
+
+
+def model_subject(name: str) -> str:
+    """How the content of a model, as the grid names it, is called."""
+    return f"model {name}"
+
+
+def task_subject(name: str) -> str:
+    """How the content of a task is called."""
+    return f"task {name}"
+
+
+def contrast_subject(name: str, answers: str) -> str:
+    """How the content of a contrast set is called, of which `answers` are taken."""
+    return f"{_CONTRAST}{name}" + ("" if answers == "all" else f" ({answers})")
+
+
+def content_of_cell(
+    manifest: Mapping[str, Any], cell: Mapping[str, Any], known: Collection[str]
+) -> dict[str, Parts]:
+    """What a planned cell is computed from by its manifest, of the subjects in `known`: its model,
+    its task, and, if it is steered, the contrast sets."""
+    content: Content = manifest.get("content") or {}
+    own = {model_subject(cell["model"]), task_subject(cell["task"])}
+    if cell["layer"]:
+        own |= {subject for subject in content if subject.startswith(_CONTRAST)}
+    return {s: parts for s, parts in content.items() if s in own and s in known}
 
 
 @dataclass(frozen=True)
