@@ -310,8 +310,9 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         sampled texts depend on document, treatment and its seed of `seeds` alone.
         """
         quiet = disable_tqdm or self.quiet
-        if self.state() != self._answered:
-            self._answered = self.state()
+        state = self.state()
+        if state != self._answered:
+            self._answered = state
             self.forget()
         arms = Arms.of(requests, treatments)
         # lm-eval encodes a prompt again for each of its continuations, which stand together.

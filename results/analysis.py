@@ -114,7 +114,7 @@ def analyse(run: RunFolder) -> Analysis:
     """
     manifest, records = run.read_manifest(), run.records()
     plan = parse_plan(manifest)
-    check_content(run, manifest)
+    check_content(run, manifest, records)
     measured = {cell_id: _measured(record) for cell_id, record in records.items()}
     source = Source(plan, load_scores(run, plan.repeats), measured)
     tables = list(source.tables())

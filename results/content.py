@@ -100,11 +100,13 @@ def mismatches(
                 yield Mismatch(where, subject, seen, digests[subject])
 
 
-def check_content(run: RunFolder, manifest: Mapping[str, Any]) -> None:
+def check_content(
+    run: RunFolder, manifest: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Raise StoreError if a planned cell, or a diagnosis, was computed from something else than the
     manifest says. What reads a run's rows calls this first.
     """
-    for found in disagreements(run, manifest, run.records()):
+    for found in disagreements(run, manifest, records):
         raise StoreError(f"{found.where}: {found}", "Put the run's own files back.")
 
 

@@ -58,7 +58,7 @@ def query(run: RunFolder, sql: str) -> Answer:
 
     with _telling(duckdb.Error):
         _check_reads(duckdb, sql)
-    check_content(run, run.read_manifest())
+    check_content(run, run.read_manifest(), run.records())
     connection = duckdb.connect(":memory:", config=dict(_SEALED))
     for name, (schema, read) in _VIEWS.items():
         is_asked = re.search(rf"\b{name}\b", sql, re.IGNORECASE)

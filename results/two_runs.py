@@ -122,7 +122,7 @@ def open_run(name: str, run: RunFolder) -> OneRun:
     """Read what a comparison needs. Raises StoreError."""
     manifest = run.read_manifest()
     plan = parse_plan(manifest)
-    check_content(run, manifest)
+    check_content(run, manifest, run.records())
     return OneRun(name, Source(plan, load_scores(run, plan.repeats), {}), manifest)
 
 

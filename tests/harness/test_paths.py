@@ -147,6 +147,7 @@ def test_workers_load_the_whole_model(home: Path, monkeypatch: pytest.MonkeyPatc
         loaded.append(spec)
         return object()
 
+    monkeypatch.setattr("steereval.content.content_of_model", lambda _: {})
     monkeypatch.setattr(run, "load_model", load)
     monkeypatch.setattr(diagnose, "load_model", load)
     settings = WorkerSettings("", None, 1, "cpu")
