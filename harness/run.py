@@ -19,6 +19,7 @@ import torch
 
 from steereval.arms import Answers, check_steered
 from steereval.cards import claimed
+from steereval.content import Witness
 from steereval.errors import CellError, SteerEvalError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
 from steereval.models.clock import Clock, measured, phase
@@ -28,6 +29,7 @@ from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
 from steereval.ray_jobs.work import Done
 from steereval.replay import Book, Replay, evaluated
+from steereval.results.content import Content
 from steereval.results.lease import check_driver
 from steereval.results.profiles import Profile, write_profile
 from steereval.results.samples import response_rows, without_direction, without_numbers
@@ -70,6 +72,8 @@ class WorkerSettings:
     """The driver that rows are stored for; nothing is stored once another has taken over."""
     repeat_batch_size: int | None = None
     """Batch size of cells that are computed a second time; None: that of the others."""
+    content: Content | None = None
+    """What the run began with, to which a worker holds what it loads; None: to nothing."""
 
     def batch_size_of(self, cell: Cell) -> int:
         """The batch size with which `cell` is answered."""
@@ -132,6 +136,7 @@ class CellWorker:
         """Begin with nothing loaded."""
         data_dir = self.settings.data_dir
         self.supplies = Supplies(Path(data_dir) if data_dir else None)
+        self._witness = Witness(self.settings.content, self.supplies)
 
     def run(self, group: tuple[Cell, ...], last: bool) -> Done:
         """Run the cells of `group` together, and store rows or an error for each.
@@ -165,7 +170,7 @@ class CellWorker:
             with phase("loading"):
                 self._model(group[0].model)
                 for cell in group:
-                    self.supplies.task(cell)
+                    self._witness.check(cell)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
             # What all need is not tried again for each.
             for cell in group:
@@ -275,6 +280,7 @@ class CellWorker:
             "displacement": answered.displacement(cell),
             "metrics_without_numbers": without_numbers(samples),
             "metrics_without_direction": without_direction(samples, directions(described, task)),
+            "content": self._witness.of(cell),
             "steerers": [dict(treatment.fit(fold).card) for fold in _folds(items, treatment)],
             "environment": environment(str(lm.device), cell.package),
         }
@@ -285,10 +291,12 @@ class CellWorker:
         )
 
     def _model(self, spec: ModelSpec) -> SteeredLM:
-        bare = _bare(spec)
+        bare = spec.without_layers()
         if self._loaded is None or self._loaded[0] != bare:
             self._loaded = None
-            self._loaded = (bare, load_model(bare, self.settings))
+            with self._witness.loading(bare):
+                lm = load_model(bare, self.settings)
+            self._loaded = (bare, lm)
         return self._loaded[1]
 
     def _treatment(self, cell: Cell, lm: SteeredLM) -> Treatment:
@@ -305,7 +313,8 @@ class CellWorker:
     def _announce(self, cell: Cell, lm: SteeredLM) -> None:
         """Tell the fitter of all fits to the same contrast, so that one pass reads for them."""
         for other in self.settings.cells:
-            if other.contrast == cell.contrast and _bare(other.model) == _bare(cell.model):
+            same_model = other.model.without_layers() == cell.model.without_layers()
+            if other.contrast == cell.contrast and same_model:
                 assert other.contrast is not None
                 lm.fitter.expect(self.supplies.contrast(other.contrast), fit_request(other))
 
@@ -391,12 +400,6 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
     )
     lm.quiet = True
     return lm
-
-
-def _bare(spec: ModelSpec) -> ModelSpec:
-    return ModelSpec(
-        spec.name, (), spec.dtype, spec.revision, spec.peft, spec.chat_template, spec.gpus
-    )
 
 
 def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | None]:

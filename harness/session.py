@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steereval.content import refuse_other_content, refuse_other_version
 from steereval.errors import InputError
 from steereval.judged import JudgeListener
 from steereval.judging import JudgeWorker, assignments, works_of
@@ -82,6 +83,7 @@ def run_grid(
             executor.begin()
         prepared = prepare(grid, data_dir, say)
         check_driver(store.place, lease.id)
+        refuse_other_content(store.place, earlier, records, [c.id for c in cells], prepared.content)
         _plan_again(store, earlier, manifest(grid, cells, prepared), say)
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
@@ -89,7 +91,7 @@ def run_grid(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
             _one_of_each_fit([cell for group in waiting for cell in group]),
-            grid.run.profile, lease.id, grid.repeat_batch_size,
+            grid.run.profile, lease.id, grid.repeat_batch_size, prepared.content,
         )  # fmt: skip
         shown = len(cells), before, form
         failed = _run_groups(grid, waiting, settings, prepared, executor, shown)
@@ -267,6 +269,7 @@ def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
     if not store.exists():
         return {}
     found = store.read_manifest()
+    refuse_other_version(store.place, store.records())
     before = {cell["cell_id"] for cell in found["cells"]} | retired(store).stored()
     if before and not before & {cell.id for cell in cells}:
         raise InputError(
@@ -298,6 +301,7 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "select": None if grid.select is None else plain(grid.select),
         "analysis": plain(grid.analysis),
         "contrasts": prepared.contrasts,
+        "content": prepared.content,
         "versions": versions(package_of(method.name) for method in grid.methods),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},

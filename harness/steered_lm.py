@@ -8,12 +8,13 @@ common. lm-eval's tokenisation, truncation, stop sequences and scoring stay its 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from steereval.arms import (
     item_keys,
 )
 from steereval.assets import resolve_model
+from steereval.cache import expanded
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
 from steereval.fitting import (
     TOKENS,
@@ -51,6 +53,7 @@ from steereval.fitting import (
 from steereval.model_args import split_options
 from steereval.models.clock import phase
 from steereval.models.cpu_linear import use_onednn
+from steereval.models.fingerprint import hash_of_weights, versions_of
 from steereval.models.generation import Prompts, generating, prefilled, rows_together
 from steereval.models.hooks import Session, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
@@ -80,6 +83,8 @@ UNLOADABLE = (
 class SteeredLM(HFLM):  # type: ignore[misc]
     """A causal language model of Transformers, steered."""
 
+    _answered: Hashable = None
+    """The state of weights and tokenisation in which the last requests were answered."""
     _encoded: Callable[[str], list[int]] | None = None
     """Remembers the last texts that were encoded."""
 
@@ -90,6 +95,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """
         steering, method_options, loader_options = split_options(options)
         self.steering = steering
+        if isinstance(pretrained, str):
+            pretrained = expanded(pretrained)
         name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
         self.asked_for = (name, str(options.get("revision", "main")))
         if isinstance(pretrained, str):
@@ -221,17 +228,24 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """Whether texts of up to `length` tokens may share what they have in common."""
         return self._sharing and length <= (sharing_limit(self.model) or math.inf)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """A digest of the weights, so that kept activations are never those of another model."""
-        model = self.model
-        digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
-        for name, parameter in model.named_parameters():
-            flat = parameter.detach().flatten()
-            sample = flat[:: max(1, flat.numel() // 256)].float().cpu()
-            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-            digest.update(sample.numpy().tobytes())
-        return digest.hexdigest()[:24]
+    def weights_hash(self) -> str | None:
+        """Hash of every bit of the weights as they are now and of the configuration, so that kept
+        activations are never those of another model; None where weights are not all in memory."""
+        weights = hash_of_weights(self.model)
+        if weights is None:
+            return None
+        config = json.loads(self.model.config.to_json_string(use_diff=False))
+        # The same model may lie elsewhere.
+        config.pop("_name_or_path", None)
+        attention = getattr(self.model.config, "_attn_implementation", None)
+        text = json.dumps([config, attention, weights], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def state(self) -> Hashable:
+        """What is another once weights or tokenisation are replaced."""
+        tokenizer = self.tokenizer
+        tokens = id(tokenizer), len(tokenizer), str(tokenizer.chat_template), self.add_bos_token
+        return versions_of(self.model), tokens, repr(self.chat_template_args)
 
     def encode(self, text: str, special_tokens: bool) -> list[int]:
         """Token ids of `text`, special tokens as lm-eval would add them, or none."""
@@ -247,6 +261,13 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 turns, tokenize=False, continue_final_message=True, **self.chat_template_args
             )
         )
+
+    @property
+    def tokenizer_name(self) -> str:
+        """By what lm-eval tells prompts apart that it caches (`--cache_requests`): the tokenizer's
+        name and its chat template, which may be edited under the same name."""
+        template = hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+        return f"{super().tokenizer_name}-{template[:16]}"
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Refuse lm-eval's response cache: its keys know no model, so steered and unsteered
@@ -300,6 +321,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         sampled texts depend on document, treatment and its seed of `seeds` alone.
         """
         quiet = disable_tqdm or self.quiet
+        state = self.state()
+        if state != self._answered:
+            self._answered = state
+            self.forget()
         arms = Arms.of(requests, treatments)
         # lm-eval encodes a prompt again for each of its continuations, which stand together.
         self._encoded = lru_cache(8)(super().tok_encode)

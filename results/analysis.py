@@ -10,6 +10,7 @@ import numpy as np
 
 from steereval.results.across import Across, across_tasks
 from steereval.results.collapse import Collapse, collapses
+from steereval.results.content import check_content
 from steereval.results.coupling import Coupling, couplings
 from steereval.results.item_sheets import ItemSheet, item_sheets
 from steereval.results.judges import not_judged, not_measured
@@ -111,7 +112,9 @@ def analyse(run: RunFolder) -> Analysis:
     Failed and missing cells leave gaps that the rows count; they never stop the analysis. The same
     rows give the same analysis, resampling included.
     """
-    plan, records = parse_plan(run.read_manifest()), run.records()
+    manifest, records = run.read_manifest(), run.records()
+    plan = parse_plan(manifest)
+    check_content(run, manifest, records)
     measured = {cell_id: _measured(record) for cell_id, record in records.items()}
     source = Source(plan, load_scores(run, plan.repeats), measured)
     tables = list(source.tables())

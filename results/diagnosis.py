@@ -160,11 +160,12 @@ def read_diagnoses(place: Place) -> dict[str, Diagnosis]:
 
 def errors_of(place: Place, name: str) -> dict[str, str]:
     """{label of a method that could not be measured: why}. Raises StoreError."""
-    errors: dict[str, str] = _record(place, name).get("errors", {})
+    errors: dict[str, str] = record_of(place, name).get("errors", {})
     return errors
 
 
-def _record(place: Place, name: str) -> dict[str, Any]:
+def record_of(place: Place, name: str) -> dict[str, Any]:
+    """What was recorded of one place. Raises StoreError."""
     where = place.at(f"{FOLDER}/{name}.json")
     try:
         record: dict[str, Any] = json.loads(place.read(f"{FOLDER}/{name}.json") or b"")
@@ -174,7 +175,7 @@ def _record(place: Place, name: str) -> dict[str, Any]:
 
 
 def _read(place: Place, name: str) -> Diagnosis:
-    record = _record(place, name)
+    record = record_of(place, name)
     data = place.read(f"{FOLDER}/{name}.parquet")
     table = place.at(f"{FOLDER}/{name}.parquet")
     return Diagnosis(tables.decode(table, data, DIAGNOSIS_SCHEMA, record.get("file", {})), record)

@@ -12,6 +12,7 @@ from steereval.results.comparison import (
     untestable,
     with_shared_flips,
 )
+from steereval.results.content import check_content, content_of_cell
 from steereval.results.differing import Difference, differences
 from steereval.results.joining import Joined, joined, setting_of
 from steereval.results.leaderboard import NO_CELLS
@@ -105,13 +106,14 @@ class TwoRuns:
     only_second: tuple[str, ...]
     """Settings that only the second run planned."""
     n_same: int
-    """Cells of one id in both: they compute the same."""
+    """Cells of one id and content in both: they compute the same."""
     n_changed: int
-    """Settings of one name that compute something else, since their ids differ."""
+    """Settings of one name that compute something else, by their ids or what they were computed
+    from."""
     grid: tuple[Difference, ...]
     """In what the grids differ; how they run is left out."""
     versions: tuple[Difference, ...]
-    """In what versions and machines differ."""
+    """In what versions, machines, and the content of models, tasks and contrast sets differ."""
     notes: tuple[str, ...]
     """What is left out, and why."""
 
@@ -120,6 +122,7 @@ def open_run(name: str, run: RunFolder) -> OneRun:
     """Read what a comparison needs. Raises StoreError."""
     manifest = run.read_manifest()
     plan = parse_plan(manifest)
+    check_content(run, manifest, run.records())
     return OneRun(name, Source(plan, load_scores(run, plan.repeats), {}), manifest)
 
 
@@ -142,7 +145,7 @@ def compare_runs(first: OneRun, second: OneRun) -> TwoRuns:
                     f"{metric.name} of {name} is not compared: of one run more is better, of the "
                     "other less."
                 )
-    settings = [_settings(run) for run in (first, second)]
+    settings = [_settings(first, second), _settings(second, first)]
     same_name = settings[0].keys() & settings[1].keys()
     n_same = sum(settings[0][key] == settings[1][key] for key in same_name)
     return TwoRuns(
@@ -154,7 +157,7 @@ def compare_runs(first: OneRun, second: OneRun) -> TwoRuns:
         n_same=n_same,
         n_changed=len(same_name) - n_same,
         grid=tuple(differences(_keyed(first.manifest), _keyed(second.manifest))),
-        versions=tuple(differences(_made_with(first.manifest), _made_with(second.manifest))),
+        versions=tuple(differences(_made_with(first, second), _made_with(second, first))),
         notes=tuple(notes),
     )
 
@@ -271,9 +274,17 @@ _Setting = tuple[Any, ...]
 _NAMES = ("model", "task", "method", "layer", "strength", "fit_seed", "sample_seed", "fewshot_seed")
 
 
-def _settings(run: OneRun) -> dict[_Setting, str]:
-    """{setting: cell id} of the planned cells."""
-    return {tuple(cell[name] for name in _NAMES): cell["cell_id"] for cell in run.source.plan.cells}
+def _settings(run: OneRun, other: OneRun) -> dict[_Setting, object]:
+    """{setting: what it computes} of the planned cells: the cell's id, and the content that it is
+    computed from, as far as both runs say it."""
+    known = other.manifest.get("content") or {}
+    return {
+        tuple(cell[name] for name in _NAMES): (
+            cell["cell_id"],
+            content_of_cell(run.manifest, cell, known),
+        )
+        for cell in run.source.plan.cells
+    }
 
 
 def _in_words(settings: Sequence[_Setting]) -> list[str]:
@@ -299,5 +310,9 @@ def _keyed(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _made_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: manifest.get(key) or {} for key in ("versions", "machine")}
+def _made_with(run: OneRun, other: OneRun) -> dict[str, Any]:
+    """Versions and machine, and the content of what both runs are computed from."""
+    known = other.manifest.get("content") or {}
+    content = (run.manifest.get("content") or {}).items()
+    common = {"content": {subject: parts for subject, parts in content if subject in known}}
+    return common | {key: run.manifest.get(key) or {} for key in ("versions", "machine")}

@@ -13,6 +13,7 @@ ROOMS = ("models", "tasks", "results", "ray_jobs")
 HARNESS_ORDER = (
     "errors",
     "cache",
+    "file_hashes",
     "judge_cache",
     "versions",
     "spec",
@@ -20,6 +21,7 @@ HARNESS_ORDER = (
     "cards",
     "supplies",
     "assets",
+    "model_content",
     "activations",
     "fitting",
     "arms",
@@ -28,6 +30,7 @@ HARNESS_ORDER = (
     "replay",
     "together",
     "rows",
+    "content",
     "run",
     "judging",
     "judged",

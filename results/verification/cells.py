@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from steereval.errors import StoreError
 from steereval.results import tables
+from steereval.results.content import disagreements
 from steereval.results.identity import id_of
 from steereval.results.manifest import planned_cells
 from steereval.results.retired import retired
@@ -30,6 +31,8 @@ def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -
             yield Finding(
                 _name(cell), f"it repeats the cell {cell['repeats']}, which is not planned"
             )
+    for found in disagreements(run, manifest, records):
+        yield Finding(found.where, str(found))
     for cell_id, record in records.items():
         where = f"{cell_id} ({record.get('name', 'unnamed')})"
         yield from _identity(where, cell_id, record, planned[cell_id])

@@ -60,6 +60,27 @@ def test_a_second_fetch_downloads_nothing(asset: Asset, wheels: Path) -> None:
     assert fetch("little", print) == asset.folder
 
 
+def test_what_other_pins_gave_is_fetched_again(
+    asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer version of the program may pin another file under the same name."""
+    fetch("little", print)
+    (asset.folder / "words.txt").write_text("old")
+    package = dataclasses.replace(asset.packages[0], members=(r"little_data/w.*\.txt",))
+    monkeypatch.setitem(ASSETS, "little", dataclasses.replace(asset, packages=(package,)))
+    assert not ASSETS["little"].is_here
+    assert (fetch("little", print) / "words.txt").read_text() == "one two"
+    assert ASSETS["little"].is_here
+
+
+def test_what_an_earlier_version_fetched_stays(asset: Asset) -> None:
+    """It left no note of its pins."""
+    fetch("little", print)
+    (asset.folder.parent / ".little.pins").unlink()
+    (asset.folder / "words.txt").write_text("old")
+    assert (fetch("little", print) / "words.txt").read_text() == "old"
+
+
 def test_another_hash_is_refused_and_leaves_nothing(
     asset: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +108,7 @@ def test_an_interruption_leaves_nothing_that_looks_finished(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(assets, "_put", interrupted)
+    monkeypatch.setattr(assets.Asset, "put", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("little", print)
     assert not asset.folder.exists()

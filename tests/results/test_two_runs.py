@@ -141,6 +141,26 @@ def test_cells_of_one_name_that_compute_something_else(
     assert (two.n_same, two.n_changed) == (6, 1)
 
 
+def test_cells_of_one_id_that_were_computed_from_something_else(
+    runs: dict[str, RunFolder], tmp_path: Path
+) -> None:
+    """Other weights under the same name; what only one run says is not compared."""
+    both = []
+    for name, digest in (("a", "1"), ("b", "2")):
+        folder = RunFolder(shutil.copytree(runs["old"].path, tmp_path / name))
+        manifest = folder.read_manifest()
+        model = manifest["cells"][0]["model"]
+        content = {f"model {model}": {"model.safetensors": digest}, "task x": {"documents": "3"}}
+        folder.write_manifest(manifest | {"content": content})
+        both.append(folder)
+    (two,) = compared({"a": both[0], "b": both[1]})
+    assert (two.n_same, two.n_changed) == (0, 7)
+    path = f"content.model {model}.model.safetensors"
+    assert [(d.path, d.first, d.second) for d in two.versions] == [(path, '"1"', '"2"')]
+    (two,) = compared({"a": runs["old"], "b": both[1]})
+    assert (two.n_same, two.n_changed, two.versions) == (7, 0, ())
+
+
 def test_items_that_one_run_lacks_or_chose_on_are_left_out(tmp_path: Path) -> None:
     """Of 100 and 110 items; ten of those that the first chose strengths on, the second tested."""
     small = FakeTask("truth", kind="continuous", n_validation=40, n_test=60)
