@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as scipy_stats
 
-from steereval.results.comparison import Comparison, seed_of
+from steereval.results.comparison import Comparison, guard_of, seed_of
 from steereval.results.leaderboard import Row
 from steereval.results.scores import Seed
 from steereval.results.stats import (
@@ -139,6 +139,7 @@ def _arms(
             [comparison.grouping.clusters for comparison in summary.comparisons],
             [comparison.grouping.folds for comparison in summary.comparisons],
             confidence,
+            [guard_of(table[summary.row_name].metric) for table in tables.values()],
         )
         for summary in summaries
     ]

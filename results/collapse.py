@@ -166,8 +166,7 @@ def _loss(source: Source, point: StrengthPoint) -> Effect | None:
     found = pair(scores, Setting(point.arm, seeds), baseline, metric.name, ratio, items)
     if found is None or untestable(found, metric) is not None:
         return None
-    name = "|".join([point.model, point.task.name, metric.name, point.arm.label, "collapse"])
-    effect = compare(found, metric, scores, source.plan.confidence, name).effect
+    effect = compare(found, metric, scores, source.plan.confidence).effect
     return effect if oriented(effect, metric).high < 0.0 else None
 
 

@@ -10,7 +10,6 @@ from steereval.results.comparison import (
     Comparison,
     compare,
     untestable,
-    with_shared_flips,
 )
 from steereval.results.differing import Difference, differences
 from steereval.results.joining import Joined, joined, setting_of
@@ -87,7 +86,11 @@ class ArmPair:
     @property
     def mde(self) -> float | None:
         """The least difference that this design detects, in the effect's unit."""
-        return None if self.comparison is None else detectable_effect(self.comparison.effect)
+        return (
+            None
+            if self.comparison is None
+            else detectable_effect(self.comparison.effect, self.metric)
+        )
 
 
 @dataclass(frozen=True)
@@ -178,15 +181,12 @@ class _Table:
 def _of_table(table: _Table) -> list[ArmPair]:
     arms = table.first.planned_arms(table.model, table.task.name)
     there = set(table.second.planned_arms(table.model, table.task.name))
-    found = [
+    return [
         _pair(table, mine.setting, other.setting)
         for arm in arms
         if arm in there
         for mine, other in _matching(table, arm)
     ]
-    name = "|".join(["runs", table.model, table.task.name, table.metric.name])
-    compared = with_shared_flips([each.comparison for each in found], name)
-    return [replace(each, comparison=c) for each, c in zip(found, compared, strict=True)]
 
 
 def _matching(table: _Table, arm: Arm) -> Iterator[tuple[Candidate, Candidate]]:
@@ -210,7 +210,6 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
     scores, metric = table.both.scores, table.metric
     sides = setting_of(mine, 0), setting_of(other, 1)
     confidence = table.first.plan.confidence
-    name = "|".join(["runs", table.model, table.task.name, metric.name, mine.arm.label])
     found = pair(
         scores, sides[1], sides[0], metric.name, table.is_ratio, scores.tested(metric.name)
     )
@@ -219,7 +218,7 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
         reason = NO_CELLS
     alone = [one_side(scores, side, metric.name, table.is_ratio) for side in sides]
     first, second = (
-        None if side is None else score_of(side, metric, scores, confidence, name) for side in alone
+        None if side is None else score_of(side, metric, scores, confidence) for side in alone
     )
     return ArmPair(
         model=table.model,
@@ -230,7 +229,7 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
         scores=(first, second),
         comparison=None
         if found is None or reason is not None
-        else compare(found, metric, scores, confidence, name),
+        else compare(found, metric, scores, confidence),
         untested=reason or "",
     )
 

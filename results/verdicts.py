@@ -68,11 +68,15 @@ def oriented(effect: Effect, metric: Metric) -> Effect:
     return replace(effect, estimate=-effect.estimate, low=-effect.high, high=-effect.low)
 
 
-def detectable_effect(effect: Effect) -> float:
-    """The least effect that the design of `effect` detects, at 5 % with a power of 80 %."""
-    if math.isinf(effect.se):
+def detectable_effect(effect: Effect, metric: Metric) -> float:
+    """The least effect that the design of `effect` detects, at 5 % with a power of 80 %.
+
+    Infinite where that is more than the metric can show, or where no outcome could be significant.
+    """
+    if effect.is_unbounded:
         return math.inf
-    return float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
+    found = float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
+    return math.inf if metric.in_points and found > 1.0 else found
 
 
 def one_sided_p(effect: Effect, metric: Metric) -> float:
@@ -95,4 +99,4 @@ def _sentence(word: str, effect: Effect, metric: Metric) -> str:
     text = wording.difference(effect, metric)
     if word != INCONCLUSIVE:
         return text
-    return f"{text}; {wording.detectable(detectable_effect(effect), metric, effect.se)}"
+    return f"{text}; {wording.detectable(detectable_effect(effect, metric), metric, effect.se)}"

@@ -13,6 +13,7 @@ from steereval.results.stats.clusters import cluster_sign_flip, sign_flip_p_valu
 from steereval.results.stats.crossed import CrossedEstimates, crossed_effect, crossed_estimates
 from steereval.results.stats.effect import Effect
 from steereval.results.stats.families import adjust, partial_conjunction
+from steereval.results.stats.guard import Guard
 from steereval.results.stats.macro import macro_effect
 from steereval.results.stats.margins import NonInferiority, non_inferiority
 from steereval.results.stats.max_t import crossed_correlation, max_t_crossed, max_t_sign_flip
@@ -45,6 +46,7 @@ __all__ = [
     "CrossedEstimates",
     "Effect",
     "Friedman",
+    "Guard",
     "NonInferiority",
     "Variances",
     "adjust",

@@ -12,6 +12,7 @@ from steereval.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.anova import MeanSquareTable, mean_squares
 from steereval.results.stats.effect import Effect, Floats, Labels
+from steereval.results.stats.guard import Guard
 from steereval.results.stats.seed_robust import seed_robust_p
 from steereval.results.stats.student import quasi_f_df, t_quantile, t_tail
 
@@ -21,6 +22,7 @@ def macro_effect(
     clusters: Sequence[npt.ArrayLike | None] | None = None,
     folds: Sequence[npt.ArrayLike | None] | None = None,
     confidence: float = 0.95,
+    guards: Sequence[Guard] | None = None,
 ) -> Effect:
     """The mean over tasks of the mean differences `diffs` [tasks][items, seeds].
 
@@ -33,6 +35,7 @@ def macro_effect(
     `var_item`, `var_seed` and `var_residual` of the result are such that their shares, divided by
     `n_items` (the sum over tasks), `n_seeds` and both, are those of the variance. Tasks with other
     numbers of seeds, or a task with one item or cluster, are an InputError.
+    guards: the scale of each task's differences, whose `Guard.added_variance` its items get.
     """
     matrices = [checks.items_by_seeds("diffs", diff) for diff in diffs]
     checks.fraction("confidence", confidence)
@@ -43,11 +46,19 @@ def macro_effect(
     if min(int(label.max()) for label in labels) == 0:
         raise checks.too_few("clusters in a task", 1, 2)
     tables = [
-        mean_squares(matrix[None], label, _folds(folds, t, len(matrix)))
+        _table(matrix, label, _folds(folds, t, len(matrix)), None if guards is None else guards[t])
         for t, (matrix, label) in enumerate(zip(matrices, labels, strict=True))
     ]
     per_seed = np.mean([matrix.mean(axis=0) for matrix in matrices], axis=0)
     return _effect(per_seed, tables, [len(matrix) for matrix in matrices], labels, confidence)
+
+
+def _table(matrix: Floats, labels: Labels, folds: Labels, guard: Guard | None) -> MeanSquareTable:
+    table = mean_squares(matrix[None], labels, folds)
+    if guard is None:
+        return table
+    added = guard.added_variance(matrix[None], labels, table)
+    return table.with_item(table.squares[0] + matrix.size * added)
 
 
 def _effect(
