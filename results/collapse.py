@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from steereval.results.comparison import compare, untestable
+from steereval.results.headline import headline
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Setting, pair
 from steereval.results.response import StrengthPoint
@@ -167,7 +168,8 @@ def _loss(source: Source, point: StrengthPoint) -> Effect | None:
     if found is None or untestable(found, metric) is not None:
         return None
     name = "|".join([point.model, point.task.name, metric.name, point.arm.label, "collapse"])
-    effect = compare(found, metric, scores, source.plan.confidence, name).effect
+    compared = compare(found, metric, scores, source.plan.confidence, name)
+    effect = headline(compared, metric).effect
     return effect if oriented(effect, metric).high < 0.0 else None
 
 

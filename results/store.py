@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -208,6 +208,10 @@ class RunFolder:
             if record["status"] == DONE:
                 yield self._rows_of_responses(record)
 
+    def read_requests(self, cell_id: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of the responses of one finished cell; damage is a StoreError."""
+        return self._rows_of_responses(self.read_record(cell_id), columns)
+
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Name within the folder (with "/") and content of every file, ordered by name.
 
@@ -230,9 +234,12 @@ class RunFolder:
         self.check_items(items, cell_id, _remedy(cell_id))
         return items
 
-    def _rows_of_responses(self, record: dict[str, Any]) -> pa.Table:
-        name = _response_file(record["cell_id"])
-        return self._table(name, RESPONSE_SCHEMA, record["files"]["responses"])
+    def _rows_of_responses(
+        self, record: dict[str, Any], columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        name, expected = _response_file(record["cell_id"]), record["files"]["responses"]
+        data = self.place.read(name)
+        return tables.decode(self.place.at(name), data, RESPONSE_SCHEMA, expected, columns)
 
     def _table(self, name: str, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
         return tables.decode(self.place.at(name), self.place.read(name), schema, expected)

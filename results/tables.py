@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from steereval.errors import StoreError
 from steereval.results.manifest import BINARY, BOUNDED, RATIO
-from steereval.results.schema import ITEM_SCHEMA, SCHEMA_VERSION, SPLITS, VERSION_KEY
+from steereval.results.schema import SCHEMA_VERSION, SPLITS, VERSION_KEY
 
 START_AGAIN = "Delete it and start the run again, which computes that cell anew."
 
@@ -130,8 +130,15 @@ def check_cell_column(table: pa.Table, cell_id: str, what: str) -> None:
         raise StoreError(f"the {what} of cell {cell_id} name the cells {sorted(map(str, others))}")
 
 
-def decode(name: str, data: bytes | None, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
-    """The table in the file `name`, whose size and hash its record says; else a StoreError."""
+def decode(
+    name: str,
+    data: bytes | None,
+    schema: pa.Schema,
+    expected: dict[str, Any],
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """The table in the file `name`, or some of its columns; a StoreError where the file has not the
+    size and the hash that its record says."""
     if data is None:
         raise StoreError(f"{name} is missing", START_AGAIN)
     if digest(data) != expected:
@@ -141,17 +148,21 @@ def decode(name: str, data: bytes | None, schema: pa.Schema, expected: dict[str,
             "Delete it and the cell's record, a .json of the same name in cells/, and start the "
             "run again, which computes that cell anew.",
         )
-    return parse(name, data, schema)
+    return parse(name, data, schema, columns)
 
 
-def parse(name: str, data: bytes, schema: pa.Schema) -> pa.Table:
-    """The Parquet bytes of the file `name` as a table of `schema`."""
+def parse(
+    name: str, data: bytes, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The Parquet bytes of the file `name` as a table of `schema`, or some of its columns."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        file = pq.ParquetFile(pa.BufferReader(data))
+        found = file.schema_arrow
+        table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{name} is damaged: {error}", START_AGAIN) from error
-    check_version((table.schema.metadata or {}).get(VERSION_KEY), name)
-    if not table.schema.equals(schema, check_metadata=False):
+    check_version((found.metadata or {}).get(VERSION_KEY), name)
+    if not found.equals(schema, check_metadata=False):
         raise StoreError(f"{name} has other columns than schema {SCHEMA_VERSION}", START_AGAIN)
     return table
 

@@ -33,6 +33,7 @@ from steereval.results.stats.proportions import (
 )
 from steereval.results.stats.ranks import rank_intervals
 from steereval.results.stats.ratios import log_ratio_influence, ratio_effect
+from steereval.results.stats.seed_robust_interval import seed_robust_effect, with_seed_robust
 from steereval.results.stats.tasks import (
     Friedman,
     friedman,
@@ -76,6 +77,8 @@ __all__ = [
     "proportion_interval",
     "rank_intervals",
     "ratio_effect",
+    "seed_robust_effect",
     "sign_flip_p_values",
     "wilson",
+    "with_seed_robust",
 ]

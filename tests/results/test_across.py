@@ -11,6 +11,7 @@ from fake_run import FakeMethod, FakeRun, FakeTask, manifest_of, write_run
 
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.report import build_report
+from steereval.results.stats import crossed_effect
 from steereval.results.store import RunFolder
 
 
@@ -116,19 +117,25 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
     assert found["max-t"].sum() < found["holm"].sum()
 
 
-def test_a_claim_that_trusts_three_seeds_is_marked(tmp_path: Path) -> None:
+def test_three_seeds_that_agree_by_chance_make_no_claim(tmp_path: Path) -> None:
     methods = (FakeMethod("weak", effect=lambda t, s: 0.07, seed_sd=0.03), FakeMethod("nothing"))
     task = FakeTask("truth", kind="continuous", n_validation=0)
     run = FakeRun(methods=methods, tasks=(task,), fit_seeds=(0, 1, 2))
 
-    def caution(seeds: tuple[int, ...], folder: Path) -> tuple[str, str]:
+    def claimed(seeds: tuple[int, ...], folder: Path) -> tuple[str, bool, bool]:
         rows = analyse(write_run(dataclasses.replace(run, fit_seeds=seeds), folder)).rows
         (row,) = [row for row in rows if row.arm.method == "weak"]
         assert row.verdict is not None
-        return row.verdict.word, row.caution
+        assert row.comparison is not None
+        assert row.p_adjusted is not None
+        plain = crossed_effect(row.comparison.values, row.comparison.grouping.clusters)
+        by_t = 2 * plain.p_value  # Holm's first step among two
+        effect = row.comparison.effect
+        assert (effect.p_value < 0.05) == (effect.low > 0.0)
+        return row.verdict.word, row.p_adjusted < 0.05, by_t < 0.05
 
-    assert caution((0, 1, 2), tmp_path / "3") == ("better", "few seeds for this claim")
-    assert caution(tuple(range(12)), tmp_path / "12") == ("better", "")
+    assert claimed((0, 1, 2), tmp_path / "3") == ("inconclusive", False, True)
+    assert claimed(tuple(range(12)), tmp_path / "12") == ("better", True, True)
 
 
 def test_a_table_without_any_row_has_no_macro_mean(tmp_path: Path) -> None:
