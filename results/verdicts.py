@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from steereval.results import wording
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.stats import Effect, Variances, detectable_effects, non_inferiority
+from steereval.results.stats.seed_robust_interval import SEED_ROBUST
+from steereval.results.stats.student import t_quantile
 
 BETTER = "better"
 MEANINGFUL = "better and meaningful"
@@ -69,10 +71,18 @@ def oriented(effect: Effect, metric: Metric) -> Effect:
 
 
 def detectable_effect(effect: Effect) -> float:
-    """The least effect that the design of `effect` detects, at 5 % with a power of 80 %."""
+    """The least effect that the design of `effect` detects, at 5 % with a power of 80 %.
+
+    By a seed-robust test the effect must exceed its interval's half width by the estimate's own
+    scatter, so what is not significant is never more than what the design detects.
+    """
     if math.isinf(effect.se):
         return math.inf
-    return float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
+    least = float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
+    if not effect.test.startswith(SEED_ROBUST):
+        return least
+    half = max(effect.estimate - effect.low, effect.high - effect.estimate)
+    return max(least, half + t_quantile(0.8, effect.df) * effect.se)
 
 
 def one_sided_p(effect: Effect, metric: Metric) -> float:

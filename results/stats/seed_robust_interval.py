@@ -17,6 +17,8 @@ from steereval.results.stats.seed_robust import seed_robust_p
 SEED_ROBUST = "seed-robust t"
 """Test and interval of an effect over several seeds that carries a claim."""
 
+_CROSSED = "crossed t"
+
 _STEPS = 60
 _PRECISE = 1e-9
 _ROUNDING = 1e-12
@@ -80,13 +82,14 @@ def _variances(table: MeanSquareTable, cells: int) -> Floats:
 def widened(effect: Effect, half: float) -> Effect:
     """`effect` by its robust p-value, and by the interval of half the width `half` if that is the
     wider one: a value is outside only where both tests reject it."""
+    is_wider = effect.estimate - half <= effect.low
     return replace(
         effect,
         low=min(effect.low, effect.estimate - half),
         high=max(effect.high, effect.estimate + half),
         p_value=max(effect.p_value, effect.p_robust),
-        test=SEED_ROBUST,
-        interval=SEED_ROBUST,
+        test=effect.test.replace(_CROSSED, SEED_ROBUST),
+        interval=SEED_ROBUST if is_wider else effect.interval,
     )
 
 
