@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from scipy import stats as scipy_stats
+from statistics_families import report as families
 
 from steereval.results import stats
 from steereval.results.stats.crossed import CrossedEstimates
@@ -178,11 +179,8 @@ def main() -> int:
     lines += [margin_line(repetitions)]
     print(f"{repetitions} experiments a design, nominal size 0.05, nominal coverage 0.95.\n")
     print(table(lines))
-    families = family_lines(max(repetitions // 4, 100))
-    print(f"\nFamilies of ten useless methods, {max(repetitions // 4, 100)} experiments: ", end="")
-    print("chance of any claim at 0.05.\n")
-    print(family_table(families))
     broken = [what for line in lines for what in line.broken()]
+    broken += families(max(repetitions // 4, 100))
     print("\n" + ("\n".join(f"BROKEN: {what}" for what in broken) or "All bounds hold."))
     return 1 if broken else 0
 
@@ -365,61 +363,6 @@ def margin_line(repetitions: int) -> Line:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Family:
-    """Ten methods that share a baseline: chances of any claim."""
-
-    name: str
-    rates: tuple[float, ...]
-
-
-FAMILY_COLUMNS = ("Holm", "max-T", "max-T, one multivariate t", "Holm, robust p", "unadjusted")
-
-
-def family_lines(repetitions: int) -> list[Family]:
-    """Ten useless methods on the same items, each with fits of its own."""
-    found = []
-    for n, seeds, sd_seed in (
-        *((800, 10, 0.02), (800, 5, 0.0), (800, 5, 0.02), (800, 5, 0.05)),
-        *((800, 3, 0.0), (800, 3, 0.02), (800, 3, 0.05), (800, 1, 0.0)),
-    ):
-        rng = generator(f"family {n} {seeds} {sd_seed}")
-        claims = np.array([family_claims(rng, n, seeds, sd_seed) for _ in range(repetitions)])
-        name = f"n {n}, S {seeds}, σ_seed {sd_seed:g}"
-        found.append(Family(name, tuple(claims.mean(axis=0))))
-    return found
-
-
-def family_claims(rng: np.random.Generator, n: int, seeds: int, sd_seed: float) -> tuple[bool, ...]:
-    """Whether each way of adjusting makes a claim where there is none to make."""
-    methods, share = 10, math.sqrt(0.5)
-    diffs = rng.normal(0, 0.3 * share, (1, n, 1)) + rng.normal(0, 0.3 * share, (methods, n, 1))
-    diffs = diffs + rng.normal(0, sd_seed, (methods, 1, seeds))
-    diffs += rng.normal(0, 0.3, (methods, n, seeds))
-    found, draw = stats.crossed_estimates(diffs), int(rng.integers(2**32))
-    if seeds == 1:
-        columns = diffs[:, :, 0].T
-        together = shared = stats.max_t_sign_flip([(columns, np.arange(n))], 999, draw)
-    else:
-        correlation = stats.crossed_correlation(diffs.mean(axis=2), np.arange(n), found.se)
-        together = stats.max_t_crossed(found.p_value, correlation, 2000, draw)
-        shared = multivariate_t(rng, found, correlation)
-    holm, robust = stats.adjust(found.p_value, "holm"), stats.adjust(found.p_robust, "holm")
-    return tuple(bool(p.min() < 0.05) for p in (holm, together, shared, robust, found.p_value))
-
-
-def multivariate_t(
-    rng: np.random.Generator, found: CrossedEstimates, correlation: Floats, draws: int = 2000
-) -> Floats:
-    """The least p-value adjusted by a multivariate t with the least degrees of freedom."""
-    df = float(found.df.min())
-    root = np.linalg.cholesky(correlation + 1e-9 * np.eye(len(correlation)))
-    scale = np.sqrt(df / rng.chisquare(df, (draws, 1)))
-    t = rng.normal(size=(draws, len(root))) @ root.T * scale
-    least = (2 * t_tails(np.abs(t), df)).min(axis=1)
-    return np.array([np.mean(least <= found.p_value.min())])
-
-
 def shape_words(design: Design) -> str:
     """Items, seeds and the seeds' spread."""
     tasks = f"{design.n_tasks} × " if design.n_tasks > 1 else ""
@@ -435,17 +378,6 @@ def table(lines: Sequence[Line]) -> str:
         figures = (line.size, line.coverage, line.power, line.pooled, line.bootstrap)
         cells = ["" if figure is None else f"{figure:.3f}" for figure in figures]
         rows.append("| " + " | ".join([line.design, line.shape, line.test, *cells]) + " |")
-    return "\n".join(rows)
-
-
-def family_table(families: Sequence[Family]) -> str:
-    """The families as Markdown."""
-    rows = [
-        "| family | " + " | ".join(FAMILY_COLUMNS) + " |",
-        "| --- |" + " ---: |" * len(FAMILY_COLUMNS),
-    ]
-    for family in families:
-        rows.append(f"| {family.name} | " + " | ".join(f"{r:.3f}" for r in family.rates) + " |")
     return "\n".join(rows)
 
 

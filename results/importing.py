@@ -177,6 +177,8 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
         )
     answers = response_rows(cell["cell_id"], file.task, file.samples)
     responses = [row for row in answers if row["item_id"] in known.items]
+    table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+    run.check_items(table, cell["cell_id"], f"Check the scores in {file.path}.")
     told = _told(file, known, rows, responses, directions)
     record = {
         "name": f"{arm.label} (imported) on {file.task}, {arm.model}",
@@ -191,7 +193,7 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
     }
     return _Draft(
         cell,
-        pa.Table.from_pylist(rows, schema=ITEM_SCHEMA),
+        table,
         pa.Table.from_pylist(responses, schema=RESPONSE_SCHEMA),
         record,
         told,

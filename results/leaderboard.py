@@ -21,7 +21,6 @@ NO_BASELINE = "the baseline has no finished cell"
 NO_BASELINE_SCORES = "the baseline has no scores of this metric"
 NO_CELLS = "none of its cells finished"
 REDUCED = "reduced training"
-FEW_SEEDS = "few seeds for this claim"
 NO_SCORE = "it has no test item with a score in every fit seed"
 
 
@@ -92,9 +91,6 @@ class Row:
     verdict: Verdict | None = None
     """None for the baseline, and where nothing could be compared."""
 
-    is_bold: bool = False
-    """Whether its claim trusts that few seeds show their whole spread (`Effect.p_robust`)."""
-
     @property
     def is_primary(self) -> bool:
         """Whether the metric is the task's primary one."""
@@ -115,8 +111,7 @@ class Row:
         """What a reader must know: few seeds, training cut short."""
         effect = None if self.comparison is None else self.comparison.effect
         found = () if effect is None else effect.marks if self.is_unseeded else effect.cautions
-        bold = FEW_SEEDS if self.is_bold and effect is not None and effect.n_seeds > 2 else ""
-        return tuple(filter(None, (*found, bold, REDUCED if self.is_reduced else "")))
+        return (*found, REDUCED) if self.is_reduced else found
 
     @property
     def caution(self) -> str:

@@ -12,6 +12,7 @@ from steereval.results.comparison import (
     untestable,
 )
 from steereval.results.differing import Difference, differences
+from steereval.results.headline import headline
 from steereval.results.joining import Joined, joined, setting_of
 from steereval.results.leaderboard import NO_CELLS
 from steereval.results.manifest import RATIO, Metric, Task, parse_plan
@@ -236,16 +237,16 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
 
 def _judged(pairs: Sequence[ArmPair], source: Source) -> list[ArmPair]:
     """With p-values adjusted within the primary metrics of a model, and within all others of it."""
-    found = list(pairs)
+    found = [_with_headline(each) for each in pairs]
     families: dict[tuple[str, bool], list[int]] = {}
-    for place, each in enumerate(pairs):
+    for place, each in enumerate(found):
         if each.comparison is not None and not each.is_identical:
             families.setdefault((each.model, each.is_primary), []).append(place)
     for (_, is_primary), places in families.items():
-        p_values = [c.effect.p_value for i in places if (c := pairs[i].comparison) is not None]
+        p_values = [c.effect.p_value for i in places if (c := found[i].comparison) is not None]
         adjusted = adjust(p_values, "holm" if is_primary else "bh")
         for place, p in zip(places, adjusted, strict=True):
-            each = pairs[place]
+            each = found[place]
             if each.comparison is not None:
                 alpha = source.plan.alpha
                 verdict = judge(each.comparison.effect, float(p), each.metric, each.task, alpha)
@@ -253,11 +254,22 @@ def _judged(pairs: Sequence[ArmPair], source: Source) -> list[ArmPair]:
     return found
 
 
+def _with_headline(each: ArmPair) -> ArmPair:
+    if each.comparison is None:
+        return each
+    return replace(each, comparison=headline(each.comparison, each.metric))
+
+
 def _notes(model: str, task: str, both: Joined) -> Iterator[str]:
     if both.n_only_first or both.n_only_second:
         yield (
             f"{model} on {task}: {both.n_only_first} items are in the first run only and "
             f"{both.n_only_second} in the second only; they are left out."
+        )
+    if repeated := both.scores.n_repeated:
+        yield (
+            f"{model} on {task}: {repeated} items repeat the content of another; items of the same "
+            "content are one cluster."
         )
     if both.n_split:
         yield (

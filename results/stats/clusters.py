@@ -52,6 +52,11 @@ def effective_clusters(clusters: Labels) -> float:
     return float(sizes.sum() ** 2 / np.sum(sizes**2))
 
 
+def least_p(groups: int) -> float:
+    """The least two-sided p-value of sign flips over `groups` clusters or items: 2^(1 - groups)."""
+    return 2.0 ** (1 - groups)
+
+
 def sums_by_cluster(values: Floats, clusters: Labels) -> Floats:
     """[rows, clusters] sums of `values` [rows, items]; every code 0..G-1 occurs."""
     order = np.argsort(clusters, kind="stable")

@@ -18,6 +18,7 @@ from steereval.results.stats.clusters import (
     cluster_sign_flip,
     effective_clusters,
     jackknife_shifts,
+    least_p,
 )
 from steereval.results.stats.effect import UNBOUNDED, Effect, Floats, Labels
 from steereval.results.stats.guard import Guard
@@ -29,7 +30,7 @@ RESAMPLES = 10_000
 """Sign flips drawn where a test resamples."""
 
 T_OVER_ITEMS = "t over items"
-"""The test of one seed where no sign flips are asked for."""
+T_OVER_CLUSTERS = "t over clusters"
 
 _ROUNDING = 1e-12
 
@@ -221,14 +222,16 @@ def _t_test(estimate: Floats, se: Floats, df: Floats, skewness: Floats, groups: 
 
 def _effect(found: CrossedEstimates, matrix: Floats, clusters: Labels, confidence: float) -> Effect:
     n, seeds = matrix.shape
+    groups = int(clusters.max()) + 1
+    over = T_OVER_ITEMS if groups == n else T_OVER_CLUSTERS
     numbers: dict[str, Any] = {name: float(values[0]) for name, values in vars(found).items()}
     return Effect(
         **numbers,
         n_items=n,
         n_seeds=seeds,
-        n_clusters=int(clusters.max()) + 1,
+        n_clusters=groups,
         confidence=confidence,
-        test="crossed t" if seeds > 1 else T_OVER_ITEMS,
+        test="crossed t" if seeds > 1 else over,
         interval="t",
         effective_clusters=effective_clusters(clusters),
     )
@@ -243,13 +246,15 @@ def _guarded(effect: Effect, matrix: Floats, clusters: Labels, guard: Guard) -> 
     known = effect.effective_clusters or effect.n_clusters
     marks = cautions(matrix, clusters, effect.se, known, guard)
     effect = replace(effect, test=f"{effect.test}, skewness-corrected", marks=tuple(marks))
-    least = 2.0 ** (1 - effect.n_clusters)
-    if effect.n_seeds > 1 or least < 1.0 - effect.confidence:
+    if effect.n_seeds > 1:
+        return effect
+    least = least_p(effect.n_clusters)
+    p_value = max(effect.p_value, least)
+    effect = replace(effect, p_value=p_value, p_robust=max(effect.p_robust, p_value))
+    if least < 1.0 - effect.confidence:
         return effect
     low, high = guard.ends
-    p_value = max(effect.p_value, least)
-    return replace(effect, p_value=p_value, p_robust=max(effect.p_robust, p_value), low=low,
-                   high=high, interval=UNBOUNDED, marks=(OUT_OF_REACH, *marks))  # fmt: skip
+    return replace(effect, low=low, high=high, interval=UNBOUNDED, marks=(OUT_OF_REACH, *marks))
 
 
 def with_sign_flip(effect: Effect, p_value: float, resamples: int) -> Effect:
