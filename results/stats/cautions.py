@@ -14,6 +14,7 @@ from steereval.results.stats.guard import Guard
 FEW_CLUSTERS = "few clusters"
 FEW_CARRIERS = "a few items make the difference"
 FEW_DIFFER = "few items differ"
+FITS_DISAGREE = "fits hardly agree on any item"
 ONE_ITEM = "one more item could overturn it"
 OUT_OF_REACH = "too few clusters for any claim"
 NO_VARIATION = "no item differs from another"
@@ -21,11 +22,14 @@ NO_VARIATION = "no item differs from another"
 LEAST_CLUSTERS = 6.0
 """Effective clusters below which a design is cautioned."""
 
-LEAST_CARRIERS = 10.0
+LEAST_CARRIERS = 20.0
 """Effective number of items that make the variance, below which it is cautioned."""
 
 LEAST_DIFFERING = 25
-"""Items of binary scores that differ in some seed, below which several seeds are cautioned."""
+"""Items of binary scores that differ in a run, below which a comparison is cautioned."""
+
+LEAST_SHARED = 0.05
+"""Share of an item's variance that the fits have in common, below which a test is too cautious."""
 
 
 def cautions(diff: Floats, clusters: Labels, se: float, reach: float, guard: Guard) -> list[str]:
@@ -47,6 +51,8 @@ def cautions(diff: Floats, clusters: Labels, se: float, reach: float, guard: Gua
         found.append(FEW_CARRIERS)
     if guard.is_binary and few_differ(diff):
         found.append(FEW_DIFFER)
+    if fits_disagree(diff):
+        found.append(FITS_DISAGREE)
     if one_item_overturns(len(diff), se, guard):
         found.append(ONE_ITEM)
     return found
@@ -68,8 +74,27 @@ def has_few_carriers(diff: Floats, clusters: Labels) -> bool:
 
 
 def few_differ(diff: Floats) -> bool:
-    """Whether fewer than LEAST_DIFFERING items differ in any seed, of several seeds."""
-    return diff.shape[1] > 1 and int(np.count_nonzero(diff.any(axis=1))) < LEAST_DIFFERING
+    """Whether fewer than LEAST_DIFFERING items differ in a run, on average over the seeds.
+
+    Two pseudo-pairs then weigh as much as what was seen: the test claims less than it could.
+    """
+    return float(np.count_nonzero(diff)) / diff.shape[1] < LEAST_DIFFERING
+
+
+def fits_disagree(diff: Floats) -> bool:
+    """Whether items of three seeds or more differ from seed to seed as much as from each other.
+
+    The seeds' mean square then exceeds the items' by chance in half of the experiments, and takes
+    the few degrees of freedom of the seeds: sizes are near 0.02 where 0.05 is aimed at.
+    """
+    n, seeds = diff.shape
+    if seeds < 3 or n < 2:
+        return False
+    means = diff.mean(axis=1)
+    own = diff - means[:, None] - (diff.mean(axis=0) - diff.mean())[None, :]
+    residual = float(np.sum(own**2)) / ((n - 1) * (seeds - 1))
+    item = max(float(means.var(ddof=1)) - residual / seeds, 0.0)
+    return residual > 0.0 and item < LEAST_SHARED * (item + residual)
 
 
 def one_item_overturns(n: int, se: float, guard: Guard) -> bool:

@@ -50,9 +50,9 @@ class Guard:
 
         2R²/(N + 2)² + 2N(m - c)²/(N + 2)³, times the share of an item's variance that the mean over
         its seeds keeps. m is the mean, c the middle of the scale, and N the number of items less
-        the design effect of the clusters. R is half of the scale for scores of 0 and 1; for other
-        scores the largest distance of an item from the mean, at least half of the scale over
-        √(N + 2), since most of them never come near its ends.
+        the design effect of the clusters. R is half of the scale for scores of 0 and 1, and where
+        no item differs from another; for other scores half of the scale over √(N + 2), since most
+        of them never come near its ends.
 
         Args:
             stack: Values [matrices, items, seeds].
@@ -81,7 +81,7 @@ class Guard:
             return np.full(len(means), half)
         furthest = np.abs(item_means - means[:, None]).max(axis=1)
         constant = furthest <= _ROUNDING * half
-        return np.where(constant, half, np.maximum(furthest, half / np.sqrt(n + 2.0)))
+        return np.where(constant, half, half / np.sqrt(n + 2.0))
 
 
 def _effective_items(item_means: Floats, clusters: Labels) -> Floats:

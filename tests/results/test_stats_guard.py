@@ -23,6 +23,7 @@ from steereval.results.stats.cautions import (
     FEW_CARRIERS,
     FEW_CLUSTERS,
     FEW_DIFFER,
+    FITS_DISAGREE,
     NO_VARIATION,
     ONE_ITEM,
     OUT_OF_REACH,
@@ -190,18 +191,24 @@ def test_interval_and_p_value_are_one_test(skewness: float, df: float) -> None:
 
 def test_a_few_items_that_make_the_difference_are_named() -> None:
     draw = np.random.default_rng(2)
-    diff = 0.01 * draw.normal(size=(300, 3))
+    diff = 0.01 * draw.normal(size=(300, 1)) + 0.01 * draw.normal(size=(300, 3))
     assert crossed_effect(diff, guard=FREE).cautions == ()
     diff[:3] += 0.9
     assert FEW_CARRIERS in crossed_effect(diff, guard=FREE).cautions
 
 
 def test_few_binary_items_that_differ_are_named() -> None:
-    diff = np.zeros((400, 3))
-    diff[:24] = 1.0
-    assert crossed_effect(diff, guard=BINARY).cautions == (FEW_DIFFER,)
-    diff[24] = -1.0
-    assert crossed_effect(diff, guard=BINARY).cautions == ()
+    for number, marks in ((24, (FEW_DIFFER,)), (25, ())):
+        diff = np.zeros((400, 3))
+        diff[:number] = 1.0
+        assert crossed_effect(diff, guard=BINARY).cautions == marks
+
+
+def test_fits_that_agree_on_no_item_are_named() -> None:
+    draw = np.random.default_rng(5)
+    apart = draw.normal(size=(800, 3))
+    assert FITS_DISAGREE in crossed_effect(apart, guard=FREE).cautions
+    assert crossed_effect(apart + draw.normal(size=(800, 1)), guard=FREE).cautions == ()
 
 
 def test_one_more_item_that_could_overturn_it_is_named() -> None:
