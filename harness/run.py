@@ -37,6 +37,7 @@ from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 from steereval.rows import (
     assign_splits,
+    contents,
     directions,
     generated,
     item_rows,
@@ -259,7 +260,8 @@ class CellWorker:
         if answered.perplexities:
             items += perplexity_rows(items, samples, answered.perplexities[index])
         items = [row for row in items if row["metric"] not in claimed(cell.task)]
-        splits = assign_splits([row["item_id"] for row in items], cell.validation_share)
+        scored = [row["item_id"] for row in items]
+        splits = assign_splits(scored, cell.validation_share, contents(samples, task))
         for row in items:
             row["split"] = splits[row["item_id"]]
         responses = list(response_rows(cell.id, cell.task.name, samples))

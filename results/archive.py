@@ -37,7 +37,7 @@ def write_archive(run: RunFolder, out: Path) -> None:
     """Write `run` into the new file `out`, whose ending says in which format.
 
     Raises InputError for another ending or a file that is there already, and StoreError for a run
-    that cannot be read or a place that cannot be written.
+    that cannot be read, rows that no reader takes, or a place that cannot be written.
     """
     endings = (*TAR_ENDINGS, ZIP_ENDING)
     if not out.name.endswith(endings):
@@ -47,6 +47,8 @@ def write_archive(run: RunFolder, out: Path) -> None:
     if out.exists():
         raise InputError(f"{out} exists already", "Choose a name that does not.")
     manifest = run.read_manifest()
+    for _ in run.iter_items():
+        pass  # rows that no reader would take are not handed on
     root = _file_name(str(manifest.get("name")))
     contents = ((f"{root}/{name}", data) for name, data in _contents(run, manifest))
     temporary = temporary_sibling(out)

@@ -245,6 +245,8 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
     answers = response_rows(cell["cell_id"], file.task, file.samples)
     scored = {row["item_id"] for row in rows}
     responses = [row for row in answers if row["item_id"] in scored]
+    table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+    run.check_items(table, cell["cell_id"], f"Check the scores in {file.path}.")
     told = _told(file, known, rows, responses, directions)
     record = {
         "name": f"{arm.label} (imported) on {file.task}, {arm.model}",
@@ -259,7 +261,7 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
     }
     draft = _Draft(
         cell,
-        pa.Table.from_pylist(rows, schema=ITEM_SCHEMA),
+        table,
         pa.Table.from_pylist(responses, schema=RESPONSE_SCHEMA),
         record,
         told,

@@ -160,6 +160,23 @@ def planned_cells(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         ) from error
 
 
+def metric_kinds(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """{(task, metric): kind} of the declared metrics; a manifest without tasks declares none."""
+    return {
+        (str(task), str(metric)): str(known["kind"])
+        for task, entry in _entries(manifest.get("tasks"))
+        for metric, known in _entries(entry.get("metrics"))
+        if "kind" in known
+    }
+
+
+def _entries(found: object) -> list[tuple[str, Mapping[str, Any]]]:
+    """The entries of an object of objects; what has another form is for `parse_plan` to refuse."""
+    if not isinstance(found, Mapping):
+        return []
+    return [(key, entry) for key, entry in found.items() if isinstance(entry, Mapping)]
+
+
 def _plan(manifest: dict[str, Any]) -> Plan:
     select, analysis = manifest.get("select"), manifest["analysis"]
     imported = manifest.get("imported") or {"baseline": None, "cells": []}

@@ -34,9 +34,9 @@ _TOGETHER = 256
 def ranks_of(rows: Sequence[Row], scores: TaskScores, alpha: float) -> Ranks:
     """Rank intervals of the rows of one table; rows that cannot be compared have none.
 
-    All pairs are tested on the items that every arm has: by the crossed t where a pair has several
-    seeds, else by McNemar's mid-p (binary, no clusters) or by sign flips shared by all pairs, and
-    adjusted by Holm.
+    All pairs are tested on the items that every arm has: by the seed-robust p of the crossed design
+    where a pair has several seeds, else by McNemar's mid-p (binary, no clusters) or by sign flips
+    shared by all pairs, and adjusted by Holm.
     """
     usable = [i for i, row in enumerate(rows) if _is_usable(row)]
     settings = [Setting(rows[i].arm, rows[i].strengths) for i in usable]
@@ -109,7 +109,7 @@ def _crossed(diffs: dict[Key, Floats], grouping: Grouping) -> dict[Key, float]:
         part = keys[start : start + _TOGETHER]
         stack = np.stack([diffs[key] for key in part])
         estimates = crossed_estimates(stack, grouping.clusters, grouping.folds)
-        found |= dict(zip(part, map(float, estimates.p_value), strict=True))
+        found |= dict(zip(part, map(float, estimates.p_robust), strict=True))
     return found
 
 

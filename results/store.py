@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from steereval.errors import StoreError
 from steereval.results import tables
-from steereval.results.manifest import planned_cells
+from steereval.results.manifest import metric_kinds, planned_cells
 from steereval.results.place import LocalPlace, place_of
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA, SCHEMA_VERSION
 
@@ -48,6 +48,7 @@ class RunFolder:
     def __init__(self, location: Path | str) -> None:
         """A path, or a URI such as `s3://bucket/run`; it may not exist yet, see `create`."""
         self.place = place_of(location)
+        self._kinds: tables.Kinds | None = None
 
     @property
     def path(self) -> Path:
@@ -69,6 +70,7 @@ class RunFolder:
         """Replace the manifest; the schema version is added if it is not in it."""
         versioned = {"schema_version": SCHEMA_VERSION} | manifest
         self.place.write(MANIFEST, json_bytes(versioned, "the manifest"))
+        self._kinds = None
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest; StoreError if it is missing, damaged or of another version."""
@@ -89,8 +91,8 @@ class RunFolder:
         """Store a finished cell: rows of ITEM_SCHEMA and RESPONSE_SCHEMA, and its record.
 
         The record is kept with "status": "done", the counts, and size and hash of both files; it
-        is written last. Rows that do not fit their schema, NaN values, no rows at all, or a folder
-        that cannot be written are a StoreError, and the cell does not count as finished.
+        is written last. Rows that do not fit their schema, rows that `check_items` refuses, or a
+        folder that cannot be written are a StoreError, and the cell does not count as finished.
         """
         files = self._files_of(cell_id, items, responses, record)
         self.place.remove(_record(cell_id))
@@ -115,7 +117,7 @@ class RunFolder:
         _check_id(cell_id)
         item_bytes = tables.encode(items, ITEM_SCHEMA, f"items of cell {cell_id}")
         response_bytes = tables.encode(responses, RESPONSE_SCHEMA, f"responses of cell {cell_id}")
-        tables.check_items(items, cell_id)
+        self.check_items(items, cell_id, tables.CHECK_SCORING)
         tables.check_cell_column(items, cell_id, "items")
         tables.check_cell_column(responses, cell_id, "responses")
         finished = _identified(record, cell_id, DONE) | {
@@ -143,7 +145,7 @@ class RunFolder:
         """
         before = self.read_record(cell_id)
         item_bytes = tables.encode(items, ITEM_SCHEMA, f"items of cell {cell_id}")
-        tables.check_items(items, cell_id)
+        self.check_items(items, cell_id, tables.CHECK_SCORING)
         tables.check_cell_column(items, cell_id, "items")
         counts = {"items": pc.count_distinct(items["item_id"]).as_py(), "rows": items.num_rows}
         finished = _identified(record, cell_id, DONE) | {
@@ -153,6 +155,17 @@ class RunFolder:
         record_bytes = json_bytes(finished, f"the record of cell {cell_id}")
         self.place.write(_item_file(cell_id), item_bytes)
         self.place.write(_record(cell_id), record_bytes)
+
+    def check_items(self, items: pa.Table, cell_id: str, remedy: str) -> None:
+        """Refuse item rows that no analysis could use: see `tables.check_items`.
+
+        The manifest says of which kind a metric is. All that is written and all that is read pass
+        here.
+        """
+        if self._kinds is None:
+            has_manifest = self.place.read(MANIFEST) is not None
+            self._kinds = metric_kinds(self.read_manifest()) if has_manifest else {}
+        tables.check_items(items, cell_id, self._kinds, remedy)
 
     def write_failure(self, cell_id: str, record: dict[str, Any]) -> None:
         """Record that a cell failed, with the error in `record`; an earlier try's rows go."""
@@ -262,6 +275,10 @@ class RunFolder:
             if record["status"] == DONE:
                 yield self._rows_of_responses(record)
 
+    def read_requests(self, cell_id: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of the responses of one finished cell; damage is a StoreError."""
+        return self._rows_of_responses(self.read_record(cell_id), columns)
+
     def files(self, members: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
         """Every file that is kept here, the report too, apart from retired cells.
 
@@ -284,11 +301,17 @@ class RunFolder:
             self.place.sweep(folder)
 
     def _items(self, record: dict[str, Any]) -> pa.Table:
-        return self._table(_item_file(record["cell_id"]), ITEM_SCHEMA, record["files"]["items"])
+        cell_id = record["cell_id"]
+        items = self._table(_item_file(cell_id), ITEM_SCHEMA, record["files"]["items"])
+        self.check_items(items, cell_id, _remedy(cell_id))
+        return items
 
-    def _rows_of_responses(self, record: dict[str, Any]) -> pa.Table:
-        name = _response_file(record["cell_id"])
-        return self._table(name, RESPONSE_SCHEMA, record["files"]["responses"])
+    def _rows_of_responses(
+        self, record: dict[str, Any], columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        name, expected = _response_file(record["cell_id"]), record["files"]["responses"]
+        data = self.place.read(name)
+        return tables.decode(self.place.at(name), data, RESPONSE_SCHEMA, expected, columns)
 
     def _table(self, name: str, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
         return tables.decode(self.place.at(name), self.place.read(name), schema, expected)
@@ -319,6 +342,13 @@ def cell_of(name: str) -> str | None:
     """The id of the cell that a file in one of CELL_FOLDERS is of; None for other files."""
     cell_id, _, ending = name.rpartition(".")
     return cell_id if ending in ("json", "parquet") and _CELL_ID.fullmatch(cell_id) else None
+
+
+def _remedy(cell_id: str) -> str:
+    return (
+        f"Delete {_item_file(cell_id)} and {_record(cell_id)}, and start the run again, which "
+        "computes that cell again."
+    )
 
 
 def _record(cell_id: str) -> str:

@@ -157,10 +157,10 @@ def test_a_table_of_an_unknown_version_is_said(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (change("value", float("nan")), "values that are NaN"),
+        (change("value", float("nan")), "value nan for the metric acc of item truth-00000"),
         (change("split", "train"), "train"),
         (change("cell_id", "other"), "name the cells"),
-        (change("item_id", "truth-00001"), "two rows for one item"),
+        (change("item_id", "truth-00001"), "2 rows for the metric acc of item truth-00001"),
         (ITEMS.slice(0, 0), "no item rows"),
         (ITEMS.drop_columns(["fold"]), r"lack the columns \['fold'\]"),
         (ITEMS.append_column("extra", [[1] * 8]), r"unknown columns \['extra'\]"),

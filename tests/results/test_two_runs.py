@@ -15,7 +15,7 @@ from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 from steereval.cli import main
 from steereval.errors import InputError
 from steereval.results.report.compare import compared, comparison_markdown, write_comparison
-from steereval.results.stats import crossed_effect
+from steereval.results.stats import seed_robust_effect
 from steereval.results.store import RunFolder
 from steereval.results.two_runs import ArmPair, TwoRuns
 
@@ -61,7 +61,7 @@ def test_differences_are_those_of_the_estimator_on_paired_items_and_seeds(
     frame = runs["old"].read_items().to_pandas().drop_duplicates("item_id").set_index("item_id")
     clusters = frame.cluster_id.reindex(old.index)
     clusters = clusters.where(clusters.notna(), old.index.to_series()).factorize()[0]
-    wanted = crossed_effect((new - old).to_numpy(), clusters)
+    wanted = seed_robust_effect((new - old).to_numpy(), clusters)
     found = arm(two, "helps")
     assert found.comparison is not None
     effect = found.comparison.effect
