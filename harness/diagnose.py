@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steereval.attempt import environment
 from steereval.diagnosis_material import material_of
 from steereval.diagnosis_plan import Unit, units_of
 from steereval.diagnosis_unit import Measuring, Say
@@ -31,7 +32,7 @@ from steereval.results.diagnosis import (
 from steereval.results.lease import check_driver, driving
 from steereval.results.place import place_of
 from steereval.results.store import RunFolder
-from steereval.run import WorkerSettings, environment, fit_request, load_model
+from steereval.run import WorkerSettings, fit_request, load_model
 from steereval.session import affinity, executor_of, manifest, manifest_before
 from steereval.spec import Grid, ModelSpec
 from steereval.steered_lm import SteeredLM

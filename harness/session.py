@@ -21,6 +21,7 @@ from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
+from steereval.results.answer_store import AnswerStore
 from steereval.results.importing import kept_imports
 from steereval.results.lease import check_driver, driving
 from steereval.results.progress import end_progress
@@ -75,7 +76,12 @@ def run_grid(
         earlier = manifest_before(store, cells)
         records = store.records()
         finished = store.finished()
-        waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
+        answers = AnswerStore(store.place)
+        answers.tidy(finished)
+        kept = answers.cells()
+        waiting = [
+            left for group in groups(cells) if (left := _left(group, finished, records, kept))
+        ]
         if waiting:
             executor.begin()
         prepared = prepare(grid, data_dir, say)
@@ -83,6 +89,8 @@ def run_grid(
         before = frozenset(finished & {cell.id for cell in cells})
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
+        if scored := sum(cell.id in kept for group in waiting for cell in group):
+            say(f"the answers of {scored} cells were kept: these are scored without the model")
         settings = WorkerSettings(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
@@ -94,6 +102,7 @@ def run_grid(
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
+        answers.tidy(store.finished())
         unjudged = _judge(grid, cells, settings, executor, say)
     return Summary(len(cells), len(before), failed, unjudged)
 
@@ -139,14 +148,20 @@ def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 
 def _left(
-    group: Sequence[Cell], finished: Set[str], records: Mapping[str, dict[str, Any]]
+    group: Sequence[Cell],
+    finished: Set[str],
+    records: Mapping[str, dict[str, Any]],
+    kept: Set[str],
 ) -> tuple[Cell, ...]:
-    """The cells of a group that are answered now: those that are not finished.
+    """The cells of a group that are answered or scored now: those that are not finished.
 
-    Where the run was cut off while it stored this very group, all of it is answered again, so
-    that the rest comes out to the last bit as it would have.
+    Where the run was cut off while it stored this very group and answers that are not in `kept`
+    are missing, all of it is answered again, so that the rest comes out to the last bit as it would
+    have.
     """
     left = tuple(cell for cell in group if cell.id not in finished)
+    if all(cell.id in kept for cell in left):
+        return left
     stored = [records[cell.id] for cell in group if cell.id in finished]
     cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
     # A disk that was full says nothing of the cell: its group was cut off.
