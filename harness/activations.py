@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from steereval.cache import cache_folder
@@ -30,7 +31,7 @@ from steereval.tasks.contrast import ContrastSet, Statement
 
 QA_PROMPT = "Q: {question}\nA:"
 QA_TEMPLATE = QA_PROMPT + " {answer}"
-STORE_VERSION = "2"
+STORE_VERSION = "3"
 
 Wanted = Mapping[str, Collection[Site]]
 """Sites by part (`extraction.PARTS`)."""
@@ -228,9 +229,21 @@ def _grouped(sites: Sequence[Site]) -> list[list[Site]]:
 def _read_file(path: Path) -> dict[str, Tensor]:
     """Kept activations; none where there are none, or where the file is damaged."""
     try:
-        return dict(load_file(path)) if path.exists() else {}
+        with safe_open(path, framework="pt") as file:
+            noted = (file.metadata() or {}).get("sha256")
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     except (SafetensorError, OSError):
         return {}
+    return found if noted == _content_of(found) else {}
+
+
+def _content_of(states: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(states.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).cpu().numpy().data)
+    return digest.hexdigest()
 
 
 def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
@@ -239,7 +252,7 @@ def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
         os.close(handle)
-        save_file(dict(states), name)
+        save_file(dict(states), name, {"sha256": _content_of(states)})
         Path(name).replace(path)
     except OSError:
         return

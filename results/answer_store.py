@@ -95,7 +95,8 @@ class AnswerStore:
         self.place.write(f"{FOLDER}/{file}", data)
         # Keys keep their order: scores must not depend on how a record was read.
         self.place.write(f"{FOLDER}/{name}.json", json.dumps(told).encode())
-        if before is not None and before["file"]["name"] != file:
+        stands = self._record(f"{name}.json") or told
+        if before is not None and before["file"]["name"] not in (file, stands["file"]["name"]):
             self.place.remove(f"{FOLDER}/{before['file']['name']}")
 
     def read(self, name: str) -> tuple[dict[str, Any], pa.Table]:
