@@ -225,9 +225,18 @@ class Answered:
 
     @classmethod
     def read(cls, store: AnswerStore, name: str, cells: Sequence[Cell]) -> Self:
-        """What is kept under `name`, for those of its cells that `cells` holds.
+        """Read answers back.
 
-        Raises StoreError where it is damaged.
+        Args:
+            store: Where they are kept.
+            name: The name of the group under which they are kept.
+            cells: Cells to read them for; those that the group does not have are left out.
+
+        Returns:
+            The answers, from which each cell is scored as in the process that was given them.
+
+        Raises:
+            StoreError: They are missing or damaged.
         """
         record, table = store.read(name)
         rows = table.to_pylist()
@@ -250,9 +259,14 @@ class Answered:
 
 
 def begun(store: AnswerStore, cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
-    """Names under which answers of `cells` are kept, with the cells to take from each.
+    """Find the kept answers of `cells`.
 
-    Of several names for a cell the one with the fewest cells counts: the others were split.
+    Returns:
+        Names under which they are kept, with the cells to take from each. Of several names for a
+        cell the one with the fewest cells counts: the groups of the others were split.
+
+    Raises:
+        StoreError: The folder cannot be read.
     """
     left = {cell.id: cell for cell in cells}
     found = []

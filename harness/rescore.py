@@ -73,6 +73,17 @@ def rescore(
     plan = list(zip(make_plan(old), make_plan(new), strict=True))
     target.create()
     target.write_manifest(_manifest(before, new, [scored for _, scored in plan], tasks, data_dir))
+    return _score_all(source, target, plan, tasks, say)
+
+
+def _score_all(
+    source: RunFolder,
+    target: RunFolder,
+    plan: Sequence[tuple[Cell, Cell]],
+    tasks: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> int:
+    """Score all answered cells, given with what each is in the new run; how many could be."""
     scored = {cell.id: other for cell, other in plan}
     attempt = Attempt(target, last=True)
     for cell, origin in _origins(source, [cell for cell, _ in plan], say):
@@ -133,7 +144,7 @@ class Origin:
     record: Mapping[str, Any]
     """Its record, or what is known of how it was answered."""
     sides: Mapping[str, Mapping[str, Any]]
-    """Fold and split by item."""
+    """Fold by item, and split where it was scored."""
     rows: Sequence[Mapping[str, Any]] = ()
     """Its item rows; empty if it was not scored."""
     perplexities: Mapping[str, tuple[float, int]] = field(default_factory=dict)
@@ -173,12 +184,11 @@ def _origins(
 
 def _kept(answered: Answered, cell: Cell) -> Origin:
     """What is kept of a cell that was not scored."""
-    folds, facts = answered.folds(cell), answered.facts[cell.id]
-    splits = assign_splits(list(folds), cell.validation_share)
+    facts = answered.facts[cell.id]
     return Origin(
         pa.Table.from_pylist(answered.responses(cell), schema=RESPONSE_SCHEMA),
         {**facts, "displacement": answered.displacement(cell)},
-        {item: {"fold": fold, "split": splits[item]} for item, fold in folds.items()},
+        {item: {"fold": fold} for item, fold in answered.folds(cell).items()},
         perplexities=answered.perplexities(cell),
     )
 
@@ -221,8 +231,12 @@ def _rows(
     scored += perplexity_rows(scored, origin.perplexities)
     own = [row for row in scored if row["metric"] not in claimed(cell.task)]
     kept = {PERPLEXITY, *claimed(cell.task)}
+    splits = assign_splits([row["item_id"] for row in own], cell.validation_share)
     return [
-        *({**row, **origin.sides[row["item_id"]]} for row in own),
+        *(
+            row | {"split": splits[row["item_id"]]} | dict(origin.sides[row["item_id"]])
+            for row in own
+        ),
         *({**row, **cell.summary()} for row in origin.rows if row["metric"] in kept),
     ]
 

@@ -21,10 +21,20 @@ Tables = tuple[pa.Table, pa.Table, dict[str, Any]]
 
 
 def samples_of(answered: Answered, cell: Cell, task: Any) -> list[dict[str, Any]]:
-    """lm-eval's samples of a cell.
+    """Evaluate a cell on its answers.
 
-    Raises Asked where its task wants more than is answered, OtherRequests where it asks for
-    something else, ScoringError where the scoring fails, and whatever the task raises before that.
+    Args:
+        answered: What was answered of its group.
+        cell: The cell.
+        task: lm-eval's task of the cell.
+
+    Returns:
+        lm-eval's samples, one for each document and filter.
+
+    Raises:
+        Asked: The task wants more than is answered.
+        OtherRequests: The task asks for something else than what was answered.
+        ScoringError: The scoring fails. What fails before it has its answers is raised as it is.
     """
     replay = Replay(answered.book(cell), answered.chats)
     try:
@@ -38,7 +48,20 @@ def samples_of(answered: Answered, cell: Cell, task: Any) -> list[dict[str, Any]
 
 
 def tables_of(answered: Answered, cell: Cell, task: Any, samples: list[dict[str, Any]]) -> Tables:
-    """What is stored of a cell. Raises ScoringError."""
+    """Make the tables of a cell.
+
+    Args:
+        answered: What was answered of its group.
+        cell: The cell.
+        task: lm-eval's task of the cell.
+        samples: lm-eval's samples of the cell.
+
+    Returns:
+        Item rows, responses, and the part of the record that describes both.
+
+    Raises:
+        ScoringError: No rows can be made of the samples.
+    """
     try:
         return _tables(answered, cell, task, samples)
     except Exception as error:

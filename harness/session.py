@@ -89,8 +89,7 @@ def run_grid(
         before = frozenset(finished & {cell.id for cell in cells})
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
-        if scored := sum(cell.id in kept for group in waiting for cell in group):
-            say(f"the answers of {scored} cells were kept: these are scored without the model")
+        _tell_of_kept(waiting, kept, say)
         settings = WorkerSettings(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
@@ -105,6 +104,14 @@ def run_grid(
         answers.tidy(store.finished())
         unjudged = _judge(grid, cells, settings, executor, say)
     return Summary(len(cells), len(before), failed, unjudged)
+
+
+def _tell_of_kept(
+    waiting: Sequence[Sequence[Cell]], kept: Set[str], say: Callable[[str], None]
+) -> None:
+    """Say how many cells were answered before."""
+    if scored := sum(cell.id in kept for group in waiting for cell in group):
+        say(f"the answers of {scored} cells were kept: these are scored without the model")
 
 
 def _judge(

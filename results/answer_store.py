@@ -82,20 +82,26 @@ class AnswerStore:
         return {cell for record in self.records().values() for cell in record["cells"]}
 
     def write(self, name: str, table: pa.Table, record: Mapping[str, Any]) -> None:
-        """Keep `table` of ANSWER_SCHEMA and `record`, whose `cells` are the ids of its cells.
+        """Keep the answers of a group; those kept under `name` before stand until these do.
 
-        Answers kept under `name` before stand until the new ones do. Raises StoreError.
+        Args:
+            name: The group's id.
+            table: Its answers, of ANSWER_SCHEMA.
+            record: What else is known of them; `cells` are the ids of the group's cells.
+
+        Raises:
+            StoreError: The folder cannot be written, or the table does not fit its schema.
         """
         data = tables.encode(table, ANSWER_SCHEMA, f"answers of group {name}")
         digest = tables.digest(data)
         file = f"{name}-{digest['sha256'][:16]}.parquet"
-        told = dict(record) | {"schema_version": SCHEMA_VERSION, "file": {"name": file, **digest}}
+        full = dict(record) | {"schema_version": SCHEMA_VERSION, "file": {"name": file, **digest}}
         before = self._record(f"{name}.json")
         self.place.make(FOLDER)
         self.place.write(f"{FOLDER}/{file}", data)
         # Keys keep their order: scores must not depend on how a record was read.
-        self.place.write(f"{FOLDER}/{name}.json", json.dumps(told).encode())
-        stands = self._record(f"{name}.json") or told
+        self.place.write(f"{FOLDER}/{name}.json", json.dumps(full).encode())
+        stands = self._record(f"{name}.json") or full
         if before is not None and before["file"]["name"] not in (file, stands["file"]["name"]):
             self.place.remove(f"{FOLDER}/{before['file']['name']}")
 

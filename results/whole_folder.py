@@ -111,12 +111,12 @@ def replace_folder(fresh: Path, folder: Path) -> None:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-            aside = temporary_sibling(folder)
+            moved = temporary_sibling(folder)
             with contextlib.suppress(FileNotFoundError):
-                folder.rename(aside)
+                folder.rename(moved)
                 if old is not None:
                     shutil.rmtree(old, ignore_errors=True)
-                old = aside
+                old = moved
     except OSError:
         if old is not None:
             with contextlib.suppress(OSError):
