@@ -23,8 +23,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from steereval.cache import cache_folder
@@ -38,7 +38,7 @@ from steereval.versions import versions
 
 QA_PROMPT = "Q: {question}\nA:"
 QA_TEMPLATE = QA_PROMPT + " {answer}"
-STORE_VERSION = "3"
+STORE_VERSION = "4"
 
 _log = logging.getLogger(__name__)
 _not_kept: set[Path] = set()
@@ -298,9 +298,21 @@ def _grouped(sites: Sequence[Site]) -> list[list[Site]]:
 def _read_file(path: Path) -> dict[str, Tensor]:
     """Kept activations; none where there are none, or where the file is damaged."""
     try:
-        return dict(load_file(path)) if path.exists() else {}
+        with safe_open(path, framework="pt") as file:
+            noted = (file.metadata() or {}).get("sha256")
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     except (SafetensorError, OSError):
         return {}
+    return found if noted == _content_of(found) else {}
+
+
+def _content_of(states: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(states.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).cpu().numpy().data)
+    return digest.hexdigest()
 
 
 def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
@@ -312,7 +324,7 @@ def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
     temporary = temporary_sibling(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(states), temporary)
+        save_file(dict(states), temporary, {"sha256": _content_of(states)})
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         _say_not_kept(path.parent, str(error))

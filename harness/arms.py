@@ -100,22 +100,20 @@ class WaitingPrompts:
             )
 
 
-def check_steered(answers: Iterable[Answers], treatment: Treatment) -> None:
+def check_steered(label: str, positions: str, moved: Iterable[Tally]) -> None:
     """Check that a treatment that acts steered some token.
 
     Args:
-        answers: What it answered, of all kinds of request.
-        treatment: The treatment.
+        label: Names the treatment.
+        positions: The rule that chooses its tokens.
+        moved: How far it moved tokens, at each site and for every kind of request.
 
     Raises:
         CellError: It steered none, so that the answers are those of the unsteered model.
     """
-    given = list(answers)
-    tokens = sum(tally.tokens for each in given for tally in each.moved.values())
-    if any(each.acts for each in given) and tokens == 0:
+    if sum(tally.tokens for tally in moved) == 0:
         raise CellError(
-            f"{treatment.label} steered no token of any request: positions "
-            f"{treatment.positions.rule!r} select none",
+            f"{label} steered no token of any request: positions {positions!r} select none",
             "Choose other positions, such as generated.",
         )
 

@@ -270,7 +270,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     """Score a finished run again from its stored answers, and build the report."""
     from steereval.rescore import rescore as score_again
     from steereval.results.report import build_report
-    from steereval.results.store import RunFolder
+    from steereval.results.store import FAILED, RunFolder
 
     renamed = dict(_renamed(text) for text in arguments.task)
     target = RunFolder(arguments.out)
@@ -278,7 +278,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     count = score_again(source, target, renamed, _data_dir(arguments), _say)
     _say(f"{count} cells were scored again")
     print(build_report(target))
-    return 0
+    return 1 if any(record["status"] == FAILED for record in target.records().values()) else 0
 
 
 def _renamed(text: str) -> tuple[str, str]:

@@ -142,7 +142,25 @@ class Witness:
 
     def of(self, cell: Cell) -> dict[str, str]:
         """{subject: hash} of all that `cell` is computed from, for its record. Raises CellError."""
-        return {task_subject(cell.task.name): self._task(cell)} | self.fit_of(cell)
+        return self.task_of(cell) | self.fit_of(cell)
+
+    def task_of(self, cell: Cell) -> dict[str, str]:
+        """The same of the task alone, by which kept answers are scored. Raises CellError."""
+        return {task_subject(cell.task.name): self._task(cell)}
+
+    def is_kept_from(self, cell: Cell, seen: Mapping[str, str]) -> bool:
+        """Whether answers of `cell` come from the model and the contrast set of this run.
+
+        Args:
+            cell: The cell.
+            seen: {subject: hash} of what was there when it was answered.
+        """
+        own = task_subject(cell.task.name)
+        expected = {subject: digest_of(parts) for subject, parts in (self.expected or {}).items()}
+        return all(
+            subject == own or expected.get(subject, digest) == digest
+            for subject, digest in seen.items()
+        )
 
     def fit_of(self, cell: Cell) -> dict[str, str]:
         """The same of the model and the contrast set alone, for a diagnosis. Raises CellError."""
@@ -152,8 +170,13 @@ class Witness:
         return found
 
     def check(self, cell: Cell) -> None:
-        """Raise CellError where what `cell` reads is not what the run began with."""
-        self.of(cell)
+        """Raise CellError where what `cell` reads, its model aside, is not what the run began with.
+
+        The model is held to it when it is loaded.
+        """
+        self._task(cell)
+        if cell.contrast is not None:
+            self._contrast(cell.contrast)
         chosen = get_method(cell.method.name)
         files = chosen.files(chosen.options(cell.method.options))
         if files_digest(cell.contrast, files) != cell.files_digest:

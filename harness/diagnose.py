@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steereval.attempt import environment
 from steereval.content import (
     Witness,
     content_of_contrasts,
@@ -40,7 +41,7 @@ from steereval.results.diagnosis import (
 from steereval.results.lease import check_driver, driving
 from steereval.results.place import place_of
 from steereval.results.store import RunFolder
-from steereval.run import WorkerSettings, environment, fit_request, load_model
+from steereval.run import WorkerSettings, fit_request, load_model
 from steereval.session import affinity, executor_of, manifest, manifest_before
 from steereval.spec import Grid
 from steereval.steered_lm import SteeredLM

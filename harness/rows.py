@@ -6,8 +6,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from steereval.plan import Cell
@@ -88,36 +90,53 @@ def doc_hash(document: Any) -> str:
     return str(hash_string(text))
 
 
+@dataclass(frozen=True)
+class Named:
+    """A request as it is stored."""
+
+    key: str
+    """Hash of all of it that decides its answer: kind, arguments, document, number."""
+    item_id: str
+    """Its document's id."""
+    number: int
+    """Its number among the requests for the document."""
+
+
+def named(kind: str, requests: Sequence[Instance]) -> list[Named]:
+    """Names for `requests` of one kind in their order, from their contents alone.
+
+    A request that stands there several times, for several answers, has one name.
+    """
+    by_document: dict[int | None, dict[int, Instance]] = {}
+    for request in requests:
+        by_document.setdefault(request.doc_id, {})[id(request)] = request
+    hashes = [doc_hash(next(iter(own.values())).doc) for own in by_document.values()]
+    ids = item_ids([{"filter": "", "doc_hash": each} for each in hashes])
+    found: dict[int, Named] = {}
+    for own, document, item in zip(by_document.values(), hashes, ids, strict=True):
+        for number, request in enumerate(sorted(own.values(), key=lambda each: each.idx)):
+            content = repr((kind, request.args, document, request.idx))
+            key = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+            found[id(request)] = Named(key, item, number)
+    return [found[id(request)] for request in requests]
+
+
 def wants_perplexity(task: Any) -> bool:
     """Whether the task's answers are texts, whose perplexity says what steering did to them."""
     return str(task.OUTPUT_TYPE) == "generate_until"
 
 
-def generated(samples: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Prompt and first generated text of each sample."""
-    return [(str(sample["arguments"][0][0]), _first_response(sample)) for sample in samples]
-
-
 def perplexity_rows(
-    items: Sequence[dict[str, Any]],
-    samples: Sequence[dict[str, Any]],
-    scores: Sequence[tuple[float, int]],
+    items: Sequence[dict[str, Any]], scores: Mapping[str, tuple[float, int]]
 ) -> Iterator[dict[str, Any]]:
-    """Perplexity of each generated text, from its log-likelihood and number of tokens.
+    """Perplexity of each item's generated text, from its log-likelihood and number of tokens.
 
     An empty text has no tokens and weighs nothing.
     """
     first = {row["item_id"]: row for row in reversed(items)}
-    for item_id, (total, tokens) in zip(item_ids(samples), scores, strict=True):
+    for item_id, (total, tokens) in scores.items():
         better = {"metric": PERPLEXITY, "higher_is_better": False}
         yield first[item_id] | better | {"value": -total, "weight": tokens}
-
-
-def _first_response(sample: dict[str, Any]) -> str:
-    response = sample["resps"][0]
-    while isinstance(response, (list, tuple)):
-        response = response[0]
-    return str(response)
 
 
 def assign_splits(
@@ -144,14 +163,3 @@ def assign_splits(
         splits |= dict.fromkeys(group, "validation")
         wanted -= len(group)
     return splits
-
-
-def texts_of(samples: Sequence[dict[str, Any]]) -> list[str]:
-    """All distinct prompts, and all answers."""
-    prompts = {str(arguments[0]) for sample in samples for arguments in sample["arguments"]}
-    answers = [
-        str(arguments[1]) if len(arguments) > 1 and isinstance(arguments[1], str) else str(text[0])
-        for sample in samples
-        for arguments, text in zip(sample["arguments"], sample["resps"], strict=True)
-    ]
-    return [*prompts, *answers]

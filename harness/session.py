@@ -22,6 +22,7 @@ from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
+from steereval.results.answer_store import AnswerStore
 from steereval.results.importing import carry_imports
 from steereval.results.lease import check_driver, driving
 from steereval.results.progress import ENDED, JUDGING, STOPPED, end_progress
@@ -78,7 +79,10 @@ def run_grid(
         settle(store)
         held = at_hand(store, {cell.id for cell in cells})
         before, records = held.finished, held.records
-        waiting = [left for group in groups(cells) if (left := _left(group, before, records))]
+        answers = AnswerStore(store.place)
+        answers.tidy(before)
+        kept = answers.cells()
+        waiting = [left for group in groups(cells) if (left := _left(group, before, records, kept))]
         if waiting:
             executor.begin()
         prepared = prepare(grid, data_dir, say)
@@ -87,6 +91,7 @@ def run_grid(
         _plan_again(store, earlier, manifest(grid, cells, prepared), say)
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
+        _tell_of_kept(waiting, kept, say)
         settings = WorkerSettings(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
@@ -98,6 +103,7 @@ def run_grid(
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
+        answers.tidy(store.finished())
         unjudged = _judge(grid, cells, settings, executor, say)
     return Summary(len(cells), len(before), failed, unjudged)
 
@@ -112,6 +118,14 @@ def _plan_again(
         say(f"samples of the imported arm {label} do not pair with this grid: import them again")
     if told := describe_retired(store):
         say(told)
+
+
+def _tell_of_kept(
+    waiting: Sequence[Sequence[Cell]], kept: Set[str], say: Callable[[str], None]
+) -> None:
+    """Say how many cells were answered before."""
+    if scored := sum(cell.id in kept for group in waiting for cell in group):
+        say(f"the answers of {scored} cells were kept: these are scored without the model")
 
 
 def _judge(
@@ -155,14 +169,20 @@ def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 
 def _left(
-    group: Sequence[Cell], finished: Set[str], records: Mapping[str, dict[str, Any]]
+    group: Sequence[Cell],
+    finished: Set[str],
+    records: Mapping[str, dict[str, Any]],
+    kept: Set[str],
 ) -> tuple[Cell, ...]:
-    """The cells of a group that are answered now: those that are not finished.
+    """The cells of a group that are answered or scored now: those that are not finished.
 
-    Where the run was cut off while it stored this very group, all of it is answered again, so
-    that the rest comes out to the last bit as it would have.
+    Where the run was cut off while it stored this very group and answers that are not in `kept`
+    are missing, all of it is answered again, so that the rest comes out to the last bit as it would
+    have.
     """
     left = tuple(cell for cell in group if cell.id not in finished)
+    if all(cell.id in kept for cell in left):
+        return left
     stored = [records[cell.id] for cell in group if cell.id in finished]
     cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
     # A disk that was full says nothing of the cell: its group was cut off.

@@ -298,7 +298,9 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def _alone(self, kind: str, requests: list[Instance], disable_tqdm: bool) -> list[Any]:
         seeds = [torch.initial_seed()]
         (answers,) = self.answer(kind, requests, [self.treatment], seeds, disable_tqdm)
-        check_steered([answers], self.treatment)
+        if answers.acts:
+            treatment = self.treatment
+            check_steered(treatment.label, treatment.positions.rule, answers.moved.values())
         return answers.values
 
     def forget(self) -> None:

@@ -108,9 +108,14 @@ def response_rows(cell_id: str, task: str, samples: Sequence[Sample]) -> Iterato
                 "task": task,
                 "item_id": item_id,
                 "request": index,
-                "prompt_hash": hashlib.sha256(str(arguments[0]).encode()).hexdigest()[:16],
-                "prompt": str(arguments[0]),
-            } | _answer(arguments, answers[0])
+            } | asked_and_answered(arguments, answers[0])
+
+
+def asked_and_answered(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
+    """The columns of a response that hold a request's arguments and its answer."""
+    prompt = str(arguments[0])
+    digest = hashlib.sha256(prompt.encode()).hexdigest()[:16]
+    return {"prompt_hash": digest, "prompt": prompt} | _answer(arguments, answer)
 
 
 def _answer(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def _answer(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
         value, greedy = answer
     else:
         value, greedy = answer, None
-    continuation = str(arguments[1]) if len(arguments) > 1 else ""
+    continuation = str(arguments[1]) if len(arguments) > 1 and arguments[1] is not None else ""
     return {
         "kind": "loglikelihood",
         "continuation": continuation,

