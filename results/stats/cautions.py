@@ -73,7 +73,7 @@ def has_few_carriers(diff: Floats, clusters: Labels) -> bool:
     if total == 0.0:
         return False
     carriers = float(shares.sum()) ** 2 / total
-    return carriers < min(LEAST_CARRIERS, len(shares) / 4.0)
+    return bool(carriers < min(LEAST_CARRIERS, len(shares) / 4.0))
 
 
 def few_differ(diff: Floats) -> bool:
