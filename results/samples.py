@@ -39,10 +39,11 @@ class SampleScore:
 def scores_of(samples: Sequence[Sample], task: str) -> Iterator[SampleScore]:
     """Every metric that is a number of the document's own. Raises CellError for NaN."""
     filters = {sample["filter"] for sample in samples}
+    corpus = _corpus_metrics(samples)
     for sample, item_id in zip(samples, item_ids(samples), strict=True):
         for metric in sample["metrics"]:
             number = as_number(sample[metric])
-            if number is None:
+            if number is None or metric in corpus:
                 continue
             if math.isnan(number[0]):
                 raise CellError(
@@ -87,7 +88,30 @@ def as_number(value: Any) -> tuple[float, float] | None:
 
 def without_numbers(samples: Sequence[Sample]) -> list[str]:
     """Metrics that gave no rows, since a document has no number of its own in them."""
-    return sorted({m for s in samples for m in s["metrics"] if as_number(s[m]) is None})
+    found = {m for s in samples for m in s["metrics"] if as_number(s[m]) is None}
+    return sorted(found | _corpus_metrics(samples))
+
+
+def _corpus_metrics(samples: Sequence[Sample]) -> set[str]:
+    """Metrics whose documents hold pairs that are not a log-likelihood and a count.
+
+    lm-eval has pairs of the right and the chosen answer for scores of a whole corpus (F1, MCC),
+    which look like the parts of a ratio. A sum of log-likelihoods is never above 0, not always 0,
+    and stands over a positive count.
+    """
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for sample in samples:
+        for metric in sample["metrics"]:
+            value = sample[metric]
+            number = as_number(value) if isinstance(value, (tuple, list)) else None
+            if number is not None:
+                pairs.setdefault(metric, []).append(number)
+    return {
+        metric
+        for metric, found in pairs.items()
+        if not all(total >= 0.0 and count > 0.0 for total, count in found)
+        or not any(total > 0.0 for total, _ in found)
+    }
 
 
 def without_direction(samples: Sequence[Sample], known: Collection[str]) -> list[str]:

@@ -30,6 +30,7 @@ def seed_robust_effect(
     clusters: npt.ArrayLike | None = None,
     folds: npt.ArrayLike | None = None,
     confidence: float = 0.95,
+    guard: Guard | None = None,
 ) -> Effect:
     """`crossed_effect` as a report shows it: p-value and interval do not trust few seeds.
 
@@ -38,12 +39,15 @@ def seed_robust_effect(
         clusters: [items], labels; None where every item is by itself.
         folds: [items], labels of cross-fitted folds.
         confidence: Coverage that the interval aims at.
+        guard: The scale of `diff`, as the report gives it: `Guard(-1, 1, is_binary=True)` for
+            differences of scores that are 0 or 1, `Guard(-1, 1)` for others between 0 and 1,
+            `Guard()` for a scale without ends.
 
     Returns:
         The effect of `with_seed_robust`; with one seed that of the t test over items.
     """
-    effect = crossed_effect(diff, clusters, folds, confidence, resamples=0)
-    return with_seed_robust(effect, diff, clusters, folds)
+    effect = crossed_effect(diff, clusters, folds, confidence, resamples=0, guard=guard)
+    return with_seed_robust(effect, diff, clusters, folds, guard)
 
 
 def with_seed_robust(

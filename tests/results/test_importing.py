@@ -26,7 +26,7 @@ from steereval.results.lease import FILE, driving
 from steereval.results.lm_eval_files import read_sample_file
 from steereval.results.manifest import parse_plan, planned_cells
 from steereval.results.report import build_report, report_reader
-from steereval.results.samples import as_number
+from steereval.results.samples import as_number, scores_of
 from steereval.results.store import RunFolder
 from steereval.results.verification import verify_tables
 
@@ -417,6 +417,18 @@ def test_values_that_are_not_numbers_are_left_out_and_said(run: RunFolder, tmp_p
 @pytest.mark.parametrize("value", [["a", "b"], ["1", "0"], [1.0, None], 10**400, {"a": 1}, None])
 def test_what_is_not_a_number_is_none(value: Any) -> None:
     assert as_number(value) is None
+
+
+def test_pairs_of_answers_are_no_ratio() -> None:
+    """F1 and MCC hold (right answer, chosen answer), a perplexity (log-likelihood, words)."""
+
+    def scored(values: list[Any]) -> list[float]:
+        samples = [sample(number, {"f1": value}) for number, value in enumerate(values)]
+        return [score.value for score in scores_of(samples, "task")]
+
+    assert scored([[1, 1], [0, 1], [1, 0]]) == []
+    assert scored([[0, 1], [0, 1]]) == []
+    assert scored([[-3.5, 2], [0.0, 1]]) == [3.5, 0.0]
 
 
 def test_an_arm_that_pairs_with_nothing_any_more_leaves_with_its_label(
