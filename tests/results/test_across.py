@@ -20,7 +20,7 @@ from fake_run import (
 
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.report import build_report
-from steereval.results.stats import crossed_effect
+from steereval.results.stats import adjust, crossed_effect, partial_conjunction
 from steereval.results.store import RunFolder
 
 
@@ -196,3 +196,34 @@ def as_in_the_first_task(cell: dict[str, Any], values: Floats) -> Floats:
     """The difference between the arms is the item's, whichever task and seed ask for it."""
     item = generator_of("item of both tasks").normal(0, 0.3, len(values))
     return 0.4 + 0.01 * values + (0.1 * item if cell["method"] == "m" else 0.0)
+
+
+def test_all_that_carries_a_claim_takes_the_seed_robust_p_values(tmp_path: Path) -> None:
+    methods = tuple(
+        FakeMethod(f"m{i}", effect=lambda task, strength: 0.05, seed_sd=0.03) for i in range(3)
+    )
+    tasks = tuple(FakeTask(f"t{i}", kind="bounded", n_validation=0, n_test=100) for i in range(2))
+    run = FakeRun(methods=methods, tasks=tasks, fit_seeds=(0, 1, 2), select=None)
+    analysis = analyse(write_run(run, tmp_path))
+    rows = [row for row in analysis.rows if row.comparison is not None]
+    plain = [
+        crossed_effect(row.comparison.values, row.comparison.grouping.clusters)
+        for row in rows
+        if row.comparison is not None
+    ]
+    robust = [effect.p_robust for effect in plain]
+    assert any(effect.p_robust > 1.2 * effect.p_value for effect in plain)
+    assert [row.p_adjusted for row in rows] == pytest.approx(list(adjust(robust, "holm")))
+    (across,) = analysis.across
+    macro = [arm.effect.p_robust for arm in across.arms]
+    assert [arm.effect.p_value for arm in across.arms] == macro
+    assert [arm.p_adjusted for arm in across.arms] == pytest.approx(list(adjust(macro, "holm")))
+    one_sided = {
+        (row.arm.method, row.task.name): p / 2 if effect.estimate > 0 else 1 - p / 2
+        for row, effect, p in zip(rows, plain, robust, strict=True)
+    }
+    for found in analysis.replications:
+        expected = partial_conjunction(
+            [one_sided[found.arm.partition(" ")[0], t.name] for t in tasks]
+        )
+        assert found.p_values == pytest.approx(tuple(expected))
