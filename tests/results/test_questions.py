@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from steereval.errors import StoreError
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
+from steereval.results.leaderboard import Row
 from steereval.results.questions import effects
 from steereval.results.questions.amounts import bytes_words, count_words
 from steereval.results.questions.eight import ALL, eight_answers
