@@ -126,6 +126,26 @@ def test_weights_that_are_replaced(tiny_folder: str, tmp_path: Path) -> None:
     assert len(likelihoods(out)) == 3
 
 
+def test_kept_answers_of_other_weights_are_not_scored(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer that fails leaves answers, and no finished cell that a new start compares."""
+    folder, out = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(tiny_folder, folder)
+
+    def broken(*_: Any) -> Any:
+        raise ImportError("no such package")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("steereval.scoring._tables", broken)
+        assert len(start(grid(str(folder), [1]), out).failed) == 2
+    assert list((out / "answers").glob("*.json"))
+    reweigh(folder, 1.5)
+    assert start(grid(str(folder), [1]), out).failed == ()
+    assert start(grid(str(folder), [1]), tmp_path / "fresh").failed == ()
+    assert likelihoods(out) == likelihoods(tmp_path / "fresh")
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
