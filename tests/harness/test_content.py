@@ -25,6 +25,7 @@ from steereval.results.query import query
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
 from steereval.results.verification.cells import check_cells
+from steereval.results.whole_folder import CONTENTS
 from steereval.run import CellWorker, WorkerSettings
 from steereval.session import Summary, run_grid
 from steereval.spec import ModelSpec, parse_grid
@@ -379,6 +380,8 @@ def test_the_bundled_models_own_file(
     shutil.copytree(model, folder)
     assert start(grid("smollm2-135m", [1]), out).failed == ()
     reweigh(folder, 1.5)
+    # With the note of its contents the folder counts as damaged, and is fetched again.
+    (folder / CONTENTS).unlink()
     with pytest.raises(InputError, match=r"model smollm2-135m changed.*model\.safetensors"):
         start(grid("smollm2-135m", [1, 2]), out)
 
