@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from scipy import stats as scipy_stats
+from statistics_edges import edges
 from statistics_families import report as families
 
 from steereval.results import stats

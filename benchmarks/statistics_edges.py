@@ -3,9 +3,10 @@
     python benchmarks/statistics_edges.py                      # 4000 experiments a design
     python benchmarks/statistics_edges.py --repetitions 10000
 
-`statistics_calibration.py` prints the table too. No design has an effect. Prints a Markdown table; the exit status is 1 where a size lies outside
-0.03 to 0.07, or a coverage outside 0.93 to 0.97, by more than two Monte Carlo standard errors, and
-fewer than nine in ten of the experiments carry a caution of `results.stats.cautions`.
+No design has an effect. Prints a Markdown table, as `statistics_calibration.py` does too. The exit
+status is 1 where a size lies outside 0.03 to 0.07, or a coverage outside 0.93 to 0.97, by more than
+two Monte Carlo standard errors, and fewer than nine in ten of the experiments carry a caution of
+`results.stats.cautions`.
 """
 
 from __future__ import annotations
