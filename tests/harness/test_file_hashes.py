@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,21 +119,23 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         hashes_of([tmp_path / "weights"])
 
 
-def _hash_all(folder: str, cache: str) -> list[str]:
-    os.environ["STEEREVAL_CACHE"] = cache
-    file_hashes.SETTLED = 0.0
-    files = sorted(Path(folder).iterdir())
-    return [found for _ in range(20) for found in hashes_of(files).values()]
-
-
 def test_two_processes_at_once(tmp_path: Path, memory: Path) -> None:
     """Both know every hash, and what they leave is whole."""
     folder = tmp_path / "model"
     folder.mkdir()
     for number in range(8):
         (folder / f"{number}").write_bytes(b"%d" % number)
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        task = (str(folder), str(tmp_path / "cache"))
-        found = pool.starmap(_hash_all, [task, task])
-    assert found == [[sha(b"%d" % number) for number in range(8)] * 20] * 2
+    script = (
+        "import sys; from pathlib import Path; from steereval import file_hashes as h; "
+        "h.SETTLED = 0.0; files = sorted(Path(sys.argv[1]).iterdir()); "
+        "print([f for _ in range(20) for f in h.hashes_of(files).values()])"
+    )
+    environment = os.environ | {"STEEREVAL_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", script, str(folder)]
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    wanted = str([sha(b"%d" % number) for number in range(8)] * 20)
+    assert [each.communicate(timeout=60)[0].strip() for each in started] == [wanted] * 2
     assert len(list(memory.iterdir())) == 8

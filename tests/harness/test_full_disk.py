@@ -179,15 +179,16 @@ def test_a_steerer_that_cannot_take_its_place_leaves_the_old_one(
 ) -> None:
     folder = tmp_path / "steerer"
     save_artefact(artefact.Artefact({}, {"method": "old"}), folder)
-    replace, moves = Path.replace, []
+    rename, left = Path.rename, []
 
     def failing(self: Path, target: Path) -> Path:
-        moves.append(self)
-        if len(moves) == 2:  # the new folder, after the old one has left
-            no_space()
-        return replace(self, target)
+        if left and target == folder and self != left[0]:
+            no_space()  # the new folder, after the old one has left
+        if self == folder:
+            left.append(Path(target))
+        return rename(self, target)
 
-    monkeypatch.setattr(Path, "replace", failing)
+    monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(StoreError, match="No space"):
         save_artefact(artefact.Artefact({}, {"method": "new"}), folder)
     assert [path.name for path in tmp_path.iterdir()] == ["steerer"]

@@ -247,7 +247,7 @@ def test_archives(tmp_path: Path) -> None:
     """Two of one run are the same file; unpacked twice, one of both processes is refused."""
     run = RunFolder(tmp_path / "run")
     run.create()
-    run.write_manifest({"name": "packed"})
+    run.write_manifest({"name": "packed", "cells": []})
     for number in range(30):
         run.place.write(f"cells/{number}.bin", bytes([number]) * 1000)
     for number, delay in enumerate(STAGGERED):
