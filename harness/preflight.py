@@ -41,6 +41,8 @@ class Prepared:
     """Card of each contrast set."""
     shapes: dict[str, Shape]
     """About how large each model is."""
+    loaded: Mapping[str, Any]
+    """lm-eval's task of each name, with what the grid says of it."""
 
 
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
@@ -89,6 +91,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {name: contrast.card() for name, contrast in contrasts.items()},
         {},
+        tasks,
     )
 
 

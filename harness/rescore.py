@@ -19,6 +19,7 @@ from steereval.cards import card_of, claimed
 from steereval.errors import CellError, InputError, nearest_remedy
 from steereval.plan import Cell, make_plan
 from steereval.preflight import described
+from steereval.references import keep_references
 from steereval.replay import Replay, evaluated
 from steereval.results.manifest import parse_plan
 from steereval.results.samples import item_ids, without_direction, without_numbers
@@ -59,6 +60,7 @@ def rescore(
     chosen = [(cell, scored) for cell, scored in plan if cell.id in finished]
     target.create()
     target.write_manifest(_manifest(before, new, [scored for _, scored in plan], tasks, data_dir))
+    keep_references(target.place, new.tasks, tasks)
     for cell, scored in chosen:
         say(str(scored))
         items, responses = source.read_cell(cell.id)

@@ -21,6 +21,7 @@ from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
+from steereval.references import keep_references
 from steereval.results.importing import kept_imports
 from steereval.results.lease import check_driver, driving
 from steereval.results.progress import end_progress
@@ -28,7 +29,7 @@ from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
 from steereval.run import CellWorker, WorkerSettings
-from steereval.spec import Grid, RunSpec, plain
+from steereval.spec import Grid, MethodSpec, RunSpec, plain
 from steereval.tracking import Tracker
 from steereval.versions import versions
 
@@ -80,6 +81,7 @@ def run_grid(
             executor.begin()
         prepared = prepare(grid, data_dir, say)
         store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
+        keep_references(store.place, grid.tasks, prepared.loaded)
         before = frozenset(finished & {cell.id for cell in cells})
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
@@ -278,6 +280,7 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
                 "positions": method.positions or grid.positions,
                 "incremental": method.incremental,
                 "reduced": get_method(method.name).reduced(method.options),
+                "traits": _traits(method),
             }
             for method in grid.methods
         },
@@ -288,6 +291,12 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
     }
+
+
+def _traits(method: MethodSpec) -> list[str]:
+    """What decides the questions that a report asks about a method."""
+    known = get_method(method.name)
+    return sorted(known.traits(known.options(method.options)))
 
 
 def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
@@ -305,6 +314,7 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
         "primary_metric": task.metric or described.primary_metric,
         "cluster": described.cluster,
         "benchmark": described.benchmark,
+        "documents": len(prepared.loaded[name].eval_docs),
         "metrics": metrics,
         "judges": {
             judge.name: {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from steereval.results.collapse import Collapse
 from steereval.results.comparison import Comparison, compare, untestable, with_shared_flips
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Pair, one_side, pair
@@ -92,6 +93,10 @@ class Row:
     verdict: Verdict | None = None
     """None for the baseline, and where nothing could be compared."""
 
+    collapse: Collapse | None = None
+    """Where the arm's texts on this task collapse, by the metric that collapses first; None if
+    they do not, or if nothing shows it."""
+
     is_bold: bool = False
     """Whether its claim trusts that few seeds show their whole spread (`Effect.p_robust`)."""
 
@@ -109,6 +114,18 @@ class Row:
     def is_unseeded(self) -> bool:
         """Whether nothing random was fitted."""
         return bool(self.strengths) and set(self.strengths) == {None}
+
+    @property
+    def collapses_from(self) -> float | None:
+        """The smallest strength from which on the arm's texts collapse on this task."""
+        begins = None if self.collapse is None else self.collapse.begins
+        return None if begins is None else begins.strength
+
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether they collapse at a strength of this very row."""
+        start = self.collapses_from
+        return start is not None and any(x >= start for x in self.strengths.values())
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ HARNESS_ORDER = (
     "replay",
     "together",
     "rows",
+    "references",
     "run",
     "judging",
     "judged",

@@ -29,7 +29,6 @@ from steereval.results.questions.parts import (
     Shown,
     Table,
     capital,
-    joined,
     shown,
 )
 from steereval.results.questions.paths import Ends, ends_of, natural, path_of
@@ -157,7 +156,7 @@ def _others_off(subject: Setting, beyond: Mapping[Setting, Beyond]) -> Iterator[
         if setting != subject and found.added.low > MARGIN
     ]
     if off:
-        yield f"of the others {joined(off)} leave{'s' if len(off) == 1 else ''} the data"
+        yield f"of the others {wording.joined(off)} leave{'s' if len(off) == 1 else ''} the data"
 
 
 def _drift(subject: Setting, ratios: Ended, norms: Ended, confidence: float) -> str:
@@ -172,7 +171,7 @@ def _drift(subject: Setting, ratios: Ended, norms: Ended, confidence: float) -> 
 def _from_rows(evidence: Evidence, model: str) -> Finding | None:
     """What the rows alone tell: perplexities."""
     texts = text_rows(evidence, model)
-    row = evidence.flow_row(texts)
+    row = evidence.subject_row(texts)
     if row is None or row.comparison is None:
         return None
     words = wording.difference(row.comparison.effect, row.metric)
