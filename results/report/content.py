@@ -104,14 +104,11 @@ def _results(
         return Section("results", "Verdicts", (*nothing, *_drawn(forest)), is_open=True)
     words = Text(matrix_words(analysis, costs), "explain")
     blocks: tuple[Block, ...] = (grid, Legend(legend()), words)
-    drawn = [group for group in (forest, capability) if group.pictures]
-    captions = (Text(group.caption, "explain") for group in drawn)
-    pictures = tuple(picture for group in drawn for picture in group.pictures)
-    absences = tuple(text for group in (forest, capability) for text in group.absences)
-    return Section(
-        "results", "Verdicts", (*blocks, *figures(pictures, absences), *captions), is_open=True
-    )
+    plots = (*_drawn(forest), *_drawn(capability, with_absences=False))
+    return Section("results", "Verdicts", (*blocks, *plots), is_open=True)
 
 
-def _drawn(group: FigureGroup) -> tuple[Block, ...]:
-    return figures(group.pictures, group.absences)
+def _drawn(group: FigureGroup, with_absences: bool = True) -> tuple[Block, ...]:
+    caption = (Text(group.caption, "explain"),) if group.pictures else ()
+    absences = group.absences if with_absences else ()
+    return (*figures(group.pictures, absences), *caption)

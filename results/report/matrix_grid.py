@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steereval.results import wording
 from steereval.results.analysis import Analysis
@@ -112,7 +112,7 @@ class _Line:
             "task": self._task(),
             "model": Entry(row.model),
             "score": self._score(),
-            "difference": difference_entry(row),
+            "difference": self._difference(),
             "verdict": self._verdict(),
             "strength": self._strength(),
             "items": self._items(),
@@ -138,19 +138,24 @@ class _Line:
         text = " → ".join(wording.score(mean, row.metric) for mean in ends)
         return Entry(text, row.score.mean)
 
+    def _difference(self) -> Entry:
+        whole = difference_entry(self.row)
+        estimate, bracket, interval = whole.text.partition(" [")
+        return replace(whole, text=estimate, note=f"[{interval}" if bracket else "")
+
     def _verdict(self) -> Entry:
         row = self.row
         return Entry(
             marked_verdict(row),
             -_rank_of_verdict(row),
             tone_of(row),
-            p_words(row, self.analysis.plan.alpha),
-            tuple(self._remarks()),
+            remarks=tuple(self._remarks()),
         )
 
     def _remarks(self) -> Iterator[Remark]:
         """What must be known of the verdict."""
         row = self.row
+        yield Remark(p_words(row, self.analysis.plan.alpha))
         if row.collapses_from is not None:
             yield Remark(f"collapses from strength {row.collapses_from:g} on", "bad")
         if row.verdict is not None and row.verdict.word == INCONCLUSIVE and row.comparison:
@@ -166,7 +171,7 @@ class _Line:
             return _ABSENT
         notes = ["by seed"] if len(set(row.strengths.values())) > 1 else []
         notes += [f"best of {row.n_candidates}"] if row.n_candidates > 1 else []
-        note = NOT_CHOSEN if row.how_chosen == NOT_CHOSEN else ", ".join(notes)
+        note = "not chosen" if row.how_chosen == NOT_CHOSEN else ", ".join(notes)
         return Entry(brief_strengths(row), max(row.strengths.values()), note=note)
 
     def _items(self) -> Entry:

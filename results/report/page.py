@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from steereval.results.report.blocks import Code, Facts, Fold, Items, Legend, Pictures, Text
 from steereval.results.report.content import Content
@@ -41,7 +41,11 @@ def rendered(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"inline": _inline, "kind_of": lambda block: KINDS[type(block)]}
+    environment.globals |= {
+        "inline": _inline,
+        "kind_of": lambda block: KINDS[type(block)],
+        "prose": _prose,
+    }
     return environment.get_template(template).render(
         style=Markup(_part("page.css")),
         scripts=[Markup(_part(name)) for name in ("tables.js", "items.js")],
@@ -52,6 +56,17 @@ def rendered(template: str, **values: Any) -> str:
 def _inline(picture: Picture) -> Markup:
     """A figure's SVG, in which matplotlib has escaped all text."""
     return Markup(picture.inline)
+
+
+def _prose(text: str) -> Markup:
+    """`text`, escaped, with what stands between backticks as code."""
+    parts = escape(text).split("`")
+    if len(parts) % 2 == 0:  # a backtick that closes nothing is one of a name
+        return escape(text)
+    marked = (
+        Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts)
+    )
+    return Markup("").join(marked)
 
 
 def _part(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The section on strengths: scores at every strength, where methods collapse, how one was chosen."""
+"""The section on strengths: scores at each, where methods collapse, how one was chosen."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ def tasks_section(analysis: Analysis, groups: Mapping[str, FigureGroup]) -> Sect
     blocks += [across_grid(each, analysis.plan.confidence) for each in analysis.across]
     if analysis.replications:
         blocks.append(replication_grid(analysis.replications))
+    blocks += [Text(sentence, "absent") for sentence in groups["capability"].absences]
     for name in ("profiles", "ranks"):
         group = groups[name]
         caption = (Text(group.caption, "explain"),) if group.pictures else ()
