@@ -76,9 +76,8 @@ def clearness(row: Row) -> float:
 def _gain_sentence(found: Conclusion, baseline: str, several: bool) -> str:
     n, gains = len(found.compared), found.gains
     if not gains:
-        which = "The comparison" if n == 1 else f"None of {n} comparisons"
-        verb = "shows no improvement" if n == 1 else "shows an improvement"
-        return f"{which} with “{baseline}” {verb}."
+        which = "the one comparison" if n == 1 else f"{n} comparisons"
+        return f"No improvement is shown in {which} with “{baseline}”."
     if len(gains) == n == 1:
         return f"{gains[0].arm.method} improves {gains[0].task.name}: {_difference(gains[0])}."
     verb = "shows" if len(gains) == 1 else "show"

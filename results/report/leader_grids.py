@@ -33,10 +33,9 @@ def result_grid(
         Column("Strength", help="Chosen on validation items, if the table below says so"),
         Column("Score ± SE", True, "Mean over test items and seeds, with its standard error"),
         Column(
-            f"Difference [{percent}]",
+            f"Difference [{percent}, unadjusted]",
             True,
-            "To the baseline, paired by item and seed; the interval of a single comparison, not "
-            "adjusted",
+            "To the baseline, paired by item and seed; the interval is that of one comparison",
         ),
         Column("Adjusted p", True, "Within the family of tests"),
         Column("Verdict"),

@@ -33,7 +33,7 @@ def _lines(content: Content) -> Iterator[str]:
     yield from (f"- {markdown_text(sentence)}" for sentence in content.summary)
     if content.departures:
         yield "\nRead first:\n"
-        yield from (f"- {markdown_text(sentence)}" for sentence in content.departures)
+        yield from (f"- {_prose(sentence)}" for sentence in content.departures)
     for section in content.sections:
         yield f"\n## {section.title}\n"
         yield from _blocks(section.blocks, content, 3)
@@ -43,7 +43,7 @@ def _blocks(blocks: Iterable[Block], content: Content, depth: int) -> Iterator[s
     for block in blocks:
         if isinstance(block, Fold):
             yield f"{'#' * min(depth, DEEPEST)} {markdown_text(block.title)}\n"
-            yield from (f"{markdown_text(hint)}\n" for hint in block.hints)
+            yield from (f"{_prose(hint)}\n" for hint in block.hints)
             yield from _blocks(block.blocks, content, depth + 1)
         else:
             yield from _block(block, content)
@@ -53,7 +53,7 @@ def _block(block: Block, content: Content) -> Iterator[str]:
     if isinstance(block, Grid):
         yield f"{markdown_text(block.caption)}\n\n{block.markdown()}\n"
     elif isinstance(block, Text):
-        yield f"{markdown_text(block.text)}\n"
+        yield f"{_prose(block.text)}\n"
     elif isinstance(block, Legend):
         yield ", ".join(f"{mark} {meaning}" for _, mark, meaning in block.entries) + "\n"
     elif isinstance(block, Pictures):
@@ -68,6 +68,14 @@ def _block(block: Block, content: Content) -> Iterator[str]:
         for chunk in content.items:
             yield f"- {markdown_text(chunk.title)}: {markdown_text(chunk.summary)}"
         yield "\nThe page lets one browse them; items.jsonl has all scores.\n"
+
+
+def _prose(text: str) -> str:
+    """`text` as plain text, with what stands between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick that closes nothing is one of a name
+        return markdown_text(text)
+    return "`".join(part if i % 2 else markdown_text(part) for i, part in enumerate(parts))
 
 
 def _figure(picture: Picture) -> str:

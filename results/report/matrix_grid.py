@@ -69,6 +69,8 @@ def matrix_words(analysis: Analysis, costs: Costs) -> str:
         f"the {100 * plan.confidence:g} % interval of a single comparison, not adjusted. p-values "
         f"are adjusted by {correction} over the confirmatory comparisons of a model."
     )
+    if plan.select is not None:
+        text += " Strengths were chosen on validation items, which are not reported."
     if not costs and any(row.is_confirmatory for row in analysis.rows):
         text += " The cost of steering was not measured: `steereval diagnose RUN` does."
     return text
