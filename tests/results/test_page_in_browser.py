@@ -390,7 +390,7 @@ def test_hostile_texts_stay_texts(open_page: Opener, planted_page: Path) -> None
     assert HOSTILE in browse.locator(".prompt").first.text_content()
     watched.choose("Show", "answers")
     watched.counts("120 of 240 items")
-    answers = browse.locator(".item").first.locator(".item-text")
+    answers = browse.locator(".item").first.locator(".arms .item-text")
     assert answers.first.text_content().startswith(f"{HOSTILE} none on")
     assert answers.nth(1).text_content().startswith(f"{HOSTILE} helps on")
     assert browse.locator("img, script").count() == 0
