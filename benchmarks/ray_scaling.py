@@ -26,13 +26,13 @@ from typing import Any
 import pyarrow as pa
 
 from steereval.assets import fetch
+from steereval.attempt import GroupResult
 from steereval.plan import Cell, make_plan
 from steereval.progress import display
 from steereval.ray_jobs.ray_executor import RayExecutor
 from steereval.ray_jobs.work import Done, Outcome, Work
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
-from steereval.run import GroupResult
 from steereval.spec import parse_grid
 from steereval.tracking import Tracker
 

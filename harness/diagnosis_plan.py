@@ -84,7 +84,7 @@ def units_of(grid: Grid, supplies: Supplies) -> list[Unit]:
     groups: dict[str, list[Cell]] = {}
     for cell in make_plan(grid):
         if cell.contrast is not None and not cell.is_repeat:
-            bare = dataclasses.replace(cell.model, layers=())
+            bare = cell.model.without_layers()
             groups.setdefault(repr((bare, cell.layer, cell.contrast)), []).append(cell)
     units = [unit for cells in groups.values() for unit in _units(cells, given, supplies)]
     units = list(_each_timed_once(units))
@@ -100,7 +100,7 @@ def _each_timed_once(units: Sequence[Unit]) -> Iterator[Unit]:
     """The units, of which the first with a method measures its cost."""
     known = set[tuple[str, str, str]]()
     for unit in units:
-        place = repr(dataclasses.replace(unit.cells[0].model, layers=())), unit.layer
+        place = repr(unit.cells[0].model.without_layers()), unit.layer
         labels = {cell.label for cell in unit.cells if (*place, cell.label) not in known}
         known |= {(*place, label) for label in labels}
         yield dataclasses.replace(unit, timed=frozenset(labels))

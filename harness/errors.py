@@ -12,6 +12,7 @@
     ├── FetchError            a download that failed or is not what it should be
     ├── StoreError            a run folder or one of its files
     └── CellError             a cell of the grid that failed while running
+        └── ScoringError      one that was answered, and whose answers cannot be scored
 
 Every message is one sentence that names the value, followed by the remedy.
 This module imports nothing of the project, so every folder may import it.
@@ -88,6 +89,10 @@ class StoreError(SteerEvalError):
 
 class CellError(SteerEvalError):
     """A cell of the grid failed while it ran."""
+
+
+class ScoringError(CellError):
+    """A cell was answered, and its answers, which are kept, cannot be scored."""
 
 
 def nearest_remedy(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from steereval.cost import Cost, Counter
 from steereval.errors import ModelError, SteerEvalError
@@ -12,9 +13,10 @@ from steereval.gpu_hours import RATE, Seconds, seconds_of
 from steereval.known_cost import judging_flops, known_cost, known_size, reading_flops
 from steereval.models.methods.registry import get_method
 from steereval.plan import Cell, groups
-from steereval.results.stats import minimum_detectable_effect
+from steereval.results.stats import least_p, minimum_detectable_effect
 from steereval.spec import Grid
 from steereval.supplies import Supplies
+from steereval.tasks.catalogue import card, categories_of, cluster_of
 from steereval.together import tasks_named
 
 DISCORDANT = 0.2
@@ -42,6 +44,46 @@ def describe(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Iterator[
             f"{items * len(own)} item scores"
         )
         yield "  " + _detectable(items - validation, len(grid.seeds.fit))
+        warning = _out_of_reach(grid, cells, items - validation, _clusters(own[0], items, supplies))
+        if warning:
+            yield f"  {warning}"
+
+
+def _clusters(cell: Cell, items: int, supplies: Supplies) -> int | None:
+    """Number of clusters of a task's first items; None where its documents are not at hand."""
+    try:
+        task, described = supplies.task(cell), card(cell.task.name)
+        documents = list(islice(task.eval_docs, items))
+        categories = categories_of(described.name)
+        found = [cluster_of(described.name, document, categories) for document in documents]
+    except SteerEvalError:
+        return None
+    return len({cluster or str(number) for number, cluster in enumerate(found)})
+
+
+def _out_of_reach(
+    grid: Grid, cells: Sequence[Cell], items: int, clusters: int | None
+) -> str | None:
+    """A warning where no outcome of a task could be significant; None where one could.
+
+    With one fit seed no p-value is below that of sign flips over the clusters; the correction
+    multiplies the smallest by the number of tests, the arms times the target tasks.
+    """
+    units = items if clusters is None else min(items, clusters)
+    if len(grid.seeds.fit) > 1 or units < 1:
+        return None
+    arms = {cell.arm for cell in cells if cell.method.name != grid.analysis.baseline}
+    tests = max(1, len(arms) * sum(task.role == "target" for task in grid.tasks))
+    alpha, least = 1.0 - grid.analysis.confidence, least_p(units)
+    if least * tests < alpha:
+        return None
+    enough = math.ceil(1.0 - math.log2(alpha / tests)) + 1
+    what = "items" if clusters is None or clusters >= items else "clusters"
+    return (
+        f"warning: no outcome can be significant: with one fit seed and {units} {what} no p-value "
+        f"is below {least:.2g}, and {tests} tests are corrected together; use {enough} or more "
+        f"{what}, or several fit seeds"
+    )
 
 
 def describe_noise_floor(grid: Grid, cells: Sequence[Cell]) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ class Fitter:
     """Spent on extraction and fits so far."""
     store: ActivationStore = field(init=False)
     """The activations that steerers are fitted to."""
+    _state: Hashable = None
     _fits: dict[str, Artefact] = field(default_factory=dict)
     _matches: dict[tuple[str, float], dict[Site, float]] = field(default_factory=dict)
 
@@ -108,6 +109,12 @@ class Fitter:
         return self._kept(key, lambda: self._fit(contrast, part, request, None))
 
     def _kept(self, key: str, make: Callable[[], Artefact]) -> Artefact:
+        state = self.reader.state()
+        if state != self._state:
+            # Weights or tokenisation were replaced: steerers of the old ones are of no use.
+            self._state = state
+            self._fits.clear()
+            self._matches.clear()
         if key not in self._fits:
             start = time.perf_counter()
             with phase("fitting"):
@@ -273,7 +280,7 @@ class Fitter:
             "layer_by_layer": None if request.lower is None else dataclasses.asdict(request.lower),
             "model": self.reader.asked_for[0],
             "model_revision": self.reader.asked_for[1],
-            "weights": self.reader.fingerprint,
+            "weights": self.store.weights,
             "contrast": contrast.name,
             "contrast_version": contrast.version,
             "contrast_hash": contrast.content_hash,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -15,6 +16,10 @@ from steereval.errors import StoreError
 
 Pair = tuple[str, str]
 Numbers = tuple[float, ...]
+
+_log = logging.getLogger(__name__)
+_not_kept: set[Path] = set()
+"""Files of which it was said that they cannot be written."""
 
 WAIT = 60.0
 """Seconds to wait for another process that writes."""
@@ -51,10 +56,19 @@ class JudgeCache:
         return found
 
     def keep(self, fingerprint: str, found: Mapping[Pair, Numbers]) -> None:
-        """Remember what the judge says. Raises StoreError."""
+        """Remember what the judge says.
+
+        A cache that cannot be written is no error, since what was judged is at hand: this says so
+        once.
+        """
         rows = [(fingerprint, _key(pair), json.dumps(n)) for pair, n in found.items()]
-        with self._open() as database, database:
-            database.executemany("insert or replace into judgements values (?, ?, ?)", rows)
+        try:
+            with self._open() as database, database:
+                database.executemany("insert or replace into judgements values (?, ?, ?)", rows)
+        except StoreError as error:
+            if self.path not in _not_kept:
+                _not_kept.add(self.path)
+                _log.warning("judgements are not kept: %s", error.problem)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -29,6 +29,7 @@ def write_judgement(store: RunFolder, unit: Assignment, judgement: Judgement) ->
     record = store.read_record(unit.cell.id)
     name = unit.judge.name
     facts = {"judges": record.get("judges", {}) | {name: dict(judgement.facts)}}
+    facts["content"] = record.get("content", {}) | dict(judgement.content)
     errors = {k: v for k, v in record.get("judge_errors", {}).items() if k != name}
     rows = with_judgement(unit.cell.task, items.to_pylist(), judgement.values)
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)

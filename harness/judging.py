@@ -6,7 +6,6 @@ another, is not judged again.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -18,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from steereval.assets import model_at_hand
+from steereval.content import content_of_judge, held, judge_subject
 from steereval.errors import CellError, SteerEvalError
 from steereval.judge_cache import JudgeCache, Numbers, Pair
+from steereval.model_content import COMMIT
 from steereval.models.judges.engine import Engine
 from steereval.models.memory import ran_out, release
 from steereval.plan import Cell
 from steereval.ray_jobs.work import Done, Work
+from steereval.results.content import digest_of
 from steereval.results.store import RunFolder
 from steereval.rows import doc_hash
 from steereval.run import WorkerSettings, device_of
@@ -34,6 +36,7 @@ from steereval.tasks.judges.index import WIN, get_judge, scorer_of
 from steereval.tasks.judges.judge import Answer, Value
 from steereval.tasks.judges.preference import REWARD, win
 from steereval.tasks.judges.question import question_of
+from steereval.versions import versions
 
 TOGETHER = 16
 """Cells that a worker judges before it tells of them."""
@@ -65,6 +68,8 @@ class Judgement:
     """Value and weight by item and metric; empty for a stand-in."""
     facts: Mapping[str, Any]
     """Who judged, for the record."""
+    content: Mapping[str, str] = field(default_factory=dict)
+    """What the judge's model was loaded from, as the cell's record holds it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def _is_reference(cell: Cell) -> bool:
 
 def _peers(cell: Cell) -> str:
     """Cells of which one has the other as its unsteered one have the same."""
-    bare = dataclasses.replace(cell.model, layers=())
+    bare = cell.model.without_layers()
     return repr((bare, cell.task, cell.sample_seed, cell.fewshot_seed))
 
 
@@ -174,7 +179,10 @@ class JudgeWorker:
                 if item in known:
                     own[WIN] = win(own["reward"][0], known[item]), 1.0
         facts = bench.facts | {"answers": len(answers), "seconds": time.perf_counter() - start}
-        return Judgement({} if unit.judge.is_stand_in else values, facts)
+        content = {judge_subject(unit.judge, unit.cell.task.name): digest_of(bench.parts)}
+        return Judgement(
+            {} if unit.judge.is_stand_in else values, facts, content if bench.parts else {}
+        )
 
     def _answers(self, cell: Cell, cell_id: str, folder: str) -> dict[str, Answer]:
         """The first answer to each item of the cell `cell_id`, which has the task of `cell`."""
@@ -212,7 +220,9 @@ class JudgeWorker:
             self._loaded = None
             release()
             self._loaded = key, open_bench(unit.judge, unit.cell.model.name, self.settings)
-        return self._loaded[1]
+        bench = self._loaded[1]
+        held(self.settings.content, judge_subject(unit.judge, unit.cell.task.name), bench.parts)
+        return bench
 
 
 @dataclass
@@ -225,6 +235,8 @@ class Bench:
     """Who it is."""
     cache: JudgeCache | None
     """What it has said before; None: it is always asked."""
+    parts: Mapping[str, str]
+    """Hashes of what its model was loaded from; empty where it has none."""
 
     def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
         """The numbers of each pair; each distinct one is judged once. Raises CellError for a number
@@ -248,7 +260,15 @@ def open_bench(spec: JudgeSpec, steered: str, settings: WorkerSettings) -> Bench
     """The judge of `spec`, for answers of the model `steered`. Raises a SteerEvalError."""
     scorer = _scorer(spec)
     location = spec.model or scorer.model
+    parts = content_of_judge(spec)
     engine, content = _engine(spec, scorer.engine, location, steered, settings)
+    if content_of_judge(spec) != parts:
+        raise CellError(
+            f"the model {location} of the judge {spec.name} changed while it was loaded",
+            "Start the run again once its files are written.",
+        )
+    if parts:
+        content = parts.get(COMMIT) or f"sha256:{digest_of(parts)}"
     facts = {
         "model": location or None,
         "revision": spec.revision if scorer.model and not spec.is_stand_in else None,
@@ -256,16 +276,17 @@ def open_bench(spec: JudgeSpec, steered: str, settings: WorkerSettings) -> Bench
         "content": content,
         "stand_in": spec.is_stand_in,
     }
-    identity = json.dumps([spec.name, facts, spec.dtype], sort_keys=True)
+    code = versions()["steereval"]
+    identity = json.dumps([spec.name, facts, spec.dtype, code], sort_keys=True)
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
     cache = None if spec.is_stand_in else JudgeCache.usual()
-    return Bench(engine, facts | {"fingerprint": fingerprint}, cache)
+    return Bench(engine, facts | {"fingerprint": fingerprint}, cache, parts)
 
 
 def _engine(
     spec: JudgeSpec, name: str, location: str, steered: str, settings: WorkerSettings
 ) -> tuple[Engine, str]:
-    """What makes the numbers, and what names its content."""
+    """What makes the numbers, and what names its content where that is no model's files."""
     if name == "perspective":
         from steereval.tasks.scorers.perspective import ATTRIBUTE, KEY, Perspective
 

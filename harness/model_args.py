@@ -8,10 +8,15 @@ from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 
+from steereval.cache import expanded
 from steereval.errors import InputError, nearest_remedy
 from steereval.models.methods.registry import get_method
 
 _OPTION = "option."
+_PATHS = frozenset(
+    {"contrast", "steerer", "data_dir", "tokenizer", "peft", "delta", "cache_dir", "offload_folder"}
+)
+"""Arguments whose text may be a path: `~` in it is the home folder."""
 _LOADER_OPTIONS = frozenset(
     {"attn_implementation", "cache_dir", "config", "device_map", "force_download"}
     | {"load_in_4bit", "load_in_8bit", "local_files_only", "low_cpu_mem_usage", "max_memory"}
@@ -64,6 +69,7 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
     A name that steering or the loader has too is theirs; `option.NAME` is always the method's.
     Raises InputError for a name that is none of them.
     """
+    options = {name: _as_path(name, value) for name, value in options.items()}
     known = {spec.name for spec in fields(Steering)}
     steering = Steering(**{name: value for name, value in options.items() if name in known})
     method = get_method(steering.method)
@@ -84,3 +90,7 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
             raise InputError(f"unknown model argument {name!r}", nearest_remedy(name, everything))
     method.options(method_options)
     return steering, method_options, loader_options
+
+
+def _as_path(name: str, value: Any) -> Any:
+    return expanded(value) if name in _PATHS and isinstance(value, str) else value

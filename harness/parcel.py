@@ -6,33 +6,34 @@ Installed normally it is one folder already; an editable installation has its pa
 from __future__ import annotations
 
 import hashlib
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 from steereval.cache import cache_folder
+from steereval.results.whole_folder import publish_folder
 
 NAME = "steereval"
 PARTS = ("models", "ray_jobs", "results", "tasks")
 
 
 def package_folder() -> Path:
-    """A folder called `steereval` that holds the package and nothing else, in the cache, under a
-    name that its contents decide."""
-    files = dict(sorted(_files().items()))
+    """A folder called `steereval` that holds the package and nothing else, in the cache, in a
+    folder whose name its contents decide. Raises StoreError."""
+    # Read once, so that the name fits what is written even if a file is edited meanwhile.
+    files = {name: path.read_bytes() for name, path in sorted(_files().items())}
     digest = hashlib.sha256()
-    for name, path in files.items():
-        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
-    target = cache_folder() / "parcels" / digest.hexdigest()[:16] / NAME
-    if not target.exists():
-        fresh = target.parent.with_name(f".tmp-{target.parent.name}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        for name, path in files.items():
+    for name, data in files.items():
+        digest.update(b"%s\0%d\0%s" % (name.encode(), len(data), data))
+    target = cache_folder() / "parcels" / digest.hexdigest()[:32]
+
+    def build(fresh: Path) -> None:
+        for name, data in files.items():
             copy = fresh / NAME / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        fresh.rename(target.parent)
-    return target
+            copy.write_bytes(data)
+
+    publish_folder(target, build, digest.hexdigest())
+    return target / NAME
 
 
 def _files() -> dict[str, Path]:

@@ -28,7 +28,7 @@ from steereval.spec import (
 from steereval.tasks.catalogue import family_of
 from steereval.tasks.judges.index import get_judge, scorer_of
 
-IDENTITY_VERSION = 5
+IDENTITY_VERSION = 6
 """Counts changes to what `Cell.identity` holds, and to how items are named; part of every id."""
 
 
@@ -246,7 +246,7 @@ def _method_cells(
     }
     bare_task = dataclasses.replace(task, contrast=None)
     if method.name == "none":
-        bare_model = dataclasses.replace(model, layers=())
+        bare_model = model.without_layers()
         bare_method = dataclasses.replace(method, tasks=())
         yield Cell(bare_model, bare_method, None, "", bare_task, "", None, **common)
         return
@@ -289,7 +289,7 @@ def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     """
     tasks: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        bare = dataclasses.replace(cell.model, layers=())
+        bare = cell.model.without_layers()
         shared = repr((bare, _asks(cell.task), cell.fewshot_seed, cell.is_repeat))
         tasks.setdefault(shared, {}).setdefault(cell.layer, []).append(cell)
     found: list[tuple[Cell, ...]] = []

@@ -16,11 +16,13 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from steereval.assets import fetch, model_at_hand, resolve_model
 from steereval.cards import card_of
+from steereval.content import content_of_contrasts, content_of_models, content_of_task
 from steereval.errors import GridError, ModelError, nearest_remedy
 from steereval.judge_check import check_judges, check_no_stand_in
 from steereval.models.known_shapes import Shape
 from steereval.models.methods.registry import get_method
-from steereval.spec import Grid, ModelSpec, TaskSpec, contrasts_of
+from steereval.results.content import Content, task_subject
+from steereval.spec import ContrastSpec, Grid, ModelSpec, TaskSpec, contrasts_of
 from steereval.supplies import configured
 from steereval.task_size import task_size
 from steereval.tasks.catalogue import TaskCard, TaskSize
@@ -43,6 +45,9 @@ class Prepared:
     """About how large each model is."""
     loaded: Mapping[str, Any]
     """lm-eval's task of each name, with what the grid says of it."""
+    content: Content
+    """Hashes of the tasks' documents and of the contrast sets, and, where all is to be loaded, of
+    the models and judges."""
 
 
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
@@ -51,7 +56,8 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
         grid, data_dir, lambda name: resolve_model(name, say), lambda asset: fetch(asset, say)
     )
     check_judges(grid, say)
-    return prepared
+    content = {**prepared.content, **content_of_models(grid)}
+    return dataclasses.replace(prepared, content=content)
 
 
 def at_hand(grid: Grid, data_dir: Path | None) -> Prepared:
@@ -85,13 +91,16 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
     """What a manifest says of the loaded `tasks` of `grid` and of its contrast sets; nothing is
     known of the models."""
     contrasts = load_contrasts(grid, data_dir)
+    content: Content = {task_subject(name): content_of_task(t) for name, t in tasks.items()}
+    content = {**content, **content_of_contrasts(contrasts)}
     return Prepared(
         {task.name: card_of(grid, task) for task in grid.tasks},
         {t.name: _size(t, tasks[t.name]) for t in grid.tasks},
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
-        {name: contrast.card() for name, contrast in contrasts.items()},
+        {spec.name: contrast.card() for spec, contrast in contrasts.items()},
         {},
         tasks,
+        content,
     )
 
 
@@ -108,11 +117,11 @@ def about_shape(config: PretrainedConfig) -> Shape:
     return Shape(blocks, width, getattr(text, "vocab_size", 0), 12 * width**2)
 
 
-def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[str, ContrastSet]:
-    """The contrast sets that steerers of `grid` are fitted to, by name."""
+def load_contrasts(grid: Grid, data_dir: Path | None) -> dict[ContrastSpec, ContrastSet]:
+    """The contrast sets that steerers of `grid` are fitted to."""
     fits = any(get_method(method.name).fits for method in grid.methods if method.name != "none")
     return {
-        spec.name: load_contrast(spec.name, data_dir=data_dir, answers=spec.answers)
+        spec: load_contrast(spec.name, data_dir=data_dir, answers=spec.answers)
         for spec in (contrasts_of(grid) if fits else ())
     }
 

@@ -134,7 +134,11 @@ class Probed:
         """The same works with costs in seconds."""
         seconds = {group_id(group): seconds for group, seconds in self.groups}
         return [
-            replace(work, cost=seconds[work.id], load=self.replicas[_bare(work.units[0])].load)
+            replace(
+                work,
+                cost=seconds[work.id],
+                load=self.replicas[work.units[0].model.without_layers()].load,
+            )
             for work in works
         ]
 
@@ -147,19 +151,17 @@ def probe(grid: Grid, cells: Sequence[Cell], supplies: Supplies) -> Probed:
     smallest: dict[ModelSpec, dict[str, tuple[Cell, ...]]] = {}
     # Repetitions have another batch size.
     for group, _ in sorted(counted, key=lambda each: (each[0][0].is_repeat, each[1])):
-        smallest.setdefault(_bare(group[0]), {}).setdefault(_kind(group, supplies), group)
+        smallest.setdefault(group[0].model.without_layers(), {}).setdefault(
+            _kind(group, supplies), group
+        )
     data_dir = None if supplies.data_dir is None else str(supplies.data_dir)
     settings = WorkerSettings("", data_dir, grid.run.batch_size, grid.run.device)
     replicas = {model: _apart(model, chosen, settings) for model, chosen in smallest.items()}
     timed = []
     for group, flops in counted:
-        rate = replicas[_bare(group[0])].rates[_kind(group, supplies)]
+        rate = replicas[group[0].model.without_layers()].rates[_kind(group, supplies)]
         timed.append((group, flops * rate.seconds / rate.flops))
     return Probed(replicas, timed)
-
-
-def _bare(cell: Cell) -> ModelSpec:
-    return replace(cell.model, layers=())
 
 
 def _kind(group: Sequence[Cell], supplies: Supplies) -> str:

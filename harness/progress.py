@@ -69,7 +69,9 @@ class Live:
 
 def remaining(now: progress.Progress) -> str:
     """The time left, in words."""
-    if now.state != "running":
+    if now.state == progress.INTERRUPTED:
+        return f"interrupted, {len(now.interrupted)} cells were running; start it again to resume"
+    if now.state != progress.RUNNING:
         return now.state
     if now.remaining is None:
         return "time left unknown"

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from steereval.errors import InputError
 from steereval.progress import display, remaining
-from steereval.results.progress import Progress, read_progress
+from steereval.results.lease import Observer
+from steereval.results.progress import ENDED, INTERRUPTED, Progress, read_progress, watched_progress
+from steereval.results.retired import describe_retired
 from steereval.results.store import RunFolder
 from steereval.spec import load_grid
 from steereval.submission import folder_of, recall
@@ -36,22 +38,46 @@ def submit(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     """Print how far a run is: a run folder's, or that of a submitted run with the job's state."""
     folder = folder_of(arguments.run)
-    state = ""
-    if folder != arguments.run or arguments.address:
-        from steereval.ray_jobs import jobs
-
-        run = recall(arguments.run, arguments.address)
-        state, words = jobs.status(run.address, run.id)
-        print(f"{run.id}: {state}{'. ' + words if words else ''}")
-        folder = run.out
-    now = read_progress(RunFolder(folder).place) if folder else None
-    if now is None and not state:
+    is_job = folder != arguments.run or bool(arguments.address)
+    if is_job:
+        folder = _job_status(arguments)
+    store = RunFolder(folder) if folder else None
+    now = _now(store) if store else None
+    if now is None and not is_job:
         raise InputError(
             f"{arguments.run} says nothing of any run", "Give a run folder or a run id."
         )
     if now is not None:
         print(_in_words(now))
+    if store is not None and (told := describe_retired(store)):
+        print(told)
     return 0
+
+
+def _job_status(arguments: argparse.Namespace) -> str:
+    """Print the state of a submitted run's job; the run's folder, empty if it is not known.
+
+    A Ray that is gone does not hide how far the folder is.
+    """
+    from steereval.ray_jobs import jobs
+
+    run = recall(arguments.run, arguments.address)
+    try:
+        state, words = jobs.status(run.address, run.id)
+    except InputError as error:
+        if not run.out:
+            raise
+        state, words = "unknown", error.problem
+    print(f"{run.id}: {state}{'. ' + words if words else ''}")
+    return run.out
+
+
+def _now(store: RunFolder) -> Progress | None:
+    """How far the run is, at one glance at its driver; None if it says nothing."""
+    if read_progress(store.place) is None:
+        return None
+    observer = Observer(store.place)
+    return watched_progress(observer, observer.glance())
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -74,28 +100,39 @@ def cancel(arguments: argparse.Namespace) -> int:
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    """Show how far a run is until it ends, from its folder alone."""
+    """Show how far a run is until it ends, from its folder alone; 1 unless all cells are done."""
     place = RunFolder(folder_of(arguments.run)).place
+    observer = Observer(place)
     with display("json" if arguments.json else "auto") as screen:
         shown: Progress | None = None
         while True:
-            now = read_progress(place)
+            now = watched_progress(observer, observer.look())
             if now is None and shown is None and not arguments.wait:
                 raise InputError(
                     f"{place} says nothing of any run", "Give a run folder or a run id."
                 )
-            if now is not None and now != shown:
-                screen.show(now, _in_words(now))
+            # Who waits for a run to begin waits for one that was interrupted to be started again.
+            is_awaited = arguments.wait and shown is None and _is_interrupted(now)
+            if now is not None and now != shown and not is_awaited:
+                screen.show(now, _counts(now))
                 shown = now
-            if now is not None and now.state != "running":
-                return 1 if now.failed else 0
+            if now is not None and now.is_over and not is_awaited:
+                return 0 if now.state == ENDED and not now.failed else 1
             time.sleep(arguments.every)
 
 
+def _is_interrupted(now: Progress | None) -> bool:
+    return now is not None and now.state == INTERRUPTED
+
+
 def _in_words(now: Progress) -> str:
+    return f"{_counts(now)}; {remaining(now)}"
+
+
+def _counts(now: Progress) -> str:
     return (
         f"{now.done} of {now.planned} cells done, {now.failed} failed, {len(now.running)} running, "
-        f"{now.waiting} waiting; {now.tokens_per_second:.0f} tokens/s; {remaining(now)}"
+        f"{now.waiting} waiting; {now.tokens_per_second:.0f} tokens/s"
     )
 
 

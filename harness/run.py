@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
-import socket
 import time
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 
-from steereval.arms import Answers
-from steereval.cards import claimed
-from steereval.errors import CellError, SteerEvalError, StoreError
+from steereval.answered import Answered, asked_of, begun, tokens_of
+from steereval.attempt import Attempt, described, environment
+from steereval.content import Witness
+from steereval.errors import ScoringError, StoreError
 from steereval.fitting import FitRequest, Lower, Treatment, fitted, unfitted, unsteered
 from steereval.models.clock import Clock, measured, phase
-from steereval.models.hooks import Tally
 from steereval.models.memory import keep_freed_memory, ran_out, release
 from steereval.models.positions import Positions
 from steereval.plan import Cell, group_id
 from steereval.ray_jobs.work import Done
-from steereval.replay import Book, Replay, evaluated
+from steereval.replay import OtherRequests
+from steereval.results.answer_store import AnswerStore
+from steereval.results.content import Content
 from steereval.results.lease import check_driver
 from steereval.results.profiles import Profile, write_profile
-from steereval.results.samples import response_rows, without_direction, without_numbers
-from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
-from steereval.rows import (
-    assign_splits,
-    directions,
-    generated,
-    item_rows,
-    perplexity_rows,
-    texts_of,
-    wants_perplexity,
-)
+from steereval.rows import wants_perplexity
+from steereval.scoring import samples_of, scoring_error, tables_of
 from steereval.spec import ModelSpec
 from steereval.steered_lm import SteeredLM
-from steereval.supplies import Supplies
-from steereval.tasks.catalogue import card
+from steereval.supplies import Supplies, own_text
 from steereval.together import Joined, one_of_each_arm, one_of_each_task, tasks_named, wanted
-from steereval.versions import versions
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,51 +57,30 @@ class WorkerSettings:
     """The driver that rows are stored for; nothing is stored once another has taken over."""
     repeat_batch_size: int | None = None
     """Batch size of cells that are computed a second time; None: that of the others."""
+    content: Content | None = None
+    """What the run began with, to which a worker holds what it loads; None: to nothing."""
 
     def batch_size_of(self, cell: Cell) -> int:
         """The batch size with which `cell` is answered."""
         return (cell.is_repeat and self.repeat_batch_size) or self.batch_size
 
 
-@dataclass
-class Answered:
-    """Cells that were answered together."""
+class Outdated(Exception):
+    """What was kept of a task answers other requests than it makes now."""
 
-    cells: Sequence[Cell]
-    """The cells."""
-    treatments: Mapping[str, Treatment]
-    """What acted in each arm."""
-    answers: dict[str, tuple[Joined, dict[str, Answers]]] = field(default_factory=dict)
-    """By kind what was asked, and what each arm answered."""
-    samples: Sequence[list[dict[str, Any]]] = ()
-    """lm-eval's samples of each cell."""
-    perplexities: Sequence[Sequence[tuple[float, int]]] = ()
-    """Log-likelihood and tokens of each cell's generated texts, unsteered; empty if none."""
-    seconds: float = 0.0
-    """Spent on all cells, fits aside."""
-    fit_seconds: float = 0.0
-    """Spent on extraction and fits."""
+    def __init__(self, task: str) -> None:
+        """Name the task."""
+        super().__init__(task)
+        self.task = task
 
-    @property
-    def id(self) -> str:
-        """Names the cells that were answered together: rounding depends on them."""
-        return group_id(self.cells)
 
-    def book(self, cell: Cell) -> Book:
-        """The answers of one cell."""
-        return {
-            kind: asked.of(cell.task.name, answers[cell.arm].values)
-            for kind, (asked, answers) in self.answers.items()
-            if cell.task.name in asked.places
-        }
+class NotLoaded(Exception):
+    """The model that cells need cannot be loaded."""
 
-    def displacement(self, cell: Cell) -> dict[str, float]:
-        """Mean |y - x| over the tokens that the cell's arm steered, by site."""
-        tallies: dict[str, Tally] = {}
-        for _, answers in self.answers.values():
-            for site, tally in answers[cell.arm].moved.items():
-                tallies.setdefault(site, Tally()).add(tally.tokens, tally.distance)
-        return {site: float(t.distance) / t.tokens for site, t in tallies.items() if t.tokens}
+    def __init__(self, why: Exception) -> None:
+        """Keep the reason."""
+        super().__init__(str(why))
+        self.why = why
 
 
 @dataclass
@@ -126,20 +92,26 @@ class CellWorker:
     _loaded: tuple[ModelSpec, SteeredLM] | None = None
     supplies: Supplies = field(init=False)
     """Tasks and contrast sets."""
+    kept: AnswerStore = field(init=False)
+    """Answers that are not scored yet."""
     _idle_since: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         """Begin with nothing loaded."""
         data_dir = self.settings.data_dir
         self.supplies = Supplies(Path(data_dir) if data_dir else None)
+        self._witness = Witness(self.settings.content, self.supplies)
+        self.kept = AnswerStore(RunFolder(self.settings.run_folder).place)
 
     def run(self, group: tuple[Cell, ...], last: bool) -> Done:
         """Run the cells of `group` together, and store rows or an error for each.
 
-        What fails for a group of several is tried again in halves, so that a cell that cannot be
-        done, or a group that does not fit in memory, costs the others nothing but time. An error
-        that the program did not foresee may come from a broken device: unless this is the `last`
-        try, the cell is left to another worker.
+        What was answered is kept before it is scored, and is not answered again: an error of the
+        scoring is one of its cell alone. Where the model cannot answer a group of several, it is
+        tried again in halves, so that a cell that cannot be done, or a group that does not fit in
+        memory, costs the others nothing but time. An error of that kind that the program did not
+        foresee may come from a broken device: unless this is the `last` try, the cell is left to
+        another worker.
         """
         attempt = Attempt(RunFolder(self.settings.run_folder), last)
         if not self.settings.profile:
@@ -159,135 +131,217 @@ class CellWorker:
         return attempt.done(group)
 
     def _run(self, group: tuple[Cell, ...], attempt: Attempt) -> None:
-        waiting = [group]
+        """Score what is kept of `group`, and answer the rest."""
         start = time.perf_counter()
         try:
-            with phase("loading"):
-                self._model(group[0].model)
-                for cell in group:
-                    self.supplies.task(cell)
+            for cell in group:
+                self._witness.check(cell)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
             # What all need is not tried again for each.
-            for cell in group:
-                attempt.failed(cell, error, start)
+            attempt.all_failed(group, error, start)
             return
+        waiting = self._begun(group)
         while waiting:
-            cells = waiting.pop()
+            answered = waiting.pop()
             start = time.perf_counter()
             try:
-                answered = self._answer(cells)
+                self._complete(answered)
             except StoreError:
                 raise
+            except NotLoaded as error:
+                attempt.all_failed(answered.cells, error.why, start)
+            except Outdated as found:
+                logger.warning("the answers kept of %s are to other requests", found.task)
+                waiting += answered.without(found.task)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
-                if len(cells) == 1:
-                    attempt.failed(cells[0], error, start)
+                if len(answered.cells) == 1:
+                    attempt.failed(answered.cells[0], error, start)
                     continue
                 if ran_out(error):
                     release()
-                half = len(cells) // 2
-                waiting += [cells[half:], cells[:half]]
+                waiting += answered.halves()
+            else:
+                self._store(answered, attempt, start)
+
+    def _begun(self, group: Sequence[Cell]) -> list[Answered]:
+        """What an earlier try or start has kept of `group`, after what is left to be answered."""
+        known, left = [], {cell.id: cell for cell in group}
+        for name, cells in begun(self.kept, group):
+            try:
+                answered = Answered.read(self.kept, name, cells)
+            except StoreError as error:
+                logger.warning("answers are not used: %s", error)
                 continue
-            self._store(answered, attempt, start)
+            if not self._are_current(answered):
+                logger.warning("the answers kept of %s come from other weights or texts", name)
+                continue
+            known.append(answered)
+            for cell in cells:
+                del left[cell.id]
+        return ([Answered(list(left.values()))] if left else []) + known
 
-    def _answer(self, cells: Sequence[Cell]) -> Answered:
-        """Let the model answer for all of `cells`, which share it and what their tasks ask."""
-        lm, task = self._model(cells[0].model), self.supplies.task(cells[0])
-        lm.batch_size_per_gpu = self.settings.batch_size_of(cells[0])
-        lm.own_text = lambda instance: str(task.doc_to_text(instance.doc))
-        fits = lm.fitter.seconds
-        arms = one_of_each_arm(cells)
-        answered = Answered(cells, {cell.arm: self._treatment(cell, lm) for cell in arms})
-        start = time.perf_counter()
-        samples: dict[str, list[dict[str, Any]]] = {}
+    def _are_current(self, answered: Answered) -> bool:
+        """Whether answers come from the model and contrast sets with which the run began."""
+        return all(
+            self._witness.is_kept_from(cell, answered.facts.get(cell.id, {}).get("content", {}))
+            for cell in answered.cells
+        )
 
-        def evaluate(cell: Cell) -> None:
-            if cell.id not in samples:
-                book = Replay(answered.book(cell), lm)
-                samples[cell.id] = evaluated(book, self.supplies.task(cell), cell)
-
-        while asked := wanted(one_of_each_task(cells), evaluate):
+    def _complete(self, answered: Answered) -> None:
+        """Let the model answer what the tasks of the cells ask and is not answered yet."""
+        if not answered.pages:
+            self._loaded_for(answered)
+        while True:
+            self._read_texts(answered)
+            asked = wanted(
+                one_of_each_task(answered.cells), lambda cell: self._try_scoring(answered, cell)
+            )
+            if not asked:
+                return
             for kind, together in asked.items():
-                treatments = list(answered.treatments.values())
-                seeds = [cell.sample_seed for cell in arms]
-                answers = lm.answer(kind, together.requests, treatments, seeds)
-                by_arm = dict(zip(answered.treatments, answers, strict=True))
-                answered.answers[kind] = together, by_arm
-        for cell in cells:
-            evaluate(cell)
-        answered.samples = [samples[cell.id] for cell in cells]
-        answered.fit_seconds = lm.fitter.seconds - fits
-        answered.seconds = time.perf_counter() - start - answered.fit_seconds
-        if wants_perplexity(task):
-            texts = [generated(samples) for samples in answered.samples]
-            scores = iter(lm.unsteered_likelihoods([text for each in texts for text in each]))
-            answered.perplexities = [[next(scores) for _ in each] for each in texts]
-        return answered
+                self._ask(answered, kind, together)
+
+    def _try_scoring(self, answered: Answered, cell: Cell) -> None:
+        """Raise Asked where the cell's task wants more, and Outdated where it asks otherwise."""
+        try:
+            answered.samples[cell.id] = samples_of(answered, cell, self.supplies.task(cell))
+        except ScoringError as error:
+            answered.errors[cell.id] = error
+        except OtherRequests as error:
+            if not all(page.asked for page in asked_of(answered, cell)):
+                raise Outdated(cell.task.name) from error
+
+    def _ask(self, answered: Answered, kind: str, together: Joined) -> None:
+        """Let the model answer requests of one kind in all arms, and keep what it says."""
+        lm = self._loaded_for(answered)
+        task = self.supplies.task(answered.cells[0])
+        lm.own_text = own_text(task)
+        fits, start = lm.fitter.seconds, time.perf_counter()
+        arms = one_of_each_arm(answered.cells)
+        treatments = {cell.arm: self._treatment(cell, lm) for cell in arms}
+        seeds = [cell.sample_seed for cell in arms]
+        answers = lm.answer(kind, together.requests, list(treatments.values()), seeds)
+        answered.add(kind, together, treatments, answers)
+        fit_seconds = lm.fitter.seconds - fits
+        seconds = time.perf_counter() - start - fit_seconds
+        self._describe(answered, lm, treatments, seconds, fit_seconds)
+        self._keep(answered)
+
+    def _describe(
+        self,
+        answered: Answered,
+        lm: SteeredLM,
+        treatments: Mapping[str, Treatment],
+        seconds: float,
+        fit_seconds: float,
+    ) -> None:
+        """Note for each cell's record how it was answered, in `seconds` more for all of them."""
+
+        def count(texts: Sequence[str]) -> list[int]:
+            encoded = lm.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+            return [len(each) for each in encoded]
+
+        tokens = tokens_of(answered, count)
+        share = 1 / len(answered.cells)
+        for cell in answered.cells:
+            before = answered.facts.get(cell.id, {}).get("timings", {})
+            spent = before.get("seconds", 0.0) + seconds * share
+            answered.facts[cell.id] = {
+                "timings": {
+                    "fit_seconds": before.get("fit_seconds", 0.0) + fit_seconds * share,
+                    "seconds": spent,
+                    "tokens": tokens[cell.id],
+                    "tokens_per_second": tokens[cell.id] / spent,
+                },
+                "group": {"id": answered.id, "cells": len(answered.cells)},
+                "batch_size": self.settings.batch_size_of(cell),
+                "path": lm.path,
+                "content": self._witness.of(cell),
+                "steerers": _cards(answered.folds(cell).values(), treatments[cell.arm]),
+                "environment": environment(str(lm.device), cell.package),
+            }
+
+    def _read_texts(self, answered: Answered) -> None:
+        """Let the unsteered model read the texts of the cells, where it has not."""
+        waiting = []
+        for cell in answered.cells:
+            page = answered.texts(cell)
+            if page and cell.arm not in page.unsteered and wants_perplexity(
+                self.supplies.task(cell)
+            ):  # fmt: skip
+                waiting.append((cell.arm, page))
+        if not waiting:
+            return
+        lm = self._loaded_for(answered)
+        texts = [
+            (page.prompts[place], page.values[arm][place])
+            for arm, page in waiting
+            for place in page.firsts
+        ]
+        scores = iter(lm.unsteered_likelihoods(texts))
+        for arm, page in waiting:
+            page.unsteered[arm] = {place: next(scores) for place in page.firsts}
+        self._keep(answered)
+
+    def _keep(self, answered: Answered) -> None:
+        """Keep what is answered. Raises StoreError where another driver has taken over."""
+        self._check_driver()
+        with phase("storing"):
+            answered.keep(self.kept)
+
+    def _check_driver(self) -> None:
+        if self.settings.lease:
+            check_driver(self.kept.place, self.settings.lease)
 
     def _store(self, answered: Answered, attempt: Attempt, start: float) -> None:
-        """Write the rows of every cell, or its error. Raises StoreError where another driver has
-        taken over."""
-        if self.settings.lease:
-            check_driver(attempt.store.place, self.settings.lease)
-        for index, cell in enumerate(answered.cells):
+        """Score every cell and write its rows, or its error. Raises StoreError where another
+        driver has taken over."""
+        self._check_driver()
+        for cell in answered.cells:
+            task = self.supplies.task(cell)
             try:
-                items, responses, facts = self._rows(answered, index)
-                if items.num_rows == 0:
-                    raise CellError(f"{cell} scored no items", "Check the task's data and limit.")
+                if cell.id in answered.errors:
+                    raise answered.errors[cell.id]
+                known = answered.samples.pop(cell.id, None)
+                samples = known or samples_of(answered, cell, task)
+                items, responses, facts = tables_of(answered, cell, task, samples)
+                facts |= answered.facts[cell.id]
+                facts["content"] = facts["content"] | self._witness.task_of(cell)
                 total = (time.perf_counter() - start) / len(answered.cells)
-                facts["timings"]["total_seconds"] = total
+                facts["timings"] = facts["timings"] | {"total_seconds": total}
                 with phase("storing"):
-                    attempt.store.write_cell(cell.id, items, responses, _described(cell) | facts)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+                    attempt.store.write_cell(cell.id, items, responses, described(cell) | facts)
+            except StoreError as error:
                 # A full disk may still hold the few bytes of a record; else this raises.
                 attempt.failed(cell, error, start)
                 continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+                attempt.failed(cell, scoring_error(cell, error), start)
+                continue
+            attempt.stored.add(cell.id)
             attempt.tokens += facts["timings"]["tokens"]
+        for name in answered.kept:
+            self.kept.remove_if_done(name, attempt.stored)
 
-    def _rows(self, answered: Answered, index: int) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
-        cell = answered.cells[index]
-        treatment = answered.treatments[cell.arm]
-        samples = answered.samples[index]
-        lm, task = self._model(cell.model), self.supplies.task(cell)
-        described = card(cell.task.name)
-        items = list(item_rows(cell, described, samples, treatment.route, task))
-        if answered.perplexities:
-            items += perplexity_rows(items, samples, answered.perplexities[index])
-        items = [row for row in items if row["metric"] not in claimed(cell.task)]
-        splits = assign_splits([row["item_id"] for row in items], cell.validation_share)
-        for row in items:
-            row["split"] = splits[row["item_id"]]
-        responses = list(response_rows(cell.id, cell.task.name, samples))
-        encoded = lm.tokenizer(texts_of(samples), add_special_tokens=False)["input_ids"]
-        tokens = sum(len(each) for each in encoded)
-        share = 1 / len(answered.cells)
-        seconds = answered.seconds * share
-        facts = {
-            "timings": {
-                "fit_seconds": answered.fit_seconds * share,
-                "seconds": seconds,
-                "tokens": tokens,
-                "tokens_per_second": tokens / seconds,
-            },
-            "group": {"id": answered.id, "cells": len(answered.cells)},
-            "batch_size": self.settings.batch_size_of(cell),
-            "path": lm.path,
-            "displacement": answered.displacement(cell),
-            "metrics_without_numbers": without_numbers(samples),
-            "metrics_without_direction": without_direction(samples, directions(described, task)),
-            "steerers": [dict(treatment.fit(fold).card) for fold in _folds(items, treatment)],
-            "environment": environment(str(lm.device), cell.package),
-        }
-        return (
-            pa.Table.from_pylist(items, schema=ITEM_SCHEMA),
-            pa.Table.from_pylist(responses, schema=RESPONSE_SCHEMA),
-            facts,
-        )
+    def _loaded_for(self, answered: Answered) -> SteeredLM:
+        """The model of the cells, ready to answer them. Raises NotLoaded."""
+        first = answered.cells[0]
+        try:
+            with phase("loading"):
+                lm = self._model(first.model)
+        except Exception as error:
+            raise NotLoaded(error) from error
+        lm.batch_size_per_gpu = self.settings.batch_size_of(first)
+        answered.chats.model = lm
+        return lm
 
     def _model(self, spec: ModelSpec) -> SteeredLM:
-        bare = _bare(spec)
+        bare = spec.without_layers()
         if self._loaded is None or self._loaded[0] != bare:
             self._loaded = None
-            self._loaded = (bare, load_model(bare, self.settings))
+            with self._witness.loading(bare):
+                lm = load_model(bare, self.settings)
+            self._loaded = (bare, lm)
         return self._loaded[1]
 
     def _treatment(self, cell: Cell, lm: SteeredLM) -> Treatment:
@@ -304,48 +358,10 @@ class CellWorker:
     def _announce(self, cell: Cell, lm: SteeredLM) -> None:
         """Tell the fitter of all fits to the same contrast, so that one pass reads for them."""
         for other in self.settings.cells:
-            if other.contrast == cell.contrast and _bare(other.model) == _bare(cell.model):
+            same_model = other.model.without_layers() == cell.model.without_layers()
+            if other.contrast == cell.contrast and same_model:
                 assert other.contrast is not None
                 lm.fitter.expect(self.supplies.contrast(other.contrast), fit_request(other))
-
-
-@dataclass
-class Attempt:
-    """What comes of one try at a group of cells."""
-
-    store: RunFolder
-    """Where rows and errors go."""
-    last: bool
-    """Whether nobody tries again what fails unforeseen."""
-    errors: dict[str, str] = field(default_factory=dict)
-    """Recorded failures, by cell id."""
-    again: set[str] = field(default_factory=set)
-    """Ids of the cells that another worker should try."""
-    tokens: int = 0
-    """Tokens of the answers that were stored."""
-
-    def failed(self, cell: Cell, error: Exception, start: float) -> None:
-        """Record why `cell` failed, or leave it to another worker."""
-        foreseen = isinstance(error, SteerEvalError) or ran_out(error)
-        if foreseen or self.last:
-            self.errors[cell.id] = _fail(self.store, cell, error, start)
-        else:
-            self.again.add(cell.id)
-
-    def done(self, group: Sequence[Cell]) -> Done:
-        """What the executor is told."""
-        places = tuple(place for place, cell in enumerate(group) if cell.id in self.again)
-        return Done(GroupResult(self.errors, self.tokens), places)
-
-
-@dataclass(frozen=True)
-class GroupResult:
-    """What a run hears of a group of cells."""
-
-    errors: Mapping[str, str]
-    """Recorded failures, by cell id."""
-    tokens: int
-    """Tokens of the answers that were stored."""
 
 
 def fit_request(cell: Cell) -> FitRequest:
@@ -392,60 +408,9 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
     return lm
 
 
-def _bare(spec: ModelSpec) -> ModelSpec:
-    return ModelSpec(
-        spec.name, (), spec.dtype, spec.revision, spec.peft, spec.chat_template, spec.gpus
-    )
-
-
-def _folds(items: Sequence[dict[str, Any]], treatment: Treatment) -> list[int | None]:
+def _cards(folds: Iterable[int | None], treatment: Treatment) -> list[dict[str, Any]]:
+    """The cards of the steerers that acted, by fold."""
     if treatment.strength == 0:
         return []
-    return sorted({row["fold"] for row in items}, key=lambda fold: (fold is None, fold or 0))
-
-
-@cache
-def environment(device: str, package: str = "") -> dict[str, Any]:
-    """Where a cell runs; `package` is that of its method, where this is not ours."""
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": versions([package]),
-    }
-
-
-def _described(cell: Cell) -> dict[str, Any]:
-    return {"name": str(cell), "identity": cell.identity}
-
-
-def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
-    """Record that `cell` failed; the message."""
-    told = error
-    if not isinstance(error, SteerEvalError):
-        told = CellError(
-            f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
-            "The traceback is in the cell's record.",
-        )
-        told.__cause__ = error
-    store.write_failure(cell.id, _failure(cell, told, start))
-    return str(told)
-
-
-def _failure(cell: Cell, error: Exception, start: float) -> dict[str, Any]:
-    return _described(cell) | {
-        "error": {
-            "type": type(error).__name__,
-            "message": str(error),
-            "traceback": traceback.format_exception(error),
-        },
-        "timings": {"total_seconds": time.perf_counter() - start},
-        "environment": {"host": socket.gethostname(), "pid": os.getpid()},
-    }
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
+    own = sorted(set(folds), key=lambda fold: (fold is None, fold or 0))
+    return [dict(treatment.fit(fold).card) for fold in own]

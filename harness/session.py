@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steereval.content import refuse_other_content, refuse_other_version
 from steereval.errors import InputError
 from steereval.judged import JudgeListener
 from steereval.judging import JudgeWorker, assignments, works_of
@@ -22,9 +23,11 @@ from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
 from steereval.references import keep_references
-from steereval.results.importing import kept_imports
+from steereval.results.answer_store import AnswerStore
+from steereval.results.importing import carry_imports
 from steereval.results.lease import check_driver, driving
-from steereval.results.progress import end_progress
+from steereval.results.progress import ENDED, JUDGING, STOPPED, end_progress
+from steereval.results.retired import at_hand, describe_retired, replan, retired, settle
 from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
@@ -71,33 +74,60 @@ def run_grid(
     cells = make_plan(grid)
     store = RunFolder(out)
     store.create()
-    with driving(store.place) as lease, executor_of(grid) as executor:
+    with driving(store.place, say) as lease, executor_of(grid) as executor:
         store.clean()
         earlier = manifest_before(store, cells)
-        records = store.records()
-        finished = store.finished()
-        waiting = [left for group in groups(cells) if (left := _left(group, finished, records))]
+        settle(store)
+        held = at_hand(store, {cell.id for cell in cells})
+        before, records = held.finished, held.records
+        answers = AnswerStore(store.place)
+        answers.tidy(before)
+        kept = answers.cells()
+        waiting = [left for group in groups(cells) if (left := _left(group, before, records, kept))]
         if waiting:
             executor.begin()
         prepared = prepare(grid, data_dir, say)
-        store.write_manifest(manifest(grid, cells, prepared) | kept_imports(earlier))
+        check_driver(store.place, lease.id)
+        refuse_other_content(store.place, earlier, records, [c.id for c in cells], prepared.content)
+        _plan_again(store, earlier, manifest(grid, cells, prepared), say)
         keep_references(store.place, grid.tasks, prepared.loaded)
-        before = frozenset(finished & {cell.id for cell in cells})
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
+        _tell_of_kept(waiting, kept, say)
         settings = WorkerSettings(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
             _one_of_each_fit([cell for group in waiting for cell in group]),
-            grid.run.profile, lease.id, grid.repeat_batch_size,
+            grid.run.profile, lease.id, grid.repeat_batch_size, prepared.content,
         )  # fmt: skip
         shown = len(cells), before, form
         failed = _run_groups(grid, waiting, settings, prepared, executor, shown)
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
+        answers.tidy(store.finished())
         unjudged = _judge(grid, cells, settings, executor, say)
     return Summary(len(cells), len(before), failed, unjudged)
+
+
+def _plan_again(
+    store: RunFolder, earlier: dict[str, Any], planned: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Let `store` hold what is planned now, and tell what is not counted any more."""
+    whole, lost = carry_imports(earlier, planned)
+    replan(store, whole)
+    for label in lost:
+        say(f"samples of the imported arm {label} do not pair with this grid: import them again")
+    if told := describe_retired(store):
+        say(told)
+
+
+def _tell_of_kept(
+    waiting: Sequence[Sequence[Cell]], kept: Set[str], say: Callable[[str], None]
+) -> None:
+    """Say how many cells were answered before."""
+    if scored := sum(cell.id in kept for group in waiting for cell in group):
+        say(f"the answers of {scored} cells were kept: these are scored without the model")
 
 
 def _judge(
@@ -115,12 +145,12 @@ def _judge(
     store = RunFolder(settings.run_folder)
     waiting = assignments(cells, store.finished(), store.records())
     listener = JudgeListener(store, settings.lease, len(waiting), say)
-    state = "stopped"
+    state = STOPPED
     try:
         if waiting:
             works = works_of(waiting, grid.run)
             executor.run(works, partial(JudgeWorker, settings), listener)
-        state = "ended"
+        state = ENDED
     finally:
         end_progress(store.place, state)
     return tuple(listener.failures)
@@ -141,14 +171,20 @@ def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 
 def _left(
-    group: Sequence[Cell], finished: Set[str], records: Mapping[str, dict[str, Any]]
+    group: Sequence[Cell],
+    finished: Set[str],
+    records: Mapping[str, dict[str, Any]],
+    kept: Set[str],
 ) -> tuple[Cell, ...]:
-    """The cells of a group that are answered now: those that are not finished.
+    """The cells of a group that are answered or scored now: those that are not finished.
 
-    Where the run was cut off while it stored this very group, all of it is answered again, so
-    that the rest comes out to the last bit as it would have.
+    Where the run was cut off while it stored this very group and answers that are not in `kept`
+    are missing, all of it is answered again, so that the rest comes out to the last bit as it would
+    have.
     """
     left = tuple(cell for cell in group if cell.id not in finished)
+    if all(cell.id in kept for cell in left):
+        return left
     stored = [records[cell.id] for cell in group if cell.id in finished]
     cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
     # A disk that was full says nothing of the cell: its group was cut off.
@@ -181,11 +217,11 @@ def _run_groups(
     with display(form) as screen:
         store = RunFolder(settings.run_folder)
         tracker = Tracker(store, planned, before, weights, screen, settings.lease)
-        state = "stopped"
+        state = STOPPED
         try:
             if works:
                 executor.run(works, partial(CellWorker, settings), tracker)
-            state = "judging" if _has_judges(grid) else "ended"
+            state = JUDGING if _has_judges(grid) else ENDED
         finally:
             tracker.stop(state)
     return tuple(tracker.failures.values())
@@ -255,7 +291,8 @@ def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
     if not store.exists():
         return {}
     found = store.read_manifest()
-    before = {cell["cell_id"] for cell in found["cells"]}
+    refuse_other_version(store.place, store.records())
+    before = {cell["cell_id"] for cell in found["cells"]} | retired(store).stored()
     if before and not before & {cell.id for cell in cells}:
         raise InputError(
             f"{store.place} holds another run: none of its cells is in this grid",
@@ -287,6 +324,7 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "select": None if grid.select is None else plain(grid.select),
         "analysis": plain(grid.analysis),
         "contrasts": prepared.contrasts,
+        "content": prepared.content,
         "versions": versions(package_of(method.name) for method in grid.methods),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},

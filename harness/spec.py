@@ -17,6 +17,7 @@ from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from steereval.cache import expanded
 from steereval.errors import GridError, nearest_remedy
 
 Unit = Literal["absolute", "relative", "displacement"]
@@ -28,15 +29,16 @@ LayerSet = NewType("LayerSet", str)
 """Blocks (0-based) that are steered together: `14`, `12+14` (a list in YAML) or `all`."""
 
 
-def _part(part: str, **rest: Any) -> Any:
-    return field(metadata={"part": part}, **rest)
+def _part(part: str, is_path: bool = False, **rest: Any) -> Any:
+    """A field's part; with `is_path` its text may be a path, whose `~` is the home folder."""
+    return field(metadata={"part": part, "is_path": is_path}, **rest)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A language model and where to steer it."""
 
-    name: str = _part("identity")
+    name: str = _part("identity", is_path=True)
     """An embedded model (`steereval models`), a folder, or a name on the hub."""
     layers: tuple[LayerSet, ...] = _part("identity")
     """0-based blocks; each is a column of the grid of its own. A list within the list, or `all`, is
@@ -45,7 +47,7 @@ class ModelSpec:
     """float32, bfloat16, float16, or auto (the model's own)."""
     revision: str = _part("identity", default="main")
     """Branch, tag or commit on the hub."""
-    peft: str | None = _part("identity", default=None)
+    peft: str | None = _part("identity", is_path=True, default=None)
     """A PEFT adapter to load on top."""
     chat_template: bool = _part("identity", default=False)
     """Whether prompts go through the tokenizer's chat template."""
@@ -53,12 +55,16 @@ class ModelSpec:
     """GPUs of each replica: a fraction such as 0.25 lets several share one, 2 and more spread the
     model over several. No matter where there is no GPU."""
 
+    def without_layers(self) -> ModelSpec:
+        """The model as it is loaded: every field but the layers, which are the cells' own."""
+        return dataclasses.replace(self, layers=())
+
 
 @dataclass(frozen=True)
 class ContrastSpec:
     """What steerers are fitted to."""
 
-    name: str = _part("identity")
+    name: str = _part("identity", is_path=True)
     """A contrast set (`steereval tasks`) or the path of a .jsonl file."""
     answers: Answers = _part("identity", default="all")
     """All answers of a question, or the best one of each class."""
@@ -110,7 +116,7 @@ class JudgeSpec:
 
     name: str = _part("identity")
     """`truth`, `info`, `reward`, `toxicity` or `fluency`."""
-    model: str | None = _part("identity", default=None)
+    model: str | None = _part("identity", is_path=True, default=None)
     """A folder, an embedded model or a name on the hub instead of the published judge; `stand-in`
     for a tiny one with random weights, whose numbers are never scores."""
     revision: str = _part("identity", default="main")
@@ -358,6 +364,9 @@ def _build(kind: type, data: Any, where: str) -> Any:
             raise GridError(f"{where} has an unknown key {key!r}", nearest_remedy(str(key), specs))
     hints = get_type_hints(kind)
     values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()}
+    for name in values:
+        if specs[name].metadata["is_path"] and values[name] is not None:
+            values[name] = expanded(values[name])
     for name, spec in specs.items():
         required = (
             spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING

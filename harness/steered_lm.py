@@ -8,12 +8,13 @@ common. lm-eval's tokenisation, truncation, stop sequences and scoring stay its 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,17 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import LogitsProcessorList
 
-from steereval.arms import Act, Answers, Arms, Prompt, carrying, item_keys
+from steereval.arms import (
+    Answers,
+    Arms,
+    Prompt,
+    TokenSteering,
+    WaitingPrompts,
+    check_steered,
+    item_keys,
+)
 from steereval.assets import resolve_model
+from steereval.cache import expanded
 from steereval.errors import CellError, InputError, ModelError, nearest_remedy
 from steereval.fitting import (
     TOKENS,
@@ -43,6 +53,7 @@ from steereval.fitting import (
 from steereval.model_args import split_options
 from steereval.models.clock import phase
 from steereval.models.cpu_linear import use_onednn
+from steereval.models.fingerprint import hash_of_weights, versions_of
 from steereval.models.generation import Prompts, generating, prefilled, rows_together
 from steereval.models.hooks import Session, steered
 from steereval.models.likelihood import Score, Scorer, sharing_limit, supports_sharing
@@ -58,7 +69,7 @@ from steereval.tasks.contrast import load_contrast
 
 eval_logger = logging.getLogger(__name__)
 PATHS = ("auto", "shared", "plain")
-NOTHING = Act(-1, Positions("generated"))
+NOTHING = TokenSteering(-1, Positions("generated"))
 """No steering."""
 
 
@@ -72,6 +83,8 @@ UNLOADABLE = (
 class SteeredLM(HFLM):  # type: ignore[misc]
     """A causal language model of Transformers, steered."""
 
+    _answered: Hashable = None
+    """The state of weights and tokenisation in which the last requests were answered."""
     _encoded: Callable[[str], list[int]] | None = None
     """Remembers the last texts that were encoded."""
 
@@ -82,6 +95,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """
         steering, method_options, loader_options = split_options(options)
         self.steering = steering
+        if isinstance(pretrained, str):
+            pretrained = expanded(pretrained)
         name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
         self.asked_for = (name, str(options.get("revision", "main")))
         if isinstance(pretrained, str):
@@ -98,8 +113,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self.treatment = self._initial_treatment(method_options)
         self._shields: dict[tuple[int, ...], int] = {}
         self._session = Session([])
-        self._windows = NOTHING
+        self._windows: TokenSteering | None = None
+        self._waiting: WaitingPrompts | None = None
         self._batch: list[Prompt] = []
+        self._written_texts: list[tuple[Prompt, str]] = []
 
     def _load(self, pretrained: Any, options: dict[str, Any]) -> None:
         """Load as lm-eval does, with one clear sentence when that fails."""
@@ -211,17 +228,24 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """Whether texts of up to `length` tokens may share what they have in common."""
         return self._sharing and length <= (sharing_limit(self.model) or math.inf)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """A digest of the weights, so that kept activations are never those of another model."""
-        model = self.model
-        digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
-        for name, parameter in model.named_parameters():
-            flat = parameter.detach().flatten()
-            sample = flat[:: max(1, flat.numel() // 256)].float().cpu()
-            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-            digest.update(sample.numpy().tobytes())
-        return digest.hexdigest()[:24]
+    def weights_hash(self) -> str | None:
+        """Hash of every bit of the weights as they are now and of the configuration, so that kept
+        activations are never those of another model; None where weights are not all in memory."""
+        weights = hash_of_weights(self.model)
+        if weights is None:
+            return None
+        config = json.loads(self.model.config.to_json_string(use_diff=False))
+        # The same model may lie elsewhere.
+        config.pop("_name_or_path", None)
+        attention = getattr(self.model.config, "_attn_implementation", None)
+        text = json.dumps([config, attention, weights], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def state(self) -> Hashable:
+        """What is another once weights or tokenisation are replaced."""
+        tokenizer = self.tokenizer
+        tokens = id(tokenizer), len(tokenizer), str(tokenizer.chat_template), self.add_bos_token
+        return versions_of(self.model), tokens, repr(self.chat_template_args)
 
     def encode(self, text: str, special_tokens: bool) -> list[int]:
         """Token ids of `text`, special tokens as lm-eval would add them, or none."""
@@ -237,6 +261,13 @@ class SteeredLM(HFLM):  # type: ignore[misc]
                 turns, tokenize=False, continue_final_message=True, **self.chat_template_args
             )
         )
+
+    @property
+    def tokenizer_name(self) -> str:
+        """By what lm-eval tells prompts apart that it caches (`--cache_requests`): the tokenizer's
+        name and its chat template, which may be edited under the same name."""
+        template = hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+        return f"{super().tokenizer_name}-{template[:16]}"
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Refuse lm-eval's response cache: its keys know no model, so steered and unsteered
@@ -267,6 +298,9 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def _alone(self, kind: str, requests: list[Instance], disable_tqdm: bool) -> list[Any]:
         seeds = [torch.initial_seed()]
         (answers,) = self.answer(kind, requests, [self.treatment], seeds, disable_tqdm)
+        if answers.acts:
+            treatment = self.treatment
+            check_steered(treatment.label, treatment.positions.rule, answers.moved.values())
         return answers.values
 
     def forget(self) -> None:
@@ -289,12 +323,19 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         sampled texts depend on document, treatment and its seed of `seeds` alone.
         """
         quiet = disable_tqdm or self.quiet
+        state = self.state()
+        if state != self._answered:
+            self._answered = state
+            self.forget()
         arms = Arms.of(requests, treatments)
         # lm-eval encodes a prompt again for each of its continuations, which stand together.
         self._encoded = lru_cache(8)(super().tok_encode)
         with self._steering(arms, requests):
             values = self._ask(kind, requests, arms, seeds, quiet)
-        return [Answers(own, arms.moved(self._session, arm)) for arm, own in enumerate(values)]
+        return [
+            Answers(own, arms.moved(self._session, arm), arms.acts(arm))
+            for arm, own in enumerate(values)
+        ]
 
     def _ask(
         self,
@@ -305,24 +346,70 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         quiet: bool,
     ) -> list[list[Any]]:
         """The answers of each arm, which has a seed, by lm-eval's own call for the kind."""
-        count = len(seeds)
         if kind == "loglikelihood":
-            asked = [carrying(r, acts, "") for r, acts in zip(requests, arms.acts, strict=True)]
-            scored: list[Any] = super().loglikelihood(asked, quiet)
-            return [[row[arm] for row in scored] for arm in range(count)]
+            return self._scored_rows(requests, arms, len(seeds), quiet)
         if kind == "generate_until":
+            return self._written_rows(requests, arms, seeds, quiet)
+        return [self._rolling(requests, [row[arm] for row in arms.steerings], quiet)
+                for arm in range(len(seeds))]  # fmt: skip
+
+    def _scored_rows(
+        self, requests: Sequence[Instance], arms: Arms, count: int, quiet: bool
+    ) -> list[list[Any]]:
+        """Scores [arms, requests] of continuations, by lm-eval's own call."""
+        rows = zip(requests, arms.steerings, strict=True)
+        with self._expecting([Prompt(request.args, steerings) for request, steerings in rows]):
+            scored: list[Any] = super().loglikelihood(list(requests), quiet)
+        return [[row[arm] for row in scored] for arm in range(count)]
+
+    def _written_rows(
+        self, requests: Sequence[Instance], arms: Arms, seeds: Sequence[int], quiet: bool
+    ) -> list[list[str]]:
+        """Texts [arms, requests], by lm-eval's own call for each set of generation options."""
+        groups: dict[str, list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault(repr(request.args[1]), []).append(index)
+        keys = item_keys(requests)
+        texts: list[list[str]] = [[""] * len(requests) for _ in seeds]
+        for chosen in groups.values():
             # All arms of a prompt stand together, so that they are generated together.
-            rows = zip(requests, arms.acts, item_keys(requests), strict=True)
-            asked = [
-                carrying(request, (act,), f"{seed} {item}")
-                for request, acts, item in rows
-                for act, seed in zip(acts, seeds, strict=True)
+            prompts = [
+                Prompt(requests[i].args[0], (steering,), f"{seed} {keys[i]}")
+                for i in chosen
+                for steering, seed in zip(arms.steerings[i], seeds, strict=True)
             ]
-            with self._rows_for(count):
-                texts = super().generate_until(asked, quiet)
-            return [texts[arm::count] for arm in range(count)]
-        return [self._rolling(requests, [acts[arm] for acts in arms.acts], quiet)
-                for arm in range(count)]  # fmt: skip
+            asked = [requests[i] for i in chosen for _ in seeds]
+            with self._rows_for(len(seeds)), self._expecting(prompts):
+                found = super().generate_until(asked, quiet)
+            self._check_order(prompts, found)
+            for place, index in enumerate(chosen):
+                for arm in range(len(seeds)):
+                    texts[arm][index] = found[place * len(seeds) + arm]
+        return texts
+
+    @contextmanager
+    def _expecting(self, prompts: Sequence[Prompt]) -> Iterator[None]:
+        """Let `prompts` wait until lm-eval hands on their texts, which it must do inside."""
+        self._waiting, self._written_texts = WaitingPrompts(prompts), []
+        try:
+            yield
+            self._waiting.check_empty()
+        finally:
+            self._waiting, self._batch = None, []
+
+    def _check_order(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> None:
+        """Check that lm-eval gives each text to the prompt that it was generated for.
+
+        Raises:
+            CellError: A text is not part of what the model wrote for its prompt.
+        """
+        written = {id(prompt): text for prompt, text in self._written_texts}
+        for prompt, text in zip(prompts, texts, strict=True):
+            if text.strip() not in written[id(prompt)]:
+                raise CellError(
+                    f"lm-eval returns a text for a prompt that it was not generated for: {text!r}",
+                    "It changed the order of the requests; steereval works with lm-eval 0.4.13.",
+                )
 
     @contextmanager
     def _rows_for(self, arms: int) -> Iterator[None]:
@@ -336,17 +423,26 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             self.batch_size_per_gpu = prompts
 
     def _rolling(
-        self, requests: Sequence[Instance], acts: Sequence[Act], quiet: bool
+        self, requests: Sequence[Instance], steerings: Sequence[TokenSteering], quiet: bool
     ) -> list[float]:
         """Log-likelihoods of whole texts. They are steered from their first token on, so that
         treatments have nothing to share."""
         answers: dict[int, float] = {}
-        for act in dict.fromkeys(acts):
-            chosen = [index for index, each in enumerate(acts) if each == act]
-            self._windows = act
-            values = super().loglikelihood_rolling([requests[i] for i in chosen], quiet)
+        for steering in dict.fromkeys(steerings):
+            chosen = [index for index, each in enumerate(steerings) if each == steering]
+            with self._windows_under(steering):
+                values = super().loglikelihood_rolling([requests[i] for i in chosen], quiet)
             answers.update(zip(chosen, values, strict=True))
         return [answers[index] for index in range(len(requests))]
+
+    @contextmanager
+    def _windows_under(self, steering: TokenSteering) -> Iterator[None]:
+        """Let `steering` act on windows of rolling texts, which have no prompt of their own."""
+        self._windows = steering
+        try:
+            yield
+        finally:
+            self._windows = None
 
     @contextmanager
     def _steering(self, arms: Arms, requests: Sequence[Instance]) -> Iterator[None]:
@@ -354,10 +450,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._shields = self._shielded_lengths(requests, arms)
         with steered(self.model, arms.interventions) as session:
             self._session = session
-            try:
-                yield
-            finally:
-                self._batch = []
+            yield
 
     def _shielded_lengths(
         self, requests: Sequence[Instance], arms: Arms
@@ -366,7 +459,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
 
         Only positions that reach into the prompt need them.
         """
-        acting = {act.positions for acts in arms.acts for act in acts if act.intervention >= 0}
+        rows = arms.steerings
+        acting = {each.positions for row in rows for each in row if each.intervention >= 0}
         reaching = [each.rule for each in acting if each.reaches_into_prompt]
         if not reaching or self.steering.steer_fewshot:
             return {}
@@ -379,10 +473,17 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         lengths: dict[tuple[int, ...], int] = {}
         for request in requests:
             context = request.args[0]
-            before = context.removesuffix(self.own_text(request))
+            start = context.rfind(self.own_text(request))
+            if start < 0:
+                raise CellError(
+                    f"positions {reaching[0]!r} reach into the prompt, which does not hold the "
+                    "task's own text, so that the end of its few-shot text is not known",
+                    "Leave out the chat template, use positions: generated, or add "
+                    "steer_fewshot=True to steer all of the prompt.",
+                )
+            before = context[:start]
             tokens = tuple(self.tok_encode(context.rstrip()))
-            shots = len(self.tok_encode(before)) if before and before != context else 0
-            lengths[tokens] = shots
+            lengths[tokens] = len(self.tok_encode(before)) if before else 0
         return lengths
 
     def _shielded(self, prompt: tuple[int, ...]) -> int:
@@ -404,24 +505,42 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     ) -> list[Any]:
         """Scores (log-likelihood, is greedy) of tokenised requests: one for each treatment that
         the prompt carries, or one alone where it carries none."""
-        asked = [(self._acts(key), context, answer) for key, context, answer in requests]
+        steerings = self._steerings([key for key, _, _ in requests])
+        rows = list(zip(steerings, requests, strict=True))
         flat = [
-            self._request(context, answer, act) for acts, context, answer in asked for act in acts
+            self._request(context, answer, steering)
+            for own, (_, context, answer) in rows
+            for steering in own
         ]
         bar = tqdm(
             total=len(flat), disable=disable_tqdm or self.quiet, desc="Running loglikelihood"
         )
         scores = iter(self._scores(flat, requests, override_bs, bar.update))
         bar.close()
-        answers = [tuple(next(scores) for _ in acts) for acts, _, _ in asked]
+        answers = [tuple(next(scores) for _ in own) for own in steerings]
         # lm-eval's own windows of rolling texts stand under one treatment each.
-        pairs = zip(answers, requests, strict=True)
-        return [row if _carries(request[0]) else row[0] for row, request in pairs]
+        return answers if self._waiting is not None else [row[0] for row in answers]
 
-    def _acts(self, key: Any) -> tuple[Act, ...]:
-        """What acts on a tokenised request, whose key is lm-eval's (prompt, continuation) or,
-        for a window of a rolling text, None."""
-        return key[0].acts if _carries(key) else (self._windows,)
+    def _steerings(self, keys: Sequence[Any]) -> list[tuple[TokenSteering, ...]]:
+        """What acts on tokenised requests, whose keys are lm-eval's (prompt, continuation) or, for
+        the windows of rolling texts, None.
+
+        Raises:
+            CellError: lm-eval asks outside of `answer` while this model steers.
+        """
+        if self._waiting is not None:
+            return [prompt.steerings for prompt in self._waiting.take(keys)]
+        if self._windows is None:
+            self._check_unsteered()
+        return [(self._windows or NOTHING,)] * len(keys)
+
+    def _check_unsteered(self) -> None:
+        """Raise CellError if this model steers requests: this is not a request."""
+        if self.treatment.strength != 0:
+            raise CellError(
+                f"{self.treatment.label} acts on requests, and the model was called without one",
+                "Call loglikelihood, loglikelihood_rolling or generate_until.",
+            )
 
     def _scores(
         self,
@@ -455,7 +574,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self._check_finite(answers, prepared)
         return answers
 
-    def _request(self, context: list[int], answer: list[int], act: Act) -> Request:
+    def _request(self, context: list[int], answer: list[int], steering: TokenSteering) -> Request:
         """Cut to the context window from the left, as lm-eval does, and say what is steered."""
         if not answer:
             raise CellError(
@@ -475,10 +594,10 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         tokens = (context + answer)[-(self.max_length + 1) :]
         prompt = tuple(tokens[: len(tokens) - len(answer)])
         bare = Request(prompt, tuple(answer), -1, 0, 0)
-        if act.intervention < 0:
+        if steering.intervention < 0:
             return bare
-        first, end = act.positions.interval(len(prompt), self._shielded(prompt))
-        return replace(bare, intervention=act.intervention, first=first, end=end)
+        first, end = steering.positions.interval(len(prompt), self._shielded(prompt))
+        return replace(bare, intervention=steering.intervention, first=first, end=end)
 
     def _rows(self, requests: list[tuple[Any, list[int], list[int]]], override: int | None) -> int:
         if override is not None:
@@ -507,8 +626,7 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         """
         pairs = [self._encode_pair(prompt, text) if text else ([], []) for prompt, text in texts]
         asked = [i for i, (_, answer) in enumerate(pairs) if answer]
-        self._windows = NOTHING
-        with self._steering(Arms([], [], []), []):
+        with self._steering(Arms([], [], []), []), self._windows_under(NOTHING):
             requests = [(None, *pairs[i]) for i in asked]
             scores = self._loglikelihood_tokens(requests) if requests else []
         totals = dict(zip(asked, (value for value, _ in scores), strict=True))
@@ -523,8 +641,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
     def tok_batch_encode(
         self, strings: list[str], *args: Any, **options: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode the prompts of the next batch, and see what acts on each."""
-        self._batch = [prompt for prompt in strings if isinstance(prompt, Prompt)]
+        """Encode the prompts of the next batch, and find what acts on each."""
+        self._batch = self._waiting.take(strings) if self._waiting is not None else []
         encoded: tuple[torch.Tensor, torch.Tensor] = super().tok_batch_encode(
             strings, *args, **options
         )
@@ -534,10 +652,20 @@ class SteeredLM(HFLM):  # type: ignore[misc]
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
         """Generate from a left-padded batch of prompts, in as many parts as memory asks for;
-        outside of `answer`, unsteered."""
-        if not self._batch:
+        outside of `answer`, unsteered.
+
+        Raises:
+            CellError: lm-eval did not say which prompts these are.
+        """
+        if self._waiting is None:
+            self._check_unsteered()
             plain: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
             return plain
+        if len(self._batch) != len(context):
+            raise CellError(
+                f"lm-eval generates from {len(context)} prompts where it named {len(self._batch)}",
+                "It works in an order of its own; steereval works with lm-eval 0.4.13.",
+            )
         mask = kwargs.pop("attention_mask", torch.ones_like(context))
         limit = rows_that_fit(self.model, max_length, free_bytes(context.device))
 
@@ -568,8 +696,8 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             padding=padding,
             width=context.shape[1],
             shielded=[self._shielded(row) for row in rows],
-            interventions=[prompt.acts[0].intervention for prompt in batch],
-            positions=[prompt.acts[0].positions for prompt in batch],
+            interventions=[prompt.steerings[0].intervention for prompt in batch],
+            positions=[prompt.steerings[0].positions for prompt in batch],
             keys=[str(row) for row in rows],
         )
         reaching = any(each.reaches_into_prompt for each in prompts.positions)
@@ -579,10 +707,14 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             with torch.autocast(self.device.type, mixed, enabled=mixed is not None):
                 cache = prefilled(self.model, context, mask)
             options = options | {"past_key_values": cache}
-        with phase("continuations"), generating(self.model, self._session, prompts):
+        with phase("continuations"), generating(self.model, self._session, prompts) as passes:
             tokens: torch.Tensor = super()._model_generate(
                 context, max_length, stop, **self._sampling(batch, options)
             )
+            passes.check_covers(tokens.shape[1])
+        written = tokens[:, context.shape[1] :].tolist()
+        decoded = [self.tok_decode(row) for row in written]
+        self._written_texts += zip(batch, decoded, strict=True)
         return tokens
 
     def _sampling(self, batch: Sequence[Prompt], options: dict[str, Any]) -> dict[str, Any]:
@@ -591,17 +723,12 @@ class SteeredLM(HFLM):  # type: ignore[misc]
             return options | {"logits_processor": LogitsProcessorList([Finite()])}
         usual = self.model.generation_config
         asked = {name: getattr(usual, name, None) for name in ("top_k", "top_p")} | options
-        sampler = GumbelSampler([prompt.draw for prompt in batch], asked)
+        sampler = GumbelSampler([prompt.noise_key for prompt in batch], asked)
         kept = {name: value for name, value in options.items() if name not in TAKEN}
         return kept | {
             "do_sample": False,
             "logits_processor": LogitsProcessorList([Finite(), sampler]),
         }
-
-
-def _carries(key: Any) -> bool:
-    """Whether a tokenised request's key holds a prompt that knows what acts on it."""
-    return key is not None and isinstance(key[0], Prompt)
 
 
 def _token(value: str) -> str:

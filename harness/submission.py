@@ -39,7 +39,8 @@ def submit(
 ) -> Submitted:  # fmt: skip
     """Start a run of the grid file `path` at `address`; `options` go to `steereval run` there.
 
-    Raises InputError where no Ray answers, or where the grid names files that cannot travel.
+    Raises InputError where no Ray answers, or where the grid names files that cannot travel, and
+    StoreError where the run's id cannot be kept on this machine; nothing is started then.
     """
     # Imported here: a command that submits nothing does not need Ray.
     from steereval.ray_jobs.jobs import Parcel
@@ -50,8 +51,13 @@ def submit(
     command += ["--address", "auto", "--progress", "lines", *options]
     with _files(grid, path) as files:
         parcel = Parcel(package_folder(), files, environment)
-        start(address, run.id, shlex.join(command), parcel, {"out": out, "grid": grid.name})
-    _remember(run)
+        # First: a job whose id cannot be kept would run and be known to nobody.
+        _remember(run)
+        try:
+            start(address, run.id, shlex.join(command), parcel, {"out": out, "grid": grid.name})
+        except BaseException:
+            atomic.remove(_file(run.id))
+            raise
     return run
 
 
@@ -90,7 +96,8 @@ def _file(name: str) -> Path:
 
 def _remember(run: Submitted) -> None:
     file = _file(run.id)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.naming(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(file, json.dumps(asdict(run)).encode())
 
 

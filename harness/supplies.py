@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lm_eval.api.instance import Instance
 
 from steereval.errors import TaskError
 from steereval.plan import Cell
@@ -30,6 +33,27 @@ def configured(spec: TaskSpec, data_dir: Path | None) -> Any:
         own = task.get_config("generation_kwargs") or {}
         task.set_config(key="generation_kwargs", value={**own, **spec.generation})
     return task
+
+
+def own_text(task: Any) -> Callable[[Instance], str]:
+    """What tells a prompt's own text from the few-shot text in front of it.
+
+    Args:
+        task: lm-eval's task.
+
+    Returns:
+        A function from a request of the task to the last part of its prompt that is no few-shot
+        text. Without few-shot examples a chat template puts nothing else in front of the prompt,
+        so that a prompt it has changed is the request's own in full.
+    """
+
+    def text(request: Instance) -> str:
+        own = str(task.doc_to_text(request.doc))
+        context = str(request.args[0])
+        shots = bool(task.get_config("num_fewshot"))
+        return own if own and (shots or context.endswith(own)) else context
+
+    return text
 
 
 @dataclass

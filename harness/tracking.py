@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from steereval.attempt import GroupResult
 from steereval.errors import StoreError
 from steereval.plan import Cell
 from steereval.progress import Display
@@ -15,7 +16,6 @@ from steereval.ray_jobs.work import Outcome
 from steereval.results.lease import check_driver
 from steereval.results.progress import Progress, write_progress
 from steereval.results.store import RunFolder
-from steereval.run import GroupResult
 
 KEPT = 2.0
 """Least seconds between two writes of the progress file."""
@@ -96,6 +96,7 @@ class Tracker:
             remaining=elapsed * left / done if done else None,
             updated=time.time(),
             errors=tuple(self.failures.values()),
+            driver=self.lease_id,
         )
 
     def _tell(self, ended: str | None) -> None:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steereval.errors import GridError, InputError, StoreError
+from steereval.content import readers_of_models
+from steereval.errors import GridError, InputError, SteerEvalError, StoreError
 from steereval.judged import write_judgement
 from steereval.judging import Judged, JudgeWorker, assignments
 from steereval.plan import Cell, groups, make_plan
 from steereval.preflight import described, prepare
+from steereval.results.content import Content, changed_parts
 from steereval.results.differing import Difference, differences
 from steereval.results.store import RunFolder
 from steereval.results.verification import Finding
@@ -25,8 +27,8 @@ from steereval.supplies import configured
 
 Say = Callable[[str], None]
 
-_OF_THE_MOMENT = ("schema_version", "versions", "created", "machine", "grid", "cells")
-"""Parts of a manifest that are not compared, or cell by cell."""
+_OF_THE_MOMENT = ("schema_version", "versions", "created", "machine", "grid", "cells", "content")
+"""Parts of a manifest that are not compared, or on their own."""
 
 _NOT_EXACT = ("training", "steerers_sha256")
 """Parts of a steerer's card that may round otherwise elsewhere."""
@@ -69,6 +71,23 @@ def check_grid(run: RunFolder, data_dir: Path | None) -> Iterator[Finding]:
     for found in differences({key: stored.get(key) for key in parts}, fresh_values):
         yield Finding("manifest", f"{found.path} is {found.first}; the grid gives {found.second}")
     yield from _check_plan(stored["cells"], cells, records)
+    yield from _check_content(stored.get("content") or {}, fresh["content"], grid)
+
+
+def _check_content(stored: Content, found: Content, grid: Grid) -> Iterator[Finding]:
+    """What the run was computed from against what is there now."""
+    now, missing = dict(found), list[str]()
+    for subject, read in readers_of_models(grid).items():
+        try:
+            now[subject] = read()
+        except SteerEvalError as error:
+            missing.append(f"the {subject} cannot be compared: {error.problem}")
+    for subject, parts in stored.items():
+        if subject in now and parts != now[subject]:
+            changes = ", ".join(changed_parts(parts, now[subject]))
+            yield Finding("content", f"the {subject} changed since the run: {changes}")
+    if stored:
+        yield from (Finding("content", problem, False) for problem in missing)
 
 
 def _check_plan(
@@ -114,6 +133,9 @@ def run_again(run: RunFolder, again: Again, say: Say) -> Iterator[Finding]:
     finished, records = run.finished(), run.records()
     known = [cell for cell in make_plan(grid) if cell.id in finished]
     ranked = sorted(known, key=lambda cell: hashlib.sha256(cell.id.encode()).hexdigest())
+    if not known:
+        yield Finding("cells", "none that is finished is one that the grid gives today")
+        return
     chosen = {cell.id for cell in ranked[: again.cells]}
     cells = [cell for cell in known if cell.id in chosen]
     prepare(grid, again.data_dir, say)

@@ -5,10 +5,12 @@ Nothing is unpickled. The folder appears whole or not at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ from steereval.models.steerer import Steerer
 
 FORMAT_VERSION = 2
 TENSORS, CARD = "steerer.safetensors", "steerer.json"
+WAITS = (0.01, 0.1)
+"""Seconds before a steerer that cannot be read is read again."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,7 @@ def load_artefact(folder: Path, method: Method | None = None) -> Artefact:
 
     `method`: one that is not registered, whose steerers the folder may hold as well.
     """
-    card = _read_card(folder)
-    blob = _read_bytes(folder / TENSORS)
-    if _digest(card, blob) != card.get("sha256"):
-        raise _damaged(folder, "its hash is not the one in steerer.json")
+    card, blob = _read_both(folder)
     try:
         tensors = load_tensors(blob)
         kinds = steerer_kinds()
@@ -171,6 +172,24 @@ def _build(
     return kinds[settings["kind"]](**values)
 
 
+def _read_both(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Card and tensors of one and the same steerer; ArtefactError if they are damaged."""
+    for wait in (*WAITS, None):
+        try:
+            card = _read_card(folder)
+            blob = _read_bytes(folder / TENSORS)
+            if _digest(card, blob) == card.get("sha256"):
+                return card, blob
+            error = _damaged(folder, "its hash is not the one in steerer.json")
+        except ArtefactError as found:
+            error = found
+        if wait is None:
+            break
+        # Another process may be putting a new steerer in the place of this one.
+        time.sleep(wait)
+    raise error
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ArtefactError(
@@ -208,13 +227,26 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _replace_folder(staging: Path, folder: Path) -> None:
-    """Put `staging` in the place of `folder`; two writers of the same content may race."""
-    old = folder.parent / f".tmp-{uuid4().hex}"
-    with suppress(FileNotFoundError):
-        folder.replace(old)
-        shutil.rmtree(old, ignore_errors=True)
+    """Put `staging` in the place of `folder`, whichever other process does the same: of several
+    the last one stays. Where it cannot take the place, `folder` stays what it was."""
+    aside: list[Path] = []
     try:
-        staging.replace(folder)
+        while True:
+            try:
+                staging.rename(folder)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            old = folder.parent / f".tmp-{uuid4().hex}"
+            with suppress(FileNotFoundError):
+                folder.rename(old)
+                aside.append(old)
     except OSError:
-        if not (folder / CARD).exists():
-            raise
+        if aside:
+            with suppress(OSError):
+                aside.pop().rename(folder)
+        raise
+    finally:
+        for each in aside:
+            shutil.rmtree(each, ignore_errors=True)

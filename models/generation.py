@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from steereval.errors import CellError
 from steereval.models.clock import phase
 from steereval.models.growing_cache import growing_cache
 from steereval.models.hooks import Frame, Session
@@ -47,7 +49,7 @@ class Prompts:
         Beam search repeats each prompt's row in place, so `rows` may be a multiple.
         """
         repeats = rows // len(self.padding)
-        first, end = self._bounds()
+        first, end = self.bounds()
         columns = torch.arange(start, start + length)
         inside = (columns >= first[:, None]) & (columns < end[:, None])
         assigned = torch.where(inside, torch.tensor(list(self.interventions))[:, None], -1)
@@ -59,7 +61,7 @@ class Prompts:
             keys = [key for key in self.keys for _ in range(repeats)]
         return Frame(assigned.repeat_interleave(repeats, dim=0), query, last, keys)
 
-    def _bounds(self) -> tuple[Tensor, Tensor]:
+    def bounds(self) -> tuple[Tensor, Tensor]:
         """First steered column of each row, and the one after the last, int64 [rows] each."""
         rows = zip(self.positions, self.padding.tolist(), self.shielded, strict=True)
         found = [
@@ -87,10 +89,79 @@ def rows_together(prompts: int, arms: int, device: str) -> int:
     return max(prompts, arms * min(prompts, max(1, most // arms)))
 
 
+@dataclass
+class Passes:
+    """The forward passes of one generation."""
+
+    prompts: Prompts
+    """What is generated from."""
+    spans: list[tuple[int, int, int]] = field(default_factory=list)
+    """Rows, first column and the column after the last of each pass."""
+
+    def add(self, rows: int, start: int, length: int) -> None:
+        """Note a pass over `length` columns of `rows` rows from column `start` on."""
+        self.spans.append((rows, start, start + length))
+
+    def requested(self) -> dict[int, int]:
+        """Number of tokens that these passes have to steer, by intervention.
+
+        Counted from the positions that the prompts ask for, not from what the hooks were given.
+        """
+        if not self.spans:
+            return {}
+        rows, starts, ends = np.array(self.spans, dtype=np.int64).T[:, :, None]
+        first, end = (bound.numpy() for bound in self.prompts.bounds())
+        inside = np.clip(np.minimum(end, ends) - np.maximum(first, starts), 0, None)
+        of_row = (inside * (rows // len(first))).sum(axis=0)
+        found: dict[int, int] = {}
+        for index, tokens in zip(self.prompts.interventions, of_row.tolist(), strict=True):
+            if index >= 0:
+                found[index] = found.get(index, 0) + tokens
+        return found
+
+    def check_covers(self, width: int) -> None:
+        """Check that the passes held all tokens to be steered of texts of `width` tokens.
+
+        Args:
+            width: Columns of the generated batch, padding and prompt included. Its last column
+                is never fed to the model.
+
+        Raises:
+            CellError: No pass held one of them.
+        """
+        fed = np.zeros(width - 1, dtype=bool)
+        for _, start, stop in self.spans:
+            fed[start:stop] = True
+        first, end = self.prompts.bounds()
+        rows = zip(self.prompts.interventions, first.tolist(), end.tolist(), strict=True)
+        for index, low, high in rows:
+            wanted = fed[low:high]
+            if index >= 0 and not wanted.all():
+                raise CellError(
+                    f"generation fed {int(wanted.sum())} of the {len(wanted)} tokens that a "
+                    "request asks to be steered",
+                    "The model generates in a way that steering does not follow; leave out the "
+                    "generation options that are not lm-eval's own.",
+                )
+
+
 @contextmanager
-def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator[None]:
-    """Give the session a frame for each pass of the one generation inside the block."""
+def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator[Passes]:
+    """Steer each pass of the one generation inside the block.
+
+    Args:
+        model: A causal language model of Transformers.
+        session: Interventions that are hooked into the model.
+        prompts: What is generated from.
+
+    Yields:
+        The passes, filled as they come.
+
+    Raises:
+        CellError: The steerers saw another number of tokens than the prompts ask for.
+    """
     seen = 0
+    passes = Passes(prompts)
     settled: dict[int, Frame] = {}
 
     def frame(rows: int, start: int, length: int, device: torch.device) -> Frame:
@@ -108,15 +179,15 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
             ids = kwargs["inputs_embeds"][..., 0]
         start = _start(kwargs.get("past_key_values"), seen, ids.shape[1])
         seen = start + ids.shape[1]
+        passes.add(ids.shape[0], start, ids.shape[1])
         session.frame = frame(ids.shape[0], start, ids.shape[1], ids.device)
 
     handle = _that_runs(model).register_forward_pre_hook(before, with_kwargs=True)
     try:
-        yield
+        with session.counted(passes.requested):
+            yield passes
     finally:
         handle.remove()
-        session.frame = None
-    session.check()
 
 
 def prefilled(model: nn.Module, ids: Tensor, mask: Tensor) -> DynamicCache:

@@ -7,6 +7,7 @@ the tokens of each intervention to its steerers. Activations are never edited in
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -199,16 +200,49 @@ class Session:
     """Steerers on the device of their site's activations."""
     _biases: dict[tuple[int, Place], Bias | None] = field(default_factory=dict)
     """Constant shifts by intervention and place."""
+    _requested: Counter[int] = field(default_factory=Counter)
+    """Tokens that each intervention has to steer at each of its sites, over all finished passes."""
 
     @contextmanager
     def on(self, frame: Frame) -> Iterator[None]:
-        """Use `frame` for the passes inside the block, and check what they have done."""
-        self.frame = frame
+        """Use `frame` for the one forward pass inside the block.
+
+        Raises:
+            CellError: As `counted`.
+        """
+        with self.counted(lambda: frame.counts):
+            self.frame = frame
+            yield
+
+    @contextmanager
+    def counted(self, requested: Callable[[], Mapping[int, int]]) -> Iterator[None]:
+        """Hold the forward passes inside the block against the tokens that they have to steer.
+
+        A block that raises leaves the tallies as they were, so that a batch for which memory ran
+        out can be computed again.
+
+        Args:
+            requested: Called at the end; the number of tokens that the passes had to steer under
+                each intervention, by its index. It must not come from what the hooks saw.
+
+        Raises:
+            CellError: The steerers saw another number of tokens, or made activations that are not
+                finite.
+        """
+        before = {key: (tally.tokens, tally.distance) for key, tally in self.tallies.items()}
         try:
             yield
+        except BaseException:
+            self._reset(before)
+            raise
         finally:
             self.frame = None
+        self._requested.update(requested())
         self.check()
+
+    def _reset(self, tallies: Mapping[tuple[int, Site], tuple[int, Tensor | float]]) -> None:
+        self._planned, self._plans = None, {}
+        self._tallies = {key: Tally(*values) for key, values in tallies.items()}
 
     @property
     def tallies(self) -> Mapping[tuple[int, Site], Tally]:
@@ -222,13 +256,38 @@ class Session:
                 plan.addition.settle()
 
     def check(self) -> None:
-        """Raise CellError if an intervention made activations that are not finite."""
+        """Check the finished passes.
+
+        Raises:
+            CellError: An intervention did not see every token that it had to steer, or made
+                activations that are not finite.
+        """
+        self._check_counts()
+        self._check_finite()
+
+    def _check_counts(self) -> None:
+        tallies = self.tallies
+        for index, tokens in self._requested.items():
+            for site in self._acting(index):
+                seen = tallies[index, site].tokens if (index, site) in tallies else 0
+                if seen != tokens:
+                    raise CellError(
+                        f"{self._label(index, site)} steered {seen} tokens at layer {site} where "
+                        f"the requests ask for {tokens}",
+                        "The model does not run its blocks as steering expects; try path=plain, or "
+                        "attn_implementation=eager.",
+                    )
+
+    def _label(self, index: int, site: Site) -> str:
+        intervention = self.interventions[index]
+        return intervention.label or intervention.steerers[site].method
+
+    def _check_finite(self) -> None:
         for (index, site), tally in self.tallies.items():
             if not math.isfinite(float(tally.distance)):
-                intervention = self.interventions[index]
                 raise CellError(
-                    f"{intervention.label or intervention.steerers[site].method} made activations "
-                    f"that are not finite at layer {site}",
+                    f"{self._label(index, site)} made activations that are not finite at layer "
+                    f"{site}",
                     "Lower the strength, or run the model in float32.",
                 )
 

@@ -23,7 +23,7 @@ from steereval.models.hooks import Frame, Session
 from steereval.models.layout import STEM_TOKENS, Layout, Piece, row_tokens
 from steereval.models.lower_blocks import LowerBlocks, lowest_block, pass_key
 from steereval.models.memory import LEAST_TOKENS, Batches, RowSize, ran_out
-from steereval.models.packed_row import masks_by_index, packed_frame, packed_inputs
+from steereval.models.packed_row import check_steered, masks_by_index, packed_frame, packed_inputs
 from steereval.models.packing import Pack, Request
 
 ROWS_OF_LOGITS = 64
@@ -100,7 +100,7 @@ class Scorer:
             cache = self._stem_cache(layout.stem) if layout.stem else None
             for piece in layout.pieces():
                 before = gathered.finished
-                self._score_piece(piece, [token for token, _ in layout.stem], cache, gathered)
+                self._score_piece(piece, layout.stem, cache, gathered)
                 done(gathered.finished - before)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or size < 2 * LEAST_TOKENS:
@@ -122,7 +122,11 @@ class Scorer:
         return cache
 
     def _score_piece(
-        self, piece: Piece, stem: Sequence[int], cache: DynamicCache | None, gathered: _Gathered
+        self,
+        piece: Piece,
+        stem: Sequence[tuple[int, int]],
+        cache: DynamicCache | None,
+        gathered: _Gathered,
     ) -> None:
         """Score what is asked for in `piece`, under all interventions."""
         layer = lowest_block(self.session.interventions)
@@ -131,7 +135,7 @@ class Scorer:
             with phase("prefill"):
                 states = self.lower.states(
                     layer,
-                    pass_key(layer, stem, piece.bare),
+                    pass_key(layer, [token for token, _ in stem], piece.bare),
                     lambda: self._run(piece.bare, len(stem), cache, [-1]),
                 )
             _cut_back(cache, len(stem))
@@ -140,6 +144,7 @@ class Scorer:
             if self.lower is not None and layer is not None and states is not None:
                 columns = torch.from_numpy(piece.bare.locate(row)).to(states.device)
                 resumed = self.lower.resumed(layer, states[:, columns])
+            check_steered(row, stem, piece.part.requests)
             frame = packed_frame(row, piece.part.requests, self.device)
             with phase("continuations"), self.session.on(frame), resumed:
                 logits = self._run(row, len(stem), cache, row.predicting)

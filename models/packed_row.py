@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steereval.errors import CellError
 from steereval.models.hooks import Frame
 from steereval.models.packing import Pack, Request
 
@@ -43,6 +44,49 @@ def packed_frame(pack: Pack, requests: Sequence[Request], device: torch.device) 
         torch.tensor([[0, int(column)] for column in last], device=device),
         [requests[owner].key for owner in present],
     )
+
+
+def check_steered(pack: Pack, stem: Sequence[tuple[int, int]], requests: Sequence[Request]) -> None:
+    """Hold a packed row against its requests.
+
+    Args:
+        pack: The row.
+        stem: (token id, intervention) of the tokens before it.
+        requests: The requests that `pack.answers` refers to.
+
+    Raises:
+        CellError: The text before a predicted token has another number of steered tokens than its
+            request asks for, or some under another request's intervention.
+    """
+    start = _UNSTEERED
+    for _, index in stem:
+        start = _followed(start, index)
+    found: list[tuple[int, int]] = []
+    for parent, index in zip(pack.parents.tolist(), pack.assigned.tolist(), strict=True):
+        found.append(_followed(found[parent] if parent >= 0 else start, index))
+    for row, number, index in pack.answers:
+        request = requests[number]
+        asked = request.steered_among(len(request.context) + index)
+        if found[row] != ((request.intervention, asked) if asked else _UNSTEERED):
+            raise CellError(
+                f"{found[row][1]} tokens of a packed text are steered under intervention "
+                f"{found[row][0]}; its request asks for {asked} under {request.intervention}",
+                "This is a fault of steereval; use path=plain until it is repaired.",
+            )
+
+
+_UNSTEERED = (-1, 0)
+"""Intervention and number of the steered tokens of a text without any."""
+_MIXED = -2
+"""Stands for several interventions in one text."""
+
+
+def _followed(text: tuple[int, int], index: int) -> tuple[int, int]:
+    """Intervention and steered tokens of `text` with one more token under `index`."""
+    if index < 0:
+        return text
+    intervention, count = text
+    return (index if intervention in (-1, index) else _MIXED), count + 1
 
 
 def _mask(model: nn.Module, visible: Tensor) -> Tensor:

@@ -44,6 +44,13 @@ class Request:
         """Names the query, for steerers whose draws must not depend on the batch."""
         return str(self.context)
 
+    def steered_among(self, length: int) -> int:
+        """Number of steered tokens among the first `length` tokens of its text."""
+        if self.intervention < 0:
+            return 0
+        end = length if self.end is None else min(self.end, length)
+        return max(0, end - self.first)
+
     def assigned(self, index: int) -> int:
         """The intervention that acts on token `index`, or -1."""
         inside = index >= self.first and (self.end is None or index < self.end)

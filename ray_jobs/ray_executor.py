@@ -116,6 +116,7 @@ class _Run:
             # Where the run ends early, nobody waits for what is still under way.
             for handle in self.actors.values():
                 handle.end()
+            self.metrics.running(0)
 
     def _tell(self, events: Sequence[Event]) -> None:
         for each in self.schedule.handle(events, time.monotonic()):

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as scipy_stats
 
-from steereval.results.comparison import Comparison, seed_of
+from steereval.results.comparison import Comparison, guard_of, seed_of
+from steereval.results.duplicates import document_of, linked
 from steereval.results.leaderboard import Row
+from steereval.results.manifest import RATIO
+from steereval.results.pairing import Setting, pair
 from steereval.results.scores import Seed
+from steereval.results.source import Source
 from steereval.results.stats import (
     Effect,
     Friedman,
@@ -21,7 +25,7 @@ from steereval.results.stats import (
     macro_effect,
     probability_of_improvement,
 )
-from steereval.results.stats.effect import Floats
+from steereval.results.stats.effect import Floats, Labels
 from steereval.results.stats.tasks import ENOUGH_TASKS
 
 
@@ -33,7 +37,7 @@ class ArmAcross:
     """The arm."""
 
     effect: Effect
-    """The macro-mean of its differences to the baseline."""
+    """The macro-mean of its differences to the baseline, by the seed-robust test."""
 
     p_adjusted: float
     """Of `effect`, by Holm over the arms of the model."""
@@ -80,9 +84,21 @@ class Across:
 @dataclass(frozen=True)
 class _Summary:
     row_name: str
+    rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
     signs: tuple[int, ...]
     seeds: tuple[Seed, ...]
+
+    def clusters(self, source: Source) -> list[Labels]:
+        """[tasks][items], the same code for one cluster: tasks that score the same documents share
+        their clusters."""
+        owners: list[str] = []
+        documents: list[str] = []
+        for row, comparison in zip(self.rows, self.comparisons, strict=True):
+            owners += [f"{row.task.name} {label}" for label in comparison.labels]
+            documents += [document_of(item) for item in _items_of(row, source)]
+        sizes = [len(comparison.values) for comparison in self.comparisons]
+        return np.split(linked(owners, documents), np.cumsum(sizes)[:-1])
 
     def diffs(self) -> list[Floats]:
         """[tasks][items, seeds], the common seeds in one order."""
@@ -92,13 +108,13 @@ class _Summary:
         ]
 
 
-def across_tasks(rows: Sequence[Row], models: Sequence[str], confidence: float) -> list[Across]:
+def across_tasks(rows: Sequence[Row], source: Source) -> list[Across]:
     """For every model with two target tasks or more whose primary scores are in points."""
-    found = (_of_model(rows, model, confidence) for model in models)
+    found = (_of_model(rows, model, source) for model in source.models)
     return [across for across in found if across is not None]
 
 
-def _of_model(rows: Sequence[Row], model: str, confidence: float) -> Across | None:
+def _of_model(rows: Sequence[Row], model: str, source: Source) -> Across | None:
     tables: dict[str, dict[str, Row]] = {}
     for row in rows:
         if row.model == model and row.task.is_target and row.is_primary and row.metric.in_points:
@@ -110,7 +126,7 @@ def _of_model(rows: Sequence[Row], model: str, confidence: float) -> Across | No
     )
     summaries = {name: _summary(name, tables) for name in names}
     whole = [summary for summary in summaries.values() if summary is not None]
-    arms = _arms(whole, tables, confidence)
+    arms = _arms(whole, tables, source)
     left_out = tuple(name for name, summary in summaries.items() if summary is None)
     ranked, ranks = _ranked(tables)
     return Across(model, tuple(tables), tuple(arms), left_out, _friedman(ranked, ranks), ranked)
@@ -127,18 +143,32 @@ def _summary(name: str, tables: dict[str, dict[str, Row]]) -> _Summary | None:
     if not seeds:
         return None
     signs = tuple(1 if row.metric.higher_is_better else -1 for row in rows)
-    return _Summary(name, comparisons, signs, seeds)
+    return _Summary(name, tuple(rows), comparisons, signs, seeds)
+
+
+def _items_of(row: Row, source: Source) -> list[str]:
+    """The items that the comparison of `row` is over, in the order of its values."""
+    scores = source.scores[row.model, row.task.name]
+    baseline, ratio = source.baseline(row.model, row.task.name), row.metric.kind == RATIO
+    settings = Setting(row.arm, row.strengths), baseline
+    items = scores.tested(row.metric.name)
+    found = pair(scores, *settings, row.metric.name, ratio, items)
+    return [] if found is None else list(np.array(scores.item_ids, dtype=object)[found.items])
 
 
 def _arms(
-    summaries: Sequence[_Summary], tables: dict[str, dict[str, Row]], confidence: float
+    summaries: Sequence[_Summary], tables: dict[str, dict[str, Row]], source: Source
 ) -> Iterator[ArmAcross]:
+    confidence = source.plan.confidence
     effects = [
         macro_effect(
             summary.diffs(),
-            [comparison.grouping.clusters for comparison in summary.comparisons],
+            summary.clusters(source),
             [comparison.grouping.folds for comparison in summary.comparisons],
             confidence,
+            guards=[guard_of(row.metric) for row in summary.rows],
+            shared_clusters=True,
+            seed_robust=True,
         )
         for summary in summaries
     ]

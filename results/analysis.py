@@ -10,6 +10,7 @@ import numpy as np
 
 from steereval.results.across import Across, across_tasks
 from steereval.results.collapse import Collapse, collapses
+from steereval.results.content import check_content
 from steereval.results.coupling import Coupling, couplings
 from steereval.results.item_sheets import ItemSheet, item_sheets
 from steereval.results.judges import not_judged, not_measured
@@ -111,7 +112,9 @@ def analyse(run: RunFolder) -> Analysis:
     Failed and missing cells leave gaps that the rows count; they never stop the analysis. The same
     rows give the same analysis, resampling included.
     """
-    plan, records = parse_plan(run.read_manifest()), run.records()
+    manifest, records = run.read_manifest(), run.records()
+    plan = parse_plan(manifest)
+    check_content(run, manifest, records)
     measured = {cell_id: _measured(record) for cell_id, record in records.items()}
     source = Source(plan, load_scores(run, plan.repeats), measured)
     tables = list(source.tables())
@@ -127,7 +130,7 @@ def analyse(run: RunFolder) -> Analysis:
         collapses=fallen,
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
-        across=tuple(across_tasks(judged, source.models, plan.confidence)),
+        across=tuple(across_tasks(judged, source)),
         sheets=tuple(item_sheets(judged, source, records)),
         choosings=tuple(choosings(judged, source)),
         noise_floors=tuple(noise_floors(run, source, records)),
@@ -212,7 +215,23 @@ def _notes(source: Source) -> Iterator[str]:
     for (model, name), scores in source.scores.items():
         if not bool(np.any(scores.is_test)):
             yield f"{model} has no test items on {name}, so nothing is reported there."
+        yield from _repeated(model, scores)
         yield from _missing(model, source.plan.tasks.get(name), scores)
+
+
+def _repeated(model: str, scores: TaskScores) -> Iterator[str]:
+    """What counts as one since it asks the same."""
+    if scores.n_repeated:
+        yield (
+            f"{scores.n_repeated} of {len(scores.item_ids)} items of {scores.task} ({model}) "
+            "repeat the content of another item; items of the same content are one cluster."
+        )
+    if scores.n_leaked:
+        yield (
+            f"{scores.n_leaked} test items of {scores.task} ({model}) repeat the content of a "
+            "validation item, so the strength was chosen on what they ask. Start the run again in "
+            "a new folder, which keeps items of the same content together."
+        )
 
 
 def _imports(records: dict[str, dict[str, Any]]) -> Iterator[str]:

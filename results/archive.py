@@ -1,7 +1,7 @@
 """A run as one file that someone else can check; the same run gives the same bytes.
 
 NAME/HOW-TO-CHECK.md     what a reviewer does with it
-NAME/...                 everything in the run folder, the report too
+NAME/...                 everything in the run folder, the report too, but for retired cells
 NAME/CHECKSUMS.sha256    a line for each file, as sha256sum writes them
 """
 
@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from steereval.errors import InputError
+from steereval.results import lease
 from steereval.results.atomic import naming, sync_folder, temporary_sibling
+from steereval.results.manifest import planned_cells
 from steereval.results.store import RunFolder
 
 CHECKSUMS = "CHECKSUMS.sha256"
@@ -35,7 +37,7 @@ def write_archive(run: RunFolder, out: Path) -> None:
     """Write `run` into the new file `out`, whose ending says in which format.
 
     Raises InputError for another ending or a file that is there already, and StoreError for a run
-    that cannot be read or a place that cannot be written.
+    that cannot be read, rows that no reader takes, or a place that cannot be written.
     """
     endings = (*TAR_ENDINGS, ZIP_ENDING)
     if not out.name.endswith(endings):
@@ -45,6 +47,8 @@ def write_archive(run: RunFolder, out: Path) -> None:
     if out.exists():
         raise InputError(f"{out} exists already", "Choose a name that does not.")
     manifest = run.read_manifest()
+    for _ in run.iter_items():
+        pass  # rows that no reader would take are not handed on
     root = _file_name(str(manifest.get("name")))
     contents = ((f"{root}/{name}", data) for name, data in _contents(run, manifest))
     temporary = temporary_sibling(out)
@@ -69,8 +73,10 @@ def _contents(run: RunFolder, manifest: Mapping[str, Any]) -> Iterator[tuple[str
     """Instructions, the run's files, and the sums of both."""
     lines = []
     own = {INSTRUCTIONS: _instructions(manifest)}
-    # An unpacked archive that is archived once more holds both already.
-    others = ((name, data) for name, data in run.files() if name not in (CHECKSUMS, INSTRUCTIONS))
+    # An unpacked archive that is archived once more holds both already; a driver runs this folder.
+    left_out = (CHECKSUMS, INSTRUCTIONS, lease.FILE)
+    files = run.files(frozenset(planned_cells(manifest)))
+    others = ((name, data) for name, data in files if name not in left_out)
     for name, data in (*own.items(), *others):
         lines.append(check_sum_line(name, data))
         yield name, data

@@ -44,6 +44,15 @@ def remove(path: Path) -> None:
             sync_folder(path.parent)
 
 
+def move(path: Path, target: Path) -> None:
+    """Rename `path` to `target`, in place of a file that is there. Fails with StoreError."""
+    with naming(target):
+        path.replace(target)
+        # The new name first: after a crash of the machine the file may have two names, never none.
+        sync_folder(target.parent)
+        sync_folder(path.parent)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in `folder`; only while nothing writes to it."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):

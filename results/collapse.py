@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from steereval.results.comparison import compare, untestable
+from steereval.results.headline import headline
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Setting, pair
 from steereval.results.response import StrengthPoint
@@ -166,8 +167,7 @@ def _loss(source: Source, point: StrengthPoint) -> Effect | None:
     found = pair(scores, Setting(point.arm, seeds), baseline, metric.name, ratio, items)
     if found is None or untestable(found, metric) is not None:
         return None
-    name = "|".join([point.model, point.task.name, metric.name, point.arm.label, "collapse"])
-    effect = compare(found, metric, scores, source.plan.confidence, name).effect
+    effect = headline(compare(found, metric, scores, source.plan.confidence), metric).effect
     return effect if oriented(effect, metric).high < 0.0 else None
 
 

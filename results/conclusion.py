@@ -47,7 +47,7 @@ def conclusion(rows: Sequence[Row]) -> Conclusion:
     )
 
 
-def headline(rows: Sequence[Row], baseline: str) -> tuple[str, ...]:
+def short_verdict(rows: Sequence[Row], baseline: str) -> tuple[str, ...]:
     """The verdict on a run in a few short sentences, its harm right behind its gain.
 
     Args:

@@ -18,7 +18,7 @@ from steereval.results.pairing import Draws, Setting, draws_of, paired_seeds
 from steereval.results.scores import Seed, TaskScores
 from steereval.results.source import Source
 from steereval.results.stats import Effect, ratio_effect
-from steereval.results.stats.effect import Floats
+from steereval.results.stats.effect import Floats, Labels
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ def couplings(rows: Sequence[Row], source: Source) -> Iterator[Coupling]:
                 yield found
 
 
-def _coupling(row: Row, arm: Floats, baseline: Floats) -> Coupling | None:
-    """From scores [items, fit seeds, draws] of both; None if no item scatters."""
+def _coupling(row: Row, arm: Floats, baseline: Floats, clusters: Labels) -> Coupling | None:
+    """From scores [items, fit seeds, draws] of both and clusters [items]; None if no item
+    scatters."""
     n_items, _, n_draws = arm.shape
     apart = (arm.var(axis=2, ddof=1) + baseline.var(axis=2, ddof=1)).mean(axis=1)
     together = (arm - baseline).var(axis=2, ddof=1).mean(axis=1)
@@ -67,16 +68,16 @@ def _coupling(row: Row, arm: Floats, baseline: Floats) -> Coupling | None:
         row,
         n_items,
         n_draws,
-        ratio_effect(apart, together, apart),
+        ratio_effect(apart, together, apart, clusters=clusters, resamples=0),
         saved / (spread + saved) if spread + saved > 0 else 0.0,
     )
 
 
 def _draws(
     scores: TaskScores, arm: Setting, baseline: Setting, metric: str
-) -> tuple[Floats, Floats] | None:
-    """Scores [test items, fit seeds, draws] of both where both have them; None without several
-    sample seeds."""
+) -> tuple[Floats, Floats, Labels] | None:
+    """Scores [test items, fit seeds, draws] of both where both have them, and the items' clusters;
+    None without several sample seeds."""
     ours, theirs = draws_of(scores, arm, metric), draws_of(scores, baseline, metric)
     pairs = [(a, b) for _, a, b in paired_seeds(ours, theirs)]
     shared = [set(ours[a]) & set(theirs[b]) for a, b in pairs]
@@ -93,4 +94,4 @@ def _draws(
 
     both = stacked(ours, [a for a, _ in pairs]), stacked(theirs, [b for _, b in pairs])
     there = scores.is_test & np.isfinite(both[0] + both[1]).all(axis=(1, 2))
-    return both[0][there], both[1][there]
+    return both[0][there], both[1][there], scores.clusters[there]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from steereval.errors import StoreError
 from steereval.results import tables
@@ -160,11 +161,12 @@ def read_diagnoses(place: Place) -> dict[str, Diagnosis]:
 
 def errors_of(place: Place, name: str) -> dict[str, str]:
     """{label of a method that could not be measured: why}. Raises StoreError."""
-    errors: dict[str, str] = _record(place, name).get("errors", {})
+    errors: dict[str, str] = record_of(place, name).get("errors", {})
     return errors
 
 
-def _record(place: Place, name: str) -> dict[str, Any]:
+def record_of(place: Place, name: str) -> dict[str, Any]:
+    """What was recorded of one place. Raises StoreError."""
     where = place.at(f"{FOLDER}/{name}.json")
     try:
         record: dict[str, Any] = json.loads(place.read(f"{FOLDER}/{name}.json") or b"")
@@ -174,7 +176,31 @@ def _record(place: Place, name: str) -> dict[str, Any]:
 
 
 def _read(place: Place, name: str) -> Diagnosis:
-    record = _record(place, name)
+    record = record_of(place, name)
     data = place.read(f"{FOLDER}/{name}.parquet")
     table = place.at(f"{FOLDER}/{name}.parquet")
-    return Diagnosis(tables.decode(table, data, DIAGNOSIS_SCHEMA, record.get("file", {})), record)
+    rows = tables.decode(table, data, DIAGNOSIS_SCHEMA, record.get("file", {}))
+    _check_rows(rows, table)
+    return Diagnosis(rows, record)
+
+
+def _check_rows(rows: pa.Table, where: str) -> None:
+    """Refuse what no writer writes: values that are not finite, two values of one thing."""
+    remedy = "Delete it and its .json of the same name, and run `steereval diagnose` again."
+    finite = pc.is_finite(rows["value"])
+    if not pc.all(finite).as_py():
+        row = rows.filter(pc.invert(finite)).slice(0, 1).to_pylist()[0]
+        raise StoreError(
+            f"{where} has the value {row['value']} for {row['quantity']} of item {row['item_id']} "
+            f"of {row['method']}",
+            remedy,
+        )
+    keys = [name for name in rows.column_names if name != "value"]
+    counted = rows.select(keys).group_by(keys).aggregate([([], "count_all")])
+    if counted.num_rows != rows.num_rows:
+        twice = counted.filter(pc.greater(counted["count_all"], 1)).slice(0, 1).to_pylist()[0]
+        raise StoreError(
+            f"{where} has {twice['count_all']} rows for {twice['quantity']} of item "
+            f"{twice['item_id']} of {twice['method']}",
+            remedy,
+        )

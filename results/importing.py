@@ -8,17 +8,19 @@ The manifest keeps imported cells apart under `imported`, where a run that goes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from steereval.errors import InputError, nearest_remedy
+from steereval.errors import InputError, StoreError, nearest_remedy
 from steereval.results.identity import id_of
 from steereval.results.known_items import KnownItems, known_items
 from steereval.results.lease import driving
 from steereval.results.lm_eval_files import SampleFile
 from steereval.results.manifest import Plan, parse_plan
+from steereval.results.retired import at_hand, replan, retired
 from steereval.results.samples import (
     item_ids,
     response_rows,
@@ -65,6 +67,8 @@ class Imported:
     """Documents that the run asked about in other words."""
     undirected: tuple[str, ...]
     """Metrics that are left out, since nothing says whether higher is better."""
+    unnumbered: tuple[str, ...]
+    """Metrics with a value that is not a number for some document, which is left out there."""
     is_new: bool
     """Whether it was not there before."""
 
@@ -86,15 +90,20 @@ class Imported:
             )
         if self.undirected:
             yield (f"  without {', '.join(self.undirected)}: nothing says whether higher is better")
+        if self.unnumbered:
+            yield (
+                f"  without {', '.join(self.unnumbered)} of documents whose value is not a number"
+            )
 
 
 def import_samples(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> list[Imported]:
     """Store each of `files` as a cell of `run`; the same file again changes nothing.
 
     The items' clusters and splits are those of the run. Nothing is written unless all files can be
-    imported. Raises StoreError while the run is being run, and InputError for a label, model, task
-    or seed that does not fit it, for documents that have nothing in common with it, and for other
-    samples under the same label.
+    imported, and what fails leaves the folder as it was. Raises StoreError while the run is being
+    run, for rows that no analysis could use, or where the folder cannot be written to; CellError
+    for a score that is NaN; and InputError for a label, model, task or seed that does not fit it,
+    for documents that have nothing in common with it, and for other samples under the same label.
     """
     run.read_manifest()  # which says so if this is no run
     with driving(run.place):
@@ -110,16 +119,74 @@ def _imported(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> list[
     cells = {cell["cell_id"]: cell for cell in before} | {i: d.cell for i, d in drafts.items()}
     _check_settings(list(cells.values()))
     imported = {"baseline": _baseline(manifest, arm), "cells": list(cells.values())}
-    # The manifest comes first: cells that it does not know would be left over if this were killed.
-    run.write_manifest(manifest | {"imported": imported})
-    finished = run.finished()
-    return [_stored(run, draft, draft.cell_id in finished) for draft in drafts.values()]
+    known = at_hand(run, drafts).finished
+    fresh = [draft for draft in drafts.values() if draft.cell_id not in known]
+    _add(run, fresh, manifest | {"imported": imported})
+    return [
+        _stored(run, draft) if draft.cell_id in known else draft.told for draft in drafts.values()
+    ]
 
 
-def kept_imports(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a manifest that the next one of the same run takes over; empty if there is
-    none."""
-    return {"imported": manifest["imported"]} if "imported" in manifest else {}
+def _add(run: RunFolder, drafts: Sequence[_Draft], manifest: dict[str, Any]) -> None:
+    """Store new cells, and write the manifest that has them.
+
+    They wait among the retired cells until the manifest stands: a kill at any moment leaves a run
+    without them, or one that has them. What fails leaves the folder as it was.
+    """
+    apart = retired(run)
+    try:
+        if drafts:
+            apart.create()
+        for draft in drafts:
+            apart.write_cell(draft.cell_id, draft.items, draft.responses, draft.record)
+        replan(run, manifest)
+    except BaseException:
+        with suppress(StoreError):
+            members = run.members() or frozenset()
+            for draft in drafts:
+                if draft.cell_id not in members:
+                    apart.discard(draft.cell_id)
+        raise
+
+
+def carry_imports(
+    before: Mapping[str, Any], now: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Take the imported cells of a run into the manifest of its next start.
+
+    An imported cell has the splits and clusters of the run's own cells on its model, task and
+    few-shot seed. Where none of these is left as it was (another limit, another share for
+    validation, a task less) it pairs with nothing and is left out; it can be imported again.
+
+    Args:
+        before: The manifest so far; empty if the run begins.
+        now: The manifest of the grid alone.
+
+    Returns:
+        `now` with the imported cells that still pair, and the labels of arms that lost a cell.
+
+    Raises:
+        InputError: If a method of the grid has the label of an imported arm.
+    """
+    imported = before.get("imported")
+    if imported is None:
+        return now, ()
+    known = {cell["cell_id"] for cell in before["cells"]}
+    same = {_pairing(cell) for cell in now["cells"] if cell["cell_id"] in known}
+    kept = [cell for cell in imported["cells"] if _pairing(cell) in same]
+    labels = {cell["method"] for cell in kept}
+    if both := sorted(labels & now["methods"].keys()):
+        raise InputError(
+            f"{both[0]!r} is a method of the grid and an arm that was imported into the run",
+            "Give the method another `label`.",
+        )
+    baseline = imported["baseline"] if imported["baseline"] in labels else None
+    lost = {cell["method"] for cell in imported["cells"] if _pairing(cell) not in same}
+    return now | {"imported": {"baseline": baseline, "cells": kept}}, tuple(sorted(lost))
+
+
+def _pairing(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    return cell["model"], cell["task"], cell["fewshot_seed"]
 
 
 @dataclass(frozen=True)
@@ -176,7 +243,10 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
             "Both must read the same documents: compare the versions of the task, and limits.",
         )
     answers = response_rows(cell["cell_id"], file.task, file.samples)
-    responses = [row for row in answers if row["item_id"] in known.items]
+    scored = {row["item_id"] for row in rows}
+    responses = [row for row in answers if row["item_id"] in scored]
+    table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+    run.check_items(table, cell["cell_id"], f"Check the scores in {file.path}.")
     told = _told(file, known, rows, responses, directions)
     record = {
         "name": f"{arm.label} (imported) on {file.task}, {arm.model}",
@@ -186,16 +256,18 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
             "documents_left_out": told.n_foreign,
             "documents_with_other_prompts": told.n_other_prompts,
         },
-        "metrics_without_numbers": without_numbers(file.samples),
+        "metrics_without_numbers": list(told.unnumbered),
         "metrics_without_direction": list(told.undirected),
     }
-    return _Draft(
+    draft = _Draft(
         cell,
-        pa.Table.from_pylist(rows, schema=ITEM_SCHEMA),
+        table,
         pa.Table.from_pylist(responses, schema=RESPONSE_SCHEMA),
         record,
         told,
     )
+    run.check_cell(draft.cell_id, draft.items, draft.responses, record)
+    return draft
 
 
 def _cell(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,6 +342,7 @@ def _told(
         n_lacking=len(known.items.keys() - paired),
         n_other_prompts=known.other_prompts(responses),
         undirected=tuple(without_direction(file.samples, directed)),
+        unnumbered=tuple(without_numbers(file.samples)),
         is_new=True,
     )
 
@@ -299,14 +372,13 @@ def _baseline(manifest: Mapping[str, Any], arm: NewArm) -> str | None:
     return None if before == arm.label else before
 
 
-def _stored(run: RunFolder, draft: _Draft, is_there: bool) -> Imported:
-    """Write the cell unless it is there with the same rows.
+def _stored(run: RunFolder, draft: _Draft) -> Imported:
+    """Write a cell that is there unless it has the same rows.
 
     The same samples may pair with other items than before, where the run has gone on.
     """
-    if is_there:
-        items, responses = run.read_cell(draft.cell_id)
-        if items.equals(draft.items) and responses.equals(draft.responses):
-            return replace(draft.told, is_new=False)
+    items, responses = run.read_cell(draft.cell_id)
+    if items.equals(draft.items) and responses.equals(draft.responses):
+        return replace(draft.told, is_new=False)
     run.write_cell(draft.cell_id, draft.items, draft.responses, draft.record)
     return draft.told

@@ -45,6 +45,7 @@ def joined(first: TaskScores, second: TaskScores) -> Joined:
         model=first.model,
         task=first.task,
         item_ids=tuple(str(item) for item in common),
+        contents=first.contents[here],
         clusters=first.clusters[here],
         has_cluster=first.has_cluster[here],
         is_test=tests[0] & tests[1],

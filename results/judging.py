@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from steereval.results.comparison import seed_of
+from steereval.results.headline import headline
 from steereval.results.joint import joint_p_values
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import Plan
 from steereval.results.stats import adjust
-from steereval.results.verdicts import CLAIMS, judge
+from steereval.results.verdicts import judge
 
 CONFIRMATORY = "confirmatory"
 EXPLORATORY = "exploratory"
@@ -20,33 +21,33 @@ MAX_T = "max-t"
 
 
 def judged(rows: Sequence[Row], plan: Plan) -> list[Row]:
-    """`rows` with adjusted p-values within each model's two families, and with verdicts."""
-    found = list(rows)
+    """`rows` with adjusted p-values within each model's two families, and with verdicts.
+
+    All by the seed-robust test of `headline`, which is also that of the interval beside them.
+    """
+    found = [_with_headline(row) for row in rows]
     families: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(rows):
+    for i, row in enumerate(found):
         if not row.is_baseline:
             family = CONFIRMATORY if row.is_confirmatory else EXPLORATORY
             families.setdefault((row.model, family), []).append(i)
     for (model, family), places in families.items():
         method = plan.correction if family == CONFIRMATORY else "bh"
-        members = [rows[i] for i in places]
-        robust = adjust([_p(row, robust=True) for row in members], _stepwise(method))
-        adjusted = _adjusted(members, method, model)
-        for i, p, p_robust in zip(places, adjusted, robust, strict=True):
-            found[i] = _with_verdict(rows[i], family, p, float(p_robust), plan)
+        members = [found[i] for i in places]
+        for i, p in zip(places, _adjusted(members, method, model), strict=True):
+            found[i] = _with_verdict(found[i], family, p, plan)
     return found
 
 
-def _p(row: Row, robust: bool = False) -> float:
-    """A planned row without a comparison stays in its family, with p = 1."""
+def _with_headline(row: Row) -> Row:
     if row.comparison is None:
-        return 1.0
-    effect = row.comparison.effect
-    return effect.p_robust if robust else effect.p_value
+        return row
+    return replace(row, comparison=headline(row.comparison, row.metric))
 
 
-def _stepwise(method: str) -> str:
-    return "holm" if method == MAX_T else method
+def _p(row: Row) -> float:
+    """A planned row without a comparison stays in its family, with p = 1."""
+    return 1.0 if row.comparison is None else row.comparison.effect.p_value
 
 
 def _adjusted(members: Sequence[Row], method: str, model: str) -> list[float]:
@@ -57,15 +58,10 @@ def _adjusted(members: Sequence[Row], method: str, model: str) -> list[float]:
     return [1.0 if row.comparison is None else next(found) for row in members]
 
 
-def _with_verdict(row: Row, family: str, p_adjusted: float, p_robust: float, plan: Plan) -> Row:
+def _with_verdict(row: Row, family: str, p_adjusted: float, plan: Plan) -> Row:
     if row.comparison is None:
         return replace(row, family=family)
+    # Tests that are adjusted together by shared resamples can come out below their own p-value.
+    p_adjusted = max(p_adjusted, row.comparison.effect.p_value)
     verdict = judge(row.comparison.effect, p_adjusted, row.metric, row.task, plan.alpha)
-    by_p = verdict.word in CLAIMS and verdict.p_margin is None
-    return replace(
-        row,
-        family=family,
-        p_adjusted=p_adjusted,
-        verdict=verdict,
-        is_bold=by_p and p_robust >= plan.alpha,
-    )
+    return replace(row, family=family, p_adjusted=p_adjusted, verdict=verdict)

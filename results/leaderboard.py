@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from steereval.results.collapse import Collapse
-from steereval.results.comparison import Comparison, compare, untestable, with_shared_flips
+from steereval.results.comparison import Comparison, compare, untestable
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Pair, one_side, pair
 from steereval.results.scores import Arm, Seed, TaskScores
@@ -22,7 +22,6 @@ NO_BASELINE = "the baseline has no finished cell"
 NO_BASELINE_SCORES = "the baseline has no scores of this metric"
 NO_CELLS = "none of its cells finished"
 REDUCED = "reduced training"
-FEW_SEEDS = "few seeds for this claim"
 NO_SCORE = "it has no test item with a score in every fit seed"
 
 
@@ -97,9 +96,6 @@ class Row:
     """Where the arm's texts on this task collapse, by the metric that collapses first; None if
     they do not, or if nothing shows it."""
 
-    is_bold: bool = False
-    """Whether its claim trusts that few seeds show their whole spread (`Effect.p_robust`)."""
-
     @property
     def is_primary(self) -> bool:
         """Whether the metric is the task's primary one."""
@@ -130,10 +126,9 @@ class Row:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What a reader must know: few seeds, training cut short."""
-        seeded = self.comparison is not None and not self.is_unseeded
-        seeds = self.comparison.effect.caution if self.comparison and seeded else ""
-        bold = FEW_SEEDS if self.is_bold and not seeds else ""
-        return tuple(filter(None, (seeds, bold, REDUCED if self.is_reduced else "")))
+        effect = None if self.comparison is None else self.comparison.effect
+        found = () if effect is None else effect.marks if self.is_unseeded else effect.cautions
+        return (*found, REDUCED) if self.is_reduced else found
 
     @property
     def caution(self) -> str:
@@ -143,7 +138,11 @@ class Row:
     @property
     def mde(self) -> float | None:
         """The least difference that this design detects, in the effect's unit."""
-        return None if self.comparison is None else detectable_effect(self.comparison.effect)
+        return (
+            None
+            if self.comparison is None
+            else detectable_effect(self.comparison.effect, self.metric)
+        )
 
     @property
     def name(self) -> str:
@@ -174,14 +173,11 @@ class Row:
 
 def rows_of_table(source: Source, model: str, task: Task, metric: Metric) -> list[Row]:
     """The rows of one model, task and metric: the baseline, then the arms of the grid."""
-    rows = [
+    return [
         _Builder(source, model, task, metric, candidate).row()
         for arm in source.planned_arms(model, task.name)
         for candidate in candidates(source, model, task, arm)
     ]
-    name = "|".join([model, task.name, metric.name])
-    compared = with_shared_flips([row.comparison for row in rows], name)
-    return [replace(row, comparison=found) for row, found in zip(rows, compared, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -197,13 +193,6 @@ class _Builder:
     @property
     def scores(self) -> TaskScores | None:
         return self.source.scores.get((self.model, self.task.name))
-
-    @property
-    def name(self) -> str:
-        """What random draws are seeded by."""
-        setting = self.candidate.setting
-        parts = [self.model, self.task.name, self.metric.name, setting.arm.label]
-        return "|".join([*parts, *(f"{s}:{x!r}" for s, x in setting.strengths.items())])
 
     def row(self) -> Row:
         setting = self.candidate.setting
@@ -249,7 +238,7 @@ class _Builder:
         if side is None:
             return None
         confidence = self.source.plan.confidence
-        return score_of(side, self.metric, self.scores, confidence, self.name)
+        return score_of(side, self.metric, self.scores, confidence)
 
     def _pair(self, score: Score | None) -> tuple[Pair | None, str]:
         """The setting beside the baseline, or why nothing can be compared."""
@@ -271,4 +260,4 @@ class _Builder:
     def _compare(self, found: Pair) -> Comparison | None:
         if self.scores is None:
             return None
-        return compare(found, self.metric, self.scores, self.source.plan.confidence, self.name)
+        return compare(found, self.metric, self.scores, self.source.plan.confidence)

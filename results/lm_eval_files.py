@@ -145,6 +145,8 @@ def _sample(line: Any) -> dict[str, Any]:
     for metric in line["metrics"]:
         if metric not in line:
             raise ValueError(f"it has no value of the metric {metric!r}")
+        if line["metrics"].count(metric) > 1:
+            raise ValueError(f"it names the metric {metric!r} twice")
     arguments = [_arguments(line["arguments"], i) for i in range(len(line["arguments"]))]
     if not arguments or len(arguments) != len(line["resps"]):
         raise ValueError(f"it has {len(arguments)} requests and {len(line['resps'])} answers")

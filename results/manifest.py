@@ -138,10 +138,43 @@ def parse_plan(manifest: dict[str, Any]) -> Plan:
 
 
 def planned_cells(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """{cell id: what the manifest says of it}: the grid's cells, repetitions too, then imported
-    ones."""
-    imported = (manifest.get("imported") or {}).get("cells", [])
-    return {str(cell["cell_id"]): cell for cell in (*manifest["cells"], *imported)}
+    """The cells that make up a run.
+
+    Args:
+        manifest: The content of manifest.json.
+
+    Returns:
+        {cell id: what the manifest says of it}: the grid's cells, repetitions too, then imported
+        ones.
+
+    Raises:
+        StoreError: If the manifest has no list of cells.
+    """
+    try:
+        imported = (manifest.get("imported") or {}).get("cells", [])
+        return {str(cell["cell_id"]): cell for cell in (*manifest["cells"], *imported)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"manifest.json does not list the run's cells: {type(error).__name__}: {error}",
+            "Start the run again with the same grid, which writes the manifest again.",
+        ) from error
+
+
+def metric_kinds(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """{(task, metric): kind} of the declared metrics; a manifest without tasks declares none."""
+    return {
+        (str(task), str(metric)): str(known["kind"])
+        for task, entry in _entries(manifest.get("tasks"))
+        for metric, known in _entries(entry.get("metrics"))
+        if "kind" in known
+    }
+
+
+def _entries(found: object) -> list[tuple[str, Mapping[str, Any]]]:
+    """The entries of an object of objects; what has another form is for `parse_plan` to refuse."""
+    if not isinstance(found, Mapping):
+        return []
+    return [(key, entry) for key, entry in found.items() if isinstance(entry, Mapping)]
 
 
 def _plan(manifest: dict[str, Any]) -> Plan:

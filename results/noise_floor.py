@@ -102,10 +102,9 @@ def _floor(
     a, b = repeated.values[items], first.values[items]
     pair = Pair(_side(repeated, cell).take(items), _side(first, cell).take(items), items, (None,))
     reason = untestable(pair, metric)
-    name = "|".join(["noise floor", scores.model, task.name, metric.name, cell.cell_id])
     effect = None
     if reason is None:
-        effect = compare(pair, metric, scores, source.plan.confidence, name).effect
+        effect = compare(pair, metric, scores, source.plan.confidence).effect
     with np.errstate(invalid="ignore"):  # two infinite scores are equal
         apart = np.where(a == b, 0.0, np.abs(a - b))
     spread, n_seeds = _seed_spread(scores, metric, cell)

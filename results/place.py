@@ -54,6 +54,14 @@ class Place(Protocol):
         """Remove the file if it is there."""
         ...
 
+    def move(self, name: str, target: str) -> None:
+        """Give the file `name` the name `target`, in place of a file that has it.
+
+        `target` appears whole or not at all, and the content is under one of the names at every
+        moment; a crash may leave it under both. Trouble is a StoreError.
+        """
+        ...
+
     def sizes(self, folder: str) -> dict[str, int]:
         """Names and bytes of the files directly in `folder`, without what is half written."""
         ...
@@ -75,6 +83,13 @@ def place_of(location: Path | str) -> Place:
     if isinstance(location, Path) or "://" not in location:
         return LocalPlace(Path(location))
     return RemotePlace(location)
+
+
+def location_within(place: Place, folder: str) -> str:
+    """By which `place_of` finds the folder `folder` of `place`."""
+    location = place.location
+    uri, mark, options = location.partition("?") if "://" in location else (location, "", "")
+    return f"{uri.rstrip('/')}/{folder}{mark}{options}"
 
 
 class LocalPlace:
@@ -121,6 +136,10 @@ class LocalPlace:
     def remove(self, name: str) -> None:
         """Remove the file if it is there."""
         atomic.remove(self.path / name)
+
+    def move(self, name: str, target: str) -> None:
+        """Rename the file."""
+        atomic.move(self.path / name, self.path / target)
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Names and bytes of the files in `folder`."""
@@ -193,6 +212,12 @@ class RemotePlace:
             if self._files.get_file_info(self._path(name)).type == pafs.FileType.File:
                 self._files.delete_file(self._path(name))
 
+    def move(self, name: str, target: str) -> None:
+        """Copy the file, then delete the first: object stores have no rename."""
+        with self._trouble(target, "written"):
+            self._files.copy_file(self._path(name), self._path(target))
+        self.remove(name)
+
     def sizes(self, folder: str) -> dict[str, int]:
         """Names and bytes of the files in `folder`."""
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
@@ -219,7 +244,7 @@ class RemotePlace:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise StoreError(
                 f"{self.at(name)} cannot be {what}: {reason}",
                 "Check the address, the credentials and the connection.",

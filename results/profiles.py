@@ -44,6 +44,8 @@ class Profile:
     """How many cells were answered together."""
     seconds: Mapping[str, float]
     """By phase."""
+    ids: tuple[str, ...] = ()
+    """The cells; empty in files of before this was kept."""
 
 
 def write_profile(place: Place, profile: Profile) -> None:
@@ -53,16 +55,28 @@ def write_profile(place: Place, profile: Profile) -> None:
     place.write(f"{FOLDER}/{profile.group}.json", text.encode() + b"\n")
 
 
-def read_profiles(place: Place) -> list[Profile]:
-    """All that the run folder at `place` holds, by model, task and layer. Raises StoreError."""
+def read_profiles(place: Place, members: frozenset[str] | None = None) -> list[Profile]:
+    """The profiles in the run folder at `place`.
+
+    Args:
+        place: The run folder.
+        members: Ids of the run's cells; groups without any of them are left out. None: all count.
+
+    Returns:
+        A profile for each group, by model, task and layer.
+
+    Raises:
+        StoreError: If a file is damaged.
+    """
     names = [name for name in sorted(place.sizes(FOLDER)) if name.endswith(".json")]
-    found = [_read(place, f"{FOLDER}/{name}") for name in names]
+    every = [_read(place, f"{FOLDER}/{name}") for name in names]
+    found = [p for p in every if members is None or not p.ids or not members.isdisjoint(p.ids)]
     return sorted(found, key=lambda each: (each.model, each.task, each.layer))
 
 
 def _read(place: Place, name: str) -> Profile:
     try:
         values: dict[str, Any] = json.loads(place.read(name) or b"")
-        return Profile(**values)
+        return Profile(**values | {"ids": tuple(values.get("ids", ()))})
     except (ValueError, TypeError) as error:
         raise StoreError(f"{place.at(name)} cannot be read: {error}", "Delete it.") from error

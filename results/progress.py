@@ -9,9 +9,17 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from steereval.errors import StoreError
+from steereval.results.lease import Life, Observer
 from steereval.results.place import Place
 
 FILE = "progress.json"
+
+RUNNING, JUDGING, ENDED, STOPPED = "running", "judging", "ended", "stopped"
+"""States that a driver writes; judging begins when all cells are answered."""
+STARTING = "starting"
+"""As seen from outside: another driver has taken over and has not written anything yet."""
+INTERRUPTED = "interrupted"
+"""As seen from outside: the driver died before it could say how the run ended."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Progress:
     """A run at one moment."""
 
     state: str
-    """`running`, `judging` (all cells are answered), `ended` or `stopped`."""
+    """`running`, `judging`, `ended` or `stopped`; from outside also `starting` or `interrupted`."""
     planned: int
     """Cells of the grid."""
     reused: int
@@ -42,6 +50,10 @@ class Progress:
     """Unix time."""
     errors: tuple[str, ...] = field(default=())
     """The failed cells with their errors."""
+    driver: str = ""
+    """Id of the driver that wrote it; empty in files of before this was kept."""
+    interrupted: tuple[str, ...] = ()
+    """Cells that were being answered when the driver died, by name."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -51,6 +63,36 @@ class Progress:
     def plain(self) -> dict[str, Any]:
         """As it stands in JSON."""
         return asdict(self) | {"tokens_per_second": self.tokens_per_second}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is at work on the run."""
+        return self.state in (ENDED, STOPPED, INTERRUPTED)
+
+    def seen(self, life: Life, driver: str) -> Progress:
+        """The progress as it is where the driver can no longer say so itself.
+
+        Args:
+            life: What is known of the folder's driver.
+            driver: Its id.
+
+        Returns:
+            `self`, or for a run that claims to go on and whose driver is gone its interrupted
+            state: the cells that were being answered are waiting.
+        """
+        if self.state not in (RUNNING, JUDGING):
+            return self
+        lives = life in (Life.ALIVE, Life.UNKNOWN)
+        if lives and self.driver in ("", driver):
+            return self
+        return replace(
+            self,
+            state=STARTING if lives else INTERRUPTED,
+            running=(),
+            interrupted=self.running,
+            waiting=self.waiting + len(self.running),
+            remaining=None,
+        )
 
 
 def write_progress(place: Place, progress: Progress) -> None:
@@ -75,7 +117,16 @@ def read_progress(place: Place) -> Progress | None:
     try:
         values = json.loads(data)
         values.pop("tokens_per_second")
-        lists = {name: tuple(values[name]) for name in ("running", "errors")}
+        lists = {name: tuple(values.get(name, ())) for name in ("running", "errors", "interrupted")}
         return Progress(**values | lists)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{place.at(FILE)} cannot be read: {error}", "Delete it.") from error
+
+
+def watched_progress(observer: Observer, life: Life) -> Progress | None:
+    """How far the run that `observer` watches is, now that it says `life` of its driver.
+
+    None if the folder says nothing yet. Raises StoreError.
+    """
+    found = read_progress(observer.place)
+    return None if found is None else found.seen(life, observer.driver)

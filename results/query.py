@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from steereval.errors import InputError
 from steereval.results.cell_table import CELL_SCHEMA, cell_table
+from steereval.results.content import check_content
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.results.store import RunFolder
 
@@ -57,7 +58,7 @@ def query(run: RunFolder, sql: str) -> Answer:
 
     with _telling(duckdb.Error):
         _check_reads(duckdb, sql)
-    run.read_manifest()  # which says so if this is no run
+    check_content(run, run.read_manifest(), run.records())
     connection = duckdb.connect(":memory:", config=dict(_SEALED))
     for name, (schema, read) in _VIEWS.items():
         is_asked = re.search(rf"\b{name}\b", sql, re.IGNORECASE)

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from steereval.results.comparison import Grouping, group_items, seed_of, untestable
+from steereval.results.comparison import Grouping, group_items, guard_of, untestable
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import BINARY, RATIO, Metric
 from steereval.results.pairing import Pair, Setting, one_side, pair
@@ -15,11 +15,10 @@ from steereval.results.scores import Mask, TaskScores
 from steereval.results.stats import (
     adjust,
     crossed_estimates,
+    least_p,
     mcnemar_midp,
     rank_intervals,
-    sign_flip_p_values,
 )
-from steereval.results.stats.crossed import RESAMPLES
 from steereval.results.stats.effect import Floats
 
 Ranks = dict[int, tuple[int, int]]
@@ -34,8 +33,7 @@ _TOGETHER = 256
 def ranks_of(rows: Sequence[Row], scores: TaskScores, alpha: float) -> Ranks:
     """Rank intervals of the rows of one table; rows that cannot be compared have none.
 
-    All pairs are tested on the items that every arm has: by the crossed t where a pair has several
-    seeds, else by McNemar's mid-p (binary, no clusters) or by sign flips shared by all pairs, and
+    All pairs are tested on the items that every arm has, by the report's own seed-robust test, and
     adjusted by Holm.
     """
     usable = [i for i, row in enumerate(rows) if _is_usable(row)]
@@ -79,48 +77,43 @@ def _means(
 
 
 def _p_values(row: Row, pairs: dict[Key, Pair], scores: TaskScores) -> list[float]:
-    """One for each pair, in their order; all of them have the same items."""
+    """One for each pair, in their order, by the test of `comparison.compare` in its seed-robust
+    form; all pairs have the same items."""
     ratio = row.metric.kind == RATIO
     grouping = group_items(scores, next(iter(pairs.values())))
-    p_values = dict.fromkeys(pairs, 1.0)
-    columns: dict[Key, Floats] = {}
-    crossed: dict[int, dict[Key, Floats]] = {}
+    alike: dict[int, dict[Key, Floats]] = {}
     for key, found in pairs.items():
         n_seeds = len(found.seeds)
         a, b = found.a.broadcast(n_seeds), found.b.broadcast(n_seeds)
-        diff = a.influence(ratio) - b.influence(ratio)
-        if n_seeds > 1:
-            crossed.setdefault(n_seeds, {})[key] = diff
-        elif row.metric.kind == BINARY and grouping.clusters is None and _is_binary(diff):
-            p_values[key] = mcnemar_midp(int(np.sum(diff > 0)), int(np.sum(diff < 0)))
-        else:
-            columns[key] = diff[:, 0]
+        alike.setdefault(n_seeds, {})[key] = a.influence(ratio) - b.influence(ratio)
+    p_values = dict.fromkeys(pairs, 1.0)
     if grouping.n_clusters > 1:
-        for alike in crossed.values():
-            p_values |= _crossed(alike, grouping)
-        p_values |= _flipped(row, columns, grouping)
+        for diffs in alike.values():
+            p_values |= _tested(diffs, grouping, row.metric)
     return list(p_values.values())
 
 
-def _crossed(diffs: dict[Key, Floats], grouping: Grouping) -> dict[Key, float]:
+def _tested(diffs: dict[Key, Floats], grouping: Grouping, metric: Metric) -> dict[Key, float]:
     keys = list(diffs)
     found: dict[Key, float] = {}
     for start in range(0, len(keys), _TOGETHER):
         part = keys[start : start + _TOGETHER]
         stack = np.stack([diffs[key] for key in part])
-        estimates = crossed_estimates(stack, grouping.clusters, grouping.folds)
-        found |= dict(zip(part, map(float, estimates.p_value), strict=True))
-    return found
+        estimates = crossed_estimates(
+            stack, grouping.clusters, grouping.folds, guard=guard_of(metric)
+        )
+        found |= dict(zip(part, map(float, estimates.p_robust), strict=True))
+    if next(iter(diffs.values())).shape[1] > 1:
+        return found
+    return {key: max(p, _least(diffs[key], grouping, metric)) for key, p in found.items()}
 
 
-def _flipped(row: Row, columns: dict[Key, Floats], grouping: Grouping) -> dict[Key, float]:
-    if not columns:
-        return {}
-    seed = seed_of("|".join(["ranks", row.model, row.task.name, row.metric.name]))
-    matrix = np.column_stack(list(columns.values()))
-    labels = np.arange(len(matrix)) if grouping.clusters is None else grouping.clusters
-    found = sign_flip_p_values(matrix, labels, RESAMPLES, seed)
-    return dict(zip(columns, map(float, found), strict=True))
+def _least(diff: Floats, grouping: Grouping, metric: Metric) -> float:
+    """What a p-value of one seed may not be below: that of signs over clusters, and McNemar's."""
+    least = least_p(grouping.n_clusters)
+    if metric.kind != BINARY or grouping.clusters is not None or not _is_binary(diff):
+        return least
+    return max(least, mcnemar_midp(int(np.sum(diff > 0)), int(np.sum(diff < 0))))
 
 
 def _is_binary(diff: Floats) -> bool:

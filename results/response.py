@@ -72,5 +72,4 @@ def _score(
     side = one_side(scores, Setting(arm, seeds), metric.name, metric.kind == RATIO)
     if side is None:
         return None
-    name = "|".join([model, task.name, metric.name, arm.label, repr(strength)])
-    return score_of(side, metric, scores, source.plan.confidence, name)
+    return score_of(side, metric, scores, source.plan.confidence)

@@ -39,10 +39,11 @@ class SampleScore:
 def scores_of(samples: Sequence[Sample], task: str) -> Iterator[SampleScore]:
     """Every metric that is a number of the document's own. Raises CellError for NaN."""
     filters = {sample["filter"] for sample in samples}
+    corpus = _corpus_metrics(samples)
     for sample, item_id in zip(samples, item_ids(samples), strict=True):
         for metric in sample["metrics"]:
             number = as_number(sample[metric])
-            if number is None:
+            if number is None or metric in corpus:
                 continue
             if math.isnan(number[0]):
                 raise CellError(
@@ -73,17 +74,44 @@ def as_number(value: Any) -> tuple[float, float] | None:
 
     None for a score that is no number of the document's own, such as a part of a corpus score.
     """
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        total, count = value
-        return -float(total), float(count)
-    if isinstance(value, (bool, int, float)) or hasattr(value, "item"):
-        return float(value), 1.0
+    try:
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            total, count = value
+            is_text = isinstance(total, str) or isinstance(count, str)
+            return None if is_text else (-float(total), float(count))
+        if isinstance(value, (bool, int, float)) or hasattr(value, "item"):
+            return float(value), 1.0
+    except (TypeError, ValueError, OverflowError):
+        return None
     return None
 
 
 def without_numbers(samples: Sequence[Sample]) -> list[str]:
     """Metrics that gave no rows, since a document has no number of its own in them."""
-    return sorted({m for s in samples for m in s["metrics"] if as_number(s[m]) is None})
+    found = {m for s in samples for m in s["metrics"] if as_number(s[m]) is None}
+    return sorted(found | _corpus_metrics(samples))
+
+
+def _corpus_metrics(samples: Sequence[Sample]) -> set[str]:
+    """Metrics whose documents hold pairs that are not a log-likelihood and a count.
+
+    lm-eval has pairs of the right and the chosen answer for scores of a whole corpus (F1, MCC),
+    which look like the parts of a ratio. A sum of log-likelihoods is never above 0, not always 0,
+    and stands over a positive count.
+    """
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for sample in samples:
+        for metric in sample["metrics"]:
+            value = sample[metric]
+            number = as_number(value) if isinstance(value, (tuple, list)) else None
+            if number is not None:
+                pairs.setdefault(metric, []).append(number)
+    return {
+        metric
+        for metric, found in pairs.items()
+        if not all(total >= 0.0 and count > 0.0 for total, count in found)
+        or not any(total > 0.0 for total, _ in found)
+    }
 
 
 def without_direction(samples: Sequence[Sample], known: Collection[str]) -> list[str]:
@@ -104,9 +132,14 @@ def response_rows(cell_id: str, task: str, samples: Sequence[Sample]) -> Iterato
                 "task": task,
                 "item_id": item_id,
                 "request": index,
-                "prompt_hash": hashlib.sha256(str(arguments[0]).encode()).hexdigest()[:16],
-                "prompt": str(arguments[0]),
-            } | _answer(arguments, answers[0])
+            } | asked_and_answered(arguments, answers[0])
+
+
+def asked_and_answered(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
+    """The columns of a response that hold a request's arguments and its answer."""
+    prompt = str(arguments[0])
+    digest = hashlib.sha256(prompt.encode()).hexdigest()[:16]
+    return {"prompt_hash": digest, "prompt": prompt} | _answer(arguments, answer)
 
 
 def _answer(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
@@ -116,7 +149,7 @@ def _answer(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
         value, greedy = answer
     else:
         value, greedy = answer, None
-    continuation = str(arguments[1]) if len(arguments) > 1 else ""
+    continuation = str(arguments[1]) if len(arguments) > 1 and arguments[1] is not None else ""
     return {
         "kind": "loglikelihood",
         "continuation": continuation,

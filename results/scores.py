@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from steereval.errors import StoreError
+from steereval.results.duplicates import REQUEST_COLUMNS, contents_of, linked, twins
 from steereval.results.stats.effect import Floats, Labels
 from steereval.results.store import RunFolder
 
@@ -83,11 +84,15 @@ class TaskScores:
     task: str
     item_ids: tuple[str, ...]
 
+    contents: Labels
+    """[items], codes; items of the same content have the same code."""
+
     clusters: Labels
-    """[items], codes; an item without a known cluster has a code of its own."""
+    """[items], codes: items of one content, and clusters that share a content, are one cluster. An
+    item by itself without a known cluster has a code of its own."""
 
     has_cluster: Mask
-    """[items], whether the item's cluster is known."""
+    """[items], whether the item is in a known cluster, or has the content of another one."""
 
     is_test: Mask
     """[items], test items; the others are validation items."""
@@ -126,6 +131,17 @@ class TaskScores:
         return {arm: int(gap.sum()) for arm, gap in sorted(gaps.items()) if gap.any()}
 
     @property
+    def n_repeated(self) -> int:
+        """Number of items that repeat the content of another."""
+        return len(self.contents) - len(np.unique(self.contents))
+
+    @property
+    def n_leaked(self) -> int:
+        """Number of test items that repeat the content of a validation item."""
+        seen = np.isin(self.contents, self.contents[~self.is_test])
+        return int(np.count_nonzero(seen & self.is_test))
+
+    @property
     def arms(self) -> list[Arm]:
         """The arms with at least one finished cell."""
         return sorted({cell.arm for cell in self.cells})
@@ -153,7 +169,7 @@ def load_scores(
         if rows.cell.cell_id in left_out:
             continue
         groups.setdefault((rows.model, rows.task), []).append(rows)
-    return {key: _task_scores(group) for key, group in sorted(groups.items())}
+    return {key: _task_scores(group, run) for key, group in sorted(groups.items())}
 
 
 def _identified(tables: Iterable[pa.Table]) -> Iterator[_Rows]:
@@ -168,16 +184,18 @@ def _identified(tables: Iterable[pa.Table]) -> Iterator[_Rows]:
         yield _Rows(first["model"], first["task"], cell, table)
 
 
-def _task_scores(group: list[_Rows]) -> TaskScores:
+def _task_scores(group: list[_Rows], run: RunFolder) -> TaskScores:
     _check_distinct(group)
     ids = [rows.table["item_id"].to_numpy(zero_copy_only=False) for rows in group]
     index = pd.Index(np.unique(np.concatenate(ids).astype(str)), dtype=object)
     places = [index.get_indexer(pd.Index(found, dtype=object)) for found in ids]
-    clusters = _agreed(group, places, "cluster_id", len(index))
+    own = _agreed(group, places, "cluster_id", len(index))
     splits = _agreed(group, places, "split", len(index))
     folds = _agreed(group, places, "fold", len(index))
-    known = np.array([c is not None for c in clusters])
-    names = [f"={c}" if c is not None else f"item {i}" for i, c in enumerate(clusters)]
+    contents = twins(list(index), _contents(group, run))
+    linked_items = linked([str(code) for code in contents], list(own))
+    names = np.array([f"={c}" if c is not None else f"item {i}" for i, c in enumerate(own)])
+    names = names[np.unique(linked_items, return_index=True)[1]][linked_items]
     cells = {
         rows.cell: _at(rows.table, place, len(index))
         for rows, place in zip(group, places, strict=True)
@@ -186,14 +204,24 @@ def _task_scores(group: list[_Rows]) -> TaskScores:
         model=group[0].model,
         task=group[0].task,
         item_ids=tuple(index),
+        contents=contents,
         clusters=np.unique(names, return_inverse=True)[1].astype(np.intp),
-        has_cluster=known,
+        has_cluster=np.array([c is not None for c in own]) | (np.bincount(contents)[contents] > 1),
         is_test=np.array([s == "test" for s in splits]),
         folds=np.array([NO_FOLD if f is None else f for f in folds], np.intp),
         directions=_directions(group),
         cells=cells,
         complete=complete_items(cells),
     )
+
+
+def _contents(group: list[_Rows], run: RunFolder) -> dict[str, str]:
+    """{item: digest of what it asks}, by the first cell that kept requests: all ask the same."""
+    for rows in group:
+        found = contents_of(run.read_requests(rows.cell.cell_id, REQUEST_COLUMNS))
+        if found:
+            return found
+    return {}
 
 
 def complete_items(cells: dict[Cell, dict[str, Scores]]) -> dict[str, Mask]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steereval.results.comparison import SHORT_LIST, seed_of
-from steereval.results.manifest import BINARY, BOUNDED, RATIO, Metric
+from steereval.results.manifest import BINARY, RATIO, Metric
 from steereval.results.pairing import Side
 from steereval.results.scores import TaskScores
-from steereval.results.stats import bca_interval, crossed_effect, proportion_interval
+from steereval.results.stats import Guard, crossed_effect, proportion_interval
 from steereval.results.stats.effect import Floats, Labels
 
 
@@ -41,9 +40,7 @@ class Score:
     """The kind of interval, in words."""
 
 
-def score_of(
-    side: Side, metric: Metric, scores: TaskScores, confidence: float, name: str
-) -> Score | None:
+def score_of(side: Side, metric: Metric, scores: TaskScores, confidence: float) -> Score | None:
     """The score of `side` over the test items that every arm has; None if there are none."""
     items = side.measured & scores.tested(metric.name)
     if not items.any():
@@ -58,25 +55,18 @@ def score_of(
     labels = scores.clusters[items]
     clusters = labels if len(np.unique(labels)) < len(labels) else None
     values = taken.influence(ratio)
-    plain = _estimate(values, metric, clusters, confidence, name)
+    plain = _estimate(values, metric, clusters, confidence)
     return _exponential(plain) if ratio else plain
 
 
-def _estimate(
-    values: Floats, metric: Metric, clusters: Labels | None, confidence: float, name: str
-) -> Score:
+def _estimate(values: Floats, metric: Metric, clusters: Labels | None, confidence: float) -> Score:
     n, seeds = values.shape
-    # the p-value of a mean against 0 is not wanted, so no sign flips are spent on it
-    effect = crossed_effect(values, clusters, confidence=confidence, resamples=0)
+    guard = Guard(0.0, 1.0, metric.kind == BINARY) if metric.in_points else Guard()
+    effect = crossed_effect(values, clusters, confidence=confidence, guard=guard)
     low, high, interval = effect.low, effect.high, "t"
     if metric.kind == BINARY and _is_one_run(values) and clusters is None:
         low, high = proportion_interval(int(values[:, 0].sum()), n, confidence)
         interval = "Wilson or Clopper-Pearson"
-    elif metric.kind == BOUNDED and seeds == 1 and 1 < n < SHORT_LIST and clusters is None:
-        low, high = bca_interval(values[:, 0], confidence, seed=seed_of(name))
-        interval = "BCa bootstrap over items"
-    if metric.in_points:
-        low, high = max(low, 0.0), min(high, 1.0)
     se = effect.se if math.isfinite(effect.se) else None
     return Score(effect.estimate, se, low, high, n, seeds, interval)
 

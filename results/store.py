@@ -5,6 +5,9 @@
     RUN/cells/<cell_id>.parquet         its item rows,
     RUN/cells/<cell_id>.json            and last its record, which makes it count as finished
 
+The manifest says which cells make up the run (`RunFolder.members`): what lies in the folder and is
+not in the manifest is not read, unless it is asked for by its id. `retired` sets it apart.
+
 Every file appears whole or not at all, so a reader may look at any moment. Nothing is unpickled.
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +24,7 @@ import pyarrow.compute as pc
 
 from steereval.errors import StoreError
 from steereval.results import tables
+from steereval.results.manifest import metric_kinds, planned_cells
 from steereval.results.place import LocalPlace, place_of
 from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA, SCHEMA_VERSION
 
@@ -30,6 +34,10 @@ FAILED = "failed"
 MANIFEST = "manifest.json"
 CELLS = "cells"
 RESPONSES = "responses"
+CELL_FOLDERS = (CELLS, RESPONSES)
+"""Where a cell has files: `<cell_id>.json` or `<cell_id>.parquet` in each."""
+RETIRED = "retired"
+"""Where cells lie that are not in the run any more, in the same folders (`results.retired`)."""
 
 _CELL_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -40,6 +48,7 @@ class RunFolder:
     def __init__(self, location: Path | str) -> None:
         """A path, or a URI such as `s3://bucket/run`; it may not exist yet, see `create`."""
         self.place = place_of(location)
+        self._kinds: tables.Kinds | None = None
 
     @property
     def path(self) -> Path:
@@ -50,7 +59,7 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder and its subfolders; an existing run folder is left as it is."""
-        for folder in ("", CELLS, RESPONSES):
+        for folder in ("", *CELL_FOLDERS):
             self.place.make(folder)
 
     def exists(self) -> bool:
@@ -61,6 +70,7 @@ class RunFolder:
         """Replace the manifest; the schema version is added if it is not in it."""
         versioned = {"schema_version": SCHEMA_VERSION} | manifest
         self.place.write(MANIFEST, json_bytes(versioned, "the manifest"))
+        self._kinds = None
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest; StoreError if it is missing, damaged or of another version."""
@@ -81,13 +91,33 @@ class RunFolder:
         """Store a finished cell: rows of ITEM_SCHEMA and RESPONSE_SCHEMA, and its record.
 
         The record is kept with "status": "done", the counts, and size and hash of both files; it
-        is written last. Rows that do not fit their schema, NaN values, no rows at all, or a folder
-        that cannot be written are a StoreError, and the cell does not count as finished.
+        is written last. Rows that do not fit their schema, rows that `check_items` refuses, or a
+        folder that cannot be written are a StoreError, and the cell does not count as finished.
         """
+        files = self._files_of(cell_id, items, responses, record)
+        self.place.remove(_record(cell_id))
+        for name, data in files.items():
+            self.place.write(name, data)
+
+    def check_cell(
+        self, cell_id: str, items: pa.Table, responses: pa.Table, record: dict[str, Any]
+    ) -> None:
+        """Raise the StoreError that `write_cell` would raise for such a cell; write nothing."""
+        self._files_of(cell_id, items, responses, record)
+
+    def discard(self, cell_id: str) -> None:
+        """Remove all files of a cell, its record first."""
+        for name in (_record(cell_id), _item_file(cell_id), _response_file(cell_id)):
+            self.place.remove(name)
+
+    def _files_of(
+        self, cell_id: str, items: pa.Table, responses: pa.Table, record: dict[str, Any]
+    ) -> dict[str, bytes]:
+        """{name: content} of the files of a finished cell, in the order in which they appear."""
         _check_id(cell_id)
         item_bytes = tables.encode(items, ITEM_SCHEMA, f"items of cell {cell_id}")
         response_bytes = tables.encode(responses, RESPONSE_SCHEMA, f"responses of cell {cell_id}")
-        tables.check_items(items, cell_id)
+        self.check_items(items, cell_id, tables.CHECK_SCORING)
         tables.check_cell_column(items, cell_id, "items")
         tables.check_cell_column(responses, cell_id, "responses")
         finished = _identified(record, cell_id, DONE) | {
@@ -101,11 +131,11 @@ class RunFolder:
                 "responses": tables.digest(response_bytes),
             },
         }
-        record_bytes = json_bytes(finished, f"the record of cell {cell_id}")
-        self.place.remove(_record(cell_id))
-        self.place.write(_response_file(cell_id), response_bytes)
-        self.place.write(_item_file(cell_id), item_bytes)
-        self.place.write(_record(cell_id), record_bytes)
+        return {
+            _response_file(cell_id): response_bytes,
+            _item_file(cell_id): item_bytes,
+            _record(cell_id): json_bytes(finished, f"the record of cell {cell_id}"),
+        }
 
     def replace_items(self, cell_id: str, items: pa.Table, record: dict[str, Any]) -> None:
         """Give a finished cell other item rows and the record `record`; its responses stay.
@@ -115,7 +145,7 @@ class RunFolder:
         """
         before = self.read_record(cell_id)
         item_bytes = tables.encode(items, ITEM_SCHEMA, f"items of cell {cell_id}")
-        tables.check_items(items, cell_id)
+        self.check_items(items, cell_id, tables.CHECK_SCORING)
         tables.check_cell_column(items, cell_id, "items")
         counts = {"items": pc.count_distinct(items["item_id"]).as_py(), "rows": items.num_rows}
         finished = _identified(record, cell_id, DONE) | {
@@ -126,6 +156,17 @@ class RunFolder:
         self.place.write(_item_file(cell_id), item_bytes)
         self.place.write(_record(cell_id), record_bytes)
 
+    def check_items(self, items: pa.Table, cell_id: str, remedy: str) -> None:
+        """Refuse item rows that no analysis could use: see `tables.check_items`.
+
+        The manifest says of which kind a metric is. All that is written and all that is read pass
+        here.
+        """
+        if self._kinds is None:
+            has_manifest = self.place.read(MANIFEST) is not None
+            self._kinds = metric_kinds(self.read_manifest()) if has_manifest else {}
+        tables.check_items(items, cell_id, self._kinds, remedy)
+
     def write_failure(self, cell_id: str, record: dict[str, Any]) -> None:
         """Record that a cell failed, with the error in `record`; an earlier try's rows go."""
         _check_id(cell_id)
@@ -134,14 +175,44 @@ class RunFolder:
         self.place.remove(_item_file(cell_id))
         self.place.remove(_response_file(cell_id))
 
-    def records(self) -> dict[str, dict[str, Any]]:
-        """{cell_id: record} of every cell that finished or failed, ordered by id."""
+    def members(self) -> frozenset[str] | None:
+        """The cells that make up the run: those of the manifest, imported ones included.
+
+        Returns:
+            Their ids; None for a folder without a manifest, all of whose cells count.
+
+        Raises:
+            StoreError: If the manifest cannot be read.
+        """
+        if not self.exists():
+            return None
+        return frozenset(planned_cells(self.read_manifest()))
+
+    def stored(self) -> frozenset[str]:
+        """Ids of all cells of which a file is here, whether they are in the run or not."""
+        names = [name for folder in CELL_FOLDERS for name in self.place.sizes(folder)]
+        return frozenset(cell_id for name in names if (cell_id := cell_of(name)))
+
+    def records(self, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """The records of the run's cells that finished or failed.
+
+        Args:
+            among: Ids of the cells to read instead, whether they are in the run or not.
+
+        Returns:
+            {cell id: record}, ordered by id.
+
+        Raises:
+            StoreError: If the manifest or a record cannot be read.
+        """
+        wanted = self.members() if among is None else among
         found = {}
         for name in sorted(self.place.sizes(CELLS)):
-            if name.endswith(".json"):
-                record = self._read_record(name.removesuffix(".json"))
+            cell_id = name.removesuffix(".json")
+            if name.endswith(".json") and (wanted is None or cell_id in wanted):
+                record = self._read_record(cell_id)
                 if record is not None:
-                    found[record["cell_id"]] = record
+                    found[cell_id] = record
         return found
 
     def read_record(self, cell_id: str) -> dict[str, Any]:
@@ -151,15 +222,25 @@ class RunFolder:
             raise StoreError(f"{self.place} has no record of cell {cell_id}", tables.START_AGAIN)
         return record
 
-    def finished(self) -> set[str]:
-        """Ids of the cells whose record says done and whose files have the recorded sizes."""
+    def finished(self, among: Collection[str] | None = None) -> set[str]:
+        """The run's cells whose record says done and whose files have the recorded sizes.
+
+        Args:
+            among: Ids of the cells to look at instead, whether they are in the run or not.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            StoreError: If the manifest or a record cannot be read.
+        """
         sizes = {
             "items": self.place.sizes(CELLS),
             "responses": self.place.sizes(RESPONSES),
         }
         return {
             cell_id
-            for cell_id, record in self.records().items()
+            for cell_id, record in self.records(among).items()
             if record["status"] == DONE
             and all(
                 found.get(f"{cell_id}.parquet") == record["files"][kind]["bytes"]
@@ -175,47 +256,62 @@ class RunFolder:
         return self._items(record), self._rows_of_responses(record)
 
     def read_items(self) -> pa.Table:
-        """The item rows of all finished cells, of ITEM_SCHEMA; damage is a StoreError."""
+        """The item rows of the run's finished cells, of ITEM_SCHEMA; damage is a StoreError."""
         return _concatenated(self.iter_items(), ITEM_SCHEMA)
 
     def iter_items(self) -> Iterator[pa.Table]:
-        """The item rows of the finished cells, cell by cell in the order of their ids."""
+        """The item rows of the run's finished cells, cell by cell in the order of their ids."""
         for record in self.records().values():
             if record["status"] == DONE:
                 yield self._items(record)
 
     def read_responses(self) -> pa.Table:
-        """The responses of all finished cells, of RESPONSE_SCHEMA; damage is a StoreError."""
+        """The responses of the run's finished cells, of RESPONSE_SCHEMA; damage is a StoreError."""
         return _concatenated(self.iter_responses(), RESPONSE_SCHEMA)
 
     def iter_responses(self) -> Iterator[pa.Table]:
-        """The responses of the finished cells, cell by cell in the order of their ids."""
+        """The responses of the run's finished cells, cell by cell in the order of their ids."""
         for record in self.records().values():
             if record["status"] == DONE:
                 yield self._rows_of_responses(record)
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        """Name within the folder (with "/") and content of every file, ordered by name.
+    def read_requests(self, cell_id: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of the responses of one finished cell; damage is a StoreError."""
+        return self._rows_of_responses(self.read_record(cell_id), columns)
 
-        The report and all else that is kept there too; what is hidden or half written is not.
+    def files(self, members: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Every file that is kept here, the report too, apart from retired cells.
+
+        What is hidden or half written is left out.
+
+        Args:
+            members: Ids of the cells whose files are wanted; None for all that are here.
+
+        Yields:
+            Name within the folder (with "/") and content, ordered by name.
         """
         for name in sorted(self.place.walk()):
-            hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
-            data = None if hidden else self.place.read(name)
+            data = self.place.read(name) if _belongs(name, members) else None
             if data is not None:
                 yield name, data
 
     def clean(self) -> None:
         """Remove what a killed writer left over; only while nothing writes to this folder."""
-        for folder in ("", CELLS, RESPONSES):
+        for folder in ("", *CELL_FOLDERS, *(f"{RETIRED}/{each}" for each in CELL_FOLDERS)):
             self.place.sweep(folder)
 
     def _items(self, record: dict[str, Any]) -> pa.Table:
-        return self._table(_item_file(record["cell_id"]), ITEM_SCHEMA, record["files"]["items"])
+        cell_id = record["cell_id"]
+        items = self._table(_item_file(cell_id), ITEM_SCHEMA, record["files"]["items"])
+        self.check_items(items, cell_id, _remedy(cell_id))
+        return items
 
-    def _rows_of_responses(self, record: dict[str, Any]) -> pa.Table:
-        name = _response_file(record["cell_id"])
-        return self._table(name, RESPONSE_SCHEMA, record["files"]["responses"])
+    def _rows_of_responses(
+        self, record: dict[str, Any], columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        name, expected = _response_file(record["cell_id"]), record["files"]["responses"]
+        data = self.place.read(name)
+        return tables.decode(self.place.at(name), data, RESPONSE_SCHEMA, expected, columns)
 
     def _table(self, name: str, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
         return tables.decode(self.place.at(name), self.place.read(name), schema, expected)
@@ -229,6 +325,30 @@ class RunFolder:
         record = _parsed(name, data, tables.START_AGAIN)
         _check_record(record, name)
         return record
+
+
+def _belongs(name: str, members: Collection[str] | None) -> bool:
+    """Whether the file `name` is one of the run."""
+    folder, *rest = PurePosixPath(name).parts
+    if folder == RETIRED or any(part.startswith(".") for part in (folder, *rest)):
+        return False
+    if folder not in CELL_FOLDERS or len(rest) != 1 or members is None:
+        return True
+    cell_id = cell_of(rest[0])
+    return cell_id is None or cell_id in members
+
+
+def cell_of(name: str) -> str | None:
+    """The id of the cell that a file in one of CELL_FOLDERS is of; None for other files."""
+    cell_id, _, ending = name.rpartition(".")
+    return cell_id if ending in ("json", "parquet") and _CELL_ID.fullmatch(cell_id) else None
+
+
+def _remedy(cell_id: str) -> str:
+    return (
+        f"Delete {_item_file(cell_id)} and {_record(cell_id)}, and start the run again, which "
+        "computes that cell again."
+    )
 
 
 def _record(cell_id: str) -> str:

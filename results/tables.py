@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steereval.errors import StoreError
-from steereval.results.schema import ITEM_SCHEMA, SCHEMA_VERSION, SPLITS, VERSION_KEY
+from steereval.results.manifest import BINARY, BOUNDED, RATIO
+from steereval.results.schema import SCHEMA_VERSION, SPLITS, VERSION_KEY
 
 START_AGAIN = "Delete it and start the run again, which computes that cell anew."
+
+CHECK_SCORING = "Check how the task, or the judge, scores that item."
+"""Remedy where a cell is about to be written."""
+
+ROUNDING = 1e-6
+"""By so much a bounded score may leave [0, 1]: sums of probabilities round."""
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+Kinds = Mapping[tuple[str, str], str]
+"""{(task, metric): kind}, as the manifest declares them."""
 
 
 def encode(table: pa.Table, schema: pa.Schema, what: str) -> bytes:
@@ -33,23 +49,78 @@ def encode(table: pa.Table, schema: pa.Schema, what: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-def check_items(items: pa.Table, cell_id: str) -> None:
-    """Refuse item rows that no analysis could use; the writer records a failure instead."""
+def check_items(items: pa.Table, cell_id: str, kinds: Kinds, remedy: str) -> None:
+    """Refuse item rows that no analysis could use.
+
+    Args:
+        items: Rows of ITEM_SCHEMA, of one cell.
+        cell_id: The cell, for the message.
+        kinds: {(task, metric): kind}; a metric that it lacks may have any value but NaN.
+        remedy: What to do about rows that are refused.
+
+    Raises:
+        StoreError: For no rows at all, a NaN, a value outside the metric's range, a weight that the
+            metric cannot have, an unknown split, or two rows for one item and metric. It names the
+            cell, and the metric, item and value of the first such row.
+    """
     if items.num_rows == 0:
         raise StoreError(f"cell {cell_id} has no item rows", "Record it as failed.")
-    table = items.select(ITEM_SCHEMA.names)
-    if pc.any(pc.is_nan(table["value"])).as_py() or pc.any(pc.is_nan(table["weight"])).as_py():
-        raise StoreError(
-            f"cell {cell_id} has values that are NaN", "Record the cell as failed, with the reason."
-        )
-    foreign = set(pc.unique(table["split"]).to_pylist()) - set(SPLITS)
+    foreign = set(pc.unique(items["split"]).to_pylist()) - set(SPLITS)
     if foreign:
         raise StoreError(f"cell {cell_id} has the splits {foreign}", f"Known: {', '.join(SPLITS)}.")
-    keys = table.select(["task", "metric", "item_id"]).group_by(["task", "metric", "item_id"])
-    if keys.aggregate([]).num_rows != table.num_rows:
+    _check_numbers(items, cell_id, kinds, remedy)
+    keys = ["task", "metric", "item_id"]
+    counted = items.select(keys).group_by(keys).aggregate([([], "count_all")])
+    if counted.num_rows != items.num_rows:
+        twice = counted.filter(pc.greater(counted["count_all"], 1)).slice(0, 1).to_pylist()[0]
         raise StoreError(
-            f"cell {cell_id} has two rows for one item and metric", "Give each item a name."
+            f"cell {cell_id} has {twice['count_all']} rows for the metric {twice['metric']} of "
+            f"item {twice['item_id']} of {twice['task']}",
+            remedy,
         )
+
+
+def _check_numbers(items: pa.Table, cell_id: str, kinds: Kinds, remedy: str) -> None:
+    values, weights = items["value"].to_numpy(), items["weight"].to_numpy()
+    pairs = items.select(["task", "metric"]).group_by(["task", "metric"]).aggregate([])
+    for pair in pairs.to_pylist():
+        kind = kinds.get((pair["task"], pair["metric"]))
+        here = np.ones(len(values), dtype=np.bool_)
+        if pairs.num_rows > 1:
+            same = [pc.equal(items[name], pair[name]) for name in ("task", "metric")]
+            here = np.asarray(pc.and_(*same).to_numpy())
+        wrong, rule = _wrong_value(values, kind)
+        heavy, rule_of_weights = _wrong_weight(values, weights, kind)
+        for name, column, found, must in (
+            ("value", values, wrong, rule),
+            ("weight", weights, heavy, rule_of_weights),
+        ):
+            if (places := np.flatnonzero(found & here)).size:
+                item = items["item_id"][int(places[0])].as_py()
+                raise StoreError(
+                    f"cell {cell_id} has the {name} {column[places[0]]:g} for the metric "
+                    f"{pair['metric']} of item {item} of {pair['task']}, and {must}",
+                    remedy,
+                )
+
+
+def _wrong_value(values: Floats, kind: str | None) -> tuple[Mask, str]:
+    """[rows], whether a value is impossible in a metric of this kind, and the rule in words."""
+    if kind == BINARY:
+        return (values != 0.0) & (values != 1.0), "a binary metric is 0 or 1"
+    if kind == BOUNDED:
+        inside = (values >= -ROUNDING) & (values <= 1.0 + ROUNDING)
+        return ~inside, "a bounded metric lies between 0 and 1"
+    return np.isnan(values), "NaN is not a score"
+
+
+def _wrong_weight(values: Floats, weights: Floats, kind: str | None) -> tuple[Mask, str]:
+    """The same of the weights. An empty text has no tokens, so its sum is 0 as well."""
+    if kind is None or kind == RATIO:
+        empty = (weights == 0.0) & (values == 0.0)
+        usable = (weights > 0.0) & np.isfinite(weights)
+        return ~(usable | empty), "a weight is a finite number above 0"
+    return weights != 1.0, f"the weight of a {kind} metric is 1"
 
 
 def check_cell_column(table: pa.Table, cell_id: str, what: str) -> None:
@@ -59,8 +130,15 @@ def check_cell_column(table: pa.Table, cell_id: str, what: str) -> None:
         raise StoreError(f"the {what} of cell {cell_id} name the cells {sorted(map(str, others))}")
 
 
-def decode(name: str, data: bytes | None, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
-    """The table in the file `name`, whose size and hash its record says; else a StoreError."""
+def decode(
+    name: str,
+    data: bytes | None,
+    schema: pa.Schema,
+    expected: dict[str, Any],
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """The table in the file `name`, or some of its columns; a StoreError where the file has not the
+    size and the hash that its record says."""
     if data is None:
         raise StoreError(f"{name} is missing", START_AGAIN)
     if digest(data) != expected:
@@ -70,17 +148,21 @@ def decode(name: str, data: bytes | None, schema: pa.Schema, expected: dict[str,
             "Delete it and the cell's record, a .json of the same name in cells/, and start the "
             "run again, which computes that cell anew.",
         )
-    return parse(name, data, schema)
+    return parse(name, data, schema, columns)
 
 
-def parse(name: str, data: bytes, schema: pa.Schema) -> pa.Table:
-    """The Parquet bytes of the file `name` as a table of `schema`."""
+def parse(
+    name: str, data: bytes, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The Parquet bytes of the file `name` as a table of `schema`, or some of its columns."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        file = pq.ParquetFile(pa.BufferReader(data))
+        found = file.schema_arrow
+        table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{name} is damaged: {error}", START_AGAIN) from error
-    check_version((table.schema.metadata or {}).get(VERSION_KEY), name)
-    if not table.schema.equals(schema, check_metadata=False):
+    check_version((found.metadata or {}).get(VERSION_KEY), name)
+    if not found.equals(schema, check_metadata=False):
         raise StoreError(f"{name} has other columns than schema {SCHEMA_VERSION}", START_AGAIN)
     return table
 

@@ -10,9 +10,10 @@ from steereval.results.comparison import (
     Comparison,
     compare,
     untestable,
-    with_shared_flips,
 )
+from steereval.results.content import check_content, content_of_cell
 from steereval.results.differing import Difference, differences
+from steereval.results.headline import headline
 from steereval.results.joining import Joined, joined, setting_of
 from steereval.results.leaderboard import NO_CELLS
 from steereval.results.manifest import RATIO, Metric, Task, parse_plan
@@ -87,7 +88,11 @@ class ArmPair:
     @property
     def mde(self) -> float | None:
         """The least difference that this design detects, in the effect's unit."""
-        return None if self.comparison is None else detectable_effect(self.comparison.effect)
+        return (
+            None
+            if self.comparison is None
+            else detectable_effect(self.comparison.effect, self.metric)
+        )
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,14 @@ class TwoRuns:
     only_second: tuple[str, ...]
     """Settings that only the second run planned."""
     n_same: int
-    """Cells of one id in both: they compute the same."""
+    """Cells of one id and content in both: they compute the same."""
     n_changed: int
-    """Settings of one name that compute something else, since their ids differ."""
+    """Settings of one name that compute something else, by their ids or what they were computed
+    from."""
     grid: tuple[Difference, ...]
     """In what the grids differ; how they run is left out."""
     versions: tuple[Difference, ...]
-    """In what versions and machines differ."""
+    """In what versions, machines, and the content of models, tasks and contrast sets differ."""
     notes: tuple[str, ...]
     """What is left out, and why."""
 
@@ -120,6 +126,7 @@ def open_run(name: str, run: RunFolder) -> OneRun:
     """Read what a comparison needs. Raises StoreError."""
     manifest = run.read_manifest()
     plan = parse_plan(manifest)
+    check_content(run, manifest, run.records())
     return OneRun(name, Source(plan, load_scores(run, plan.repeats), {}), manifest)
 
 
@@ -142,7 +149,7 @@ def compare_runs(first: OneRun, second: OneRun) -> TwoRuns:
                     f"{metric.name} of {name} is not compared: of one run more is better, of the "
                     "other less."
                 )
-    settings = [_settings(run) for run in (first, second)]
+    settings = [_settings(first, second), _settings(second, first)]
     same_name = settings[0].keys() & settings[1].keys()
     n_same = sum(settings[0][key] == settings[1][key] for key in same_name)
     return TwoRuns(
@@ -154,7 +161,7 @@ def compare_runs(first: OneRun, second: OneRun) -> TwoRuns:
         n_same=n_same,
         n_changed=len(same_name) - n_same,
         grid=tuple(differences(_keyed(first.manifest), _keyed(second.manifest))),
-        versions=tuple(differences(_made_with(first.manifest), _made_with(second.manifest))),
+        versions=tuple(differences(_made_with(first, second), _made_with(second, first))),
         notes=tuple(notes),
     )
 
@@ -178,15 +185,12 @@ class _Table:
 def _of_table(table: _Table) -> list[ArmPair]:
     arms = table.first.planned_arms(table.model, table.task.name)
     there = set(table.second.planned_arms(table.model, table.task.name))
-    found = [
+    return [
         _pair(table, mine.setting, other.setting)
         for arm in arms
         if arm in there
         for mine, other in _matching(table, arm)
     ]
-    name = "|".join(["runs", table.model, table.task.name, table.metric.name])
-    compared = with_shared_flips([each.comparison for each in found], name)
-    return [replace(each, comparison=c) for each, c in zip(found, compared, strict=True)]
 
 
 def _matching(table: _Table, arm: Arm) -> Iterator[tuple[Candidate, Candidate]]:
@@ -210,7 +214,6 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
     scores, metric = table.both.scores, table.metric
     sides = setting_of(mine, 0), setting_of(other, 1)
     confidence = table.first.plan.confidence
-    name = "|".join(["runs", table.model, table.task.name, metric.name, mine.arm.label])
     found = pair(
         scores, sides[1], sides[0], metric.name, table.is_ratio, scores.tested(metric.name)
     )
@@ -219,7 +222,7 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
         reason = NO_CELLS
     alone = [one_side(scores, side, metric.name, table.is_ratio) for side in sides]
     first, second = (
-        None if side is None else score_of(side, metric, scores, confidence, name) for side in alone
+        None if side is None else score_of(side, metric, scores, confidence) for side in alone
     )
     return ArmPair(
         model=table.model,
@@ -230,23 +233,23 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
         scores=(first, second),
         comparison=None
         if found is None or reason is not None
-        else compare(found, metric, scores, confidence, name),
+        else compare(found, metric, scores, confidence),
         untested=reason or "",
     )
 
 
 def _judged(pairs: Sequence[ArmPair], source: Source) -> list[ArmPair]:
     """With p-values adjusted within the primary metrics of a model, and within all others of it."""
-    found = list(pairs)
+    found = [_with_headline(each) for each in pairs]
     families: dict[tuple[str, bool], list[int]] = {}
-    for place, each in enumerate(pairs):
+    for place, each in enumerate(found):
         if each.comparison is not None and not each.is_identical:
             families.setdefault((each.model, each.is_primary), []).append(place)
     for (_, is_primary), places in families.items():
-        p_values = [c.effect.p_value for i in places if (c := pairs[i].comparison) is not None]
+        p_values = [c.effect.p_value for i in places if (c := found[i].comparison) is not None]
         adjusted = adjust(p_values, "holm" if is_primary else "bh")
         for place, p in zip(places, adjusted, strict=True):
-            each = pairs[place]
+            each = found[place]
             if each.comparison is not None:
                 alpha = source.plan.alpha
                 verdict = judge(each.comparison.effect, float(p), each.metric, each.task, alpha)
@@ -254,11 +257,22 @@ def _judged(pairs: Sequence[ArmPair], source: Source) -> list[ArmPair]:
     return found
 
 
+def _with_headline(each: ArmPair) -> ArmPair:
+    if each.comparison is None:
+        return each
+    return replace(each, comparison=headline(each.comparison, each.metric))
+
+
 def _notes(model: str, task: str, both: Joined) -> Iterator[str]:
     if both.n_only_first or both.n_only_second:
         yield (
             f"{model} on {task}: {both.n_only_first} items are in the first run only and "
             f"{both.n_only_second} in the second only; they are left out."
+        )
+    if repeated := both.scores.n_repeated:
+        yield (
+            f"{model} on {task}: {repeated} items repeat the content of another; items of the same "
+            "content are one cluster."
         )
     if both.n_split:
         yield (
@@ -271,9 +285,17 @@ _Setting = tuple[Any, ...]
 _NAMES = ("model", "task", "method", "layer", "strength", "fit_seed", "sample_seed", "fewshot_seed")
 
 
-def _settings(run: OneRun) -> dict[_Setting, str]:
-    """{setting: cell id} of the planned cells."""
-    return {tuple(cell[name] for name in _NAMES): cell["cell_id"] for cell in run.source.plan.cells}
+def _settings(run: OneRun, other: OneRun) -> dict[_Setting, object]:
+    """{setting: what it computes} of the planned cells: the cell's id, and the content that it is
+    computed from, as far as both runs say it."""
+    known = other.manifest.get("content") or {}
+    return {
+        tuple(cell[name] for name in _NAMES): (
+            cell["cell_id"],
+            content_of_cell(run.manifest, cell, known),
+        )
+        for cell in run.source.plan.cells
+    }
 
 
 def _in_words(settings: Sequence[_Setting]) -> list[str]:
@@ -299,5 +321,9 @@ def _keyed(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _made_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: manifest.get(key) or {} for key in ("versions", "machine")}
+def _made_with(run: OneRun, other: OneRun) -> dict[str, Any]:
+    """Versions and machine, and the content of what both runs are computed from."""
+    known = other.manifest.get("content") or {}
+    content = (run.manifest.get("content") or {}).items()
+    common = {"content": {subject: parts for subject, parts in content if subject in known}}
+    return common | {key: run.manifest.get(key) or {} for key in ("versions", "machine")}

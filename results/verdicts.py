@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from steereval.results import wording
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.stats import Effect, Variances, detectable_effects, non_inferiority
+from steereval.results.stats.student import t_quantile
 
 BETTER = "better"
 MEANINGFUL = "better and meaningful"
@@ -68,14 +69,28 @@ def oriented(effect: Effect, metric: Metric) -> Effect:
     """`effect` with its sign such that positive is an improvement."""
     if metric.higher_is_better:
         return effect
-    return replace(effect, estimate=-effect.estimate, low=-effect.high, high=-effect.low)
+    return replace(
+        effect,
+        estimate=-effect.estimate,
+        low=-effect.high,
+        high=-effect.low,
+        skewness=-effect.skewness,
+    )
 
 
-def detectable_effect(effect: Effect) -> float:
-    """The least effect that the design of `effect` detects, at 5 % with a power of 80 %."""
-    if math.isinf(effect.se):
+def detectable_effect(effect: Effect, metric: Metric) -> float:
+    """The least effect that the design of `effect` detects, at 5 % with a power of 80 %.
+
+    It exceeds the interval's half width by the estimate's own scatter, so that what is not
+    significant is never more than what the design detects. Infinite where it is more than the
+    metric can show, or where no outcome could be significant.
+    """
+    if effect.is_unbounded:
         return math.inf
-    return float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
+    least = float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
+    half = max(effect.estimate - effect.low, effect.high - effect.estimate)
+    found = max(least, half + t_quantile(0.8, effect.df) * effect.se)
+    return math.inf if metric.in_points and found > 1.0 else found
 
 
 def _word(effect: Effect, p_adjusted: float, margin: float | None, alpha: float) -> str:
@@ -92,4 +107,4 @@ def _sentence(word: str, effect: Effect, metric: Metric) -> str:
     text = wording.difference(effect, metric)
     if word != INCONCLUSIVE:
         return text
-    return f"{text}; {wording.detectable(detectable_effect(effect), metric, effect.se)}"
+    return f"{text}; {wording.detectable(detectable_effect(effect, metric), metric, effect.se)}"

@@ -64,8 +64,6 @@ def detectable(mde: float, metric: Metric, se: float) -> str:
     """What the design detects: "this design detects 4.3 or more"."""
     if math.isinf(mde):
         return "this design detects no effect of any size"
-    if mde == 0.0:
-        return "no item differs, so what this design detects cannot be told"
     if metric.kind == RATIO:
         return f"this design detects a factor of {factor(mde)} or more"
     scale = scale_of(metric)

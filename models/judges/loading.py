@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,8 +37,8 @@ class Loaded:
 
     engine: Any
     """A TextModel with `numbers`."""
-    content: str
-    """Names the weights: the commit on the hub, or the hash of the folder's files."""
+    content: str = ""
+    """Names a stand-in; what a real judge's files hold is for the caller to say."""
 
 
 def load_engine(
@@ -56,8 +54,7 @@ def load_engine(
             f"the judge {location} cannot be loaded: {str(error).strip().splitlines()[0]}",
             "Give a folder or a name on the hub that can be had.",
         ) from error
-    made = asks(model.eval().to(device), tokenizer, batch_size)
-    return Loaded(made, _content(location, model))
+    return Loaded(asks(model.eval().to(device), tokenizer, batch_size))
 
 
 def stand_in(engine: str, tokenizer_location: str, device: str, batch_size: int) -> Loaded:
@@ -79,16 +76,3 @@ def stand_in(engine: str, tokenizer_location: str, device: str, batch_size: int)
         model = loads.from_config(config)
     made = asks(model.eval().to(device), tokenizer, batch_size)
     return Loaded(made, f"stand-in with the tokenizer of {tokenizer_location}")
-
-
-def _content(location: str, model: Any) -> str:
-    """The commit that the hub gave, or a hash of what lies in the folder."""
-    commit = getattr(model.config, "_commit_hash", None)
-    if commit:
-        return str(commit)
-    digest = hashlib.sha256()
-    for path in sorted(Path(location).glob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"

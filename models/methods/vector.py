@@ -6,6 +6,7 @@ vectors, lm-eval's `steered` files and decoders of sparse autoencoders.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,8 @@ class VectorOptions:
     """Scale each vector to length 1 before its coefficient."""
 
     def __post_init__(self) -> None:
-        """Refuse options that cannot be meant, with a ValueError."""
+        """Refuse options that cannot be meant, with a ValueError; `~` in the path is the home."""
+        object.__setattr__(self, "path", os.path.expanduser(self.path))  # noqa: PTH111 - empty stays
         if not self.path:
             raise ValueError(
                 "option path is missing: name a .safetensors, .gguf, .pt or .pth file of vectors"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from steereval.results import wording
+from steereval.results.comparison import guard_of
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import RATIO, Metric
 from steereval.results.questions.estimate import PLAIN, POINTS, Estimate, Unit, estimate
@@ -66,14 +67,12 @@ def between(a: Row, b: Row, confidence: float) -> Estimate | None:
         return None
     grouping = first.grouping
     sign = 1.0 if a.metric.higher_is_better else -1.0
-    found = estimate(
+    return estimate(
         crossed_effect(
-            sign * (ours - theirs), grouping.clusters, grouping.folds, confidence, resamples=0
+            *(sign * (ours - theirs), grouping.clusters, grouping.folds, confidence),
+            guard=guard_of(a.metric),
         )
     )
-    # Scores from 0 to 1 differ by 1 at most, whatever few items leave open.
-    most = 1.0 if a.metric.in_points else np.inf
-    return replace(found, low=max(found.low, -most), high=min(found.high, most))
 
 
 def targets(evidence: Evidence, model: str) -> list[Row]:

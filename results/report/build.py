@@ -75,7 +75,7 @@ def report_reader(run: RunFolder, elsewhere: Path | None = None) -> Callable[[st
 def _write(run: RunFolder, analysis: Analysis, folder: Path) -> None:
     chunks = tuple(item_chunks(run, analysis.sheets))
     content = content_of(
-        *(analysis, run.read_manifest(), read_profiles(run.place), chunks),
+        *(analysis, run.read_manifest(), read_profiles(run.place, run.members()), chunks),
         read_diagnoses(run.place),
     )
     table = flat_table(analysis.rows)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from steereval.results.analysis import Analysis
-from steereval.results.conclusion import headline
+from steereval.results.conclusion import short_verdict
 from steereval.results.departures import departures
 from steereval.results.diagnosis import Diagnosis
 from steereval.results.profiles import Profile
@@ -86,7 +86,7 @@ def content_of(
     )
     return Content(
         title=analysis.plan.name,
-        headline=headline(analysis.rows, analysis.plan.baseline),
+        headline=short_verdict(analysis.rows, analysis.plan.baseline),
         summary=tuple(summary(analysis)),
         departures=(*departures(manifest), *analysis.notes),
         sections=tuple(section for section in sections if section is not None),

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from steereval.errors import StoreError
-from steereval.results.atomic import naming, sync_folder, temporary_sibling
+from steereval.results.atomic import naming, temporary_sibling
 from steereval.results.place import Place
+from steereval.results.whole_folder import replace_folder
 
 MARKER = "index.html"
 """A folder that holds it was written by this program and may be replaced."""
@@ -29,7 +30,7 @@ def replaced_whole(folder: Path, marker: str | None = MARKER) -> Iterator[Path]:
         fresh.mkdir(parents=True)
         try:
             yield fresh
-            _swap(fresh, folder)
+            replace_folder(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -45,17 +46,6 @@ def uploaded(place: Place, folder: str) -> Iterator[Path]:
         for path in sorted(files, key=lambda path: path.name == MARKER):
             place.make(f"{folder}/{path.parent.relative_to(fresh).as_posix()}".rstrip("/."))
             place.write(f"{folder}/{path.relative_to(fresh).as_posix()}", path.read_bytes())
-
-
-def _swap(fresh: Path, folder: Path) -> None:
-    if folder.exists():
-        old = temporary_sibling(folder)
-        folder.rename(old)
-        fresh.rename(folder)
-        shutil.rmtree(old)
-    else:
-        fresh.rename(folder)
-    sync_folder(folder.parent)
 
 
 def _check_replaceable(folder: Path, marker: str | None) -> None:

@@ -40,11 +40,16 @@ _TERMS = {
     ),
     "Seeds": (
         "A fit seed moves all items together, so seeds are crossed with items and never counted as "
-        "items. One seed: the result holds for that seed only. Two: the test is too generous."
+        "items. One seed: the result holds for that seed only."
     ),
-    "Few seeds for this claim": (
-        "The claim trusts that few fits show how far fits spread. Where they spread widely, three "
-        "may agree by chance, and a family of tests then claims too much: more fit seeds decide it."
+    "Seed-robust t": (
+        "The test, and its interval, of a difference over several fit seeds. Few fits may agree by "
+        "chance where fits spread widely, so it does not trust them to show their whole spread: "
+        "with two or three seeds intervals are wide, and more fit seeds narrow them."
+    ),
+    "Same content": (
+        "Items that ask the same count as one cluster, as do clusters that share such items; the "
+        "notes say how many there are."
     ),
     "Over all target tasks": (
         "The mean of the tasks' differences, formed for each fit seed first, since a fit that is "

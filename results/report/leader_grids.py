@@ -15,6 +15,7 @@ from steereval.results.report.opening import marked_verdict, role_words, tone_of
 from steereval.results.scores import Seed
 from steereval.results.selection import IMPORTED
 from steereval.results.single import Score
+from steereval.results.stats.seed_robust_interval import SEED_ROBUST
 
 _ABSENT = Entry("–", -math.inf)
 
@@ -156,7 +157,9 @@ def _basis(row: Row) -> tuple[Entry, ...]:
             _number(effect.p_value, wording.p_value),
             Entry(
                 _unbroken(effect.test),
-                note="" if effect.interval == "t" else f"interval: {effect.interval}",
+                note=""
+                if effect.interval in ("t", effect.test)
+                else f"interval: {effect.interval}",
             ),
             Entry(f"{effect.df:.0f}", effect.df),
             _shares(row),
@@ -277,7 +280,7 @@ def _family(row: Row) -> Entry:
 
 
 def _unbroken(test: str) -> str:
-    return test.replace("crossed t", "crossed\N{NO-BREAK SPACE}t")
+    return test.replace(SEED_ROBUST, "seed\N{NON-BREAKING HYPHEN}robust\N{NO-BREAK SPACE}t")
 
 
 def _number(value: float | None, words: Callable[[float], str]) -> Entry:

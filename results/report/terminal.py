@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steereval.results.analysis import Analysis
-from steereval.results.conclusion import headline
+from steereval.results.conclusion import short_verdict
 from steereval.results.report.grid import Entry, Grid
 from steereval.results.report.matrix_grid import matrix_grid
 
@@ -43,7 +43,7 @@ def print_verdicts(analysis: Analysis, stream: TextIO) -> None:
         analysis: What the run shows.
         stream: A terminal gets a table with colours; anything else plain text, a line a row.
     """
-    sentences = headline(analysis.rows, analysis.plan.baseline)
+    sentences = short_verdict(analysis.rows, analysis.plan.baseline)
     console = Console(file=stream, highlight=False, soft_wrap=False)
     is_narrow = console.is_terminal and console.width < ROOMY
     grid = _narrowed(matrix_grid(analysis, {}), NARROW if is_narrow else SHOWN)

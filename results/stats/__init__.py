@@ -9,10 +9,11 @@ from __future__ import annotations
 from steereval.results.stats.auc import auc_effect, auc_influence
 from steereval.results.stats.bootstrap import bca_interval
 from steereval.results.stats.calibration import Calibration, calibration
-from steereval.results.stats.clusters import cluster_sign_flip, sign_flip_p_values
+from steereval.results.stats.clusters import cluster_sign_flip, least_p, sign_flip_p_values
 from steereval.results.stats.crossed import CrossedEstimates, crossed_effect, crossed_estimates
 from steereval.results.stats.effect import Effect
 from steereval.results.stats.families import adjust, partial_conjunction
+from steereval.results.stats.guard import Guard
 from steereval.results.stats.macro import macro_effect
 from steereval.results.stats.margins import NonInferiority, non_inferiority
 from steereval.results.stats.max_t import crossed_correlation, max_t_crossed, max_t_sign_flip
@@ -33,6 +34,7 @@ from steereval.results.stats.proportions import (
 )
 from steereval.results.stats.ranks import rank_intervals
 from steereval.results.stats.ratios import log_ratio_influence, ratio_effect
+from steereval.results.stats.seed_robust_interval import seed_robust_effect, with_seed_robust
 from steereval.results.stats.tasks import (
     Friedman,
     friedman,
@@ -45,6 +47,7 @@ __all__ = [
     "CrossedEstimates",
     "Effect",
     "Friedman",
+    "Guard",
     "NonInferiority",
     "Variances",
     "adjust",
@@ -61,6 +64,7 @@ __all__ = [
     "friedman",
     "interquartile_mean",
     "least_items",
+    "least_p",
     "least_seeds",
     "log_ratio_influence",
     "macro_effect",
@@ -76,6 +80,8 @@ __all__ = [
     "proportion_interval",
     "rank_intervals",
     "ratio_effect",
+    "seed_robust_effect",
     "sign_flip_p_values",
     "wilson",
+    "with_seed_robust",
 ]

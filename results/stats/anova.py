@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steereval.results.stats.clusters import jackknife_variances
+from steereval.results.stats.clusters import effective_clusters, jackknife_variances
 from steereval.results.stats.effect import Floats, Labels
 
 
@@ -19,7 +19,11 @@ class MeanSquareTable:
     """Of items, seeds and residual, each [matrices]."""
 
     degrees: tuple[float, float, float]
-    """Of items (or clusters), seeds and residual."""
+    """Of items (or clusters: their effective number less one), seeds and residual."""
+
+    def with_item(self, item: Floats) -> MeanSquareTable:
+        """The same with other mean squares of items [matrices]."""
+        return MeanSquareTable((item, *self.squares[1:]), self.degrees)
 
     def of(self, rows: npt.NDArray[np.bool_]) -> MeanSquareTable:
         """The table of some of the matrices."""
@@ -37,7 +41,7 @@ def mean_squares(stack: Floats, clusters: Labels, folds: Labels) -> MeanSquareTa
     _, n, seeds = stack.shape
     item_means = stack.mean(axis=2)
     item = n * seeds * jackknife_variances(item_means, clusters)
-    df_item = float(clusters.max())
+    df_item = effective_clusters(clusters) - 1.0
     if seeds == 1:
         nothing = np.zeros(len(stack))
         return MeanSquareTable((item, nothing, nothing), (df_item, 0.0, 0.0))

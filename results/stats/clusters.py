@@ -41,6 +41,22 @@ def jackknife_shifts(item_means: Floats, clusters: Labels) -> Floats:
     return scaled
 
 
+def effective_clusters(clusters: Labels) -> float:
+    """The number of clusters of equal sizes that tell as much as `clusters` [items].
+
+    (Σ n_g)²/Σ n_g² (Carter, Schnepel & Steigerwald 2017, for effects of whole clusters): G where
+    all sizes are equal, fewer the more uneven they are. One less is the degrees of freedom of the
+    CR3 variance: with G - 1 tests claim too much where one cluster holds much of the items.
+    """
+    sizes = np.bincount(clusters).astype(np.float64)
+    return float(sizes.sum() ** 2 / np.sum(sizes**2))
+
+
+def least_p(groups: int) -> float:
+    """The least two-sided p-value of sign flips over `groups` clusters or items: 2^(1 - groups)."""
+    return 2.0 ** (1 - groups)
+
+
 def sums_by_cluster(values: Floats, clusters: Labels) -> Floats:
     """[rows, clusters] sums of `values` [rows, items]; every code 0..G-1 occurs."""
     order = np.argsort(clusters, kind="stable")

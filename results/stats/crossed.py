@@ -5,22 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from steereval.results.stats import checks
 from steereval.results.stats.anova import MeanSquareTable, effective_folds, mean_squares
-from steereval.results.stats.clusters import EXACT_CLUSTERS, cluster_sign_flip
-from steereval.results.stats.effect import Effect, Floats, Labels
+from steereval.results.stats.cautions import NO_VARIATION, OUT_OF_REACH, cautions
+from steereval.results.stats.clusters import (
+    EXACT_CLUSTERS,
+    cluster_sign_flip,
+    effective_clusters,
+    jackknife_shifts,
+    least_p,
+)
+from steereval.results.stats.effect import UNBOUNDED, Effect, Floats, Labels
+from steereval.results.stats.guard import Guard
 from steereval.results.stats.seed_robust import seed_robust_p
-from steereval.results.stats.student import quasi_f_df, t_quantiles, t_tails
+from steereval.results.stats.skewness import half_widths, two_sided_p
+from steereval.results.stats.student import quasi_f_df
 
 RESAMPLES = 10_000
 """Sign flips drawn where a test resamples."""
 
 T_OVER_ITEMS = "t over items"
-"""The test of one seed where no sign flips are asked for."""
+T_OVER_CLUSTERS = "t over clusters"
 
 _ROUNDING = 1e-12
 
@@ -50,6 +60,9 @@ class CrossedEstimates:
     p_robust: Floats
     """Two-sided, not trusting few seeds that agree: see `seed_robust_p`."""
 
+    skewness: Floats
+    """As in `Effect`."""
+
     var_item: Floats
     """As in `Effect`."""
 
@@ -68,19 +81,27 @@ def crossed_effect(
     *,
     resamples: int = RESAMPLES,
     seed: int | Sequence[int] = 0,
+    guard: Guard | None = None,
 ) -> Effect:
     """The mean of `diff` [items, seeds] with an uncertainty over items and seeds.
 
     d_is = δ + a_i + b_s + e_is. Var = max(MS_I + MS_S - MS_IS, MS_I)/(nS), degrees of freedom by
     Satterthwaite (quasi-F, Clark 1973), or those of the seeds where MS_S > MS_I.
 
-    clusters [items]: the item term MS_I/(nS) is the CR3 cluster-jackknife variance instead.
+    clusters [items]: the item term MS_I/(nS) is the CR3 cluster-jackknife variance instead, with
+    the degrees of freedom of the effective number of clusters.
     folds [items]: each fold × seed is one fit, b_fs independent of each other; MS_S is then the
     mean of the folds' own MS_S, weighted by their numbers of items.
     One seed: everything is conditional on that seed, from items (t) or clusters (sign flips,
     `resamples` of them from `seed`; with 0 of them by t all the same).
     One item or one cluster: the standard error is infinite and p is 1.
     No variation at all: the p-value is that of the sign flips, 2^(1 - clusters), not 0.
+    guard: the scale of `diff`. The estimate then carries what the report's numbers rest on: the
+    variance of `Guard.added_variance`, the larger one of the p-values of t and of Hall's
+    skewness-corrected t, an interval that leaves out just what these reject, and cautions. One
+    seed goes by that t instead of sign flips, and claims nothing that no pattern of signs over the
+    clusters could. Without variation on a scale without ends nothing is estimated: the standard
+    error is infinite and p is 1.
     NaN and infinite differences are an InputError.
     """
     matrix = checks.items_by_seeds("diff", diff)
@@ -88,9 +109,11 @@ def crossed_effect(
     checks.fraction("confidence", confidence)
     if labels.max() == 0:
         return _unbounded(matrix, confidence)
-    found = _estimates(matrix[None], labels, fold_codes, confidence)
+    found = _estimates(matrix[None], labels, fold_codes, confidence, guard)
     effect = _effect(found, matrix, labels, confidence)
     effect = replace(effect, fits_per_seed=effective_folds(fold_codes))
+    if guard is not None:
+        return _guarded(effect, matrix, labels, guard)
     if matrix.shape[1] == 1 and clusters is not None and resamples > 0:
         p_value = cluster_sign_flip(matrix[:, 0], labels, resamples, seed)
         effect = with_sign_flip(effect, p_value, resamples)
@@ -102,6 +125,7 @@ def crossed_estimates(
     clusters: npt.ArrayLike | None = None,
     folds: npt.ArrayLike | None = None,
     confidence: float = 0.95,
+    guard: Guard | None = None,
 ) -> CrossedEstimates:
     """`crossed_effect` of every matrix of `diffs` [matrices, items, seeds], all by the t test.
 
@@ -115,7 +139,7 @@ def crossed_estimates(
     labels, fold_codes = _codes(stack.shape[1], clusters, folds)
     if labels.max() == 0:
         raise checks.too_few("clusters", 1, 2)
-    return _estimates(stack, labels, fold_codes, confidence)
+    return _estimates(stack, labels, fold_codes, confidence, guard)
 
 
 def _codes(
@@ -126,32 +150,58 @@ def _codes(
 
 
 def _estimates(
-    stack: Floats, clusters: Labels, folds: Labels, confidence: float
+    stack: Floats,
+    clusters: Labels,
+    folds: Labels,
+    confidence: float,
+    guard: Guard | None = None,
 ) -> CrossedEstimates:
     _, n, seeds = stack.shape
     table = mean_squares(stack, clusters, folds)
+    if guard is not None:
+        added = guard.added_variance(stack, clusters, table)
+        table = table.with_item(table.squares[0] + n * seeds * added)
     item, seed, residual = table.squares
     total = np.maximum(item + seed - residual, item)
     estimate, se = stack.mean(axis=(1, 2)), np.sqrt(total / (n * seeds))
     constant = se <= _ROUNDING * np.abs(stack).max(axis=(1, 2))
-    se, total = np.where(constant, 0.0, se), np.where(constant, 0.0, total)
+    total = np.where(constant, 0.0, total)
+    se = np.where(constant, 0.0 if guard is None else np.inf, se)
     df = quasi_f_df(table.squares, table.degrees, total)
-    half = np.where(constant, 0.0, t_quantiles((1 + confidence) / 2, df) * se)
-    p_value = _t_test(estimate, se, df, int(clusters.max()) + 1)
+    skewness = np.zeros(len(stack)) if guard is None else _skewness(stack, clusters, se)
+    below, above = half_widths(confidence, skewness, df)
+    p_value = _t_test(estimate, se, df, skewness, int(clusters.max()) + 1)
     robust = p_value.copy()
     if seeds > 1:
         varies = ~constant
         robust[varies] = seed_robust_p(estimate[varies], table.of(varies), n * seeds)
+    low, high = estimate - _times(se, below), estimate + _times(se, above)
+    if guard is not None:
+        low, high = guard.clipped(low, high)
     return CrossedEstimates(
         estimate=estimate,
         se=se,
         df=df,
-        low=estimate - half,
-        high=estimate + half,
+        low=low,
+        high=high,
         p_value=p_value,
         p_robust=np.maximum(robust, p_value),
+        skewness=skewness,
         **_components(table, n, seeds),
     )
+
+
+def _times(se: Floats, half: Floats) -> Floats:
+    """Half widths of intervals; 0 where the standard error is."""
+    return np.where(se == 0.0, 0.0, se * np.where(se == 0.0, 1.0, half))
+
+
+def _skewness(stack: Floats, clusters: Labels, se: Floats) -> Floats:
+    """[matrices]: the skewness of the estimates, of the clusters' (or items') shares in them."""
+    shares = jackknife_shifts(stack.mean(axis=2), clusters)
+    cubes = np.sum(shares**3, axis=1)
+    usable = np.isfinite(se) & (se > 0.0)
+    return np.where(usable, cubes / np.where(usable, se, 1.0) ** 3, 0.0)
 
 
 def _components(table: MeanSquareTable, n: int, seeds: int) -> dict[str, Floats]:
@@ -163,25 +213,48 @@ def _components(table: MeanSquareTable, n: int, seeds: int) -> dict[str, Floats]
     }
 
 
-def _t_test(estimate: Floats, se: Floats, df: Floats, groups: int) -> Floats:
+def _t_test(estimate: Floats, se: Floats, df: Floats, skewness: Floats, groups: int) -> Floats:
     varies = se > 0.0
-    ratio = np.abs(estimate) / np.where(varies, se, 1.0)
-    p = np.where(varies, np.minimum(1.0, 2.0 * t_tails(ratio, df)), 2.0 ** (1 - groups))
+    ratio = estimate / np.where(varies, se, 1.0)
+    p = np.where(varies, two_sided_p(ratio, skewness, df), 2.0 ** (1 - groups))
     return np.asarray(np.where(estimate == 0.0, 1.0, p), dtype=np.float64)
 
 
 def _effect(found: CrossedEstimates, matrix: Floats, clusters: Labels, confidence: float) -> Effect:
     n, seeds = matrix.shape
-    numbers = {name: float(values[0]) for name, values in vars(found).items()}
+    groups = int(clusters.max()) + 1
+    over = T_OVER_ITEMS if groups == n else T_OVER_CLUSTERS
+    numbers: dict[str, Any] = {name: float(values[0]) for name, values in vars(found).items()}
     return Effect(
         **numbers,
         n_items=n,
         n_seeds=seeds,
-        n_clusters=int(clusters.max()) + 1,
+        n_clusters=groups,
         confidence=confidence,
-        test="crossed t" if seeds > 1 else T_OVER_ITEMS,
+        test="crossed t" if seeds > 1 else over,
         interval="t",
+        effective_clusters=effective_clusters(clusters),
     )
+
+
+def _guarded(effect: Effect, matrix: Floats, clusters: Labels, guard: Guard) -> Effect:
+    """`effect` with its cautions, and without a claim that no pattern of signs could make."""
+    if math.isinf(effect.se):
+        low, high = guard.ends
+        return replace(effect, p_value=1.0, p_robust=1.0, low=low, high=high,
+                       interval=UNBOUNDED, marks=(NO_VARIATION,))  # fmt: skip
+    known = effect.effective_clusters or effect.n_clusters
+    marks = cautions(matrix, clusters, effect.se, known, guard)
+    effect = replace(effect, test=f"{effect.test}, skewness-corrected", marks=tuple(marks))
+    if effect.n_seeds > 1:
+        return effect
+    least = least_p(effect.n_clusters)
+    p_value = max(effect.p_value, least)
+    effect = replace(effect, p_value=p_value, p_robust=max(effect.p_robust, p_value))
+    if least < 1.0 - effect.confidence:
+        return effect
+    low, high = guard.ends
+    return replace(effect, low=low, high=high, interval=UNBOUNDED, marks=(OUT_OF_REACH, *marks))
 
 
 def with_sign_flip(effect: Effect, p_value: float, resamples: int) -> Effect:
@@ -211,5 +284,5 @@ def _unbounded(matrix: Floats, confidence: float) -> Effect:
         n_clusters=1,
         confidence=confidence,
         test="none: one item or cluster",
-        interval="unbounded",
+        interval=UNBOUNDED,
     )

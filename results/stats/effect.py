@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ Labels = npt.NDArray[np.intp]
 
 ONE_SEED = "conditional on one seed"
 TOO_FEW_SEEDS = "too few seeds"
+UNBOUNDED = "unbounded"
+"""The interval of an estimate whose error cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,27 @@ class Effect:
     interval: str = "t"
     """The kind of interval that `low` and `high` are, in words."""
 
+    effective_clusters: float | None = None
+    """The number of clusters of equal sizes that tell as much; None: `n_clusters`."""
+
+    skewness: float = 0.0
+    """That of the estimate, for the skewness-corrected t; 0 where it is not corrected."""
+
+    marks: tuple[str, ...] = ()
+    """Cautions about the data: see `results.stats.cautions`."""
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether nothing can be said about the error of the estimate."""
+        return math.isinf(self.se) or self.interval == UNBOUNDED
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a reader must know before trusting the interval and the test."""
+        seeds = {1: ONE_SEED, 2: TOO_FEW_SEEDS}.get(self.n_seeds)
+        return self.marks if seeds is None else (seeds, *self.marks)
+
     @property
     def caution(self) -> str:
-        """What a reader must know about the seeds; empty with three or more."""
-        return {1: ONE_SEED, 2: TOO_FEW_SEEDS}.get(self.n_seeds, "")
+        """The cautions in one line; empty where there are none."""
+        return ", ".join(self.cautions)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from steereval.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.effect import Effect
-from steereval.results.stats.student import t_quantile, t_tail
+from steereval.results.stats.skewness import half_widths, one_sided_p
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def non_inferiority(effect: Effect, margin: float, alpha: float = 0.05) -> NonIn
     checks.fraction("alpha", alpha)
     if not (math.isfinite(margin) and margin > 0):
         raise InputError(f"the margin is {margin}", "Declare a positive margin beforehand.")
-    half = math.inf if math.isinf(effect.se) else t_quantile(1 - alpha, effect.df) * effect.se
-    p_low = _one_sided(effect.estimate + margin, effect)
-    p_high = _one_sided(margin - effect.estimate, effect)
+    lower, upper = _bounds(effect, alpha)
+    p_low = _one_sided(effect.estimate + margin, effect, effect.skewness)
+    p_high = _one_sided(margin - effect.estimate, effect, -effect.skewness)
     if p_low < alpha:
         verdict = "equivalent" if p_high < alpha else "non-inferior"
     else:
@@ -60,16 +60,26 @@ def non_inferiority(effect: Effect, margin: float, alpha: float = 0.05) -> NonIn
         verdict=verdict,
         p_value=p_low,
         p_equivalent=max(p_low, p_high),
-        lower=effect.estimate - half,
-        upper=effect.estimate + half,
+        lower=lower,
+        upper=upper,
         margin=margin,
     )
 
 
-def _one_sided(distance: float, effect: Effect) -> float:
+def _bounds(effect: Effect, alpha: float) -> tuple[float, float]:
+    """One-sided bounds of confidence 1 - `alpha`."""
+    if effect.is_unbounded:
+        return -math.inf, math.inf
+    if effect.se == 0.0:
+        return effect.estimate, effect.estimate
+    below, above = half_widths(1.0 - 2.0 * alpha, effect.skewness, effect.df)
+    return effect.estimate - effect.se * float(below), effect.estimate + effect.se * float(above)
+
+
+def _one_sided(distance: float, effect: Effect, skewness: float) -> float:
     """p-value against "distance <= 0"."""
-    if math.isinf(effect.se):
+    if effect.is_unbounded:
         return 1.0
     if effect.se > 0:
-        return t_tail(distance / effect.se, effect.df)
+        return float(one_sided_p(distance / effect.se, skewness, effect.df))
     return 2.0**-effect.n_clusters if distance > 0 else 1.0

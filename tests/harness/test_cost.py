@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lm_eval.models.huggingface import HFLM
 
+from steereval.answered import Answered
 from steereval.cost import Counter
 from steereval.estimate import _count, describe_cost, describe_noise_floor
 from steereval.models.sites import find_blocks
@@ -63,12 +64,12 @@ def worker(tmp_path: Path) -> CellWorker:
 def test_likelihoods(tiny_folder: str, worker: CellWorker, methods: Any) -> None:
     """Together they are fed what was counted, and alone by lm-eval's own model too."""
     (group,) = groups(make_plan(grid(tiny_folder, methods=methods)))
-    worker._answer(group)  # fits, and keeps no lower states of these requests for later
+    worker._complete(Answered(group))  # fits, and keeps no lower states of these requests
     lm = worker._model(group[0].model)
     assert lm._lower is not None
     lm._lower.kept.clear()
     watch = Watch(lm.model)
-    worker._answer(group)
+    worker._complete(Answered(group))
     cost = Counter(Supplies(None), 64).count(group)
     assert (cost.lower, cost.upper) == (watch.seen["lower"], watch.seen["upper"])
     assert cost.alone == len(group) * fed_to_lm_eval(tiny_folder, group[0])
@@ -110,14 +111,14 @@ def test_generation(tiny_folder: str, worker: CellWorker, monkeypatch: pytest.Mo
     (group,) = groups(make_plan(grid(tiny_folder, methods=SHIFTS[:2], tasks=[task])))
     # Texts are scored for their perplexity too, which is not counted.
     monkeypatch.setattr("steereval.run.wants_perplexity", lambda task: False)
-    worker._answer(group)
+    worker._complete(Answered(group))
     lm = worker._model(group[0].model)
-    watch = Watch(lm.model)
-    samples = worker._answer(group).samples[0]
+    watch, answered = Watch(lm.model), Answered(group)
+    worker._complete(answered)
     cost = Counter(Supplies(None), 64).count(group)
     assert cost.generated == 3 * 3 * 6
-    asked = [sample["arguments"][0][0] for sample in samples]
-    lengths = [len(tokens) for tokens in lm.tokenizer(asked).input_ids]
+    (page,) = answered.pages.values()
+    lengths = [len(tokens) for tokens in lm.tokenizer(list(page.prompts)).input_ids]
     assert cost.alone == 3 * sum(lengths) + 3 * 3 * 6
     assert cost.upper == sum(lengths) + 3 * 3 * 6
     # Padding is fed too; a prompt's last token is fed for each cell, and none's last answer back.

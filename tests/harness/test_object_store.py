@@ -10,6 +10,7 @@ import yaml
 from small_grid import ordered, small_grid
 
 from steereval.cli import main
+from steereval.results.retired import count_retired
 from steereval.results.store import RunFolder
 
 FEW = {
@@ -84,3 +85,18 @@ def test_a_run_in_a_bucket_is_gone_on_with_reported_and_asked(
     assert main(["status", uri]) == 0
     assert "9 of 9 cells done" in capsys.readouterr().out
     assert main(["verify", uri]) == 0
+
+
+def test_cells_leave_a_run_in_a_bucket_and_come_back(
+    grid: str, bucket: str, tiny_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An object store has no rename."""
+    uri = "s3://bucket/retired" + bucket
+    run = RunFolder(uri)
+    fewer = small_grid(tiny_folder, **FEW | {"methods": ["none"]})
+    Path("fewer.yaml").write_text(yaml.safe_dump(fewer))
+    for file, cells, apart in ((grid, 9, 0), ("fewer.yaml", 1, 8), (grid, 9, 0)):
+        assert main(["run", file, "--out", uri, "--no-report"]) == 0
+        assert len(run.stored()) == len(run.finished()) == cells
+        assert count_retired(run) == apart
+    assert "9 of 9 cells were finished before" in capsys.readouterr().err

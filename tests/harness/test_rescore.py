@@ -62,7 +62,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_way_of_scoring(
     finished: Path, tmp_path: Path, no_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task's own metrics, made to count characters."""
+    """The task's own metrics, made to say whether the answer has an odd number of characters."""
     load = catalogue.load_tasks
 
     def loaded(*given: Any) -> dict[str, Any]:
@@ -71,21 +71,21 @@ def test_another_way_of_scoring(
         if task is not None:
             score = task.process_results
             task.process_results = lambda doc, texts: dict.fromkeys(
-                score(doc, texts), len(texts[0])
+                score(doc, texts), len(texts[0]) % 2
             )
         return tasks
 
     monkeypatch.setattr("steereval.supplies.load_tasks", loaded)
-    out = tmp_path / "lengths"
+    out = tmp_path / "odd"
     rescore(RunFolder(finished), RunFolder(out), {}, None, lambda line: None)
-    lengths = {
+    odd = {
         (row["cell_id"], row["item_id"]): row["value"]
         for row in rows(out)
         if row["task"] == "truthful_mini_gen" and row["metric"] != "perplexity"
     }
     responses = RunFolder(finished).read_responses().to_pylist()
-    assert lengths == {
-        (row["cell_id"], row["item_id"]): len(row["continuation"])
+    assert odd == {
+        (row["cell_id"], row["item_id"]): len(row["continuation"]) % 2
         for row in responses
         if row["kind"] == "generation"
     }

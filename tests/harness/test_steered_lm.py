@@ -14,9 +14,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
 
-from steereval.arms import Arms, carrying
 from steereval.errors import CellError, InputError, ModelError
 from steereval.model_args import split_options
 from steereval.models.cpu_linear import OneDNNLinear
@@ -112,32 +116,35 @@ def test_steering_changes_the_answers(lm: SteeredLM) -> None:
 
 @pytest.mark.parametrize("sharing", [True, False])
 def test_a_greedy_continuation_is_as_likely_as_generation_found_it(
-    lm: SteeredLM, sharing: bool
+    lm: SteeredLM, sharing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both paths measure the same intervention: log-probabilities of the tokens that greedy
     decoding chose, from `generate` and from the likelihood path."""
     (request,) = writing_requests(1)
+    kept: list[torch.Tensor] = []
+
+    class Recorder(LogitsProcessor):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            kept.append(scores.clone())
+            return scores
+
+    sampling = lm._sampling
+
+    def recording(batch: Any, options: dict[str, Any]) -> dict[str, Any]:
+        found = sampling(batch, options)
+        return found | {"logits_processor": LogitsProcessorList([Recorder()])}
+
+    monkeypatch.setattr(lm, "_sampling", recording)
     with at(lm, 20, sharing=sharing):
-        arms = Arms.of([request], [lm.treatment])
+        lm.generate_until([request], disable_tqdm=True)
+        answer = [int(scores.argmax()) for scores in kept][:8]
+        total = sum(float(s.log_softmax(-1)[0, t]) for s, t in zip(kept, answer, strict=False))
         tokens = lm.tok_encode(request.args[0])
-        asked = carrying(request, arms.acts[0], "")
-        lm._windows = arms.acts[0][0]
-        with lm._steering(arms, [request]):
-            ids = torch.tensor([tokens])
-            options = {"return_dict_in_generate": True, "output_logits": True}
-            written: Any = lm._generate(
-                [asked.args[0]],
-                ids,
-                len(tokens) + 8,
-                ["\n\n\n"],
-                options | {"attention_mask": torch.ones_like(ids)},
-            )
-            answer = written.sequences[0].tolist()[len(tokens) :]
-            (found,) = lm._loglikelihood_tokens([(None, tokens, answer)])
-    steps = zip(written.logits, answer, strict=True)
-    total = sum(float(logits[0].log_softmax(-1)[token]) for logits, token in steps)
-    assert found[1], "the continuation is not greedy on the likelihood path"
-    assert found[0] == pytest.approx(total, abs=1e-4)
+        pair = Instance("loglikelihood", request.doc, ("prompt", "answer"), 0)
+        monkeypatch.setattr(lm, "_encode_pair", lambda *_: (tokens, answer))
+        ((value, is_greedy),) = lm.loglikelihood([pair], disable_tqdm=True)
+    assert is_greedy, "the continuation is not greedy on the likelihood path"
+    assert value == pytest.approx(total, abs=1e-4)
 
 
 def test_items_are_steered_by_what_did_not_see_them(lm: SteeredLM) -> None:
@@ -218,7 +225,10 @@ def test_bos_is_never_steered(lm: SteeredLM) -> None:
     with at(lm, 0):
         before = lm.loglikelihood(request)
     with at(lm, 20):
-        assert gap(before, lm.loglikelihood(request)) == 0
+        (after,) = lm.answer("loglikelihood", request, [lm.treatment], [0])
+    assert gap(before, after.values) == 0
+    assert after.acts
+    assert not after.moved
 
 
 def test_a_chat_template_wraps_question_and_answer_once(lm: SteeredLM) -> None:

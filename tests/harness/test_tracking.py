@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from small_grid import small_grid
 
+from steereval.attempt import GroupResult
 from steereval.errors import CellError, StoreError
 from steereval.plan import Cell, make_plan
 from steereval.ray_jobs.work import Outcome
@@ -15,7 +16,6 @@ from steereval.results import progress
 from steereval.results.lease import driving
 from steereval.results.progress import read_progress
 from steereval.results.store import RunFolder
-from steereval.run import GroupResult
 from steereval.spec import parse_grid
 from steereval.tracking import Tracker
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from steereval.attempt import GroupResult
 from steereval.cli import main
 from steereval.ray_jobs.work import Done
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
-from steereval.run import GroupResult
 from steereval.session import run_grid
 from steereval.spec import parse_grid
 from steereval.verify import Again, check_grid, run_again

@@ -91,7 +91,7 @@ def generate(
 ) -> Any:
     """Greedy or beam search of six tokens, row n under intervention acting[n] (default 0)."""
     ids, mask = padded(prompts)
-    batch = batch_of(prompts, acting or [0] * len(prompts), shielded, [rule])
+    batch = batch_of(prompts, acting or [0 if chosen else -1] * len(prompts), shielded, [rule])
     config = GenerationConfig(
         max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False, pad_token_id=0, output_logits=True,
         return_dict_in_generate=True, output_scores=True, **options,

@@ -200,18 +200,6 @@ def test_a_stand_in_has_the_interface_and_is_always_the_same(engine: str) -> Non
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_folder_is_named_by_its_content(
-    tmp_path_factory: pytest.TempPathFactory, llama_like: Any, tiny: Callable[..., Any]
-) -> None:
-    folder = tmp_path_factory.mktemp("judge")
-    tiny("llama").save_pretrained(folder)
-    llama_like.save_pretrained(folder)
-    first = load_engine("yes_no", str(folder), "main", "auto", "cpu", 2)
-    assert first.content == load_engine("yes_no", str(folder), "main", "auto", "cpu", 2).content
-    tiny("llama", rms_norm_eps=1e-3).save_pretrained(folder)
-    assert first.content != load_engine("yes_no", str(folder), "main", "auto", "cpu", 2).content
-
-
 def test_a_folder_without_a_model_is_an_error(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("empty")
     with pytest.raises(ModelError, match="cannot be loaded"):

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from fake_run import FakeMethod, FakeRun, FakeTask, manifest_of, write_run
+from fake_run import (
+    FakeMethod,
+    FakeRun,
+    FakeTask,
+    Floats,
+    generator_of,
+    manifest_of,
+    write_run,
+)
 
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.report import build_report
+from steereval.results.stats import adjust, crossed_effect, partial_conjunction
 from steereval.results.store import RunFolder
 
 
@@ -116,19 +126,28 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
     assert found["max-t"].sum() < found["holm"].sum()
 
 
-def test_a_claim_that_trusts_three_seeds_is_marked(tmp_path: Path) -> None:
+def test_three_seeds_that_agree_by_chance_make_no_claim(tmp_path: Path) -> None:
     methods = (FakeMethod("weak", effect=lambda t, s: 0.07, seed_sd=0.03), FakeMethod("nothing"))
     task = FakeTask("truth", kind="continuous", n_validation=0)
     run = FakeRun(methods=methods, tasks=(task,), fit_seeds=(0, 1, 2))
 
-    def caution(seeds: tuple[int, ...], folder: Path) -> tuple[str, str]:
+    def claimed(seeds: tuple[int, ...], folder: Path) -> tuple[str, bool, bool]:
         rows = analyse(write_run(dataclasses.replace(run, fit_seeds=seeds), folder)).rows
         (row,) = [row for row in rows if row.arm.method == "weak"]
         assert row.verdict is not None
-        return row.verdict.word, row.caution
+        assert row.comparison is not None
+        assert row.p_adjusted is not None
+        plain = crossed_effect(row.comparison.values, row.comparison.grouping.clusters)
+        by_t = 2 * plain.p_value  # Holm's first step among two
+        effect = row.comparison.effect
+        assert effect.p_value == effect.p_robust
+        assert (effect.p_value < 0.05) == (effect.low > 0.0)
+        assert row.mde is not None
+        assert row.mde > effect.estimate - effect.low
+        return row.verdict.word, row.p_adjusted < 0.05, by_t < 0.05
 
-    assert caution((0, 1, 2), tmp_path / "3") == ("better", "few seeds for this claim")
-    assert caution(tuple(range(12)), tmp_path / "12") == ("better", "")
+    assert claimed((0, 1, 2), tmp_path / "3") == ("inconclusive", False, True)
+    assert claimed(tuple(range(12)), tmp_path / "12") == ("better", True, True)
 
 
 def test_a_table_without_any_row_has_no_macro_mean(tmp_path: Path) -> None:
@@ -136,3 +155,75 @@ def test_a_table_without_any_row_has_no_macro_mean(tmp_path: Path) -> None:
     folder.create()
     folder.write_manifest(manifest_of(dataclasses.replace(RUN, methods=()), []))
     assert analyse(folder).across == ()
+
+
+def test_three_seeds_that_spread_claim_no_rank(tmp_path: Path) -> None:
+    """By the crossed t nearly half of such tables claim one."""
+    tasks = tuple(
+        FakeTask(f"truth{number}", kind="continuous", n_validation=0, n_test=100)
+        for number in range(6)
+    )
+    methods = tuple(FakeMethod(f"m{i}", seed_sd=0.12) for i in range(10))
+    run = FakeRun(methods=methods, tasks=tasks, fit_seeds=(0, 1, 2), select=None)
+    rows = analyse(write_run(run, tmp_path)).rows
+    claimed = {row.task.name for row in rows if row.rank != (1, 11)}
+    assert len(claimed) <= 1  # 0.3 are expected at 5 %
+
+
+def test_tasks_of_the_same_documents_share_their_items(tmp_path: Path) -> None:
+    """Two tasks that ask the same documents know less than two that do not."""
+
+    def document(task: str, number: int) -> str:
+        return f"{number:016x}"
+
+    def effect_of(shared: bool) -> tuple[int, float]:
+        ids = document if shared else FakeTask.item_id
+        tasks = tuple(
+            FakeTask(name, kind="bounded", n_validation=0, n_test=100, item_id=ids)
+            for name in ("mc1", "mc2")
+        )
+        alike = FakeRun((FakeMethod("m"),), tasks, fit_seeds=(0, 1), value=as_in_the_first_task)
+        (across,) = analyse(write_run(alike, tmp_path / str(shared))).across
+        (arm,) = across.arms
+        return arm.effect.n_clusters, arm.effect.se
+
+    together, apart = effect_of(True), effect_of(False)
+    assert (together[0], apart[0]) == (100, 200)
+    assert together[1] == pytest.approx(np.sqrt(2) * apart[1], rel=0.05)
+
+
+def as_in_the_first_task(cell: dict[str, Any], values: Floats) -> Floats:
+    """The difference between the arms is the item's, whichever task and seed ask for it."""
+    item = generator_of("item of both tasks").normal(0, 0.3, len(values))
+    return 0.4 + 0.01 * values + (0.1 * item if cell["method"] == "m" else 0.0)
+
+
+def test_all_that_carries_a_claim_takes_the_seed_robust_p_values(tmp_path: Path) -> None:
+    methods = tuple(
+        FakeMethod(f"m{i}", effect=lambda task, strength: 0.05, seed_sd=0.03) for i in range(3)
+    )
+    tasks = tuple(FakeTask(f"t{i}", kind="bounded", n_validation=0, n_test=100) for i in range(2))
+    run = FakeRun(methods=methods, tasks=tasks, fit_seeds=(0, 1, 2), select=None)
+    analysis = analyse(write_run(run, tmp_path))
+    rows = [row for row in analysis.rows if row.comparison is not None]
+    plain = [
+        crossed_effect(row.comparison.values, row.comparison.grouping.clusters)
+        for row in rows
+        if row.comparison is not None
+    ]
+    robust = [effect.p_robust for effect in plain]
+    assert any(effect.p_robust > 1.2 * effect.p_value for effect in plain)
+    assert [row.p_adjusted for row in rows] == pytest.approx(list(adjust(robust, "holm")))
+    (across,) = analysis.across
+    macro = [arm.effect.p_robust for arm in across.arms]
+    assert [arm.effect.p_value for arm in across.arms] == macro
+    assert [arm.p_adjusted for arm in across.arms] == pytest.approx(list(adjust(macro, "holm")))
+    one_sided = {
+        (row.arm.method, row.task.name): p / 2 if effect.estimate > 0 else 1 - p / 2
+        for row, effect, p in zip(rows, plain, robust, strict=True)
+    }
+    for found in analysis.replications:
+        expected = partial_conjunction(
+            [one_sided[found.arm.partition(" ")[0], t.name] for t in tasks]
+        )
+        assert found.p_values == pytest.approx(tuple(expected))

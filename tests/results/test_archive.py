@@ -124,7 +124,7 @@ def test_an_archive_appears_whole_or_not_at_all(
 ) -> None:
     files = list(run.files())
 
-    def failing() -> object:
+    def failing(*_: object) -> object:
         yield from files[:3]
         raise StoreError("the disk is gone")
 

@@ -88,3 +88,17 @@ def test_the_documentation_has_every_quantity() -> None:
     ]
     assert found == [(name, quantity.question) for name, quantity in QUANTITIES.items()]
     assert all(f"`{judge}`" in text for judge in JUDGES)
+
+
+def test_values_that_no_writer_writes_are_refused(place: LocalPlace) -> None:
+    """Though the record's digest is that of the file."""
+    good = one_row("c")
+    index = good.schema.get_field_index("value")
+    odd = good.set_column(index, good.schema.field(index), [[float("nan")]])
+    for table, told in (
+        (odd, "value nan for x of item x"),
+        (pa.concat_tables([good] * 2), "2 rows"),
+    ):
+        write_diagnosis(place, "c", Diagnosis(table, {}))
+        with pytest.raises(StoreError, match=told):
+            read_diagnosis(place)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+import shutil
+import stat
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fake_run import FakeMethod, FakeRun, FakeTask, write_run
+from killed import Killed, killed_at
 from lm_eval_log import item_id, sample, write_log
 
-from steereval.errors import CellError, InputError, StoreError
+from steereval.errors import CellError, InputError, SteerEvalError, StoreError
+from steereval.results import importing
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.identity import id_of
-from steereval.results.importing import Imported, NewArm, import_samples, kept_imports
-from steereval.results.lease import driving
+from steereval.results.importing import Imported, NewArm, carry_imports, import_samples
+from steereval.results.lease import FILE, driving
 from steereval.results.lm_eval_files import read_sample_file
-from steereval.results.manifest import parse_plan
-from steereval.results.report import build_report
+from steereval.results.manifest import parse_plan, planned_cells
+from steereval.results.report import build_report, report_reader
+from steereval.results.samples import as_number, scores_of
 from steereval.results.store import RunFolder
+from steereval.results.verification import verify_tables
 
 N = 40
 TASK = FakeTask("truth", n_validation=10, n_test=N - 10, n_clusters=5, item_id=item_id)
@@ -113,7 +123,7 @@ def test_an_import_that_was_cut_off_is_done_again(
         patch.setattr(RunFolder, "write_cell", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             imported(run, path)
-    assert analyse(run).cells.pending == 1
+    assert analyse(run).cells.planned == 3
     assert imported(run, path)[0].is_new
     assert analyse(run).cells.pending == 0
 
@@ -126,7 +136,7 @@ def test_the_same_file_pairs_with_items_that_came_later(run: RunFolder, tmp_path
     grown = FakeRun(RUN.methods, (more,), fit_seeds=(0, 1))
     manifest = run.read_manifest()
     write_run(grown, run.path)
-    run.write_manifest(run.read_manifest() | kept_imports(manifest))
+    run.write_manifest(run.read_manifest() | {"imported": manifest["imported"]})
     (second,) = imported(run, path)
     assert (second.n_items, second.n_foreign, second.is_new) == (N + 5, 0, True)
 
@@ -292,3 +302,146 @@ def test_a_run_that_is_being_run_is_left_alone(run: RunFolder, tmp_path: Path) -
     assert imported(run, path)[0].is_new
     with pytest.raises(StoreError, match="no run folder"):
         imported(RunFolder(tmp_path / "nowhere"), path)
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a metric named twice": ({"acc": 1.0}, {"metrics": ["acc", "acc"]}),
+    "NaN": ({"acc": float("nan")}, {}),
+    "no number": ({"acc": "yes"}, {}),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_an_import_that_refuses_leaves_the_folder_as_it_was(
+    run: RunFolder, tmp_path: Path, kind: str
+) -> None:
+    scores, changes = REFUSED[kind]
+    before = state(run.path)
+    path = write_log(tmp_path / "log", [sample(i, scores, **changes) for i in range(N)])
+    with pytest.raises(SteerEvalError):
+        imported(run, path)
+    assert state(run.path) == before
+
+
+def test_rows_that_no_analysis_could_use_are_refused_before_anything_is_written(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever reading the file let through."""
+    scores = importing.scores_of
+    monkeypatch.setattr(importing, "scores_of", lambda *given: [*scores(*given), *scores(*given)])
+    path = log(run, tmp_path)
+    before = state(run.path)
+    with pytest.raises(StoreError, match="two rows for one item"):
+        imported(run, path)
+    assert state(run.path) == before
+
+
+def test_a_full_disk_leaves_the_run_as_it_was(run: RunFolder, tmp_path: Path) -> None:
+    """Whichever file does not fit."""
+    path = log(run, tmp_path)
+    before = state(run.path)
+    for fitting in itertools.count():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", Full(fitting))
+            patch.setattr("steereval.results.importing.driving", lambda place: nullcontext())
+            try:
+                imported(run, path)
+            except StoreError:
+                if "imported" not in run.read_manifest():
+                    assert state(run.path) == before
+                continue
+        break
+    assert fitting == 4
+    assert analyse(run).cells.done == 4
+
+
+class Full:
+    """Files of the disk fit so many times; folders always do."""
+
+    def __init__(self, fitting: int) -> None:
+        self._left = fitting
+
+    def __call__(self, descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            self._left -= 1
+            if self._left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("midway", [False, True])
+def test_an_import_that_is_killed_is_done_or_not(
+    run: RunFolder, tmp_path: Path, midway: bool
+) -> None:
+    path = log(run, tmp_path)
+    own = {cell["cell_id"] for cell in run.read_manifest()["cells"]}
+    for change in itertools.count():
+        shutil.copytree(run.path, tmp_path / str(change))
+        copy = RunFolder(tmp_path / str(change))
+        try:
+            with killed_at(change, midway):
+                imported(copy, path)
+        except Killed:
+            planned = set(planned_cells(copy.read_manifest()))
+            assert analyse(copy).cells.done - len(own) <= len(planned) - len(own) <= 1
+            assert {p.stem for p in (copy.path / "cells").glob("*.parquet")} <= planned
+            copy.place.remove(FILE)  # the next driver finds this one dead
+            imported(copy, path)
+        assert analyse(copy).cells.done == analyse(copy).cells.planned == len(own) + 1
+        if change > 12:
+            break
+
+
+def test_values_that_are_not_numbers_are_left_out_and_said(run: RunFolder, tmp_path: Path) -> None:
+    """Verification then finds nothing wrong: what is not scored is not asked."""
+    values = cell_rows(run, "none")
+    lines = [
+        sample(i, {"acc": "no number" if i < 3 else values[item_id("", i)]["value"]})
+        for i in range(N)
+    ]
+    (told,) = imported(run, write_log(tmp_path, lines))
+    assert told.unnumbered == ("acc",)
+    assert (told.n_items, told.n_lacking) == (N - 3, 3)
+    assert "acc" in "\n".join(told.lines("hf"))
+    found = verify_tables(run, report_reader(run), True)
+    assert [str(finding) for finding in found if finding.is_wrong] == []
+
+
+@pytest.mark.parametrize("value", [["a", "b"], ["1", "0"], [1.0, None], 10**400, {"a": 1}, None])
+def test_what_is_not_a_number_is_none(value: Any) -> None:
+    assert as_number(value) is None
+
+
+def test_pairs_of_answers_are_no_ratio() -> None:
+    """F1 and MCC hold (right answer, chosen answer), a perplexity (log-likelihood, words)."""
+
+    def scored(values: list[Any]) -> list[float]:
+        samples = [sample(number, {"f1": value}) for number, value in enumerate(values)]
+        return [score.value for score in scores_of(samples, "task")]
+
+    assert scored([[1, 1], [0, 1], [1, 0]]) == []
+    assert scored([[0, 1], [0, 1]]) == []
+    assert scored([[-3.5, 2], [0.0, 1]]) == [3.5, 0.0]
+
+
+def test_an_arm_that_pairs_with_nothing_any_more_leaves_with_its_label(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    imported(run, log(run, tmp_path), is_baseline=True)
+    before = run.read_manifest()
+    now = {name: value for name, value in before.items() if name != "imported"}
+    assert carry_imports(before, now) == (before, ())
+    other = [cell | {"cell_id": f"other{i}"} for i, cell in enumerate(now["cells"])]
+    carried, lost = carry_imports(before, now | {"cells": other})
+    assert carried["imported"] == {"baseline": None, "cells": []}
+    assert lost == ("hf",)
+    assert carry_imports({}, now) == (now, ())
+    with pytest.raises(InputError, match="'hf' is a method of the grid"):
+        carry_imports(before, now | {"methods": {"hf": {}}})

@@ -24,7 +24,7 @@ from odd_runs import ODD_RUNS, small
 from steereval.errors import StoreError
 from steereval.results import wording
 from steereval.results.analysis import Analysis, analyse
-from steereval.results.conclusion import headline
+from steereval.results.conclusion import short_verdict
 from steereval.results.report import build, build_report
 from steereval.results.report.figures import figure_groups
 from steereval.results.report.flat import FLAT_SCHEMA
@@ -145,7 +145,7 @@ def test_reduced_training_and_displacement_are_shown(tmp_path: Path) -> None:
 
 def test_the_page_opens_with_the_verdicts_in_words(page: Page, analysis: Analysis) -> None:
     text = page.text
-    said = " ".join(headline(analysis.rows, analysis.plan.baseline))
+    said = " ".join(short_verdict(analysis.rows, analysis.plan.baseline))
     assert text.index(said) < text.index("93 of 93 planned cells finished.")
     matrix = text.index("Verdicts: tiny")
     assert text.index("93 of 93 planned cells finished.") < matrix < text.index("All metrics")

@@ -31,13 +31,14 @@ CELL = CELLS[1]
 ITEMS = item_table(RUN, RUN.tasks[0], CELL)
 RESPONSES = response_table(CELL, ITEMS["item_id"].to_pylist())
 ID = CELL["cell_id"]
+MANIFEST = {"name": "x", "cells": [CELL]}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path / "run")
     run.create()
-    run.write_manifest({"name": "x"})
+    run.write_manifest(MANIFEST)
     run.write_cell(ID, ITEMS, RESPONSES, {"timings": {"seconds": 1.0}})
     return run
 
@@ -63,7 +64,7 @@ def test_what_is_written_is_read_again(folder: RunFolder) -> None:
     assert record["status"] == "done"
     assert record["counts"] == {"items": 8, "rows": 8, "responses": 8}
     assert record["timings"] == {"seconds": 1.0}
-    assert folder.read_manifest() == {"schema_version": SCHEMA_VERSION, "name": "x"}
+    assert folder.read_manifest() == {"schema_version": SCHEMA_VERSION} | MANIFEST
 
 
 def test_the_version_stands_in_the_files(folder: RunFolder) -> None:
@@ -134,6 +135,7 @@ def test_an_unknown_version_is_said(folder: RunFolder) -> None:
     folder.write_manifest({"schema_version": 99})
     with pytest.raises(StoreError, match="has schema version 99, and this program reads version 1"):
         folder.read_manifest()
+    folder.write_manifest(MANIFEST)
     record = folder.path / "cells" / f"{ID}.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"schema_version": 2}))
     with pytest.raises(StoreError, match="schema version 2"):
@@ -155,10 +157,10 @@ def test_a_table_of_an_unknown_version_is_said(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (change("value", float("nan")), "values that are NaN"),
+        (change("value", float("nan")), "value nan for the metric acc of item truth-00000"),
         (change("split", "train"), "train"),
         (change("cell_id", "other"), "name the cells"),
-        (change("item_id", "truth-00001"), "two rows for one item"),
+        (change("item_id", "truth-00001"), "2 rows for the metric acc of item truth-00001"),
         (ITEMS.slice(0, 0), "no item rows"),
         (ITEMS.drop_columns(["fold"]), r"lack the columns \['fold'\]"),
         (ITEMS.append_column("extra", [[1] * 8]), r"unknown columns \['extra'\]"),
@@ -285,14 +287,15 @@ WRITER = """
     run = FakeRun((FakeMethod("caa"),), (FakeTask("truth", n_validation=0, n_test=400),))
     folder = RunFolder(sys.argv[1])
     cell = next(cells_of(run))
-    number = 0
+    number, cells = 0, []
     while True:
         name = f"cell{number % 7}-{number:05d}"
+        cells.append({"cell_id": name})
+        folder.write_manifest({"number": number, "cells": cells})
         items = item_table(run, run.tasks[0], cell | {"cell_id": name})
         folder.write_cell(
             name, items, response_table({"cell_id": name, "task": "truth"}, ["a"] * 400), {}
         )
-        folder.write_manifest({"number": number})
         print(name, flush=True)
         number += 1
 """

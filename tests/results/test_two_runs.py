@@ -15,7 +15,7 @@ from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 from steereval.cli import main
 from steereval.errors import InputError
 from steereval.results.report.compare import compared, comparison_markdown, write_comparison
-from steereval.results.stats import crossed_effect
+from steereval.results.stats import seed_robust_effect
 from steereval.results.store import RunFolder
 from steereval.results.two_runs import ArmPair, TwoRuns
 
@@ -61,7 +61,7 @@ def test_differences_are_those_of_the_estimator_on_paired_items_and_seeds(
     frame = runs["old"].read_items().to_pandas().drop_duplicates("item_id").set_index("item_id")
     clusters = frame.cluster_id.reindex(old.index)
     clusters = clusters.where(clusters.notna(), old.index.to_series()).factorize()[0]
-    wanted = crossed_effect((new - old).to_numpy(), clusters)
+    wanted = seed_robust_effect((new - old).to_numpy(), clusters)
     found = arm(two, "helps")
     assert found.comparison is not None
     effect = found.comparison.effect
@@ -139,6 +139,26 @@ def test_cells_of_one_name_that_compute_something_else(
     other.write_manifest(manifest)
     (two,) = compared({"a": runs["old"], "b": other})
     assert (two.n_same, two.n_changed) == (6, 1)
+
+
+def test_cells_of_one_id_that_were_computed_from_something_else(
+    runs: dict[str, RunFolder], tmp_path: Path
+) -> None:
+    """Other weights under the same name; what only one run says is not compared."""
+    both = []
+    for name, digest in (("a", "1"), ("b", "2")):
+        folder = RunFolder(shutil.copytree(runs["old"].path, tmp_path / name))
+        manifest = folder.read_manifest()
+        model = manifest["cells"][0]["model"]
+        content = {f"model {model}": {"model.safetensors": digest}, "task x": {"documents": "3"}}
+        folder.write_manifest(manifest | {"content": content})
+        both.append(folder)
+    (two,) = compared({"a": both[0], "b": both[1]})
+    assert (two.n_same, two.n_changed) == (0, 7)
+    path = f"content.model {model}.model.safetensors"
+    assert [(d.path, d.first, d.second) for d in two.versions] == [(path, '"1"', '"2"')]
+    (two,) = compared({"a": runs["old"], "b": both[1]})
+    assert (two.n_same, two.n_changed, two.versions) == (7, 0, ())
 
 
 def test_items_that_one_run_lacks_or_chose_on_are_left_out(tmp_path: Path) -> None:

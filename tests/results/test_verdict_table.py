@@ -14,7 +14,7 @@ from fake_diagnosis import diagnosed_run
 from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 
 from steereval.results.analysis import Analysis, analyse
-from steereval.results.conclusion import conclusion, headline
+from steereval.results.conclusion import conclusion, short_verdict
 from steereval.results.departures import departures
 from steereval.results.diagnosis import read_diagnoses
 from steereval.results.leaderboard import Row
@@ -121,7 +121,7 @@ def test_the_headline_names_gain_loss_and_collapse(analysis: Analysis) -> None:
     assert [row.arm.method for row in found.gains] == ["caa"]
     assert [row.arm.method for row in found.collapsed] == ["caa"]
     assert found.best is found.gains[0]
-    said = headline(analysis.rows, "none")
+    said = short_verdict(analysis.rows, "none")
     assert len(said) == 3
     assert "1 of 2 comparisons" in said[0]
     assert all("caa" in sentence for sentence in said)
@@ -210,7 +210,7 @@ def test_a_pipe_gets_a_line_a_row(analysis: Analysis) -> None:
     stream = io.StringIO()
     print_verdicts(analysis, stream)
     first, heads, *rows = stream.getvalue().splitlines()
-    assert first == " ".join(headline(analysis.rows, "none"))
+    assert first == " ".join(short_verdict(analysis.rows, "none"))
     assert heads.split()[0] == "Method"
     assert len(rows) == len(matrix_rows(analysis))
     assert "\x1b[" not in stream.getvalue()

@@ -1,0 +1,108 @@
+"""Where an interval or a test is not to be trusted: rules on the data, and what a report says.
+
+docs/calibration.md shows for each rule the designs in which the tests miss their level.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steereval.results.stats.clusters import jackknife_shifts
+from steereval.results.stats.effect import Floats, Labels
+from steereval.results.stats.guard import Guard
+
+FEW_CLUSTERS = "few clusters"
+FEW_CARRIERS = "a few items make the difference"
+FEW_DIFFER = "few items differ"
+FITS_DISAGREE = "fits hardly agree on any item"
+ONE_ITEM = "one more item could overturn it"
+OUT_OF_REACH = "too few clusters for any claim"
+NO_VARIATION = "no item differs from another"
+
+LEAST_CLUSTERS = 6.0
+"""Effective clusters below which a design is cautioned."""
+
+LEAST_CARRIERS = 20.0
+"""Effective number of items that make the variance, below which it is cautioned."""
+
+LEAST_DIFFERING = 25
+"""Items of binary scores that differ in a run, below which a comparison is cautioned."""
+
+LEAST_SHARED = 0.05
+"""Share of an item's variance that the fits have in common, below which a test is too cautious."""
+
+
+def cautions(diff: Floats, clusters: Labels, se: float, reach: float, guard: Guard) -> list[str]:
+    """The rules that apply to one comparison.
+
+    Args:
+        diff: [items, seeds].
+        clusters: [items], codes.
+        se: Standard error of the mean of `diff`.
+        reach: Effective number of clusters.
+        guard: The scale of `diff`.
+    """
+    if not np.isfinite(se):
+        return [NO_VARIATION]
+    found = []
+    if has_few_clusters(clusters, reach):
+        found.append(FEW_CLUSTERS)
+    if not guard.is_binary and has_few_carriers(diff, clusters):
+        found.append(FEW_CARRIERS)
+    if guard.is_binary and few_differ(diff):
+        found.append(FEW_DIFFER)
+    if fits_disagree(diff):
+        found.append(FITS_DISAGREE)
+    if one_item_overturns(len(diff), se, guard):
+        found.append(ONE_ITEM)
+    return found
+
+
+def has_few_clusters(clusters: Labels, effective: float) -> bool:
+    """Whether items come in clusters, fewer than LEAST_CLUSTERS of equal sizes in effect."""
+    return int(clusters.max()) + 1 < len(clusters) and effective < LEAST_CLUSTERS
+
+
+def has_few_carriers(diff: Floats, clusters: Labels) -> bool:
+    """Whether (Σ c²)²/Σ c⁴ of the clusters' shares c of the mean is below LEAST_CARRIERS.
+
+    A third of the number of items for normal values, 1 where a single item makes the variance; of
+    short lists it is called few below a quarter of the items.
+    """
+    shares = jackknife_shifts(diff.mean(axis=1)[None], clusters)[0] ** 2
+    total = float(np.sum(shares**2))
+    if total == 0.0:
+        return False
+    carriers = float(np.sum(shares)) ** 2 / total
+    return bool(carriers < min(LEAST_CARRIERS, len(shares) / 4.0))
+
+
+def few_differ(diff: Floats) -> bool:
+    """Whether fewer than LEAST_DIFFERING items differ in a run, on average over the seeds.
+
+    Two pseudo-pairs then weigh as much as what was seen: the test claims less than it could.
+    """
+    return bool(np.count_nonzero(diff) < LEAST_DIFFERING * diff.shape[1])
+
+
+def fits_disagree(diff: Floats) -> bool:
+    """Whether items of three seeds or more differ from seed to seed as much as from each other.
+
+    The seeds' mean square then exceeds the items' by chance in half of the experiments, and takes
+    the few degrees of freedom of the seeds: sizes are near 0.02 where 0.05 is aimed at.
+    """
+    n, seeds = diff.shape
+    if seeds < 3 or n < 2:
+        return False
+    means = diff.mean(axis=1)
+    own = diff - means[:, None] - (diff.mean(axis=0) - diff.mean())[None, :]
+    residual = float(np.sum(own**2)) / ((n - 1) * (seeds - 1))
+    item = max(float(means.var(ddof=1)) - residual / seeds, 0.0)
+    return bool(residual > 0.0 and item < LEAST_SHARED * (item + residual))
+
+
+def one_item_overturns(n: int, se: float, guard: Guard) -> bool:
+    """Whether one more item at the end of the scale would move the mean by two standard errors."""
+    if guard.low is None or guard.high is None or guard.is_binary:
+        return False
+    return (guard.high - guard.low) / 2.0 / n > 2.0 * se
