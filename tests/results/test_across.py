@@ -19,6 +19,7 @@ from fake_run import (
 )
 
 from steereval.results.analysis import Analysis, analyse
+from steereval.results.comparison import guard_of
 from steereval.results.report import build_report
 from steereval.results.stats import adjust, crossed_effect, partial_conjunction
 from steereval.results.store import RunFolder
@@ -207,7 +208,9 @@ def test_all_that_carries_a_claim_takes_the_seed_robust_p_values(tmp_path: Path)
     analysis = analyse(write_run(run, tmp_path))
     rows = [row for row in analysis.rows if row.comparison is not None]
     plain = [
-        crossed_effect(row.comparison.values, row.comparison.grouping.clusters)
+        crossed_effect(
+            row.comparison.values, row.comparison.grouping.clusters, guard=guard_of(row.metric)
+        )
         for row in rows
         if row.comparison is not None
     ]

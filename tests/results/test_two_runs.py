@@ -14,6 +14,7 @@ from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 
 from steereval.cli import main
 from steereval.errors import InputError
+from steereval.results.comparison import guard_of
 from steereval.results.report.compare import compared, comparison_markdown, write_comparison
 from steereval.results.stats import seed_robust_effect
 from steereval.results.store import RunFolder
@@ -61,9 +62,10 @@ def test_differences_are_those_of_the_estimator_on_paired_items_and_seeds(
     frame = runs["old"].read_items().to_pandas().drop_duplicates("item_id").set_index("item_id")
     clusters = frame.cluster_id.reindex(old.index)
     clusters = clusters.where(clusters.notna(), old.index.to_series()).factorize()[0]
-    wanted = seed_robust_effect((new - old).to_numpy(), clusters)
     found = arm(two, "helps")
     assert found.comparison is not None
+    guard = guard_of(found.metric)
+    wanted = seed_robust_effect((new - old).to_numpy(), clusters, guard=guard)
     effect = found.comparison.effect
     for name in ("estimate", "se", "low", "high", "p_value"):
         assert getattr(effect, name) == pytest.approx(getattr(wanted, name))
