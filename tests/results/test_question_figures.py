@@ -7,13 +7,20 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from fake_diagnosis import diagnosed_run
+from fake_diagnosis import diagnosed_run, fake_diagnosis
 from fake_run import FakeMethod
 from matplotlib.figure import Figure as Drawing
 
 from steereval.results.analysis import analyse
-from steereval.results.diagnosis import read_diagnoses
+from steereval.results.diagnosis import (
+    DIAGNOSIS_SCHEMA,
+    Diagnosis,
+    read_diagnoses,
+    write_diagnosis,
+)
+from steereval.results.place import LocalPlace
 from steereval.results.questions.estimate import AUC, CHANGE, POINTS, SHARE, Estimate
 from steereval.results.questions.evidence import Evidence
 from steereval.results.questions.parts import Curves, Dots, Line, Scatter
@@ -150,7 +157,14 @@ def test_points_have_their_names_beside_them() -> None:
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
     name = "<b>x</b> & $y$ _z_"
-    run = diagnosed_run(tmp_path / "run", methods=(FakeMethod(name, (1.0,)),))
+    run = diagnosed_run(tmp_path / "run", methods=(FakeMethod(name, (10.0,)),))
+    found = fake_diagnosis().diagnosis()
+    rows = [
+        row | {"method": name if row["method"] == "odesteer" else row["method"]}
+        for row in found.table.to_pylist()
+    ]
+    table = pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA)
+    write_diagnosis(LocalPlace(run.path), "tiny-14", Diagnosis(table, found.record))
     pictures = drawn(run)
     assert any("&lt;b&gt;x" in picture.svg for picture in pictures)
     assert all("<b>" not in picture.svg for picture in pictures)
