@@ -14,6 +14,10 @@ MOST_NAMED = 3
 """Comparisons that a sentence names; of more it names the clearest."""
 
 
+NOT_TESTED = "not tested"
+COLLAPSED = "collapsed"
+
+
 @dataclass(frozen=True)
 class Conclusion:
     """Confirmatory comparisons, by what they show."""
@@ -62,6 +66,18 @@ def short_verdict(rows: Sequence[Row], baseline: str) -> tuple[str, ...]:
         return (f"Nothing could be compared with “{baseline}”.",)
     several = len({row.model for row in mine}) > 1
     return (_gain_sentence(found, baseline, several), *_harm_sentences(found, rows, several))
+
+
+def verdict_words(row: Row) -> str:
+    """The verdict, with what it cost: "better, but collapsed"."""
+    if row.is_baseline:
+        return "baseline"
+    if row.verdict is None:
+        return NOT_TESTED
+    if not row.is_collapsed:
+        return row.verdict.word
+    joint = ", but" if row.verdict.word in IMPROVEMENTS else " and"
+    return f"{row.verdict.word}{joint} {COLLAPSED}"
 
 
 def clearness(row: Row) -> float:

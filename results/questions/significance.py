@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from steereval.results import wording
-from steereval.results.conclusion import conclusion
+from steereval.results.conclusion import conclusion, verdict_words
 from steereval.results.leaderboard import Row
 from steereval.results.questions.effects import gain_words, targets
 from steereval.results.questions.evidence import Evidence
@@ -94,7 +94,7 @@ def _table(model: str, rows: Sequence[Row]) -> Table:
                 Shown(f"{row.task.name} · {row.metric.name}"),
                 Shown(gain_words(row), row.comparison.effect.estimate),
                 ABSENT if p is None else Shown(wording.p_value(p), p),
-                Shown("–" if row.verdict is None else row.verdict.word, note=row.caution),
+                Shown(verdict_words(row), note=row.caution),
                 Shown(detects, row.mde),
             )
         )

@@ -22,7 +22,7 @@ from steereval.results.report.drawing import (
     slug,
 )
 from steereval.results.report.error_bars import draw_bar, natural_limits, room_for
-from steereval.results.report.label_places import WIDEST, place_labels
+from steereval.results.report.label_places import WIDEST, height_for, place_labels
 from steereval.results.report.palette import BAND, CURVE, MUTED
 from steereval.results.stats import Effect
 from steereval.results.verdicts import margin_of, oriented
@@ -68,7 +68,7 @@ def _plot(model: str, target: str, other: str, points: Sequence[_Point]) -> Pict
         return Absence(title, "no method has a comparison on both tasks")
     arms = [point.target.arm for point in points]
     names = [short_label(arm, arms, WIDEST) for arm in arms]
-    with house_style(WIDTH, 3.3) as figure:
+    with house_style(WIDTH, height_for(3.3, len(points))) as figure:
         axes = figure.add_subplot()
         _frame(axes, points)
         for point in points:

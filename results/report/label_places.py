@@ -28,6 +28,15 @@ WIDEST = 20
 """Characters of a name; longer ones are cut."""
 
 
+FEW = 8
+"""Points that a figure of the usual height has room to name."""
+
+
+def height_for(usual: float, points: int) -> float:
+    """Inches of height of a figure that names so many points."""
+    return usual + 0.08 * max(0, points - FEW)
+
+
 @dataclass(frozen=True)
 class Box:
     """What a name, or a point, covers, in 1/72 inch."""
@@ -49,6 +58,11 @@ class Box:
         across = (self.width + other.width) / 2 - abs(self.x - other.x)
         along = (self.height + other.height) / 2 - abs(self.y - other.y)
         return max(across, 0.0) * max(along, 0.0)
+
+    def distance(self, x: float, y: float) -> float:
+        """From its edge to a point outside it."""
+        across = max(abs(self.x - x) - self.width / 2, 0.0)
+        return math.hypot(across, max(abs(self.y - y) - self.height / 2, 0.0))
 
     def outside(self, frame: Box) -> float:
         """How far it sticks out of `frame`."""
@@ -84,7 +98,7 @@ def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[str]) -> 
         box = _free(dot, text, [*placed, *dots], frame)
         placed.append(box)
         offset = box.x - dot.x, box.y - dot.y
-        far = box.overlap(Box(dot.x, dot.y, *(2 * (DOT + GAP + STEP),) * 2)) == 0.0
+        far = box.distance(dot.x, dot.y) > DOT + GAP + STEP / 2
         axes.annotate(
             text, point, offset, textcoords="offset points", ha="center", va="center",
             fontsize=SIZE, color=INK, zorder=6,

@@ -164,8 +164,8 @@ class _Line:
             mde = 0.0 if row.mde is None else row.mde
             words = wording.detectable(mde, row.metric, row.comparison.effect.se)
             yield Remark(words.removeprefix("this design "))
-        for caution in row.cautions:
-            yield Remark(caution)
+        if row.cautions:
+            yield Remark(row.caution)
 
     def _strength(self) -> Entry:
         row = self.row

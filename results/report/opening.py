@@ -6,6 +6,7 @@ from collections import Counter
 
 from steereval.results import verdicts, wording
 from steereval.results.analysis import Analysis
+from steereval.results.conclusion import NOT_TESTED, verdict_words
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import RATIO
 from steereval.results.selection import NOT_CHOSEN
@@ -19,8 +20,6 @@ TONES = {
     verdicts.INCONCLUSIVE: "open",
     verdicts.WORSE: "bad",
 }
-NOT_TESTED = "not tested"
-COLLAPSED = "collapsed"
 MARKS = {"good": "▲", "bad": "▼", "even": "=", "open": "○", "harm": "◆", "none": "–"}
 """A shape for each tone, so that verdicts differ without colour."""
 
@@ -28,11 +27,11 @@ MARKS = {"good": "▲", "bad": "▼", "even": "=", "open": "○", "harm": "◆",
 def summary(analysis: Analysis) -> list[str]:
     """Counts of verdicts, cells and cautions, in a few sentences."""
     sentences = [_count_of_verdicts(analysis), _count_of_cells(analysis)]
-    tested = [row for row in analysis.rows if row.comparison is not None]
+    tested = [row for row in analysis.rows if row.is_primary and row.comparison is not None]
     cautions = Counter(caution for row in tested for caution in row.cautions)
-    for caution, number in cautions.items():
-        which = "All" if number == len(tested) else f"{number} of {len(tested)}"
-        sentences.append(f"{which} comparisons are marked “{caution}”.")
+    if cautions:
+        counts = (f"{caution} ({n})" for caution, n in cautions.most_common())
+        sentences.append(f"Cautions, of {len(tested)} compared: {', '.join(counts)}.")
     if any(row.how_chosen == NOT_CHOSEN for row in analysis.rows):
         sentences.append(
             f"Strengths marked “{NOT_CHOSEN}” stand side by side; the best of several looks better "
@@ -47,18 +46,6 @@ def tone_of(row: Row) -> str:
         return "none"
     is_gain = row.verdict.word in IMPROVEMENTS
     return "harm" if is_gain and row.is_collapsed else TONES[row.verdict.word]
-
-
-def verdict_words(row: Row) -> str:
-    """The verdict, with what it cost: "better, but collapsed"."""
-    if row.is_baseline:
-        return "baseline"
-    if row.verdict is None:
-        return NOT_TESTED
-    if not row.is_collapsed:
-        return row.verdict.word
-    joint = ", but" if row.verdict.word in IMPROVEMENTS else " and"
-    return f"{row.verdict.word}{joint} {COLLAPSED}"
 
 
 def marked_verdict(row: Row) -> str:
@@ -117,8 +104,7 @@ def _count_of_verdicts(analysis: Analysis) -> str:
     order = [*verdicts.VOCABULARY, NOT_TESTED]
     counts = ", ".join(f"{words[word]} {word}" for word in order if words[word])
     plural = "comparison" if len(rows) == 1 else "comparisons"
-    baseline = analysis.plan.baseline
-    return f"{len(rows)} confirmatory {plural} with “{baseline}” on target tasks: {counts}."
+    return f"{len(rows)} confirmatory {plural}: {counts}."
 
 
 def _count_of_cells(analysis: Analysis) -> str:

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from steereval.results.questions.estimate import Estimate
 from steereval.results.questions.parts import Scatter
 from steereval.results.report.drawing import WIDTH, Picture, finish, house_style, slug
-from steereval.results.report.label_places import place_labels
+from steereval.results.report.label_places import height_for, place_labels
 from steereval.results.report.palette import CURVE, MUTED
 
 
 def scatter_plot(scatter: Scatter) -> Picture:
     """Every point with its name; the lines of comparison cross where nothing changes."""
-    with house_style(WIDTH, 3.1) as figure:
+    with house_style(WIDTH, height_for(3.1, len(scatter.points))) as figure:
         axes = figure.add_subplot()
         _frame(axes, scatter)
         for _, x, y in scatter.points:

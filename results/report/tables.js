@@ -27,7 +27,7 @@ const addFilter = (figure, table) => {
   const caption = figure.querySelector("figcaption");
   const input = document.createElement("input");
   input.type = "search";
-  input.placeholder = "Filter rows";
+  input.placeholder = "Filter";
   input.setAttribute("aria-label", `Filter rows of ${caption.querySelector("span").textContent}`);
   const left = document.createElement("span");
   left.className = "sr";

@@ -131,7 +131,7 @@ def test_reduced_training_and_displacement_are_shown(tmp_path: Path) -> None:
     folder = build_report(write_run(run, tmp_path / "run")).parent
     text = Page((folder / "index.html").read_text(encoding="utf-8")).text
     assert "short was trained on a reduced budget (epochs 2 instead of 100)" in text
-    assert "All comparisons are marked “reduced training”." in text
+    assert "of 1 compared: reduced training (1)." in text
     assert re.search(r"short layer 14 truth [^▲▼]*○ inconclusive [^▲▼]* reduced training", text)
     assert " 12.3 " in text
     (row,) = [

@@ -14,7 +14,7 @@ from fake_diagnosis import diagnosed_run
 from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 
 from steereval.results.analysis import Analysis, analyse
-from steereval.results.conclusion import conclusion, short_verdict
+from steereval.results.conclusion import conclusion, short_verdict, verdict_words
 from steereval.results.departures import departures
 from steereval.results.diagnosis import read_diagnoses
 from steereval.results.leaderboard import Row
@@ -23,7 +23,7 @@ from steereval.results.questions.evidence import Evidence
 from steereval.results.report import build_report
 from steereval.results.report.grid import Entry
 from steereval.results.report.matrix_grid import matrix_grid, matrix_rows
-from steereval.results.report.opening import MARKS, p_words, tone_of, verdict_words
+from steereval.results.report.opening import MARKS, p_words, tone_of
 from steereval.results.report.terminal import print_verdicts
 from steereval.results.store import RunFolder
 from steereval.results.verdicts import IMPROVEMENTS
