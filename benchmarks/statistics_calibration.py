@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from scipy import stats as scipy_stats
+from statistics_edges import edges
 from statistics_families import report as families
 
 from steereval.results import stats
@@ -182,6 +183,8 @@ def main() -> int:
     print(f"{repetitions} experiments a design, nominal size 0.05, nominal coverage 0.95.\n")
     print(table(lines))
     broken = [what for line in lines for what in line.broken()]
+    print("\nHard designs: the report's test and its cautions.\n")
+    broken += edges(repetitions)
     broken += families(max(repetitions // 4, 100))
     print("\n" + ("\n".join(f"BROKEN: {what}" for what in broken) or "All bounds hold."))
     return 1 if broken else 0

@@ -73,7 +73,7 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
     together = joined(asked)
     arms = list(dict.fromkeys(cell.arm for cell in own))
     answers = [
-        Answers([data.draw(VALUES[kind]) for _ in together.requests], {"0": Tally(3, 0.1)})
+        Answers([data.draw(VALUES[kind]) for _ in together.requests], {"0": Tally(3, 0.1)}, True)
         for _ in arms
     ]
     before = Answered(own, chats=Chats({"k": "a chat"}))
@@ -91,6 +91,7 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
         assert after.displacement(cell) == before.displacement(cell) == {"0": 0.1 / 3}
         assert after.responses(cell) == before.responses(cell)
         assert after.facts[cell.id] == {"path": "plain"}
+    assert after.acting == set(arms)
     assert after.chats.known == {"k": "a chat"}
 
 
@@ -100,7 +101,7 @@ def test_other_requests_are_told_apart(tmp_path: Path, change: str) -> None:
     asked = requests(kind, 4)
     before = Answered([cell])
     together = joined({cell.task.name: asked})
-    texts = Answers([str(place) for place in range(len(asked))], {})
+    texts = Answers([str(place) for place in range(len(asked))], {}, False)
     before.add(kind, together, {cell.arm: unsteered()}, [texts])
     store = AnswerStore(LocalPlace(tmp_path))
     before.keep(store)

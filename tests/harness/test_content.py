@@ -25,6 +25,7 @@ from steereval.results.query import query
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
 from steereval.results.verification.cells import check_cells
+from steereval.results.whole_folder import CONTENTS
 from steereval.run import CellWorker, WorkerSettings
 from steereval.session import Summary, run_grid
 from steereval.spec import ModelSpec, parse_grid
@@ -124,6 +125,26 @@ def test_weights_that_are_replaced(tiny_folder: str, tmp_path: Path) -> None:
         assert all(others[cell] != values for cell, values in before.items())
     assert start(grid(str(folder), [1, 2]), out).reused == 2
     assert len(likelihoods(out)) == 3
+
+
+def test_kept_answers_of_other_weights_are_not_scored(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer that fails leaves answers, and no finished cell that a new start compares."""
+    folder, out = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(tiny_folder, folder)
+
+    def broken(*_: Any) -> Any:
+        raise ImportError("no such package")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("steereval.scoring._tables", broken)
+        assert len(start(grid(str(folder), [1]), out).failed) == 2
+    assert list((out / "answers").glob("*.json"))
+    reweigh(folder, 1.5)
+    assert start(grid(str(folder), [1]), out).failed == ()
+    assert start(grid(str(folder), [1]), tmp_path / "fresh").failed == ()
+    assert likelihoods(out) == likelihoods(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize(
@@ -359,6 +380,8 @@ def test_the_bundled_models_own_file(
     shutil.copytree(model, folder)
     assert start(grid("smollm2-135m", [1]), out).failed == ()
     reweigh(folder, 1.5)
+    # With the note of its contents the folder counts as damaged, and is fetched again.
+    (folder / CONTENTS).unlink()
     with pytest.raises(InputError, match=r"model smollm2-135m changed.*model\.safetensors"):
         start(grid("smollm2-135m", [1, 2]), out)
 

@@ -339,7 +339,7 @@ def test_rows_that_no_analysis_could_use_are_refused_before_anything_is_written(
     monkeypatch.setattr(importing, "scores_of", lambda *given: [*scores(*given), *scores(*given)])
     path = log(run, tmp_path)
     before = state(run.path)
-    with pytest.raises(StoreError, match="two rows for one item"):
+    with pytest.raises(StoreError, match="2 rows for the metric"):
         imported(run, path)
     assert state(run.path) == before
 
