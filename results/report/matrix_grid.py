@@ -84,7 +84,7 @@ def _columns(analysis: Analysis) -> tuple[Column, ...]:
         Column("Model", kind="model"),
         Column("Score", True, f"“{plan.baseline}” → steered, on test items", "score"),
         Column(
-            f"Difference [{100 * plan.confidence:g} %, unadjusted]",
+            f"Difference [{100 * plan.confidence:g}\N{NO-BREAK SPACE}%, unadjusted]",
             True,
             "With the interval of a single comparison, not adjusted",
             "difference",
