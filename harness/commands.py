@@ -225,9 +225,12 @@ def run(arguments: argparse.Namespace) -> int:
     _say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not arguments.no_report:
         from steereval.results.report import publish_report
+        from steereval.results.report.terminal import print_verdicts
         from steereval.results.store import RunFolder
 
-        print(publish_report(RunFolder(out)))
+        published = publish_report(RunFolder(out))
+        print_verdicts(published.analysis, sys.stdout)
+        print(published.page)
     return 1 if summary.failed or summary.unjudged or undiagnosed else 0
 
 
@@ -262,7 +265,7 @@ def diagnose(arguments: argparse.Namespace) -> int:
     failed = measure(grid, out, _data_dir(arguments), _say)
     for failure in failed:
         _say(f"failed: {failure}")
-    print(publish_report(RunFolder(out)))
+    print(publish_report(RunFolder(out)).page)
     return 1 if failed else 0
 
 
@@ -380,7 +383,7 @@ def report(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 1:
         return _compare(arguments)
     run = RunFolder(folder_of(arguments.runs[0]))
-    print(build_report(run, Path(arguments.out)) if arguments.out else publish_report(run))
+    print(build_report(run, Path(arguments.out)) if arguments.out else publish_report(run).page)
     if arguments.dataset:
         from steereval.results.report.dataset import write_dataset
 

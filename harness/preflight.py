@@ -43,6 +43,8 @@ class Prepared:
     """Card of each contrast set."""
     shapes: dict[str, Shape]
     """About how large each model is."""
+    loaded: Mapping[str, Any]
+    """lm-eval's task of each name, with what the grid says of it."""
     content: Content
     """Hashes of the tasks' documents and of the contrast sets, and, where all is to be loaded, of
     the models and judges."""
@@ -97,6 +99,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
         frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
         {spec.name: contrast.card() for spec, contrast in contrasts.items()},
         {},
+        tasks,
         content,
     )
 

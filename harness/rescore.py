@@ -25,6 +25,7 @@ from steereval.content import content_of_task, refuse_other_version
 from steereval.errors import CellError, InputError, StoreError, nearest_remedy
 from steereval.plan import Cell, make_plan
 from steereval.preflight import described
+from steereval.references import keep_references
 from steereval.replay import Replay, evaluated
 from steereval.results.answer_store import AnswerStore
 from steereval.results.content import digest_of, task_subject
@@ -77,6 +78,7 @@ def rescore(
     plan = list(zip(make_plan(old), make_plan(new), strict=True))
     target.create()
     target.write_manifest(_manifest(before, new, [scored for _, scored in plan], tasks, data_dir))
+    keep_references(target.place, new.tasks, tasks)
     return _score_all(source, target, plan, tasks, say)
 
 

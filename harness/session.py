@@ -22,6 +22,7 @@ from steereval.plan import Cell, group_id, groups, make_plan
 from steereval.preflight import Prepared, prepare
 from steereval.progress import Form, display
 from steereval.ray_jobs.work import Executor, Work
+from steereval.references import keep_references
 from steereval.results.answer_store import AnswerStore
 from steereval.results.importing import carry_imports
 from steereval.results.lease import check_driver, driving
@@ -31,7 +32,7 @@ from steereval.results.schema import SCHEMA_VERSION
 from steereval.results.store import RunFolder
 from steereval.rows import PERPLEXITY
 from steereval.run import CellWorker, WorkerSettings
-from steereval.spec import Grid, RunSpec, plain
+from steereval.spec import Grid, MethodSpec, RunSpec, plain
 from steereval.tracking import Tracker
 from steereval.versions import versions
 
@@ -89,6 +90,7 @@ def run_grid(
         check_driver(store.place, lease.id)
         refuse_other_content(store.place, earlier, records, [c.id for c in cells], prepared.content)
         _plan_again(store, earlier, manifest(grid, cells, prepared), say)
+        keep_references(store.place, grid.tasks, prepared.loaded)
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
         _tell_of_kept(waiting, kept, say)
@@ -315,6 +317,7 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
                 "positions": method.positions or grid.positions,
                 "incremental": method.incremental,
                 "reduced": get_method(method.name).reduced(method.options),
+                "traits": _traits(method),
             }
             for method in grid.methods
         },
@@ -326,6 +329,12 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
     }
+
+
+def _traits(method: MethodSpec) -> list[str]:
+    """What decides the questions that a report asks about a method."""
+    known = get_method(method.name)
+    return sorted(known.traits(known.options(method.options)))
 
 
 def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
@@ -343,6 +352,7 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> dict[str, Any]:
         "primary_metric": task.metric or described.primary_metric,
         "cluster": described.cluster,
         "benchmark": described.benchmark,
+        "documents": len(prepared.loaded[name].eval_docs),
         "metrics": metrics,
         "judges": {
             judge.name: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from steereval.results.noise_floor import NoiseFloor, noise_floors
 from steereval.results.ranking import ranks_of
 from steereval.results.replication import Replication, replications
 from steereval.results.response import StrengthPoint, points_of_table
-from steereval.results.scores import TaskScores, load_scores
+from steereval.results.scores import Arm, TaskScores, load_scores
 from steereval.results.selection import selection_rule
 from steereval.results.source import Source
 from steereval.results.store import FAILED, RunFolder
@@ -119,14 +119,15 @@ def analyse(run: RunFolder) -> Analysis:
     source = Source(plan, load_scores(run, plan.repeats), measured)
     tables = list(source.tables())
     rows = [row for table in tables for row in _ranked(source, rows_of_table(source, *table))]
-    judged = judge_rows(rows, plan)
     points = [point for table in tables for point in points_of_table(source, *table)]
+    fallen = tuple(collapses(source, points))
+    judged = _with_collapses(judge_rows(rows, plan), fallen)
     return Analysis(
         plan=plan,
         models=tuple(source.models),
         rows=tuple(judged),
         responses=tuple(points),
-        collapses=tuple(collapses(source, points)),
+        collapses=fallen,
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
         across=tuple(across_tasks(judged, source)),
@@ -142,6 +143,19 @@ def analyse(run: RunFolder) -> Analysis:
             *_imports(records),
         ),
     )
+
+
+def _with_collapses(rows: Sequence[Row], fallen: Sequence[Collapse]) -> list[Row]:
+    """`rows`, each with the collapse of its arm on its task that begins first."""
+    first: dict[tuple[str, str, Arm], Collapse] = {}
+    for each in sorted((c for c in fallen if c.begins is not None), key=_begin):
+        first.setdefault((each.model, each.task.name, each.arm), each)
+    return [replace(row, collapse=first.get((row.model, row.task.name, row.arm))) for row in rows]
+
+
+def _begin(collapse: Collapse) -> float:
+    assert collapse.begins is not None
+    return collapse.begins.strength
 
 
 def _measured(record: dict[str, Any]) -> dict[str, Any]:

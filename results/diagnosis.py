@@ -42,7 +42,7 @@ class Quantity:
     """A number that is measured for an item."""
 
     question: int
-    """Of the eight questions the one that it answers."""
+    """Number of the question that it answers."""
     meaning: str
     """What it is, with its unit."""
 

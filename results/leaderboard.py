@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steereval.results.collapse import Collapse
 from steereval.results.comparison import Comparison, compare, untestable
 from steereval.results.manifest import RATIO, Metric, Task
 from steereval.results.pairing import Pair, one_side, pair
@@ -91,6 +92,10 @@ class Row:
     verdict: Verdict | None = None
     """None for the baseline, and where nothing could be compared."""
 
+    collapse: Collapse | None = None
+    """Where the arm's texts on this task collapse, by the metric that collapses first; None if
+    they do not, or if nothing shows it."""
+
     @property
     def is_primary(self) -> bool:
         """Whether the metric is the task's primary one."""
@@ -105,6 +110,18 @@ class Row:
     def is_unseeded(self) -> bool:
         """Whether nothing random was fitted."""
         return bool(self.strengths) and set(self.strengths) == {None}
+
+    @property
+    def collapses_from(self) -> float | None:
+        """The smallest strength from which on the arm's texts collapse on this task."""
+        begins = None if self.collapse is None else self.collapse.begins
+        return None if begins is None else begins.strength
+
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether they collapse at a strength of this very row."""
+        start = self.collapses_from
+        return start is not None and any(x >= start for x in self.strengths.values())
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -1,13 +1,24 @@
-"""In how many models, or tasks, an improvement replicates."""
+"""In how many models, or tasks, an improvement replicates: in one voice with the verdicts.
+
+The p-values that are counted are those of the verdicts, adjusted within each model's confirmatory
+family. So a claim of k places never stands where fewer than k verdicts say "better".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from steereval.results import wording
 from steereval.results.leaderboard import Row
 from steereval.results.stats import partial_conjunction
-from steereval.results.verdicts import one_sided_p
+from steereval.results.stats.effect import Floats
+from steereval.results.verdicts import IMPROVEMENTS, oriented
+
+MODELS = "models"
+TASKS = "tasks"
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,7 @@ class Replication:
     """The arm; without its layer where every model has one layer of its own."""
 
     across: str
-    """"models" or "tasks"."""
+    """MODELS or TASKS."""
 
     where: str
     """The task, or the model, that is held fixed."""
@@ -39,10 +50,10 @@ class Replication:
     def sentence(self) -> str:
         """The claim in words."""
         n = len(self.places)
+        p = self.p_values[max(self.at_least, 1) - 1]
+        text = wording.p_value(p)
         if self.at_least == 0:
-            return f"no improvement shown in any of {n} {self.across} (p {self.p_values[0]:.3f})"
-        p = self.p_values[self.at_least - 1]
-        text = "<0.001" if p < 0.001 else f"{p:.3f}"
+            return f"no improvement shown in any of {n} {self.across} (p {text})"
         return f"improves in at least {self.at_least} of {n} {self.across} (p {text})"
 
 
@@ -53,10 +64,10 @@ def replications(rows: Sequence[Row], alpha: float) -> list[Replication]:
     found = []
     for name, task in dict.fromkeys((names[_key(row)], row.task.name) for row in mine):
         group = [r for r in mine if (names[_key(r)], r.task.name) == (name, task)]
-        found += _of(name, "models", task, [(row.model, row) for row in group], alpha)
+        found += _of(name, MODELS, task, [(row.model, row) for row in group], alpha)
     for name, model in dict.fromkeys((row.name, row.model) for row in mine):
         group = [r for r in mine if (r.name, r.model) == (name, model)]
-        found += _of(name, "tasks", model, [(row.task.name, row) for row in group], alpha)
+        found += _of(name, TASKS, model, [(row.task.name, row) for row in group], alpha)
     return found
 
 
@@ -80,11 +91,10 @@ def _of(
     places = dict(group)
     if len(places) < 2:
         return []
-    tested = [
-        one_sided_p(row.comparison.effect, row.metric) if row.comparison is not None else 1.0
-        for row in places.values()
-    ]
-    p_values = partial_conjunction(tested)
+    p_values = _claims(np.array([_p_improves(row) for row in places.values()]), across)
+    better = sum(
+        row.verdict is not None and row.verdict.word in IMPROVEMENTS for row in places.values()
+    )
     return [
         Replication(
             arm=arm,
@@ -93,6 +103,26 @@ def _of(
             places=tuple(places),
             n_tested=sum(row.comparison is not None for row in places.values()),
             p_values=tuple(float(p) for p in p_values),
-            at_least=int((p_values < alpha).sum()),
+            at_least=min(int((p_values < alpha).sum()), better),
         )
     ]
+
+
+def _claims(adjusted: Floats, across: str) -> Floats:
+    """p_{u/N}, u = 1..N, from adjusted p-values [N] of the single places.
+
+    Tasks of a model are one family, whose adjustment already allows for their number: the u-th
+    smallest p-value carries the claim. Models are families of their own, so the partial conjunction
+    (Benjamini and Heller 2008) allows for theirs.
+    """
+    if across == TASKS:
+        return np.sort(adjusted)
+    found: Floats = partial_conjunction(adjusted)
+    return found
+
+
+def _p_improves(row: Row) -> float:
+    """The adjusted p-value of a difference towards improvement; 1 of any other."""
+    if row.comparison is None or row.p_adjusted is None:
+        return 1.0
+    return row.p_adjusted if oriented(row.comparison.effect, row.metric).estimate > 0 else 1.0

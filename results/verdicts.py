@@ -21,7 +21,10 @@ VOCABULARY = (MEANINGFUL, BETTER, EQUIVALENT, NON_INFERIOR, INCONCLUSIVE, WORSE)
 """All verdicts, the most favourable first; "non-inferior" is for capabilities with a margin."""
 
 
-CLAIMS = (MEANINGFUL, BETTER, WORSE)
+IMPROVEMENTS = (MEANINGFUL, BETTER)
+"""Verdicts that say that a method improves."""
+
+CLAIMS = (*IMPROVEMENTS, WORSE)
 """Verdicts that say that there is a difference."""
 
 
@@ -88,12 +91,6 @@ def detectable_effect(effect: Effect, metric: Metric) -> float:
     half = max(effect.estimate - effect.low, effect.high - effect.estimate)
     found = max(least, half + t_quantile(0.8, effect.df) * effect.se)
     return math.inf if metric.in_points and found > 1.0 else found
-
-
-def one_sided_p(effect: Effect, metric: Metric) -> float:
-    """p-value against "no improvement", from the two-sided one and the sign."""
-    improves = oriented(effect, metric).estimate > 0
-    return effect.p_value / 2 if improves else 1.0 - effect.p_value / 2
 
 
 def _word(effect: Effect, p_adjusted: float, margin: float | None, alpha: float) -> str:

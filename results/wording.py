@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from steereval.results.manifest import RATIO, Metric
 from steereval.results.stats import Effect
@@ -47,6 +48,11 @@ def difference(effect: Effect, metric: Metric) -> str:
     return f"{ends[0]}{unit} [{ends[1]}, {ends[2]}]"
 
 
+def score(value: float, metric: Metric) -> str:
+    """A score by itself: one decimal in points and of perplexities, three of free units."""
+    return number(scale_of(metric) * value, 1 if metric.in_points or metric.kind == RATIO else 3)
+
+
 def factor(log_ratio: float) -> str:
     """exp of a log ratio, e.g. "1.083"."""
     if log_ratio > math.log(1e6):
@@ -67,6 +73,13 @@ def detectable(mde: float, metric: Metric, se: float) -> str:
 def p_value(p: float) -> str:
     """A p-value to three decimals, or "<0.001"."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def joined(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def strength(value: float) -> str:

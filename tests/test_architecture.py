@@ -30,6 +30,7 @@ HARNESS_ORDER = (
     "replay",
     "together",
     "rows",
+    "references",
     "content",
     "answered",
     "scoring",

@@ -12,7 +12,7 @@ from torch import Tensor
 from steereval.errors import FitError
 from steereval.models.contrast_data import SiteData
 from steereval.models.methods.constant_shift import ConstantShift
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import CONSTANT, SiteMethod
 from steereval.models.steerer import Steerer, typical_norm
 
 
@@ -21,6 +21,7 @@ class Caa(SiteMethod):
 
     name = "caa"
     summary = "contrastive activation addition: x + T (mean(P) - mean(N))"
+    has = frozenset({CONSTANT})
     kinds = (ConstantShift,)
 
     def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:

@@ -22,7 +22,7 @@ from steereval.models.contrast_data import ContrastData, SiteData
 from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.iti import probe
-from steereval.models.methods.method import Method
+from steereval.models.methods.method import CONSTANT, Method
 from steereval.models.sites import Site
 from steereval.models.steerer import Steerer, typical_norm
 
@@ -92,6 +92,11 @@ class Conditional(Method):
     summary = "any method behind a gate that opens where the prompt looks negative"
     kinds = (GatedSteerer,)
     Options = ConditionalOptions
+
+    def traits(self, options: Any) -> frozenset[str]:
+        """Those of the inner method; behind a gate no vector is the same for all."""
+        inner = self._inner(options)
+        return inner.traits(inner.options(options.method_options)) - {CONSTANT}
 
     def draws(self, options: Any) -> bool:
         """What the inner method draws."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from steereval.errors import FitError
 from steereval.models.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import SolverOptions
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import BARRIER, SiteMethod
 from steereval.models.methods.odesteer import FlowOptions, PolynomialFlow, fit_flow
 from steereval.models.steerer import Steerer
 
@@ -99,6 +99,7 @@ class GradientAscent(SiteMethod):
     name = "gradient_ascent"
     summary = "K plain gradient steps on ODESteer's barrier, as far as odesteer goes"
     seeded = True
+    has = frozenset({BARRIER})
     kinds = (GradientAscentSteerer,)
     Options = GradientAscentOptions
 

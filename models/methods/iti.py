@@ -18,7 +18,7 @@ from steereval.models.logistic import fit_logistic
 from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.caa import shift_along
 from steereval.models.methods.constant_shift import ConstantShift
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import CONSTANT, SiteMethod
 from steereval.models.steerer import Steerer
 
 
@@ -35,6 +35,7 @@ class Iti(SiteMethod):
 
     name = "iti"
     summary = "inference-time intervention: x + T w, w the direction of a logistic probe"
+    has = frozenset({CONSTANT})
     kinds = (ConstantShift,)
     Options = ItiOptions
 

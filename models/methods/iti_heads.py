@@ -20,7 +20,7 @@ from steereval.models.logistic import fit_logistic
 from steereval.models.methods.barrier_flow import LogisticOptions, above_zero
 from steereval.models.methods.caa import mean_difference, shift_along
 from steereval.models.methods.constant_shift import ConstantShift
-from steereval.models.methods.method import Method
+from steereval.models.methods.method import CONSTANT, Method
 from steereval.models.sites import Site
 from steereval.models.steerer import Steerer
 
@@ -49,6 +49,7 @@ class ItiHeads(Method):
     summary = "inference-time intervention at the attention heads whose probes do best"
     seeded = True
     reads = "heads"
+    has = frozenset({CONSTANT})
     kinds = (ConstantShift,)
     Options = ItiHeadsOptions
 

@@ -21,7 +21,7 @@ from steereval.models.methods.barrier_flow import (
     SolverOptions,
     above_zero,
 )
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
 from steereval.models.steerer import Steerer, typical_norm
 
@@ -71,6 +71,7 @@ class LinearSphere(SiteMethod):
 
     name = "linear_sphere"
     summary = "ODESteer's flow with a linear barrier on x/|x|"
+    has = frozenset({BARRIER, FLOW})
     kinds = (LinearSphereFlow,)
     Options = LinearSphereOptions
 

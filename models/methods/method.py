@@ -14,6 +14,13 @@ from steereval.models.options import parse_options
 from steereval.models.sites import Site
 from steereval.models.steerer import Steerer
 
+BARRIER = "barrier"
+"""Trait: it has a scalar function h of the activation and moves along the gradient of h."""
+FLOW = "flow"
+"""Trait: it integrates a vector field, in one step or several."""
+CONSTANT = "constant"
+"""Trait: it moves every activation by the same vector."""
+
 
 @dataclass(frozen=True)
 class NoOptions:
@@ -35,6 +42,8 @@ class Method(ABC):
     """Whether it is fitted to a contrast; False for directions that come from elsewhere."""
     budget: ClassVar[tuple[str, ...]] = ()
     """Options that limit training; a report marks values below their defaults."""
+    has: ClassVar[frozenset[str]] = frozenset()
+    """Traits that hold whatever the options; see `traits`."""
     kinds: ClassVar[tuple[type[Steerer], ...]] = ()
     """Classes of the steerers that it yields, for loading them from disk."""
     Options: ClassVar[type] = NoOptions
@@ -43,6 +52,13 @@ class Method(ABC):
     def options(self, given: Mapping[str, Any]) -> Any:
         """The typed options for `given`; InputError for an unknown, mistyped or bad value."""
         return parse_options(self.name, self.Options, given)
+
+    def traits(self, options: Any) -> frozenset[str]:
+        """Traits with these options: of BARRIER, FLOW and CONSTANT those that hold.
+
+        They decide which questions a report asks about the method.
+        """
+        return self.has
 
     def draws(self, options: Any) -> bool:
         """Whether a fit with these options draws random numbers."""

@@ -27,7 +27,7 @@ from steereval.models.methods.barrier_flow import (
     SolverOptions,
     above_zero,
 )
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.options import parse_options
 from steereval.models.steerer import Steerer, typical_norm
 
@@ -220,6 +220,7 @@ class OdeSteer(SiteMethod):
     name = "odesteer"
     summary = "ODESteer: integrate the normalised gradient of a polynomial log density ratio"
     seeded = True
+    has = frozenset({BARRIER, FLOW})
     kinds = (PolynomialFlow,)
     Options = FlowOptions
 

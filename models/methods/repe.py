@@ -15,7 +15,7 @@ from steereval.errors import FitError
 from steereval.models.contrast_data import SiteData
 from steereval.models.methods.caa import shift_along
 from steereval.models.methods.constant_shift import ConstantShift
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import CONSTANT, SiteMethod
 from steereval.models.steerer import Steerer
 
 
@@ -34,6 +34,7 @@ class Repe(SiteMethod):
     name = "repe"
     summary = "representation engineering: x + T v, v the main direction of paired differences"
     seeded = True
+    has = frozenset({CONSTANT})
     kinds = (ConstantShift,)
     Options = RepeOptions
 

@@ -22,7 +22,7 @@ from steereval.models.methods.barrier_flow import (
     SolverOptions,
     above_zero,
 )
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
 from steereval.models.steerer import Steerer, typical_norm
 
@@ -87,6 +87,7 @@ class RffOdeSteer(SiteMethod):
     name = "rff_odesteer"
     summary = "ODESteer with random Fourier features (Gaussian kernel)"
     seeded = True
+    has = frozenset({BARRIER, FLOW})
     kinds = (FourierFlow,)
     Options = FourierOptions
 

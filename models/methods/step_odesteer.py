@@ -9,7 +9,7 @@ from typing import Any
 
 from steereval.models.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import SolverOptions
-from steereval.models.methods.method import SiteMethod
+from steereval.models.methods.method import BARRIER, SiteMethod
 from steereval.models.methods.odesteer import BarrierOptions, PolynomialFlow, fit_flow
 from steereval.models.steerer import Steerer
 
@@ -22,6 +22,7 @@ class StepOdeSteer(SiteMethod):
     name = "step_odesteer"
     summary = "ODESteer's field in a single step of length T"
     seeded = True
+    has = frozenset({BARRIER})
     kinds = (PolynomialFlow,)
     Options = BarrierOptions
 

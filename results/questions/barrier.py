@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from steereval.results.diagnosis import JUDGES
 from steereval.results.questions.estimate import SHARE, Estimate, ratio_of, share_of
-from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
+from steereval.results.questions.evidence import (
+    BARRIER,
+    COMMAND,
+    CONSTANT,
+    Evidence,
+    Setting,
+    Where,
+)
 from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import (
     Answer,
@@ -32,9 +39,6 @@ HOLDS_FROM = 0.90
 """Share of rising steps that still counts as the property."""
 
 OWN, CROSSFIT, OTHER_HASH = JUDGES
-
-CONSTANT = "caa"
-"""The method whose steerer is one vector for all."""
 
 BESIDE = "beside"
 """The table of what is no answer."""
@@ -70,8 +74,8 @@ Lines = Mapping[Setting, BarrierLine]
 
 
 def barrier(evidence: Evidence) -> Answer | None:
-    """The answer; None without a diagnosis."""
-    if not evidence.places:
+    """The answer; None without a diagnosis, or where no method has a barrier."""
+    if not evidence.places or not evidence.raises(BARRIER):
         return None
     findings = tuple(_finding(evidence, where) for where in evidence.places)
     return Answer(6, QUESTION, METHOD, findings)
@@ -130,7 +134,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
 def _constant(evidence: Evidence, where: Where, headline: Lines, subject: Setting) -> Iterator[str]:
     """What a constant vector does, which knows nothing of a barrier."""
     for setting in evidence.usuals(where, list(headline)):
-        if evidence.kind(setting.method) == CONSTANT and setting != subject:
+        if CONSTANT in evidence.traits(setting.method) and setting != subject:
             yield (
                 f"Under the constant vector of {setting.words} it rises in "
                 f"{headline[setting].rises.words(SHARE)} of the steps."

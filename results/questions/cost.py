@@ -1,4 +1,4 @@
-"""Question 1: what does multi-step integration cost?"""
+"""Question 1: what does steering cost, and what do several steps of a flow?"""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from steereval.results.diagnosis import UNSTEERED
-from steereval.results.leaderboard import Row
 from steereval.results.questions.amounts import bytes_words, count_words
 from steereval.results.questions.effects import brief_of, gain_of, targets, unit_of
 from steereval.results.questions.estimate import CHANGE, SPEED, Estimate, mean_of, of_columns
-from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
+from steereval.results.questions.evidence import COMMAND, FLOW, Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import (
     ABSENT,
@@ -29,12 +28,12 @@ from steereval.results.questions.parts import (
     shown,
 )
 
-QUESTION = "What does multi-step integration cost?"
+QUESTION = "What does steering cost?"
+QUESTION_OF_FLOWS = "What does multi-step integration cost?"
 METHOD = (
     "Texts are decoded one after the other, with and without each steerer in turn; the speeds of a "
     "round are compared as ratios, so that what slows the machine down slows both. Operations and "
-    "bytes are counted. A speed of cells that were answered together is that of the run, not of "
-    "steering alone."
+    "bytes are counted."
 )
 
 USUAL_STEPS = 10
@@ -43,6 +42,7 @@ USUAL_STEPS = 10
 RESOLVED = 0.05
 """Half of an interval that is wider than this resolves no cost worth knowing."""
 
+PUBLISHED_METHOD = "odesteer"
 PUBLISHED = (
     ("Falcon-7B", 117.69, 107.41),
     ("Mistral-7B-v0.3", 116.26, 105.89),
@@ -72,11 +72,25 @@ class CostLine:
 
 
 def cost(evidence: Evidence) -> Answer | None:
-    """The answer; None if the run holds nothing of it."""
-    findings = [_diagnosed(evidence, where) for where in _timed(evidence)]
-    if not findings:
-        findings = [f for model in evidence.analysis.models if (f := _from_cells(evidence, model))]
-    return Answer(1, QUESTION, METHOD, tuple(findings)) if findings else None
+    """The answer; None unless the speed of decoding was measured by itself.
+
+    The speeds of a run's cells say nothing of it: cells share work.
+    """
+    findings = tuple(_diagnosed(evidence, where) for where in _timed(evidence))
+    question = QUESTION_OF_FLOWS if evidence.raises(FLOW) else QUESTION
+    return Answer(1, question, METHOD, findings) if findings else None
+
+
+def speed_changes(evidence: Evidence) -> dict[tuple[str, str, str], Estimate]:
+    """{(model, layers, label): relative change of decoding speed}, of what was timed."""
+    found: dict[tuple[str, str, str], Estimate] = {}
+    for where in _timed(evidence):
+        lines = [line for line in _lines(evidence, where) if line.change is not None]
+        for setting in dict.fromkeys(line.setting for line in lines):
+            change = _own(lines, setting).change
+            if change is not None:
+                found[where.model, where.layer, setting.method] = change
+    return found
 
 
 def _timed(evidence: Evidence) -> list[Where]:
@@ -102,7 +116,8 @@ def _diagnosed(evidence: Evidence, where: Where) -> Finding:
         )
         return Finding(evidence.named(where, sentence), False, figures=effects)
     sentence = _sentence(evidence, where, lines, subject)
-    tables = (_table(evidence, where, lines), _published(where))
+    has_published = any(evidence.kind(label) == PUBLISHED_METHOD for label in evidence.steered)
+    tables = (_table(evidence, where, lines), *([_published(where)] if has_published else []))
     figures: tuple[Figure, ...] = (*_steps(where, lines, subject.method), *effects)
     return Finding(evidence.named(where, sentence), tables=tables, figures=figures)
 
@@ -266,15 +281,13 @@ def _steps(where: Where, lines: Sequence[CostLine], method: str) -> Iterator[Fig
 
 
 def _effects(evidence: Evidence, model: str, lines: Sequence[CostLine]) -> Iterator[Figure]:
-    """Effect over speed for each target task of a model; speeds of cells where no others are."""
-    measured = {line.setting.method: line for line in lines if line.change is not None}
+    """Effect over measured speed for each target task of a model."""
+    measured = {line.setting.method: line.change for line in lines if line.change is not None}
     rows = targets(evidence, model)
     for task in dict.fromkeys(row.task.name for row in rows):
         points = []
         for row in (row for row in rows if row.task.name == task):
-            line = measured.get(row.arm.method)
-            speed = line.change if line is not None else _cells_change(evidence, row)
-            gain = gain_of(row)
+            speed, gain = measured.get(row.arm.method), gain_of(row)
             if speed is not None and gain is not None:
                 points.append((brief_of(row, rows), speed, gain))
         if points:
@@ -283,45 +296,11 @@ def _effects(evidence: Evidence, model: str, lines: Sequence[CostLine]) -> Itera
             yield Scatter(
                 name=f"q1-effect-{model}-{task}",
                 title=f"Effect over speed: {model}, {task}",
-                x_label=f"speed against unsteered, %{'' if measured else ' (of the cells)'}",
+                x_label="speed against unsteered, %",
                 y_label=f"gain, {unit.name} → better",
                 units=(CHANGE, unit),
                 points=tuple(points),
             )
-
-
-def _cells_change(evidence: Evidence, row: Row) -> Estimate | None:
-    """The cells' speed against that of the baseline's; without an interval."""
-    plain = next(
-        (
-            r.cost.tokens_per_second
-            for r in evidence.analysis.rows
-            if r.is_baseline and (r.model, r.task.name) == (row.model, row.task.name)
-        ),
-        None,
-    )
-    if not plain or not row.cost.tokens_per_second:
-        return None
-    change = row.cost.tokens_per_second / plain - 1.0
-    return Estimate(change, change, change, 1, 1, 1)
-
-
-def _from_cells(evidence: Evidence, model: str) -> Finding | None:
-    """What the cells' own speeds tell."""
-    rows = targets(evidence, model)
-    subject = evidence.flow_row(rows)
-    change = None if subject is None else _cells_change(evidence, subject)
-    if subject is None or change is None:
-        return None
-    sentence = (
-        f"In this run the cells of {subject.name} made {100 * abs(change.mean):.0f} % "
-        f"{'fewer' if change.mean < 0 else 'more'} tokens per second than the unsteered ones on "
-        f"{subject.task.name}; cells share work, so this is the run's cost and not that of "
-        "steering alone."
-    )
-    if len(evidence.analysis.models) > 1:
-        sentence = f"{model}: {sentence}"
-    return Finding(sentence, figures=tuple(_effects(evidence, model, ())))
 
 
 def _number(value: float) -> Shown:

@@ -1,12 +1,7 @@
-"""All eight questions, as far as a run answers them."""
+"""The questions that the methods of a grid raise, as far as a run answers them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from steereval.results.analysis import Analysis
-from steereval.results.diagnosis import Diagnosis
 from steereval.results.questions.barrier import barrier
 from steereval.results.questions.contrast import contrast
 from steereval.results.questions.cost import cost
@@ -22,17 +17,14 @@ ALL = (
     *(cost, positions, integration, significance),
     *(contrast, barrier, trajectories, nonlinearity),
 )
-"""In the order of their numbers."""
+"""In the order of their numbers. Each gives None where no method of the grid raises it."""
 
 
-def eight_answers(
-    analysis: Analysis, manifest: Mapping[str, Any], diagnoses: Mapping[str, Diagnosis]
-) -> tuple[Answer, ...]:
+def answers_of(evidence: Evidence) -> tuple[Answer, ...]:
     """The answers in the order of the questions.
 
-    Without a diagnosis those that the rows and the manifest give; with one all that apply, and
-    what is missing from it is said in the answer.
+    Without a diagnosis those that the rows and the manifest give; with one all that the methods
+    raise, and what is missing from it is said in the answer.
     """
-    evidence = Evidence(analysis, manifest, diagnoses)
     found = (answer(evidence) for answer in ALL)
     return tuple(answer for answer in found if answer is not None)

@@ -1,4 +1,4 @@
-"""All that the eight questions are answered from: rows, manifest, and what was diagnosed."""
+"""All that the questions are answered from: rows, manifest, and what was diagnosed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from steereval.results.questions.matrix import UNSEEDED, Matrix, matrix_of
 COMMAND = "`steereval diagnose RUN`"
 """What measures the rest."""
 
-FLOW = "odesteer"
-"""The method that the questions are about, where the grid has it."""
+BARRIER = "barrier"
+"""Trait of a method that follows the gradient of a scalar function h."""
 
-SUBJECTS = (FLOW, "rff_odesteer", "step_odesteer", "gradient_ascent", "linear_sphere")
-"""Methods that have a barrier and follow its gradient, the one asked about first."""
+FLOW = "flow"
+"""Trait of a method that integrates a vector field."""
+
+CONSTANT = "constant"
+"""Trait of a method that moves all activations by one vector."""
 
 OF_SOME = (
     *("rises", "ascends", "stays", "subset_agreement"),
@@ -210,14 +213,55 @@ class Evidence:
         """The method behind a label."""
         return str((self.manifest.get("methods") or {}).get(label, {}).get("name", label))
 
+    def traits(self, label: str) -> frozenset[str]:
+        """Traits of the method behind a label.
+
+        The manifest says them; of a run whose manifest does not, what was diagnosed shows whether
+        the method has a barrier of its own and a solver.
+        """
+        told = (self.manifest.get("methods") or {}).get(label, {}).get("traits")
+        return self._shown_traits.get(label, frozenset()) if told is None else frozenset(told)
+
+    @functools.cached_property
+    def _shown_traits(self) -> dict[str, frozenset[str]]:
+        """{label: traits that the diagnoses show}."""
+        if self.frame.empty:
+            return {}
+        own = self.frame["judge"] == "own"
+        solved = self.frame["quantity"] == "endpoint_distance"
+        shown = {
+            BARRIER: set(map(str, self.frame.loc[own, "method"].unique())),
+            FLOW: set(map(str, self.frame.loc[solved, "method"].unique())),
+        }
+        labels = set().union(*shown.values())
+        return {
+            label: frozenset(trait for trait, having in shown.items() if label in having)
+            for label in labels
+        }
+
+    @property
+    def steered(self) -> tuple[str, ...]:
+        """Labels of the methods that steer, in the order of the grid."""
+        plan = self.analysis.plan
+        return tuple(label for label in plan.methods if label != plan.baseline)
+
+    def raises(self, trait: str) -> bool:
+        """Whether a method of the grid has `trait`, so that questions about it arise."""
+        return any(trait in self.traits(label) for label in self.steered)
+
+    def rank(self, label: str) -> tuple[bool, bool, int]:
+        """What the questions are about comes first: a flow, then a barrier, then the grid's
+        order."""
+        traits = self.traits(label)
+        return FLOW not in traits, BARRIER not in traits, self.order(label)
+
     def subject(self, where: Where, found: Sequence[Setting]) -> Setting | None:
         """Of `found` the setting that the question is about; None if there is none.
 
-        The first label of the first of SUBJECTS, else the first label, at its usual strength.
+        The first label by `rank`, at its usual strength.
         """
-        labels = dict.fromkeys(each.method for each in found if each.method != DATA)
-        ranked = sorted(labels, key=lambda label: _index(SUBJECTS, self.kind(label)))
-        return self.usual(where, ranked[0], found) if ranked else None
+        labels = {each.method for each in found if each.method != DATA}
+        return self.usual(where, min(labels, key=self.rank), found) if labels else None
 
     def usual(self, where: Where, label: str, found: Sequence[Setting]) -> Setting:
         """The strength that this run chose for `label`, else the largest that was diagnosed."""
@@ -248,10 +292,9 @@ class Evidence:
             and row.is_confirmatory
         ]
 
-    def flow_row(self, rows: Sequence[Row]) -> Row | None:
+    def subject_row(self, rows: Sequence[Row]) -> Row | None:
         """Of rows of the leaderboard the first one of the method that the questions are about."""
-        ranked = sorted(rows, key=lambda row: _index(SUBJECTS, self.kind(row.arm.method)))
-        return ranked[0] if ranked else None
+        return min(rows, key=lambda row: self.rank(row.arm.method), default=None)
 
     def named(self, where: Where, sentence: str) -> str:
         """`sentence`, with the place before it where there are several."""

@@ -16,7 +16,14 @@ from steereval.results.questions.estimate import (
     difference_of,
     mean_of,
 )
-from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
+from steereval.results.questions.evidence import (
+    BARRIER,
+    COMMAND,
+    FLOW,
+    Evidence,
+    Setting,
+    Where,
+)
 from steereval.results.questions.matrix import Matrix
 from steereval.results.questions.parts import (
     ABSENT,
@@ -41,12 +48,8 @@ METHOD = (
     "as a share of the displacement."
 )
 
-ODES = ("odesteer", "rff_odesteer")
 USUAL_STEPS = 10
 """Of the published method."""
-
-RIVALS = ("gradient_ascent", "step_odesteer", "linear_sphere", "caa")
-"""What the ODE is compared with in the sentence, the first that was measured."""
 
 DISPLACEMENT = "displacement"
 """The unit of strengths that say how far a method displaces."""
@@ -87,7 +90,9 @@ class Error:
 
 
 def integration(evidence: Evidence) -> Answer | None:
-    """The answer; None if nothing of it was measured."""
+    """The answer; None if no method integrates a field, or nothing of it was measured."""
+    if not evidence.raises(FLOW):
+        return None
     findings = [_finding(evidence, where) for where in evidence.places]
     if not findings:
         findings = [f for m in evidence.analysis.models if (f := _from_rows(evidence, m))]
@@ -100,7 +105,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     matched = _matched(evidence, where.model) if evidence.is_first(where) else []
     missing = (
         "Not measured: the ODE and another method at equal displacement, for which the grid needs "
-        f"odesteer and one of {', '.join(RIVALS)}; {COMMAND} measures it"
+        f"both and {COMMAND}"
     )
     first = next(_gain_words(evidence, gains), missing)
     more = (
@@ -126,8 +131,8 @@ def _at_displacement(evidence: Evidence, where: Where) -> Mapping[Setting, Matri
 def _gains(evidence: Evidence, where: Where) -> Iterator[Gain]:
     """The first ODE of the grid beside every other method, at each displacement."""
     found = _at_displacement(evidence, where)
-    odes = [s for s in found if evidence.kind(s.method) in ODES]
-    label = min((s.method for s in odes), key=lambda m: ODES.index(evidence.kind(m)), default="")
+    odes = [s for s in found if _is_ode(evidence, s.method)]
+    label = min((s.method for s in odes), key=evidence.rank, default="")
     for ode in (setting for setting in odes if setting.method == label):
         for rival, theirs in found.items():
             if rival.method == ode.method or rival.strength != ode.strength:
@@ -139,11 +144,10 @@ def _gains(evidence: Evidence, where: Where) -> Iterator[Gain]:
 
 
 def _gain_words(evidence: Evidence, gains: Sequence[Gain]) -> Iterator[str]:
-    """The first of RIVALS at the largest displacement."""
+    """The closest rival at the largest displacement."""
     if not gains:
         return
-    kinds = [*RIVALS, *(evidence.kind(gain.rival.method) for gain in gains)]
-    gain = min(gains, key=lambda g: (kinds.index(evidence.kind(g.rival.method)), -g.ode.strength))
+    gain = min(gains, key=lambda g: (_closeness(evidence, g.rival.method), -g.ode.strength))
     ode, rival = gain.ode.method, gain.rival.method
     verdict = f"No gain of the ODE over {rival} is seen"
     if gain.difference.low > 0.0:
@@ -157,12 +161,23 @@ def _gain_words(evidence: Evidence, gains: Sequence[Gain]) -> Iterator[str]:
     )
 
 
+def _is_ode(evidence: Evidence, label: str) -> bool:
+    return FLOW in evidence.traits(label)
+
+
+def _closeness(evidence: Evidence, label: str) -> tuple[bool, bool, int]:
+    """Rivals that climb the same kind of barrier without integrating come first, then others that
+    do not integrate, in the order of the grid."""
+    traits = evidence.traits(label)
+    return FLOW in traits, BARRIER not in traits, evidence.order(label)
+
+
 def _errors(evidence: Evidence, where: Where) -> Iterator[Error]:
     rows = evidence.rows(where, "endpoint_distance")
     if rows.empty:
         return
     settings = evidence.settings(rows)
-    kinds = [setting for setting in settings if evidence.kind(setting.method) in ODES] or settings
+    kinds = [setting for setting in settings if _is_ode(evidence, setting.method)] or settings
     if not kinds:
         return
     setting = evidence.usual(where, kinds[0].method, kinds)
@@ -187,7 +202,7 @@ def _one_step_words(evidence: Evidence, where: Where) -> Iterator[str]:
     """How far the usual number of steps ends from one, of the ODE at its usual strength."""
     rows = evidence.rows(where, "one_step_distance")
     settings = evidence.settings(rows) if not rows.empty else []
-    odes = [setting for setting in settings if evidence.kind(setting.method) in ODES]
+    odes = [setting for setting in settings if _is_ode(evidence, setting.method)]
     if not odes:
         return
     setting = evidence.usual(where, odes[0].method, odes)
@@ -205,7 +220,7 @@ def _matched(evidence: Evidence, model: str) -> list[tuple[Row, Row, Estimate]]:
     """(ODE, other, gain of the ODE over it) on tasks, where both ran at equal displacement."""
     rows = [row for row in targets(evidence, model) if _is_matched(evidence, row)]
     found = []
-    for ode in (row for row in rows if evidence.kind(row.arm.method) in ODES):
+    for ode in (row for row in rows if _is_ode(evidence, row.arm.method)):
         for row in rows:
             gain = between(ode, row, evidence.confidence) if _are_alike(ode, row) else None
             if gain is not None:
@@ -322,7 +337,7 @@ def _gain_figure(evidence: Evidence, where: Where) -> Iterator[Figure]:
     found = _at_displacement(evidence, where)
     lines = []
     labels = list(dict.fromkeys(setting.method for setting in found))
-    odes = [label for label in labels if evidence.kind(label) in ODES]
+    odes = [label for label in labels if _is_ode(evidence, label)]
     for label in dict.fromkeys([*odes[:1], *labels]):
         mine = sorted((s for s in found if s.method == label), key=lambda s: s.strength)
         estimates = tuple(mean_of(found[s], evidence.confidence) for s in mine)

@@ -13,7 +13,7 @@ from steereval.results.questions.estimate import (
     cosine_of,
     mean_of,
 )
-from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
+from steereval.results.questions.evidence import COMMAND, CONSTANT, Evidence, Setting, Where
 from steereval.results.questions.parts import (
     Answer,
     Dots,
@@ -49,8 +49,9 @@ Found = Mapping[str, Mapping[Setting, Estimate]]
 
 
 def nonlinearity(evidence: Evidence) -> Answer | None:
-    """The answer; None without a diagnosis."""
-    if not evidence.places:
+    """The answer; None without a diagnosis, or where every method is a constant vector."""
+    varied = any(CONSTANT not in evidence.traits(label) for label in evidence.steered)
+    if not evidence.places or not varied:
         return None
     findings = tuple(_finding(evidence, where) for where in evidence.places)
     return Answer(8, QUESTION, METHOD, findings)

@@ -205,7 +205,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one of the eight questions."""
+    """The answer to one of the questions."""
 
     number: int
     """1 to 8."""
@@ -238,10 +238,3 @@ class Answer:
 def capital(sentence: str) -> str:
     """With a capital at its beginning."""
     return sentence[:1].upper() + sentence[1:]
-
-
-def joined(words: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"

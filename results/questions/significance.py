@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from steereval.results import verdicts, wording
+from steereval.results import wording
+from steereval.results.conclusion import conclusion, verdict_words
 from steereval.results.leaderboard import Row
 from steereval.results.questions.effects import gain_words, targets
 from steereval.results.questions.evidence import Evidence
-from steereval.results.questions.parts import ABSENT, Answer, Finding, Heading, Shown, Table, joined
-from steereval.results.verdicts import oriented
+from steereval.results.questions.parts import ABSENT, Answer, Finding, Heading, Shown, Table
 
 QUESTION = "Is the improvement significant?"
 METHOD = (
     "The verdicts of the confirmatory family: every method on every target task of a model, by "
-    "the primary metric, paired by item and fit seed, corrected for their number. The leaderboard "
-    "has all that they rest on."
+    "the primary metric, paired by item and fit seed. p-values are adjusted for their number; "
+    "intervals are those of a single comparison."
 )
-
-GAINS = (verdicts.MEANINGFUL, verdicts.BETTER)
 
 
 def significance(evidence: Evidence) -> Answer | None:
@@ -33,40 +30,34 @@ def significance(evidence: Evidence) -> Answer | None:
 
 
 def _finding(evidence: Evidence, model: str, rows: Sequence[Row]) -> Finding:
-    gains = [row for row in rows if row.verdict is not None and row.verdict.word in GAINS]
-    worse = [row for row in rows if row.verdict is not None and row.verdict.word == verdicts.WORSE]
-    best = max(gains or rows, key=_size)
+    found, best, n = conclusion(rows), conclusion(rows).best, len(rows)
     where = f"{best.name} on {best.task.name} ({_words(best)})"
-    verdict = (
-        f"No: none of {len(rows)} comparisons shows an improvement; the most favourable is {where}"
-    )
-    if len(rows) == 1:
-        verdict = f"No: {where} is no improvement that could be told from chance"
-    if gains:
-        which = "it is" if len(gains) == 1 else "the clearest is"
+    if found.gains:
+        which = "it is" if len(found.gains) == 1 else "the clearest is"
         verdict = (
-            f"{'Yes' if len(gains) == len(rows) else 'In part'}: {len(gains)} of {len(rows)} "
-            f"comparison{'s' if len(rows) > 1 else ''} show{'s' if len(gains) == 1 else ''} an "
+            f"{'Yes' if len(found.gains) == n else 'In part'}: {len(found.gains)} of {n} "
+            f"comparison{'s' if n > 1 else ''} show{'s' if len(found.gains) == 1 else ''} an "
             f"improvement; {which} {where}"
         )
-    if worse:
-        verdict += f"; {joined([f'{r.name} on {r.task.name}' for r in worse])} did harm"
-    if not gains:
+    elif n == 1:
+        verdict = f"No: {where} is no improvement that could be told from chance"
+    else:
+        verdict = (
+            f"No: none of {n} comparisons shows an improvement; the most favourable is {where}"
+        )
+    if found.losses:
+        harmed = wording.joined([f"{row.name} on {row.task.name}" for row in found.losses])
+        verdict += f"; {harmed} did harm"
+    if found.collapsed:
+        fallen = wording.joined([f"{row.name} on {row.task.name}" for row in found.collapsed])
+        verdict += f"; the texts of {fallen} collapse at that strength"
+    if not found.gains:
         verdict += f"; {_detects(best)}"
-    cautions = list(dict.fromkeys(c for row in (gains or rows) for c in row.cautions))
+    cautions = dict.fromkeys(c for row in (found.gains or rows) for c in row.cautions)
     if cautions:
         verdict += f" ({', '.join(cautions)})"
     prefix = f"{model}: " if len(evidence.analysis.models) > 1 else ""
-    return Finding(f"{prefix}{verdict}.", tables=(_table(model, rows),))
-
-
-def _size(row: Row) -> float:
-    """How clear a gain is: over its standard error."""
-    assert row.comparison is not None
-    effect = oriented(row.comparison.effect, row.metric)
-    if not 0.0 < effect.se < math.inf:
-        return math.copysign(math.inf, effect.estimate) if effect.estimate else 0.0
-    return effect.estimate / effect.se
+    return Finding(f"{prefix}{verdict}.", tables=(_table(model, found.compared),))
 
 
 def _words(row: Row) -> str:
@@ -74,8 +65,8 @@ def _words(row: Row) -> str:
     if row.p_adjusted is None:
         return text
     p = wording.p_value(row.p_adjusted)
-    joined_p = f"< {p[1:]}" if p.startswith("<") else f"= {p}"
-    return f"{text}, adjusted p\N{NO-BREAK SPACE}{joined_p}"
+    shown_p = f"< {p[1:]}" if p.startswith("<") else f"= {p}"
+    return f"{text}, adjusted p\N{NO-BREAK SPACE}{shown_p}"
 
 
 def _detects(row: Row) -> str:
@@ -87,13 +78,13 @@ def _table(model: str, rows: Sequence[Row]) -> Table:
     headings = (
         Heading("Method", numeric=False),
         Heading("On", numeric=False),
-        Heading("Difference"),
+        Heading("Difference", "With the interval of a single comparison, not adjusted"),
         Heading("Adjusted p"),
         Heading("Verdict", numeric=False),
         Heading("Detects", "Least difference that this design detects (5 %, power 80 %)"),
     )
     lines = []
-    for row in sorted(rows, key=_size, reverse=True):
+    for row in rows:
         assert row.comparison is not None
         p = row.p_adjusted
         detects = _detects(row).removeprefix("this design detects ")
@@ -103,7 +94,7 @@ def _table(model: str, rows: Sequence[Row]) -> Table:
                 Shown(f"{row.task.name} · {row.metric.name}"),
                 Shown(gain_words(row), row.comparison.effect.estimate),
                 ABSENT if p is None else Shown(wording.p_value(p), p),
-                Shown("–" if row.verdict is None else row.verdict.word, note=row.caution),
+                Shown(verdict_words(row), note=row.caution),
                 Shown(detects, row.mde),
             )
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steereval.results import wording
+from steereval.results.leaderboard import Row
 from steereval.results.questions.barrier import CROSSFIT
 from steereval.results.questions.estimate import (
     CHANGE,
@@ -29,7 +30,6 @@ from steereval.results.questions.parts import (
     Shown,
     Table,
     capital,
-    joined,
     shown,
 )
 from steereval.results.questions.paths import Ends, ends_of, natural, path_of
@@ -157,7 +157,7 @@ def _others_off(subject: Setting, beyond: Mapping[Setting, Beyond]) -> Iterator[
         if setting != subject and found.added.low > MARGIN
     ]
     if off:
-        yield f"of the others {joined(off)} leave{'s' if len(off) == 1 else ''} the data"
+        yield f"of the others {wording.joined(off)} leave{'s' if len(off) == 1 else ''} the data"
 
 
 def _drift(subject: Setting, ratios: Ended, norms: Ended, confidence: float) -> str:
@@ -170,21 +170,35 @@ def _drift(subject: Setting, ratios: Ended, norms: Ended, confidence: float) -> 
 
 
 def _from_rows(evidence: Evidence, model: str) -> Finding | None:
-    """What the rows alone tell: perplexities."""
+    """What the rows alone tell: perplexities of every method's texts."""
     texts = text_rows(evidence, model)
-    row = evidence.flow_row(texts)
-    if row is None or row.comparison is None:
+    if not texts:
         return None
-    words = wording.difference(row.comparison.effect, row.metric)
-    verdict = "Steering shows in the texts"
-    if row.comparison.effect.low <= 0.0 <= row.comparison.effect.high:
-        verdict = "The texts do not show the steering"
-    sentence = (
-        f"{verdict}: those of {row.name} on {row.task.name} have {words} the unsteered perplexity."
-    )
+    changed = [row for row in texts if _is_changed(row)]
+    if changed:
+        told = wording.joined([_text_words(row) for row in changed])
+        sentence = f"Steering shows in the texts: the perplexity of {told}."
+    else:
+        largest = max(texts, key=_change)
+        sentence = f"The texts do not show the steering; the most is {_text_words(largest)}."
     if len(evidence.analysis.models) > 1:
         sentence = f"{model}: {sentence}"
     return Finding(sentence, tables=text_table(model, texts))
+
+
+def _is_changed(row: Row) -> bool:
+    effect = None if row.comparison is None else row.comparison.effect
+    return effect is not None and not effect.low <= 0.0 <= effect.high
+
+
+def _change(row: Row) -> float:
+    return 0.0 if row.comparison is None else abs(row.comparison.effect.estimate)
+
+
+def _text_words(row: Row) -> str:
+    assert row.comparison is not None
+    words = wording.difference(row.comparison.effect, row.metric)
+    return f"{row.name} on {row.task.name} ({words})"
 
 
 def _table(

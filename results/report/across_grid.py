@@ -15,7 +15,11 @@ def across_grid(across: Across, confidence: float) -> Grid:
     percent = f"{100 * confidence:g} %"
     columns = (
         Column("Method"),
-        Column(f"Macro-mean [{percent}]", True, "Mean over tasks of the differences, in points"),
+        Column(
+            f"Macro-mean [{percent}, unadjusted]",
+            True,
+            "Mean over tasks of the differences, in points",
+        ),
         Column("Adjusted p", True, "Holm over the methods of the model"),
         Column("Interquartile mean", True, "Middle half of the differences of tasks × seeds"),
         Column("Improves", True, "Share of tasks × seeds above the baseline"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,6 +26,17 @@ FOLDER = "report"
 """Where it is in the run folder."""
 
 
+@dataclass(frozen=True)
+class Published:
+    """A report where a run keeps it."""
+
+    page: str
+    """Path or URI of its page."""
+
+    analysis: Analysis
+    """What it says."""
+
+
 def build_report(run: RunFolder, out: Path | None = None) -> Path:
     """Write the report on `run` into `out` (RUN/report if None); return the path of its page.
 
@@ -40,14 +52,16 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
     return folder / MARKER
 
 
-def publish_report(run: RunFolder) -> str:
-    """Write the report on `run` into its own folder, wherever that is; return where its page is."""
-    if isinstance(run.place, LocalPlace):
-        return str(build_report(run))
+def publish_report(run: RunFolder) -> Published:
+    """Write the report on `run` into its own folder, wherever that is."""
     analysis = analyse(run)
+    if isinstance(run.place, LocalPlace):
+        with replaced_whole(run.path / FOLDER) as fresh:
+            _write(run, analysis, fresh)
+        return Published(str(run.path / FOLDER / MARKER), analysis)
     with uploaded(run.place, FOLDER) as fresh:
         _write(run, analysis, fresh)
-    return run.place.at(f"{FOLDER}/{MARKER}")
+    return Published(run.place.at(f"{FOLDER}/{MARKER}"), analysis)
 
 
 def report_reader(run: RunFolder, elsewhere: Path | None = None) -> Callable[[str], bytes | None]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from steereval.results import wording
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import RATIO
-from steereval.results.report.difference_axis import limits_of, set_factors
+from steereval.results.report.difference_axis import Limits, set_factors
 from steereval.results.report.drawing import (
     WIDTH,
     Absence,
@@ -22,8 +21,9 @@ from steereval.results.report.drawing import (
     short_label,
     slug,
 )
-from steereval.results.report.label_places import place_labels
-from steereval.results.report.palette import BAND, CURVE, INK, MUTED
+from steereval.results.report.error_bars import draw_bar, natural_limits, room_for
+from steereval.results.report.label_places import WIDEST, height_for, place_labels
+from steereval.results.report.palette import BAND, CURVE, MUTED
 from steereval.results.stats import Effect
 from steereval.results.verdicts import margin_of, oriented
 
@@ -32,10 +32,6 @@ CAPTION = (
     "the capability; the bars are intervals. The band is the loss of capability that was declared "
     "tolerable beforehand."
 )
-
-KEY_COLUMNS = 2
-KEY_WIDTH = 26
-"""Characters of a name in the key."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +66,15 @@ def _plot(model: str, target: str, other: str, points: Sequence[_Point]) -> Pict
     title = f"{model}: {target} against {other}"
     if not points:
         return Absence(title, "no method has a comparison on both tasks")
-    key_lines = math.ceil(len(points) / KEY_COLUMNS)
-    with house_style(WIDTH, 3.3 + 0.19 * key_lines) as figure:
+    arms = [point.target.arm for point in points]
+    names = [short_label(arm, arms, WIDEST) for arm in arms]
+    with house_style(WIDTH, height_for(3.3, len(points))) as figure:
         axes = figure.add_subplot()
         _frame(axes, points)
         for point in points:
             _cross(axes, point)
-        _key(figure, points)
         figure.draw_without_rendering()  # lays out the axes, which places of labels depend on
-        place_labels(axes, [p.centre for p in points], [str(i + 1) for i in range(len(points))])
+        place_labels(axes, [point.centre for point in points], names)
         name = slug("capability", model, target, other)
         return finish(figure, name, title, "; ".join(map(_words, points)))
 
@@ -95,14 +91,11 @@ def _frame(axes: Axes, points: Sequence[_Point]) -> None:
         axes.axhspan(-scaled, 0.0, color=BAND, linewidth=0)
     axes.axvline(0.0, color=MUTED, linewidth=1.0)
     axes.axhline(0.0, color=MUTED, linewidth=1.0)
-    across = limits_of(_gain(point.target).estimate for point in points)
-    along = limits_of([-scaled, *(_gain(point.capability).estimate for point in points)])
+    across = _limits([_gain(point.target) for point in points], first.target)
+    along = _limits([_gain(point.capability) for point in points], first.capability, -scaled)
     for row, axis, limits, set_limits, set_label in (
-        (first.target, axes.xaxis, _wider(across, points, True), axes.set_xlim, axes.set_xlabel),
-        (
-            *(first.capability, axes.yaxis, _wider(along, points, False)),
-            *(axes.set_ylim, axes.set_ylabel),
-        ),
+        (first.target, axes.xaxis, across, axes.set_xlim, axes.set_xlabel),
+        (first.capability, axes.yaxis, along, axes.set_ylim, axes.set_ylabel),
     ):
         set_limits(*limits)
         set_label(_axis_label(row))
@@ -110,47 +103,20 @@ def _frame(axes: Axes, points: Sequence[_Point]) -> None:
             set_factors(axis, limits)
 
 
-def _wider(
-    limits: tuple[float, float], points: Sequence[_Point], target: bool
-) -> tuple[float, float]:
-    """Room for the narrower half of the intervals; wide ones of few seeds leave the axes."""
-    halves = sorted(
-        (effect.high - effect.low) / 2
-        for point in points
-        if math.isfinite((effect := _gain(point.target if target else point.capability)).se)
-    )
-    room = halves[len(halves) // 2] if halves else 0.0
-    return limits[0] - room, limits[1] + room
+def _limits(gains: Sequence[Effect], row: Row, margin: float = 0.0) -> Limits:
+    """Room for no effect, the margin, the gains and their intervals."""
+    ends = [x for gain in gains for x in (gain.low, gain.high)]
+    means = [0.0, margin, *(gain.estimate for gain in gains)]
+    return room_for(means, ends, natural_limits(row.metric, is_difference=True))
 
 
 def _cross(axes: Axes, point: _Point) -> None:
     x, y = point.centre
-    for effect, horizontal in ((_gain(point.target), True), (_gain(point.capability), False)):
-        if math.isfinite(effect.low) and math.isfinite(effect.high):
-            ends = [effect.low, effect.high]
-            line = (ends, [y, y]) if horizontal else ([x, x], ends)
-            axes.plot(*line, color=CURVE, linewidth=1.2, alpha=0.35)
+    style: dict[str, Any] = {"color": CURVE, "linewidth": 1.2, "alpha": 0.35}
+    across, along = _gain(point.target), _gain(point.capability)
+    draw_bar(axes, (across.low, across.high), y, axes.get_xlim(), is_level=True, **style)
+    draw_bar(axes, (along.low, along.high), x, axes.get_ylim(), is_level=False, **style)
     axes.plot([x], [y], "o", color=CURVE, markersize=6)
-
-
-def _key(figure: Figure, points: Sequence[_Point]) -> None:
-    """The numbers' names below the axes, in columns."""
-    arms = [point.target.arm for point in points]
-    names = [
-        f"{number + 1}  {short_label(point.target.arm, arms, KEY_WIDTH)}"
-        for number, point in enumerate(points)
-    ]
-    lines = math.ceil(len(names) / KEY_COLUMNS)
-    columns = ["\n".join(names[i : i + lines]) for i in range(0, len(names), lines)]
-    grid = figure.add_gridspec(2, len(columns), height_ratios=[3.3, 0.05 + 0.19 * lines])
-    figure.axes[0].set_subplotspec(grid[0, :])
-    for place, text in enumerate(columns):
-        cell = figure.add_subplot(grid[1, place])
-        cell.axis("off")
-        cell.text(
-            0, 1, text, ha="left", va="top", fontsize=8.5, color=INK, linespacing=1.35,
-            transform=cell.transAxes,
-        )  # fmt: skip
 
 
 def _gain(row: Row) -> Effect:

@@ -22,6 +22,7 @@ from steereval.results.report.drawing import (
     short_label,
     slug,
 )
+from steereval.results.report.error_bars import Limits
 from steereval.results.report.palette import INK, MUTED, TONE_COLOURS
 from steereval.results.report.response_plot import (
     COLUMNS,
@@ -94,6 +95,7 @@ def _draw(
 ) -> None:
     metrics, columns = list(plain), min(COLUMNS, len(arms))
     firsts: dict[str, Axes] = {}
+    scales = {m: _limits([p for c in arms.values() for p in c[m]] + [*plain[m]]) for m in metrics}
     for place, (arm, curves) in enumerate(arms.items()):
         block, column = divmod(place, columns)
         above: Axes | None = None
@@ -104,19 +106,21 @@ def _draw(
             )
             above = above or axes
             firsts.setdefault(metric, axes)
-            _panel(axes, curves[metric], plain[metric], column == 0, row == len(metrics) - 1)
+            limits, is_last = scales[metric], row == len(metrics) - 1
+            _panel(axes, curves[metric], plain[metric], limits, column == 0, is_last)
             _shade(axes, [c for c in collapses if (c.arm, c.metric.name) == (arm, metric)])
             if row == 0:
                 label = short_label(arm, arms.keys(), TITLE_WIDTH)
                 axes.set_title(label, fontsize=8.5, color=INK, loc="left")
     for metric, axes in firsts.items():
-        _scale(axes, [p for curves in arms.values() for p in curves[metric]] + [*plain[metric]])
+        _scale(axes, scales[metric], plain[metric] or next(iter(arms.values()))[metric])
 
 
 def _panel(
     axes: Axes,
     points: Sequence[StrengthPoint],
     plain: Sequence[StrengthPoint],
+    limits: Limits,
     is_first: bool,
     is_last: bool,
 ) -> None:
@@ -128,7 +132,7 @@ def _panel(
     axes.set_facecolor("none")
     draw_baseline(axes, plain)
     if points:
-        draw_curve(axes, points)
+        draw_curve(axes, points, limits)
         set_strengths(axes, points)
         axes.tick_params(axis="x", labelbottom=is_last)
     if is_first and (known := [*points, *plain]):
@@ -150,13 +154,25 @@ def _shade(axes: Axes, found: Sequence[Collapse]) -> None:
             axes.set_xlim(*limits)
 
 
-def _scale(axes: Axes, points: Sequence[StrengthPoint]) -> None:
-    """The y axis of a metric, which its panels share."""
+def _limits(points: Sequence[StrengthPoint]) -> Limits:
+    """Of the y axis of a metric, which its panels share."""
+    if not _is_steep(points):
+        return score_limits(points)
+    ends = [shown(p, part) for p in points for part in ("low", "mean", "high")]
+    inside = [end for end in ends if math.isfinite(end) and end > 0]
+    return min(inside) / 1.3, max(inside) * 1.3
+
+
+def _is_steep(points: Sequence[StrengthPoint]) -> bool:
+    """Whether perplexities differ so much that their axis is logarithmic."""
     means = [shown(point, "mean") for point in points]
-    if points[0].metric.kind == RATIO and min(means) > 0 and max(means) > STEEP * min(means):
+    return points[0].metric.kind == RATIO and 0 < STEEP * min(means) < max(means)
+
+
+def _scale(axes: Axes, limits: Limits, points: Sequence[StrengthPoint]) -> None:
+    axes.set_ylim(*limits)
+    if points and points[0].metric.kind == RATIO and limits[1] > STEEP * limits[0] > 0:
         axes.set_yscale("log")
-        axes.set_ylim(min(means) / 1.6, max(means) * 1.6)
+        axes.set_ylim(*limits)
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         axes.minorticks_off()
-    else:
-        axes.set_ylim(*score_limits(points))

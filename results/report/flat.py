@@ -37,12 +37,16 @@ FLAT_SCHEMA = pa.schema(
         *[(name, _NUMBER) for name in ("margin", "p_margin")],
         *[(name, _COUNT) for name in ("rank_best", "rank_worst")],
         *[(name, _NUMBER) for name in ("tokens_per_second", "seconds", "displacement")],
+        ("collapses_from", _NUMBER),
+        ("collapsed", _FLAG),
         *[(name, _TEXT) for name in ("caution", "verdict", "verdict_text", "untested")],
     ]
 )
 """Differences are score - baseline; for ratios `difference_scale` is "log ratio".
 
 A null is something that does not apply or could not be estimated; `untested` says why.
+`collapses_from` is the strength from which on the arm's texts on the task collapse, `collapsed`
+whether a strength of the row is so large.
 `strengths` is "fit seed:strength" for each seed, "all:strength" where nothing is fitted.
 """
 
@@ -142,6 +146,8 @@ def _conclusion(row: Row) -> dict[str, Any]:
         "p_margin": None if verdict is None else verdict.p_margin,
         "rank_best": rank[0],
         "rank_worst": rank[1],
+        "collapses_from": row.collapses_from,
+        "collapsed": None if row.is_baseline else row.is_collapsed,
         "caution": row.caution,
         "verdict": None if verdict is None else verdict.word,
         "verdict_text": None if verdict is None else verdict.sentence,

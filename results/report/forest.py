@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
@@ -11,19 +11,23 @@ from steereval.results.leaderboard import Row
 from steereval.results.report.difference_axis import (
     Limits,
     arm_label,
-    limits_of,
     set_differences,
     set_places,
 )
 from steereval.results.report.drawing import WIDTH, Absence, Picture, finish, house_style, slug
-from steereval.results.report.opening import tone_of
-from steereval.results.report.palette import BAND, MUTED, TONE_COLOURS
+from steereval.results.report.error_bars import draw_bar, natural_limits, room_for
+from steereval.results.report.opening import tone_of, verdict_words
+from steereval.results.report.palette import BAND, MUTED, PAPER, TONE_COLOURS
 from steereval.results.verdicts import margin_of
 
 CAPTION = (
-    "Difference to the baseline with its interval, by verdict: blue better, green equivalent or "
-    "non-inferior, grey inconclusive, orange worse. The band is the margin, where one was declared."
+    "Difference to the baseline with the interval of a single comparison, not adjusted; shapes and "
+    "colours are those of the verdicts above. The band is the margin, where one was declared."
 )
+
+
+MARKERS = {"good": "^", "bad": "v", "even": "s", "open": "o", "harm": "D", "none": "o"}
+"""A shape for each tone; hollow where the verdict is open."""
 
 
 def forest(rows: Sequence[Row]) -> Picture | Absence:
@@ -35,7 +39,7 @@ def forest(rows: Sequence[Row]) -> Picture | Absence:
     with house_style(WIDTH, 0.95 + 0.3 * len(compared)) as figure:
         axes = figure.add_subplot()
         labels = [arm_label(row, compared) for row in compared]
-        places, limits = set_places(axes, labels), limits_of(_ends(compared))
+        places, limits = set_places(axes, labels), _limits(compared)
         _margin_band(axes, first)
         for place, row in zip(places, compared, strict=True):
             _interval(axes, row, place, limits)
@@ -47,21 +51,24 @@ def forest(rows: Sequence[Row]) -> Picture | Absence:
 def _interval(axes: Axes, row: Row, place: int, limits: Limits) -> None:
     if row.comparison is None:
         return
-    effect, scale = row.comparison.effect, wording.scale_of(row.metric)
-    colour = TONE_COLOURS[tone_of(row)]
-    low, high = (min(max(scale * x, limits[0]), limits[1]) for x in (effect.low, effect.high))
-    axes.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
-    axes.plot([scale * effect.estimate], [place], "o", color=colour, markersize=6.5)
+    effect, scale, tone = row.comparison.effect, wording.scale_of(row.metric), tone_of(row)
+    colour = TONE_COLOURS[tone]
+    ends = scale * effect.low, scale * effect.high
+    draw_bar(axes, ends, place, limits, is_level=True, color=colour, linewidth=2.0)
+    axes.plot(
+        [scale * effect.estimate], [place], MARKERS[tone], color=colour, markersize=7,
+        markerfacecolor=PAPER if tone in ("open", "none") else colour, markeredgewidth=1.6,
+    )  # fmt: skip
 
 
-def _ends(rows: Sequence[Row]) -> Iterator[float]:
-    """Of the margins and intervals."""
-    for row in rows:
-        margin, scale = margin_of(row.task, row.metric) or 0.0, wording.scale_of(row.metric)
-        yield from (scale * margin, -scale * margin)
-        if row.comparison is not None:
-            effect = row.comparison.effect
-            yield from (scale * x for x in (effect.low, effect.estimate, effect.high))
+def _limits(rows: Sequence[Row]) -> Limits:
+    """Room for zero, the margins, the estimates and their intervals."""
+    scale, metric = wording.scale_of(rows[0].metric), rows[0].metric
+    margin = margin_of(rows[0].task, metric) or 0.0
+    effects = [row.comparison.effect for row in rows if row.comparison is not None]
+    means = [0.0, scale * margin, -scale * margin, *(scale * each.estimate for each in effects)]
+    ends = [scale * x for each in effects for x in (each.low, each.high)]
+    return room_for(means, ends, natural_limits(metric, is_difference=True))
 
 
 def _margin_band(axes: Axes, row: Row) -> None:
@@ -76,5 +83,5 @@ def _margin_band(axes: Axes, row: Row) -> None:
 def _words(row: Row) -> str:
     if row.comparison is None:
         return row.name
-    verdict = f", {row.verdict.word}" if row.verdict else ""
-    return f"{row.name} {wording.difference(row.comparison.effect, row.metric)}{verdict}"
+    difference = wording.difference(row.comparison.effect, row.metric)
+    return f"{row.name} {difference}, {verdict_words(row)}"

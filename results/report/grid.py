@@ -22,6 +22,20 @@ class Column:
     help: str = ""
     """What it means, shown on hovering."""
 
+    kind: str = ""
+    """What the page lays out in its own way on a narrow screen; empty for a plain column."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A small line below an entry."""
+
+    text: str
+    """As it is read."""
+
+    tone: str = ""
+    """As of an entry."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -38,6 +52,15 @@ class Entry:
 
     note: str = ""
     """A smaller second line."""
+
+    remarks: tuple[Remark, ...] = ()
+    """Further lines, each with a tone of its own."""
+
+    @property
+    def plain(self) -> str:
+        """All of it in one line."""
+        first = " ".join(filter(None, (self.text, self.note)))
+        return "; ".join(filter(None, (first, *(remark.text for remark in self.remarks))))
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,9 @@ class Grid:
     rows: tuple[tuple[Entry, ...], ...]
     """Each as long as `columns`."""
 
+    kind: str = ""
+    """What the page lays out in its own way; empty for a plain table."""
+
     @property
     def download(self) -> str:
         """The table as a data: link to CSV."""
@@ -63,7 +89,7 @@ class Grid:
         writer = csv.writer(text)
         writer.writerow([column.title for column in self.columns])
         for row in self.rows:
-            writer.writerow([" ".join(filter(None, (e.text, e.note))) for e in row])
+            writer.writerow([entry.plain for entry in row])
         encoded = base64.b64encode(text.getvalue().encode()).decode()
         return f"data:text/csv;charset=utf-8;base64,{encoded}"
 
@@ -72,7 +98,7 @@ class Grid:
         lines = [[column.title for column in self.columns]]
         lines.append(["---:" if column.numeric else "---" for column in self.columns])
         for row in self.rows:
-            lines.append([markdown_text(" ".join(filter(None, (e.text, e.note)))) for e in row])
+            lines.append([markdown_text(entry.plain) for entry in row])
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from steereval.results.answers import ArmAnswers, SheetAnswers, read_answers
+from steereval.results.correct_answers import ByItem, Correct, read_correct_answers
 from steereval.results.item_sheets import ArmOnItems, ItemSheet
 from steereval.results.manifest import RATIO
 from steereval.results.report.leader_grids import strength_words, unit_words
@@ -44,20 +45,24 @@ class ItemChunk:
 
 
 def item_chunks(run: RunFolder, sheets: Sequence[ItemSheet]) -> Iterator[ItemChunk]:
-    """The pieces of all sheets, answers as far as MOST_RESPONSES reach."""
-    left = MOST_RESPONSES
+    """The pieces of all sheets, answers as far as MOST_RESPONSES reach.
+
+    Raises StoreError for a file of the run that is damaged.
+    """
+    left, correct = MOST_RESPONSES, read_correct_answers(run.place)
     for sheet in sheets:
         answers = read_answers(run, sheet, left)
         read = zip(sheet.arms, answers.arms, strict=True)
         left -= sum(arm.n_responses for arm, found in read if found.is_known)
-        yield _chunk(sheet, answers)
+        yield _chunk(sheet, answers, correct.get(sheet.task.name, {}))
 
 
-def _chunk(sheet: ItemSheet, answers: SheetAnswers) -> ItemChunk:
+def _chunk(sheet: ItemSheet, answers: SheetAnswers, correct: ByItem) -> ItemChunk:
     chosen = _most_differing(sheet)
     texts = _Pool()
     lengths = np.array([len(each) for each in answers.choices], dtype=np.intp)
     choices = _choices_of(chosen, lengths)
+    right = [correct.get(sheet.item_ids[i], Correct()) for i in chosen]
     value = {
         "unit": unit_words(sheet.metric),
         "scale": 100 if sheet.metric.in_points else 1,
@@ -65,6 +70,10 @@ def _chunk(sheet: ItemSheet, answers: SheetAnswers) -> ItemChunk:
         "items": [sheet.item_ids[i] for i in chosen],
         "prompts": [texts.number(_end(answers.prompts[i])) for i in chosen],
         "choices": [[texts.number(_start(c)) for c in answers.choices[i]] for i in chosen],
+        "right": [
+            [n for n in c.choices if n < lengths[i]] for c, i in zip(right, chosen, strict=True)
+        ],
+        "references": [[texts.number(_start(text)) for text in c.texts] for c in right],
         "arms": [
             _arm(arm, found, chosen, choices, lengths[chosen], texts)
             for arm, found in zip(sheet.arms, answers.arms, strict=True)

@@ -112,6 +112,29 @@
 
   const text = (value) => make("div", { class: "item-text" }, value.trim() || "(nothing)");
 
+  // --- what is right
+
+  const rightChoices = (sheet, item) => new Set(sheet.right[item]);
+
+  const correct = (sheet, item) => {
+    const choices = sheet.right[item].map((choice) => sheet.texts[sheet.choices[item][choice]]);
+    const all = [...choices, ...sheet.references[item].map((reference) => sheet.texts[reference])];
+    return [...new Set(all.map((answer) => answer.trim()).filter(Boolean))];
+  };
+
+  const correctBlock = (sheet, item) => {
+    const answers = correct(sheet, item);
+    if (!answers.length) return [];
+    const heading = make("b", {}, answers.length > 1 ? "Correct answers" : "Correct answer");
+    const lines = answers.map((answer) => make("li", {}, text(answer)));
+    return [make("div", { class: "right" }, heading, make("ul", {}, ...lines))];
+  };
+
+  const isRight = (sheet, arm, item) => {
+    const { picks } = sheet.arms[arm];
+    return Boolean(picks) && picks[item] !== null && rightChoices(sheet, item).has(picks[item]);
+  };
+
   const methodLine = (sheet, arm, item) => {
     const { name, detail } = sheet.arms[arm];
     const said = answer(sheet, arm, item);
@@ -124,6 +147,7 @@
     if (arm !== 0) difference.append(make("span", { class: "sr" }, "Difference "), change(sheet, arm, item));
     numbers.append(" ", difference);
     const shown = said === null ? make("span", { class: "muted" }, "answer not stored here") : text(said);
+    if (isRight(sheet, arm, item)) shown.append(make("span", { class: "is-right" }, " ✓ correct"));
     return make("li", {}, head, numbers, make("div", { class: "said" }, shown));
   };
 
@@ -138,17 +162,23 @@
       ),
     );
 
+  const choiceText = (sheet, item, choice, number) => {
+    const shown = text(sheet.texts[choice]);
+    if (rightChoices(sheet, item).has(number)) shown.append(make("span", { class: "is-right" }, " ✓ correct"));
+    return shown;
+  };
+
   const choiceTable = (sheet, arm, item) => {
     const columns = [0, arm];
     const picks = columns.map((each) => sheet.arms[each].picks[item]);
     const rows = sheet.choices[item].map((choice, number) =>
       make(
         "tr", {},
-        make("th", { scope: "row", class: "choice" }, text(sheet.texts[choice])),
+        make("th", { scope: "row", class: "choice" }, choiceText(sheet, item, choice, number)),
         ...columns.map((each, place) => {
           const value = likelihood(sheet, each, item, number);
           const shown = Number.isNaN(value) ? "–" : value.toFixed(2);
-          const mark = picks[place] === number ? " ✓ likeliest" : "";
+          const mark = picks[place] === number ? " ● likeliest" : "";
           return make("td", { class: "number" }, shown + mark);
         }),
       ),
@@ -165,6 +195,7 @@
     if (prompt) {
       element.append(make("div", { class: "prompt", tabindex: "0", role: "region", "aria-label": `Prompt of item ${id}` }, prompt));
     }
+    element.append(...correctBlock(sheet, item));
     const lines = [0, ...arms].map((arm) => methodLine(sheet, arm, item));
     element.append(make("ul", { class: "arms", "aria-label": `Methods on item ${id}` }, ...lines));
     const known = (arm) => sheet.arms[arm].picks && sheet.choices[item].length > 1;
@@ -211,10 +242,11 @@
   const csv = async () => {
     const sheet = await load(state.chunk);
     const quote = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
-    const lines = [["item", "method", "score", "baseline score", "prompt", "answer", "baseline answer"]];
+    const lines = [["item", "method", "score", "baseline score", "prompt", "correct", "answer", "baseline answer"]];
     found.forEach(({ item, arms }) => arms.forEach((arm) => lines.push([
       sheet.items[item], sheet.arms[arm].name, sheet.arms[arm].scores[item], sheet.arms[0].scores[item],
-      sheet.texts[sheet.prompts[item]], answer(sheet, arm, item), answer(sheet, 0, item),
+      sheet.texts[sheet.prompts[item]], correct(sheet, item).join(" | "),
+      answer(sheet, arm, item), answer(sheet, 0, item),
     ])));
     const blob = new Blob([lines.map((line) => line.map(quote).join(",")).join("\r\n")], { type: "text/csv" });
     const link = make("a", { href: URL.createObjectURL(blob), download: "items.csv" });

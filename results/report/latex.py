@@ -18,6 +18,10 @@ _ESCAPES = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "∞": r"$\infty$",
+    "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$",
+    "◆": r"$\blacklozenge$",
+    "○": r"$\circ$",
     "→": r"$\rightarrow$",
     "·": r"$\cdot$",
     "–": "--",
@@ -61,5 +65,5 @@ def latex_table(grid: Grid, caption: str) -> str:
 
 def _cell(entry: Entry) -> str:
     """A cell; braces keep one that begins with a bracket from being an option of the line above."""
-    text = " ".join(filter(None, (escaped(entry.text), escaped(entry.note))))
+    text = escaped(entry.plain)
     return f"{{{text}}}" if text.startswith(("[", "*")) else text

@@ -11,7 +11,7 @@ from steereval.results.judges import JOINT
 from steereval.results.leaderboard import Row
 from steereval.results.manifest import RATIO, Metric
 from steereval.results.report.grid import Column, Entry, Grid
-from steereval.results.report.opening import MARKS, role_words, tone_of
+from steereval.results.report.opening import marked_verdict, role_words, tone_of
 from steereval.results.scores import Seed
 from steereval.results.selection import IMPORTED
 from steereval.results.single import Score
@@ -33,7 +33,11 @@ def result_grid(
         Column("Method"),
         Column("Strength", help="Chosen on validation items, if the table below says so"),
         Column("Score ± SE", True, "Mean over test items and seeds, with its standard error"),
-        Column(f"Difference [{percent}]", True, "To the baseline, paired by item and seed"),
+        Column(
+            f"Difference [{percent}, unadjusted]",
+            True,
+            "To the baseline, paired by item and seed; the interval is that of one comparison",
+        ),
         Column("Adjusted p", True, "Within the family of tests"),
         Column("Verdict"),
         Column("Detects", True, "Least difference that this design detects (5 %, power 80 %)"),
@@ -115,9 +119,12 @@ def strength_words(strengths: Iterable[tuple[Seed, float]]) -> str:
     )
 
 
+def brief_strengths(row: Row) -> str:
+    """ "2", or "1, 2" where seeds differ."""
+    return ", ".join(wording.strength(x) for x in sorted(set(row.strengths.values())))
+
+
 def _result(row: Row, product: str) -> tuple[Entry, ...]:
-    tone, verdict = tone_of(row), row.verdict
-    word = verdict.word if verdict is not None else "baseline" if row.is_baseline else "not tested"
     has_none = row.is_baseline or row.how_chosen == IMPORTED
     strengths = Entry("–") if has_none else Entry(strength_words(row.strengths.items()))
     return (
@@ -128,11 +135,11 @@ def _result(row: Row, product: str) -> tuple[Entry, ...]:
             row.score.mean if row.score else -math.inf,
             note=product,
         ),
-        _difference(row),
+        difference_entry(row),
         _number(row.p_adjusted, wording.p_value),
-        Entry(word if row.is_baseline else f"{MARKS[tone]} {word}", tone=tone, note=row.untested),
+        Entry(marked_verdict(row), tone=tone_of(row), note=row.untested),
         _detects(row),
-        _rank(row),
+        rank_entry(row),
     )
 
 
@@ -181,7 +188,8 @@ def _chosen(row: Row) -> Entry:
     return Entry(row.how_chosen or "–")
 
 
-def _difference(row: Row) -> Entry:
+def difference_entry(row: Row) -> Entry:
+    """The difference to the baseline with its interval."""
     if row.comparison is None:
         return _ABSENT
     effect = row.comparison.effect
@@ -198,7 +206,8 @@ def _detects(row: Row) -> Entry:
     return Entry(wording.number(scale * row.mde, decimals), row.mde)
 
 
-def _rank(row: Row) -> Entry:
+def rank_entry(row: Row) -> Entry:
+    """The interval of its rank."""
     if row.rank is None:
         return _ABSENT
     best, worst = row.rank

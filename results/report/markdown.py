@@ -1,15 +1,25 @@
-"""The report as Markdown: the same words and tables as the page."""
+"""The report as Markdown: the same sections, words and tables as the page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from steereval.results.report.choosing_grid import EXPLANATION, NOTHING_CHOSEN
-from steereval.results.report.collapse_grid import RULE
+from steereval.results.report.blocks import (
+    Block,
+    Code,
+    Facts,
+    Fold,
+    Items,
+    Legend,
+    Pictures,
+    Text,
+)
 from steereval.results.report.content import Content
 from steereval.results.report.drawing import Picture
-from steereval.results.report.grid import markdown_text
-from steereval.results.report.opening import Block
+from steereval.results.report.grid import Grid, markdown_text
+
+DEEPEST = 6
+"""Headings that Markdown has."""
 
 
 def render_markdown(content: Content) -> str:
@@ -19,110 +29,55 @@ def render_markdown(content: Content) -> str:
 
 def _lines(content: Content) -> Iterator[str]:
     yield f"# {markdown_text(content.title)}\n"
-    for sentence in (*content.summary, *content.notes):
-        yield f"- {markdown_text(sentence)}"
-    yield "\n## Verdicts\n"
-    for block in content.blocks:
-        yield from _block(block)
-    yield from _answers(content)
-    yield "## How to read it\n"
-    for term, meaning in content.reading:
-        yield f"- **{term}.** {meaning}"
-    yield "\n## Leaderboard\n"
-    for model in content.models:
-        yield f"### {markdown_text(model.model)}\n"
-        yield from (f"{markdown_text(sentence)}\n" for sentence in model.absences)
-        for pair in model.results:
-            for grid in pair:
-                yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    if content.published:
-        yield "## Published figures (not measured here)\n"
-    for grid in content.published:
-        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    yield from _questions(content)
-    yield from _evidence(content)
-    yield from _provenance(content)
+    yield f"**{markdown_text(' '.join(content.headline))}**\n"
+    yield from (f"- {markdown_text(sentence)}" for sentence in content.summary)
+    if content.departures:
+        yield "\nRead first:\n"
+        yield from (f"- {_prose(sentence)}" for sentence in content.departures)
+    for section in content.sections:
+        yield f"\n## {section.title}\n"
+        yield from _blocks(section.blocks, content, 3)
 
 
-def _block(block: Block) -> Iterator[str]:
-    yield f"### {markdown_text(block.model)}: {markdown_text(block.title)} ({block.role})\n"
-    for line in block.lines:
-        caution = f" ({line.caution})" if line.caution else ""
-        yield f"- {markdown_text(line.arm)}: **{line.word}**, {markdown_text(line.text)}{caution}"
-    yield ""
+def _blocks(blocks: Iterable[Block], content: Content, depth: int) -> Iterator[str]:
+    for block in blocks:
+        if isinstance(block, Fold):
+            yield f"{'#' * min(depth, DEEPEST)} {markdown_text(block.title)}\n"
+            yield from (f"{_prose(hint)}\n" for hint in block.hints)
+            yield from _blocks(block.blocks, content, depth + 1)
+        else:
+            yield from _block(block, content)
 
 
-def _answers(content: Content) -> Iterator[str]:
-    if content.questions:
-        yield "## The eight questions in short\n"
-    for question in content.questions:
-        sentences = " ".join(map(markdown_text, question.sentences))
-        yield f"{question.number}. **{question.question}** {sentences}"
-    if content.question_note:
-        yield f"\n{content.question_note}"
-    yield ""
+def _block(block: Block, content: Content) -> Iterator[str]:
+    if isinstance(block, Grid):
+        yield f"{markdown_text(block.caption)}\n\n{block.markdown()}\n"
+    elif isinstance(block, Text):
+        yield f"{_prose(block.text)}\n"
+    elif isinstance(block, Legend):
+        yield ", ".join(f"{mark} {meaning}" for _, mark, meaning in block.entries) + "\n"
+    elif isinstance(block, Pictures):
+        yield from map(_figure, block.pictures)
+    elif isinstance(block, Facts):
+        for name, value in block.pairs:
+            yield f"- **{markdown_text(name)}.** {markdown_text(value)}"
+        yield ""
+    elif isinstance(block, Code):
+        yield f"~~~json\n{block.text}\n~~~\n"
+    elif isinstance(block, Items):
+        for chunk in content.items:
+            yield f"- {markdown_text(chunk.title)}: {markdown_text(chunk.summary)}"
+        yield "\nThe page lets one browse them; items.jsonl has all scores.\n"
 
 
-def _questions(content: Content) -> Iterator[str]:
-    if content.questions:
-        yield "## The eight questions\n"
-    yield from (f"{markdown_text(remark)}\n" for remark in content.question_remarks)
-    for question in content.questions:
-        yield f"### {question.number}. {question.question}\n"
-        yield from (f"{markdown_text(text)}\n" for text in (*question.sentences, *question.more))
-        yield from (f"**Beware:** {markdown_text(text)}.\n" for text in question.warnings)
-        yield f"{markdown_text(question.method)}\n"
-        yield from map(_figure, question.figures)
-        for grid in (*question.grids, *question.asides):
-            yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-
-
-def _evidence(content: Content) -> Iterator[str]:
-    yield "## Figures\n"
-    for group in content.figures:
-        yield f"### {markdown_text(group.title)}\n\n{group.caption}\n"
-        yield from (f"{markdown_text(sentence)}\n" for sentence in group.absences)
-        yield from map(_figure, group.pictures)
-    if content.response_grids:
-        yield "## Strength response (exploratory)\n"
-    yield from (f"{markdown_text(words)}\n" for words in content.collapse_words)
-    if content.collapse_grids:
-        yield f"{RULE}\n"
-    for grid in content.collapse_grids:
-        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    for grid in content.response_grids:
-        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    yield "## Winner's curse\n"
-    yield f"{EXPLANATION if content.choosing_grids else NOTHING_CHOSEN}\n"
-    for grid in content.choosing_grids:
-        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    if content.across:
-        yield "## Over all target tasks\n"
-    for grid in content.across:
-        yield f"{markdown_text(grid.caption)}\n\n{grid.markdown()}\n"
-    if content.replication is not None:
-        yield f"## {content.replication.caption}\n\n{content.replication.markdown()}\n"
-    yield f"## Noise floor\n\n{content.noise_words}\n"
-    if content.noise is not None:
-        yield f"{content.noise.markdown()}\n"
-    yield "## Items\n"
-    for chunk in content.items:
-        yield f"- {markdown_text(chunk.title)}: {markdown_text(chunk.summary)}"
-    yield "\nThe page lets one browse them; items.jsonl has all scores.\n"
-    for last in (content.coupling, content.profile, content.failures):
-        if last is not None:
-            yield f"## {last.caption}\n\n{last.markdown()}\n"
+def _prose(text: str) -> str:
+    """`text` as plain text, with what stands between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick that closes nothing is one of a name
+        return markdown_text(text)
+    return "`".join(part if i % 2 else markdown_text(part) for i, part in enumerate(parts))
 
 
 def _figure(picture: Picture) -> str:
     words = f"{picture.title}. {picture.alternative}"
     return f"![{markdown_text(words)}](figures/{picture.name}.png)\n"
-
-
-def _provenance(content: Content) -> Iterator[str]:
-    yield "## Provenance\n"
-    for name, value in content.provenance:
-        yield f"- {markdown_text(name)}: {markdown_text(value)}"
-    yield f"\n{content.seeds.markdown()}\n"
-    for title, text in content.documents:
-        yield f"{markdown_text(title)}\n\n~~~json\n{text}\n~~~\n"

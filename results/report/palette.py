@@ -23,6 +23,7 @@ TONE_COLOURS = {
     "bad": "#d55e00",
     "even": "#00795a",
     "open": "#6f7782",
+    "harm": "#d55e00",
     "none": "#9aa2ac",
 }
 """Colours of verdicts, from Okabe and Ito's palette: told apart by colour-blind readers too."""

@@ -117,12 +117,14 @@ def _least(n_items: int) -> int:
 
 
 def _why_none(rows: Sequence[Row]) -> str:
-    compared = [row.mde for row in rows if row.mde is not None]
+    compared = [row.comparison for row in rows if row.comparison is not None]
     if not compared:
         return "nothing could be compared"
-    if max(compared) == 0.0:
+    if max(each.effect.n_clusters for each in compared) < 2:
+        return "one item or cluster cannot show how items differ"
+    if all(np.ptp(each.values) == 0.0 for each in compared):
         return "no item differs, so what a design detects cannot be told"
-    return "one item or cluster cannot show how items differ"
+    return "no effect of any size could be significant with so few items or clusters"
 
 
 def _tick(value: float, row: Row) -> str:

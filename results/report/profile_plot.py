@@ -32,6 +32,9 @@ CAPTION = (
     "whatever gain one asks for. Steps of few runs are coarse, and no interval is drawn."
 )
 
+LEAST_TASKS = 3
+"""With fewer the steps are as coarse as the table that they would be drawn from."""
+
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 3)), (0, (8, 3)))
 """One for each of SERIES, so that lines differ without colour."""
 
@@ -42,9 +45,11 @@ def profile_plot(rows: Sequence[Row]) -> Picture | Absence:
     mine = [r for r in rows if r.is_confirmatory and r.metric.in_points]
     tasks = list(dict.fromkeys(row.task.name for row in mine))
     runs = _runs(mine, len(tasks))
-    if len(tasks) < 2:
+    if len(tasks) < LEAST_TASKS:
         return Absence(
-            model, f"a profile needs several target tasks in points, and there is {len(tasks)}"
+            model,
+            f"a profile needs {LEAST_TASKS} target tasks in points or more, and the run has "
+            f"{len(tasks)}",
         )
     if not runs:
         return Absence(model, "no method has a comparison on every target task")

@@ -1,80 +1,68 @@
-"""The answers to the eight questions as tables and figures of the report."""
+"""The answers to the questions that a grid raises, as a section of the report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from steereval.results.questions.evidence import COMMAND
-from steereval.results.questions.parts import Answer, Curves, Dots, Figure, Heading, Shown, Table
+from steereval.results.questions.eight import answers_of
+from steereval.results.questions.evidence import BARRIER, COMMAND, FLOW, Evidence
+from steereval.results.questions.parts import (
+    Answer,
+    Curves,
+    Dots,
+    Figure,
+    Heading,
+    Shown,
+    Table,
+)
+from steereval.results.questions.remarks import remarks
+from steereval.results.report.blocks import Block, Fold, Section, Text, figures
 from steereval.results.report.curves_plot import curves_plot
 from steereval.results.report.dots_plot import dots_plot
 from steereval.results.report.drawing import Picture, slug
 from steereval.results.report.grid import Column, Entry, Grid
 from steereval.results.report.scatter_plot import scatter_plot
+from steereval.results.wording import joined
 
-NOT_DIAGNOSED = (
-    f"These are the answers that the rows of the run give. {COMMAND} measures the others on the "
-    "models' activations: cost, the solver's error, the barrier property, trajectories, "
-    "nonlinearity."
-)
+REVIEWERS = "What reviewers of steering methods ask, as far as the methods of this grid raise it."
 
 
-@dataclass(frozen=True)
-class QuestionBlock:
-    """One of the eight questions with all that answers it."""
-
-    anchor: str
-    """Where it is on the page: q1 to q8."""
-
-    number: int
-    """1 to 8."""
-
-    question: str
-    """As reviewers ask it."""
-
-    sentences: tuple[str, ...]
-    """The answer, a sentence for every model and contrast set."""
-
-    more: tuple[str, ...]
-    """Further sentences."""
-
-    method: str
-    """How it was found."""
-
-    warnings: tuple[str, ...]
-    """What a reader must beware of."""
-
-    figures: tuple[Picture, ...]
-    """What the answer rests on."""
-
-    grids: tuple[Grid, ...]
-    """Likewise."""
-
-    asides: tuple[Grid, ...]
-    """Tables that stand beside the answer."""
+def questions_section(evidence: Evidence) -> Section | None:
+    """Each question with its answer, folded around what it rests on; None without any."""
+    answers = answers_of(evidence)
+    if not answers:
+        return None
+    blocks: list[Block] = [Text(REVIEWERS, "explain")]
+    blocks += [Text(remark, "note") for remark in remarks(evidence.diagnoses)]
+    blocks += [_fold(answer) for answer in answers]
+    if not evidence.diagnoses and evidence.steered:
+        blocks.append(Text(_not_diagnosed(evidence), "note"))
+    return Section("questions", "Questions", tuple(blocks), is_open=True)
 
 
-def question_blocks(answers: Sequence[Answer]) -> tuple[QuestionBlock, ...]:
-    """The questions in their order."""
-    return tuple(_block(answer) for answer in answers)
+def _not_diagnosed(evidence: Evidence) -> str:
+    """What would answer the others that the methods raise."""
+    measured = ["what steering costs", "how likely the steered activations are"]
+    if evidence.raises(FLOW):
+        measured.insert(1, "the solver's error")
+    if evidence.raises(BARRIER):
+        measured.insert(1, "the barrier property")
+    return f"{COMMAND} measures more on the model's activations: {joined(measured)}."
 
 
-def _block(answer: Answer) -> QuestionBlock:
+def _fold(answer: Answer) -> Fold:
     findings = answer.findings
     tables = [table for finding in findings for table in finding.tables]
-    return QuestionBlock(
-        anchor=answer.anchor,
-        number=answer.number,
-        question=answer.question,
-        sentences=answer.sentences,
-        more=tuple(dict.fromkeys(text for finding in findings for text in finding.more)),
-        method=answer.method,
-        warnings=tuple(text for finding in findings for text in finding.warnings),
-        figures=tuple(_picture(figure) for finding in findings for figure in finding.figures),
-        grids=tuple(_grid(table) for table in tables if not table.is_aside),
-        asides=tuple(_grid(table) for table in tables if table.is_aside),
+    pictures = tuple(_picture(figure) for finding in findings for figure in finding.figures)
+    more = dict.fromkeys(text for finding in findings for text in finding.more)
+    warnings = [text for finding in findings for text in finding.warnings]
+    blocks: tuple[Block, ...] = (
+        *(Text(text) for text in more),
+        *(Text(f"Beware: {text}.", "warning") for text in warnings),
+        *figures(pictures),
+        *(_grid(table) for table in tables if not table.is_aside),
+        Text(answer.method, "explain"),
+        *(Fold(table.caption, (_grid(table),)) for table in tables if table.is_aside),
     )
+    return Fold(answer.question, blocks, answer.sentences, answer.anchor)
 
 
 def _picture(figure: Figure) -> Picture:

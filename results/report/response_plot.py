@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from steereval.results.report.drawing import (
     short_label,
     slug,
 )
+from steereval.results.report.error_bars import Limits, draw_bar, natural_limits, room_for
 from steereval.results.report.leader_grids import score_words
 from steereval.results.report.palette import CURVE, INK, MUTED
 from steereval.results.response import StrengthPoint
@@ -39,8 +41,6 @@ MANY_TICKS = 5
 TITLE_WIDTH = 18
 """Characters above a panel."""
 
-_ROOM = 0.35
-
 
 def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | Absence:
     """The strength response of one model, task and metric."""
@@ -55,14 +55,14 @@ def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | Absenc
         return Absence(title, "no method has scores at two strengths")
     rows = math.ceil(len(arms) / COLUMNS)
     with house_style(WIDTH, 0.75 + 1.45 * rows) as figure:
-        panels = _panels(figure, len(arms), rows)
+        panels, limits = _panels(figure, len(arms), rows), score_limits(drawn)
         for axes, (arm, found) in zip(panels, arms.items(), strict=True):
             draw_baseline(axes, [p for p in drawn if p.arm.method == baseline])
-            draw_curve(axes, found)
+            draw_curve(axes, found, limits)
             set_strengths(axes, found)
             label = short_label(arm, arms.keys(), TITLE_WIDTH)
             axes.set_title(label, fontsize=8.5, color=INK, loc="left")
-        panels[0].set_ylim(*score_limits(drawn))
+        panels[0].set_ylim(*limits)
         figure.supxlabel("strength", fontsize=9, color=MUTED)
         figure.supylabel(_score_label(first), fontsize=9, color=MUTED)
         name = slug("strength", first.model, first.task.name, first.metric.name)
@@ -85,14 +85,16 @@ def _panels(figure: Figure, number: int, rows: int) -> list[Axes]:
     return panels
 
 
-def draw_curve(axes: Axes, points: Sequence[StrengthPoint]) -> None:
-    """The scores of one arm over its strengths, chosen ones ringed."""
+def draw_curve(axes: Axes, points: Sequence[StrengthPoint], limits: Limits) -> None:
+    """The scores of one arm over its strengths, chosen ones ringed; bars end within `limits`, or in
+    an arrowhead."""
     strengths, means = [p.strength for p in points], [shown(p, "mean") for p in points]
     axes.plot(strengths, means, "o-", markersize=4.5, color=CURVE, linewidth=1.6)
     for point in points:
-        low, high = shown(point, "low"), shown(point, "high")
-        if math.isfinite(low) and math.isfinite(high):
-            axes.plot([point.strength] * 2, [low, high], color=CURVE, linewidth=1.3, alpha=0.7)
+        ends = shown(point, "low"), shown(point, "high")
+        if not any(map(math.isnan, ends)):
+            style: dict[str, Any] = {"color": CURVE, "linewidth": 1.3, "alpha": 0.7}
+            draw_bar(axes, ends, point.strength, limits, is_level=False, **style)
     chosen = [(p.strength, shown(p, "mean")) for p in points if p.n_chosen]
     for x, y in chosen:
         axes.plot(
@@ -120,12 +122,11 @@ def set_strengths(axes: Axes, points: Sequence[StrengthPoint]) -> None:
     axes.margins(x=0.12)
 
 
-def score_limits(points: Sequence[StrengthPoint]) -> tuple[float, float]:
-    """Room for the means; an interval of few seeds may be far wider and then leaves the panel."""
-    means = [shown(p, "mean") for p in points]
-    errors = [e for p in points if math.isfinite(e := shown(p, "se"))]
-    room = _ROOM * (max(means) - min(means)) + 2 * min(errors, default=0.0)
-    return min(means) - (room or 1.0), max(means) + (room or 1.0)
+def score_limits(points: Sequence[StrengthPoint]) -> Limits:
+    """Room for the scores and their intervals."""
+    means = [shown(point, "mean") for point in points]
+    ends = [x for p in points for x in (shown(p, "low"), shown(p, "high"))]
+    return room_for(means, ends, natural_limits(points[0].metric, is_difference=False))
 
 
 def _score_label(point: StrengthPoint) -> str:

@@ -1,4 +1,4 @@
-"""Points with intervals on both axes, numbered, their names in a key below."""
+"""Points with intervals on both axes, each with its name beside it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,23 @@ from matplotlib.axes import Axes
 from steereval.results.questions.estimate import Estimate
 from steereval.results.questions.parts import Scatter
 from steereval.results.report.drawing import WIDTH, Picture, finish, house_style, slug
-from steereval.results.report.label_places import place_labels
-from steereval.results.report.palette import CURVE, INK, MUTED
-
-KEY_COLUMNS = 2
-KEY_WIDTH = 27
-"""Characters of a name in the key."""
+from steereval.results.report.label_places import height_for, place_labels
+from steereval.results.report.palette import CURVE, MUTED
 
 
 def scatter_plot(scatter: Scatter) -> Picture:
-    """Every point with its number; the lines of comparison cross where nothing changes."""
-    lines = math.ceil(len(scatter.points) / KEY_COLUMNS)
-    with house_style(WIDTH, 3.1 + 0.19 * lines) as figure:
-        grid = figure.add_gridspec(2, KEY_COLUMNS, height_ratios=[3.1, 0.05 + 0.19 * lines])
-        axes = figure.add_subplot(grid[0, :])
+    """Every point with its name; the lines of comparison cross where nothing changes."""
+    with house_style(WIDTH, height_for(3.1, len(scatter.points))) as figure:
+        axes = figure.add_subplot()
         _frame(axes, scatter)
         for _, x, y in scatter.points:
             _cross(axes, scatter, x, y)
-        axes.margins(0.1)
-        for column in range(KEY_COLUMNS):
-            _key(figure.add_subplot(grid[1, column]), scatter, column * lines, lines)
+        axes.margins(0.12)
         figure.draw_without_rendering()  # lays out the axes, which places of labels depend on
         place_labels(
             axes,
             [_centre(scatter, x, y) for _, x, y in scatter.points],
-            [str(i + 1) for i in range(len(scatter.points))],
+            [name for name, _, _ in scatter.points],
         )
         words = (
             f"{name}: {x.words(scatter.units[0])}, {y.words(scatter.units[1])}"
@@ -64,19 +56,3 @@ def _cross(axes: Axes, scatter: Scatter, x: Estimate, y: Estimate) -> None:
             line = (ends, [centre[1]] * 2) if horizontal else ([centre[0]] * 2, ends)
             axes.plot(*line, color=CURVE, linewidth=1.2, alpha=0.35)
     axes.plot([centre[0]], [centre[1]], "o", color=CURVE, markersize=6)
-
-
-def _key(axes: Axes, scatter: Scatter, start: int, count: int) -> None:
-    names = [
-        f"{start + i + 1}  {_short(name)}"
-        for i, (name, _, _) in enumerate(scatter.points[start : start + count])
-    ]
-    axes.axis("off")
-    axes.text(
-        0, 1, "\n".join(names), ha="left", va="top", fontsize=8.5, color=INK, linespacing=1.35,
-        transform=axes.transAxes,
-    )  # fmt: skip
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= KEY_WIDTH else f"{name[: KEY_WIDTH - 1]}…"

@@ -1,4 +1,4 @@
-// Tables: sorted by the heading that is clicked, filtered by a text; all details open in print.
+// Tables: sorted by the heading that is clicked, filtered by a text. Folded parts open in print.
 const sortKey = (row, column) => {
   const cell = row.cells[column];
   const order = cell.dataset.order;
@@ -16,6 +16,7 @@ const sortTable = (table, column) => {
   heads.forEach((head) => head.removeAttribute("aria-sort"));
   heads[column].setAttribute("aria-sort", descending ? "descending" : "ascending");
   const sign = descending ? -1 : 1;
+  table.classList.add("sorted");
   [...table.tBodies[0].rows]
     .sort((x, y) => sign * compareKeys(sortKey(x, column), sortKey(y, column)))
     .forEach((row) => table.tBodies[0].append(row));
@@ -26,7 +27,7 @@ const addFilter = (figure, table) => {
   const caption = figure.querySelector("figcaption");
   const input = document.createElement("input");
   input.type = "search";
-  input.placeholder = "Filter rows";
+  input.placeholder = "Filter";
   input.setAttribute("aria-label", `Filter rows of ${caption.querySelector("span").textContent}`);
   const left = document.createElement("span");
   left.className = "sr";
@@ -55,6 +56,26 @@ document.querySelectorAll("figure.table").forEach((figure) => {
   if (table.tBodies[0].rows.length >= FILTER_FROM) addFilter(figure, table);
 });
 
+// Paper shows everything; afterwards what was closed is closed again.
+let openedForPrint = [];
+
 window.addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach((details) => { details.open = true; });
+  openedForPrint = [...document.querySelectorAll("details:not([open])")];
+  openedForPrint.forEach((details) => { details.open = true; });
 });
+
+window.addEventListener("afterprint", () => {
+  openedForPrint.forEach((details) => { details.open = false; });
+  openedForPrint = [];
+});
+
+// A link to something that is folded opens what it is folded in.
+const unfold = () => {
+  let element = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = element;
+  for (; element; element = element.parentElement) if (element.tagName === "DETAILS") element.open = true;
+  if (target) target.scrollIntoView();
+};
+
+window.addEventListener("hashchange", unfold);
+if (location.hash) unfold();

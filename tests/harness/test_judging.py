@@ -245,7 +245,7 @@ def test_a_stand_in_runs_and_measures_nothing(tiny_folder: str, tmp_path: Path) 
     )
     assert sentence in analyse(store).notes
     folder = build_report(store).parent
-    for name, heading in (("report.md", "## Leaderboard"), ("index.html", "<h2>Leaderboard")):
+    for name, heading in (("report.md", "## All metrics"), ("index.html", "<h2>All metrics")):
         parts = (folder / name).read_text("utf-8").split(heading)
         assert len(parts) == 2
         assert all("stand-in with random weights" in part for part in parts)

@@ -10,18 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from method_options import SMALL
 from safetensors.torch import save_file
 
 from steereval import steered_lm
+from steereval.cli import main
 from steereval.errors import ModelError
 from steereval.models.methods.registry import BUILT_IN
 from steereval.plan import groups, make_plan
 from steereval.ray_jobs.serial import SerialExecutor
 from steereval.ray_jobs.work import Done, Work
 from steereval.results.analysis import analyse
+from steereval.results.correct_answers import read_correct_answers
 from steereval.results.place import LocalPlace
 from steereval.results.profiles import PHASES, read_profiles
 from steereval.results.report import build_report
@@ -32,22 +35,22 @@ from steereval.run import CellWorker
 from steereval.session import run_grid
 from steereval.spec import Grid, parse_grid
 
+DATA: dict[str, Any] = {
+    "name": "small",
+    "contrast": {"name": "truthful-mini", "answers": "best", "fraction": 0.3},
+    "methods": [
+        "none",
+        {"name": "caa", "strengths": [1, 3]},
+        {"name": "odesteer", "strengths": [2], "options": {"components": 512}},
+    ],
+    "tasks": [{"name": "truthful_mini_mc", "limit": 8}],
+    "seeds": {"fit": [0, 1]},
+    "select": {"on": "validation"},
+}
+
 
 def grid(model: str, **changes: Any) -> Grid:
-    data: dict[str, Any] = {
-        "name": "small",
-        "models": [{"name": model, "layers": [1]}],
-        "contrast": {"name": "truthful-mini", "answers": "best", "fraction": 0.3},
-        "methods": [
-            "none",
-            {"name": "caa", "strengths": [1, 3]},
-            {"name": "odesteer", "strengths": [2], "options": {"components": 512}},
-        ],
-        "tasks": [{"name": "truthful_mini_mc", "limit": 8}],
-        "seeds": {"fit": [0, 1]},
-        "select": {"on": "validation"},
-    }
-    return parse_grid(data | changes)
+    return parse_grid(DATA | {"models": [{"name": model, "layers": [1]}]} | changes)
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -158,6 +161,33 @@ def test_the_report_comes_from_the_tables(finished: Path) -> None:
     assert "truthful_mini_mc" in text
     assert "inconclusive" in text or "better" in text
     assert (page.parent / "items.jsonl").exists()
+
+
+def test_readers_learn_traits_documents_and_correct_answers(finished: Path) -> None:
+    run = RunFolder(finished)
+    manifest = run.read_manifest()
+    traits = {label: entry["traits"] for label, entry in manifest["methods"].items()}
+    assert traits == {"none": [], "caa": ["constant"], "odesteer": ["barrier", "flow"]}
+    assert manifest["tasks"]["truthful_mini_mc"]["documents"] == 376
+    items = set(run.read_items()["item_id"].to_pylist())
+    found = read_correct_answers(run.place)["truthful_mini_mc"]
+    assert set(found) == items
+    assert all(correct.choices for correct in found.values())
+
+
+def test_a_run_ends_with_its_verdicts(
+    finished: Path, tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every cell is there already, so nothing is computed; piped, so a line a row."""
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(DATA | {"models": [{"name": tiny_folder, "layers": [1]}]}))
+    assert main(["run", str(file), "--out", str(finished)]) == 0
+    headline, heads, *rows, page = capsys.readouterr().out.splitlines()
+    assert "improvement" in headline or "improves" in headline
+    assert heads.split()[:2] == ["Method", "Task"]
+    assert [row.split()[0] for row in rows] != []
+    assert {row.split()[0] for row in rows} == {"caa", "odesteer"}
+    assert page == str(finished / "report" / "index.html")
 
 
 def test_ray_gives_the_same_rows_as_the_serial_executor(tiny_folder: str, tmp_path: Path) -> None:

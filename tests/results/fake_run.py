@@ -23,6 +23,15 @@ Floats = npt.NDArray[np.float64]
 VERSIONS = {name: version(name) for name in ("steereval", "pyarrow")}
 
 
+TRAITS = {
+    "odesteer": ["barrier", "flow"],
+    "step_odesteer": ["barrier"],
+    "gradient_ascent": ["barrier"],
+    "caa": ["constant"],
+}
+"""As the harness writes them; other fake methods have none."""
+
+
 @dataclass(frozen=True)
 class FakeTask:
     """A task whose items have latent scores, which a method's planted effect moves."""
@@ -250,6 +259,7 @@ def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
                 "options": {},
                 "unit": "absolute",
                 "reduced": method.reduced,
+                "traits": TRAITS.get(method.name, []),
             }
             for method in [FakeMethod("none"), *run.methods]
         },

@@ -20,8 +20,9 @@ from PIL import Image
 from steereval.results.analysis import Analysis, analyse
 from steereval.results.report import power_plot, profile_plot, rank_plot
 from steereval.results.report.drawing import Picture
+from steereval.results.report.error_bars import draw_bar, room_for
 from steereval.results.report.figures import FigureGroup, figure_groups
-from steereval.results.report.label_places import APART, place_labels
+from steereval.results.report.label_places import DOT, WIDEST, Box, place_labels
 from steereval.results.report.palette import darkened, with_variables
 from steereval.results.store import RunFolder
 
@@ -51,16 +52,15 @@ def test_every_kind_is_drawn_or_told_why_not(groups: dict[str, FigureGroup]) -> 
         "collapse": 0,
         "choosing-figures": 2,
         "capability": 2,
-        "profiles": 1,
+        "profiles": 0,
         "power": 3,
         "ranks": 0,
     }
     assert groups["ranks"].absences == (
         "tiny: ranks need 10 target tasks or more, and there are 2.",
     )
-    assert all(
-        group.absences == () for name, group in groups.items() if name not in ("ranks", "collapse")
-    )
+    drawn_all = set(groups) - {"ranks", "collapse", "profiles"}
+    assert all(groups[name].absences == () for name in drawn_all)
 
 
 def test_figures_tell_their_data_in_words(
@@ -76,7 +76,6 @@ def test_figures_tell_their_data_in_words(
         )
         assert f"{method} (layer 14): " in texts["seeds-tiny-truth-acc"]
         assert f"{method} (layer 14): " in texts["capability-tiny-truth-capability"]
-        assert f"{method} (layer 14): improves in" in texts["profile-tiny"]
     assert "harms (layer 14): 5 seeds from -" in texts["seeds-tiny-truth-acc"]
     assert "at 4" in texts["strength-tiny-truth-acc"]
     assert "on validation items" in texts["choosing-tiny-truth-acc"]
@@ -163,26 +162,55 @@ def test_ranks_are_drawn_from_ten_tasks_on(tmp_path: Path) -> None:
     mean = across.friedman.ranks[across.ranked.index("best (layer 14)")]
     assert picture.alternative.startswith(f"best {mean:.2f}; ")
     assert f"critical difference {across.friedman.critical_difference:.2f}" in picture.svg
+    rows = [row for row in analysis.rows if row.is_confirmatory]
+    profile = profile_plot.profile_plot(rows)
+    assert isinstance(profile, Picture)
+    assert "best (layer 14): improves in" in profile.alternative
 
 
-def test_labels_keep_their_distance() -> None:
-    """Forty points, half of them in one place: no label on another, or on another's point."""
-    points = [(0.0, 0.0)] * 20 + [(x / 10, math.sin(x)) for x in range(20)]
-    figure = Figure(figsize=(4, 3))
+def test_names_cover_neither_each_other_nor_a_point() -> None:
+    """Twelve names of methods, four of them at points that nearly touch."""
+    points = [(0.0, 0.0), (0.05, 0.0), (0.0, 0.05), (0.05, 0.05)]
+    points += [(x / 4, math.sin(x)) for x in range(8)]
+    figure = Figure(figsize=(4.2, 3.1))
     axes = figure.add_subplot()
     axes.plot(*zip(*points, strict=True), "o")
-    place_labels(axes, points, [str(i) for i in range(len(points))])
+    names = [f"method_{i}" for i in range(len(points))]
+    boxes = place_labels(axes, points, names)
+    assert [text.get_text() for text in axes.texts] == names
     pixels = axes.transData.transform(points) * 72 / figure.dpi
-    centres = [
-        pixels[i] + text.xyann  # type: ignore[attr-defined]
-        for i, text in enumerate(axes.texts)
-    ]
-    for a, b in itertools.combinations(centres, 2):
-        assert math.dist(a, b) >= APART - 1e-6
-    for i, centre in enumerate(centres):
-        assert all(
-            math.dist(centre, p) >= APART - 1e-6 for p in pixels if math.dist(p, pixels[i]) > 1e-9
-        )
+    dots = [Box(float(x), float(y), 2 * DOT, 2 * DOT) for x, y in pixels]
+    for a, b in itertools.combinations(boxes, 2):
+        assert a.overlap(b) == 0.0
+    assert all(box.overlap(dot) == 0.0 for box in boxes for dot in dots)
+
+
+def test_a_name_that_finds_no_room_is_written_all_the_same() -> None:
+    figure = Figure(figsize=(2, 2))
+    axes = figure.add_subplot()
+    boxes = place_labels(axes, [(0.5, 0.5)] * 60, ["a name of some length"] * 60)
+    assert len(boxes) == len(axes.texts) == 60
+    assert all(len(text.get_text()) <= WIDEST for text in axes.texts)
+
+
+def test_no_error_bar_is_clipped(analysis: Analysis) -> None:
+    """Every finite interval that a score or difference can have lies within the axes."""
+    for row in (row for row in analysis.rows if row.comparison is not None):
+        assert row.comparison is not None
+        effect = row.comparison.effect
+        ends = [100 * effect.low, 100 * effect.high]
+        low, high = room_for([0.0, 100 * effect.estimate], ends, (-100.0, 100.0))
+        assert low < min(ends)
+        assert high > max(ends)
+
+
+@pytest.mark.parametrize("end", [math.inf, 5000.0])
+def test_an_interval_that_goes_on_ends_in_an_arrowhead(end: float) -> None:
+    axes = Figure().add_subplot()
+    limits = room_for([0.0, 5.0], [-end, end], (-100.0, 100.0))
+    assert -120 < limits[0] < limits[1] < 120
+    draw_bar(axes, (-end, end), 1.0, limits, is_level=True, color="k")
+    assert [line.get_marker() for line in axes.lines] == ["None", "<", ">"]
 
 
 def small(**changes: Any) -> FakeRun:
@@ -208,7 +236,7 @@ ABSENT = {
     ),
     "no choice at all": (small(select=None), "choosing-figures", "No strength was chosen"),
     "no capability": (small(), "capability", "no task with `role: capability`"),
-    "one task": (small(), "profiles", "several target tasks in points, and there is 1"),
+    "one task": (small(), "profiles", "3 target tasks in points or more, and the run has 1"),
     "constant scores": (
         small(
             tasks=(FakeTask("truth", kind="continuous", n_validation=10, n_test=30),),

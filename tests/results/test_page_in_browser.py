@@ -22,6 +22,7 @@ from fake_responses import HOSTILE, generation, multiple_choice
 from fake_run import FakeMethod, FakeRun, FakeTask, planted, write_run
 from odd_runs import ODD_RUNS
 
+from steereval.results.correct_answers import Correct, write_correct_answers
 from steereval.results.report import build_report
 from steereval.results.store import RunFolder
 
@@ -51,8 +52,16 @@ def answers(cell: dict[str, Any], items: list[str]) -> pa.Table:
     return (generation if cell["task"] == "toxicity" else multiple_choice)(cell, items)
 
 
+CORRECT = {
+    "truth": {f"truth-{i:05d}": Correct(choices=(0, 1)) for i in range(300)},
+    "toxicity": {f"toxicity-{i:05d}": Correct(texts=(HOSTILE,)) for i in range(300)},
+}
+
+
 def report(folder: Path, run: FakeRun) -> Path:
-    return build_report(write_run(run, folder))
+    run_folder = write_run(run, folder)
+    write_correct_answers(run_folder.place, CORRECT)
+    return build_report(run_folder)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +78,7 @@ def planted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def diagnosed_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All eight questions answered, some by "not measured", and a metric that collapses."""
+    """All questions answered, some by "not measured", and a metric that collapses."""
     beside = FakeTask("info", "informative", share=lambda m, s: 0.1 if m == "odesteer" else 0.9)
     methods = (FakeMethod("odesteer", (5.0, 10.0)), FakeMethod("caa", (1.0, 2.0)))
     tasks = (FakeTask("open", "true", beside=(beside,)), FakeTask("truth", n_clusters=12))
@@ -131,10 +140,18 @@ class Watched:
 
     def browse(self) -> Any:
         """The item browser, drawn."""
+        self.unfold("items")
         found = self.page.locator("#item-browser")
         found.scroll_into_view_if_needed()
         found.locator(".item").first.wait_for()
         return found
+
+    def unfold(self, anchor: str) -> None:
+        """Click on the heading of a folded section, and on all that is folded in it."""
+        section = self.page.locator(f"details#{anchor}")
+        if section.get_attribute("open") is None:
+            section.locator("summary").first.click()
+        section.evaluate("(e) => e.querySelectorAll('details').forEach((d) => { d.open = true; })")
 
     def choose(self, control: str, value: str) -> None:
         """Select by label or value in the item browser."""
@@ -183,7 +200,9 @@ def columns(table: Any, number: int) -> list[str]:
 
 
 def test_a_table_is_sorted_by_its_headings(open_page: Opener, planted_page: Path) -> None:
-    page = open_page(planted_page).page
+    watched = open_page(planted_page)
+    watched.unfold("leaderboard")
+    page = watched.page
     table = page.locator("#tiny-truth-acc-result table")
     button = table.get_by_role("button", name="Score ± SE")
     button.click()
@@ -200,8 +219,9 @@ def test_a_table_is_sorted_by_its_headings(open_page: Opener, planted_page: Path
 
 
 def test_a_table_is_filtered_by_words(open_page: Opener, planted_page: Path) -> None:
-    page = open_page(planted_page).page
-    figure = page.locator("#tiny-truth-acc-strengths")
+    watched = open_page(planted_page)
+    watched.unfold("strengths")
+    figure = watched.page.locator("#tiny-truth-acc-strengths")
     table, box = figure.locator("table"), figure.get_by_role("searchbox")
     everything = columns(table, 1)
     box.fill("HELPS 14")
@@ -272,11 +292,61 @@ def test_a_choice_shows_what_both_thought_of_it(open_page: Opener, planted_page:
     assert 2 <= details.locator("tbody tr").count() <= 4
     for column, row in ((2, 1), (3, 2)):
         values = columns(details, column)
-        (likeliest,) = (text for text in values if "✓" in text)
+        (likeliest,) = (text for text in values if "likeliest" in text)
         numbers = [float(text.split()[0]) for text in values]
         assert float(likeliest.split()[0]) == max(numbers)
         picked = first.locator(f".arms > li:nth-child({row}) .said")
-        assert picked.inner_text() == columns(details, 1)[values.index(likeliest)]
+        assert " ".join(picked.inner_text().split()) == columns(details, 1)[values.index(likeliest)]
+
+
+def test_an_item_shows_what_is_correct(open_page: Opener, planted_page: Path) -> None:
+    """Choices of one task, a reference text of the other; never run, whatever they hold."""
+    watched = open_page(planted_page)
+    browse = watched.browse()
+    watched.choose("Show", "all")
+    watched.search("truth-00120")
+    watched.counts("1 of 240 items")
+    right = browse.locator(".item .right .item-text").all_inner_texts()
+    assert right == ["choice 0 of truth-00120", "choice 1 of truth-00120"]
+    for line in browse.locator(".arms > li .said").all_inner_texts():
+        assert ("✓ correct" in line) == any(text in line for text in right)
+    watched.choose("Task", "tiny: toxicity · toxicity")
+    watched.search("toxicity-00120")
+    watched.counts("1 of 240 items")
+    assert browse.locator(".item .right .item-text").all_inner_texts() == [HOSTILE]
+    assert browse.locator("img, script").count() == 0
+
+
+def test_difference_and_verdict_are_seen_on_a_phone(open_page: Opener, planted_page: Path) -> None:
+    """Without scrolling sideways, in every row; and sorting works there too."""
+    watched = open_page(planted_page, viewport={"width": 390, "height": 844})
+    matrix = watched.page.locator("#verdict-matrix")
+    rows = matrix.locator("tbody tr")
+    assert rows.count() == 9
+    for cell in matrix.locator("td.c-difference, td.c-verdict").all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["width"] > 40
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert cell.evaluate("(e) => e.scrollWidth - e.clientWidth") <= 0
+    matrix.get_by_role("button", name="Difference").click()
+    texts = matrix.locator("td.c-difference .value").all_inner_texts()
+    values = [float(text) for text in texts]
+    assert values == sorted(values)
+
+
+def test_what_is_folded_is_reached_by_a_link(open_page: Opener, planted_page: Path) -> None:
+    watched = open_page(planted_page)
+    assert watched.page.locator("details.section[open]").count() == 0
+    watched.page.evaluate("location.hash = '#choosing'")
+    watched.page.locator("details#strengths[open] details#choosing[open]").wait_for()
+
+
+def test_the_page_is_short_when_it_is_opened(open_page: Opener, planted_page: Path) -> None:
+    """Three methods on three tasks: it was 15 715 pixels when nothing was folded."""
+    page = open_page(planted_page).page
+    assert page.evaluate("document.documentElement.scrollHeight") < 4000
 
 
 def test_items_are_searched(open_page: Opener, planted_page: Path) -> None:
@@ -320,7 +390,7 @@ def test_hostile_texts_stay_texts(open_page: Opener, planted_page: Path) -> None
     assert HOSTILE in browse.locator(".prompt").first.text_content()
     watched.choose("Show", "answers")
     watched.counts("120 of 240 items")
-    answers = browse.locator(".item").first.locator(".item-text")
+    answers = browse.locator(".item").first.locator(".arms .item-text")
     assert answers.first.text_content().startswith(f"{HOSTILE} none on")
     assert answers.nth(1).text_content().startswith(f"{HOSTILE} helps on")
     assert browse.locator("img, script").count() == 0
@@ -410,7 +480,7 @@ def test_print_shows_everything_on_white(open_page: Opener, planted_page: Path) 
     white = "rgb(255, 255, 255)"
     assert page.locator("body").evaluate("(e) => getComputedStyle(e).backgroundColor") == white
     assert page.locator("details:not([open])").count() == 0
-    for hidden in ("nav", "a.download", ".filter", "#item-browser"):
+    for hidden in ("a.download", ".filter", "#item-browser"):
         assert page.locator(hidden).first.is_visible() is False
     assert page.get_by_text("all scores are in items.jsonl").is_visible()
     assert watched.overflow() == 0
@@ -432,21 +502,18 @@ def test_axe_finds_no_serious_fault(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_eight_questions_are_read_anywhere(
+def test_the_questions_are_read_anywhere(
     open_page: Opener, diagnosed_page: Path, width: int, scheme: str
 ) -> None:
+    """Question and answer while they are folded, and what they rest on when they are opened."""
     size = {"width": width, "height": 800}
     watched = open_page(diagnosed_page, viewport=size, color_scheme=scheme)
-    answers = watched.page.locator("#answers li")
-    assert answers.count() == 8
-    for number in range(8):
-        link = answers.nth(number).get_by_role("link")
-        link.click()
-        section = watched.page.locator(f"#q{number + 1}")
-        assert section.is_visible()
-        assert section.locator("h3").inner_text() == f"{number + 1}. {link.inner_text()}"
-        told = answers.nth(number).locator(".text").all_inner_texts()
-        assert section.locator(".answer").all_inner_texts() == told
+    for number in range(1, 9):
+        fold = watched.page.locator(f"details#q{number}")
+        assert fold.locator("summary .what").first.is_visible()
+        assert fold.locator("summary .hint").first.inner_text()
+        fold.locator("summary").first.click()
+        assert fold.locator(".explain").first.is_visible()
     watched.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert watched.overflow() == 0
     assert serious_faults(watched) == []
@@ -469,6 +536,7 @@ def test_a_page_with_little_to_say_works(open_page: Opener, tmp_path: Path, name
         report(tmp_path / "run", ODD_RUNS[name]), viewport={"width": 390, "height": 800}
     )
     if watched.page.locator("script.item-chunk").count():
+        watched.unfold("items")
         watched.page.locator("#item-browser").scroll_into_view_if_needed()
         watched.page.get_by_role("combobox", name="Show", exact=True).wait_for()
         watched.choose("Show", "all")
@@ -484,6 +552,9 @@ def test_a_report_on_all_methods_works(
 ) -> None:
     size = {"width": width, "height": 900}
     watched = open_page(all_methods_page, viewport=size)
+    matrix = watched.page.locator("#verdict-matrix table")
+    matrix.get_by_role("button", name="Rank").click()
+    watched.unfold("leaderboard")
     table = watched.page.locator("#smollm2-135m-truthful_mini_mc-acc-result table")
     assert len(columns(table, 1)) == 23
     table.get_by_role("button", name="Rank").click()

@@ -1,4 +1,4 @@
-"""The figures of the eight questions: what they draw is what they tell, light and dark."""
+"""The figures of the questions: what they draw is what they tell, light and dark."""
 
 from __future__ import annotations
 
@@ -7,31 +7,46 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from fake_diagnosis import diagnosed_run
+from fake_diagnosis import diagnosed_run, fake_diagnosis
 from fake_run import FakeMethod
 from matplotlib.figure import Figure as Drawing
 
 from steereval.results.analysis import analyse
-from steereval.results.diagnosis import read_diagnoses
-from steereval.results.questions.eight import eight_answers
+from steereval.results.diagnosis import (
+    DIAGNOSIS_SCHEMA,
+    Diagnosis,
+    read_diagnoses,
+    write_diagnosis,
+)
+from steereval.results.place import LocalPlace
 from steereval.results.questions.estimate import AUC, CHANGE, POINTS, SHARE, Estimate
+from steereval.results.questions.evidence import Evidence
 from steereval.results.questions.parts import Curves, Dots, Line, Scatter
 from steereval.results.report import curves_plot as curves_module
 from steereval.results.report import dots_plot as dots_module
+from steereval.results.report.blocks import pictures_of
 from steereval.results.report.curves_plot import MOST_BANDS, curves_plot
 from steereval.results.report.dots_plot import dots_plot
 from steereval.results.report.drawing import Picture
 from steereval.results.report.palette import SERIES, darkened, with_variables
-from steereval.results.report.question_blocks import QuestionBlock, question_blocks
+from steereval.results.report.question_blocks import questions_section
 from steereval.results.report.scatter_plot import scatter_plot
+from steereval.results.store import RunFolder
 
 
 @pytest.fixture(scope="module")
-def blocks(tmp_path_factory: pytest.TempPathFactory) -> Sequence[QuestionBlock]:
-    run = diagnosed_run(tmp_path_factory.mktemp("figures") / "run")
-    answers = eight_answers(analyse(run), run.read_manifest(), read_diagnoses(run.place))
-    return question_blocks(answers)
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Picture]:
+    return drawn(diagnosed_run(tmp_path_factory.mktemp("figures") / "run"))
+
+
+def drawn(run: RunFolder) -> Sequence[Picture]:
+    """The figures of all questions."""
+    evidence = Evidence(analyse(run), run.read_manifest(), read_diagnoses(run.place))
+    section = questions_section(evidence)
+    assert section is not None
+    return tuple(pictures_of(section.blocks))
 
 
 def at(mean: float, half: float = 0.01) -> Estimate:
@@ -44,26 +59,26 @@ def lines(number: int) -> tuple[Line, ...]:
     )
 
 
-def test_every_figure_is_drawn_once(blocks: Sequence[QuestionBlock]) -> None:
-    names = [picture.name for block in blocks for picture in block.figures]
+def test_every_figure_is_drawn_once(pictures: Sequence[Picture]) -> None:
+    names = [picture.name for picture in pictures]
     assert len(names) == len(set(names))
     assert {name.split("-")[0] for name in names} == {"q1", "q2", "q3", "q6", "q7", "q8"}
 
 
 def test_every_colour_has_one_for_the_dark_and_one_on_the_page(
-    blocks: Sequence[QuestionBlock],
+    pictures: Sequence[Picture],
 ) -> None:
     def colours(text: str) -> set[str]:
         return set(re.findall(r"#[0-9a-fA-F]{6}\b", text))
 
-    for picture in (picture for block in blocks for picture in block.figures):
+    for picture in pictures:
         assert not colours(picture.svg) & colours(darkened(picture.svg)), picture.name
         assert colours(with_variables(picture.svg)) == set(), picture.name
 
 
-def test_figures_tell_their_numbers_in_words(blocks: Sequence[QuestionBlock]) -> None:
+def test_figures_tell_their_numbers_in_words(pictures: Sequence[Picture]) -> None:
     """Those of the sentence are among them."""
-    texts = {p.name.split("-tiny")[0]: p.alternative for b in blocks for p in b.figures}
+    texts = {p.name.split("-tiny")[0]: p.alternative for p in pictures}
     texts = {name: text.replace("\N{NO-BREAK SPACE}", " ") for name, text in texts.items()}
     assert "fitted on other data: odesteer (10) 70.0 % [" in texts["q6-rises"]
     assert "its own, by construction: odesteer (10) 100 % [83, 100]" in texts["q6-rises"]
@@ -132,19 +147,25 @@ def test_kinds_of_dots_differ_without_colour(monkeypatch: pytest.MonkeyPatch) ->
     assert len(marks) == len(set(marks)) == 3
 
 
-def test_points_are_numbered_and_named_below() -> None:
+def test_points_have_their_names_beside_them() -> None:
     points = tuple((f"method {i}", at(-0.01 * i), at(0.02 * i)) for i in range(5))
     found = scatter_plot(Scatter("s", "t", "x", "y", (CHANGE, POINTS), points))
-    assert all(f"{i + 1}  method {i}" in found.svg for i in range(5))
+    assert all(f">method {i}<" in found.svg for i in range(5))
     text = found.alternative.replace("\N{NO-BREAK SPACE}", " ")
     assert "method 4: -4.0 % [-5.0, -3.0], +8.0 points [+7.0, +9.0]" in text
 
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
     name = "<b>x</b> & $y$ _z_"
-    run = diagnosed_run(tmp_path / "run", methods=(FakeMethod(name, (1.0,)),))
-    answers = eight_answers(analyse(run), run.read_manifest(), read_diagnoses(run.place))
-    pictures = [p for block in question_blocks(answers) for p in block.figures]
+    run = diagnosed_run(tmp_path / "run", methods=(FakeMethod(name, (10.0,)),))
+    found = fake_diagnosis().diagnosis()
+    rows = [
+        row | {"method": name if row["method"] == "odesteer" else row["method"]}
+        for row in found.table.to_pylist()
+    ]
+    table = pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA)
+    write_diagnosis(LocalPlace(run.path), "tiny-14", Diagnosis(table, found.record))
+    pictures = drawn(run)
     assert any("&lt;b&gt;x" in picture.svg for picture in pictures)
     assert all("<b>" not in picture.svg for picture in pictures)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", picture.name) for picture in pictures)

@@ -1,4 +1,4 @@
-"""The eight questions: every answer in both of its outcomes, with the numbers that were planted."""
+"""The questions: every answer in both of its outcomes, with the numbers that were planted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from steereval.results.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagno
 from steereval.results.leaderboard import Row
 from steereval.results.questions import effects
 from steereval.results.questions.amounts import bytes_words, count_words
-from steereval.results.questions.eight import ALL, eight_answers
+from steereval.results.questions.eight import ALL, answers_of
 from steereval.results.questions.estimate import (
     CHANGE,
     COSINE,
@@ -40,6 +40,12 @@ from steereval.results.questions.positions import _verdict
 from steereval.results.questions.remarks import remarks
 from steereval.results.stats import crossed_effect
 from steereval.results.store import RunFolder
+
+
+def _answers(*held: Any) -> tuple[Answer, ...]:
+    """Of (analysis, manifest, diagnoses)."""
+    return answers_of(Evidence(*held))
+
 
 PLACE = Where("tiny", "14", "truthful-mini")
 
@@ -87,7 +93,7 @@ def cells(finding: Finding, table: int = 0) -> list[list[str]]:
 
 
 def test_all_eight_are_answered(run: RunFolder, analysis: Analysis) -> None:
-    answers = eight_answers(analysis, run.read_manifest(), read_diagnoses(run.place))
+    answers = _answers(analysis, run.read_manifest(), read_diagnoses(run.place))
     assert [answer.number for answer in answers] == list(range(1, 9))
     assert all(answer.is_answered and len(answer.sentences) == 1 for answer in answers)
     names = [t.name for a in answers for f in a.findings for t in f.tables]
@@ -128,8 +134,8 @@ def test_effects_are_drawn_over_speed(ask: Any) -> None:
     x, y = points["odesteer"]
     assert x.mean == pytest.approx(-0.07, abs=0.002)
     assert y.mean > 0.2
-    # not diagnosed, so the cells' own speed: 90 against 100
-    assert points["gradient_ascent"][0].mean == pytest.approx(-0.1)
+    # cells share work, so their speeds, 90 against 100, say nothing of a method
+    assert "gradient_ascent" not in points
 
 
 def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: dict[str, Any]) -> None:
@@ -139,7 +145,7 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: dict[str, Any]
         if row["quantity"] == "tokens_per_second" and row["steps"] == 10:
             row["value"] *= 1.2 if int(row["item_id"]) % 2 else 0.8
     found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in eight_answers(analysis, manifest, {"rough": found}) if a.number == 1)
+    (answer,) = (a for a in _answers(analysis, manifest, {"rough": found}) if a.number == 1)
     assert "one has a cost that these timings are too rough to tell (" in answer.sentences[0]
 
 
@@ -148,9 +154,7 @@ def test_cost_is_told_where_it_was_measured(analysis: Analysis, manifest: dict[s
     timed = fake_diagnosis().diagnosis()
     other = fake_diagnosis(contrast="toxicity", left_out=("tokens_per_second",)).diagnosis()
     (answer,) = (
-        each
-        for each in eight_answers(analysis, manifest, {"a": timed, "b": other})
-        if each.number == 1
+        each for each in _answers(analysis, manifest, {"a": timed, "b": other}) if each.number == 1
     )
     (finding,) = answer.findings
     assert finding.is_answered
@@ -211,7 +215,7 @@ def test_recorded_positions_are_told(analysis: Analysis, manifest: dict[str, Any
     methods["caa"]["positions"] = "all"
     grid = {"contrast": {"name": "a"}, "methods": [{"name": "caa", "contrast": {"token": "mean"}}]}
     planned = manifest | {"methods": methods, "grid": grid}
-    answers = eight_answers(analysis, planned, {})
+    answers = _answers(analysis, planned, {})
     (finding,) = (f for a in answers if a.number == 2 for f in a.findings)
     assert finding.sentence == (
         "Steerers are fitted at the last token of the text or the mean of the answer's tokens and "
@@ -271,10 +275,10 @@ def test_rows_at_equal_displacement(tmp_path: Path, effect: float, verdict: str)
     folder = write_run(run, tmp_path / "run")
     manifest = folder.read_manifest()
     analysis = analyse(folder)
-    assert all(a.number != 3 for a in eight_answers(analysis, manifest, {}))
+    assert all(a.number != 3 for a in _answers(analysis, manifest, {}))
     for method in manifest["methods"].values():
         method["unit"] = "displacement"
-    (answer,) = (a for a in eight_answers(analysis, manifest, {}) if a.number == 3)
+    (answer,) = (a for a in _answers(analysis, manifest, {}) if a.number == 3)
     assert answer.sentences[0].startswith(f"The ODE {verdict} caa: at equal displacement")
     ours, theirs = (
         100 * r.comparison.effect.estimate
@@ -318,7 +322,7 @@ def test_what_is_significant_is_told(ask: Any, analysis: Analysis) -> None:
 def test_what_is_not_significant_comes_with_what_is_detected(tmp_path: Path) -> None:
     folder = write_run(flow_run(methods=(FakeMethod("caa", (2.0,)),)), tmp_path / "run")
     analysis = analyse(folder)
-    answers = eight_answers(analysis, folder.read_manifest(), {})
+    answers = _answers(analysis, folder.read_manifest(), {})
     (answer,) = (a for a in answers if a.number == 4)
     assert answer.sentences[0].startswith("No: caa (layer 14) on truth (")
     assert "is no improvement that could be told from chance" in answer.sentences[0]
@@ -328,7 +332,7 @@ def test_what_is_not_significant_comes_with_what_is_detected(tmp_path: Path) -> 
 def test_harm_is_named(tmp_path: Path) -> None:
     harms = FakeMethod("caa", (2.0,), lambda task, s: -0.4)
     folder = write_run(flow_run(methods=(harms,)), tmp_path / "run")
-    answers = eight_answers(analyse(folder), folder.read_manifest(), {})
+    answers = _answers(analyse(folder), folder.read_manifest(), {})
     (answer,) = (a for a in answers if a.number == 4)
     assert "caa (layer 14) on truth did harm" in answer.sentences[0]
 
@@ -355,7 +359,7 @@ def test_length_that_gives_classes_away(
     analysis: Analysis, manifest: dict[str, Any], auc: float, told: str, warned: bool
 ) -> None:
     cards = {"truthful-mini": CARD | {"length_auc": auc}}
-    answers = eight_answers(analysis, manifest | {"contrasts": cards}, {})
+    answers = _answers(analysis, manifest | {"contrasts": cards}, {})
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     assert finding.sentence == (
         "truthful-mini (version 1) holds 800 positive and 900 negative statements on 300 "
@@ -370,14 +374,14 @@ def test_length_that_gives_classes_away(
 def test_a_warning_of_the_card_is_said_once(analysis: Analysis, manifest: dict[str, Any]) -> None:
     warnings = ["length alone separates the classes: AUC 0.80", "3 statements repeat another one"]
     cards = {"truthful-mini": CARD | {"length_auc": 0.8, "warnings": warnings}}
-    answers = eight_answers(analysis, manifest | {"contrasts": cards}, {})
+    answers = _answers(analysis, manifest | {"contrasts": cards}, {})
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     assert finding.warnings == tuple(f"truthful-mini: {text}" for text in warnings)
 
 
 def test_effects_over_subsets(analysis: Analysis, manifest: dict[str, Any]) -> None:
     grid = {"contrast": {"name": "truthful-mini", "fraction": 0.8}}
-    answers = eight_answers(analysis, manifest | {"grid": grid}, fake_diagnosis().diagnoses())
+    answers = _answers(analysis, manifest | {"grid": grid}, fake_diagnosis().diagnoses())
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     spread, agreement = map(plain, finding.more)
     assert spread.startswith("Between draws of 80 % of the questions the effect of ")
@@ -421,7 +425,7 @@ def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: dict[
         if (row["quantity"], row["judge"]) == ("rises", "crossfit")
     ]
     found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 6)
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 6)
     (told,) = answer.findings[0].more
     assert plain(told).startswith(
         "Under the constant vector of caa at strength 2 it rises in 90.0 %"
@@ -438,7 +442,7 @@ def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: dict[str, An
     table = fake_diagnosis().table()
     own = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
     found = {"own": Diagnosis(pa.Table.from_pylist(own, schema=DIAGNOSIS_SCHEMA), {})}
-    (answer,) = (a for a in eight_answers(analysis, manifest, found) if a.number == 6)
+    (answer,) = (a for a in _answers(analysis, manifest, found) if a.number == 6)
     assert not answer.is_answered
     assert (
         "Not measured: h along the paths under a barrier that was fitted on other data"
@@ -487,7 +491,7 @@ def test_others_that_leave_the_data_are_named(analysis: Analysis, manifest: dict
         if (row["quantity"], row["method"]) == ("mahalanobis", "odesteer")
     ]
     found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 7)
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 7)
     assert plain(answer.findings[0].more[0]).startswith("Of the others caa at strength 2 (60 % [")
     assert answer.findings[0].more[0].endswith(" leaves the data.")
 
@@ -530,8 +534,8 @@ def test_a_constant_field_has_cosine_one(ask: Any) -> None:
 def test_without_a_diagnosis_only_what_the_rows_answer(
     analysis: Analysis, manifest: dict[str, Any]
 ) -> None:
-    answers = eight_answers(analysis, manifest, {})
-    assert [answer.number for answer in answers] == [1, 2, 4, 5, 7]
+    answers = _answers(analysis, manifest, {})
+    assert [answer.number for answer in answers] == [2, 4, 5, 7]
     assert all("diagnose" not in sentence for a in answers for sentence in a.sentences)
 
 
@@ -540,13 +544,13 @@ def test_a_diagnosis_without_rows_is_reported(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
     folder.write_manifest(manifest_of(flow_run(), []))
-    answers = eight_answers(analyse(folder), folder.read_manifest(), fake_diagnosis().diagnoses())
+    answers = _answers(analyse(folder), folder.read_manifest(), fake_diagnosis().diagnoses())
     assert [answer.number for answer in answers] == [1, 2, 3, 5, 6, 7, 8]
 
 
 def test_several_places_are_told_apart(analysis: Analysis, manifest: dict[str, Any]) -> None:
     both = {layer: fake_diagnosis(layer=layer).diagnosis() for layer in ("14", "all")}
-    answers = eight_answers(analysis, manifest, both)
+    answers = _answers(analysis, manifest, both)
     for answer in (a for a in answers if a.number not in (4, 5)):
         first, second = answer.sentences
         assert first.startswith("tiny, layer 14, truthful-mini: ")
@@ -560,7 +564,7 @@ def test_two_diagnoses_of_one_place_are_told_by_their_methods(
 ) -> None:
     """As of fits to other shares of one contrast set: both have the unsteered model's rows."""
     both = {name: fake_diagnosis().diagnosis() for name in ("first", "second")}
-    answers = eight_answers(analysis, manifest, both)
+    answers = _answers(analysis, manifest, both)
     (answer,) = (answer for answer in answers if answer.number == 6)
     assert all(
         sentence.startswith("tiny, layer 14, truthful-mini (odesteer, gradient_ascent, caa): ")
@@ -592,7 +596,7 @@ def test_two_values_for_one_item_are_refused(analysis: Analysis, manifest: dict[
     table = fake_diagnosis().table()
     found = {"twice": Diagnosis(pa.concat_tables([table, table]), {})}
     with pytest.raises(StoreError, match="two values of"):
-        eight_answers(analysis, manifest, found)
+        _answers(analysis, manifest, found)
 
 
 def matrix(values: Any, seeds: tuple[int, ...]) -> Matrix:
@@ -626,7 +630,7 @@ def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
         )
     ]
     found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 6)
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 6)
     assert "h rises in 100 % [83, 100] of the steps" in plain(answer.sentences[0])
     (count,) = (row[-1] for row in cells(answer.findings[0]))
     assert count == str(ITEMS)
@@ -647,7 +651,7 @@ def test_stays_are_counted_in_the_seeds_that_reached(
         if row["quantity"] == "reaches" and row["item_id"] == "s001":
             row["value"] = 1.0
     found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in eight_answers(analysis, manifest, {"x": found}) if a.number == 6)
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 6)
     (line,) = cells(answer.findings[0])
     # fit seed 0: 30 of 40 stay; the others: the one that reaches does
     assert line[5].startswith(f"{(75 + 100 + 100) / 3:.0f} % [")
