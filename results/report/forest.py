@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from steereval.results import wording
+from steereval.results.conclusion import verdict_words
 from steereval.results.leaderboard import Row
 from steereval.results.report.difference_axis import (
     Limits,
@@ -16,7 +17,7 @@ from steereval.results.report.difference_axis import (
 )
 from steereval.results.report.drawing import WIDTH, Absence, Picture, finish, house_style, slug
 from steereval.results.report.error_bars import draw_bar, natural_limits, room_for
-from steereval.results.report.opening import tone_of, verdict_words
+from steereval.results.report.opening import tone_of
 from steereval.results.report.palette import BAND, MUTED, PAPER, TONE_COLOURS
 from steereval.results.verdicts import margin_of
 
