@@ -90,7 +90,7 @@ def test_a_run_folder_and_its_report(location: str, tmp_path: Path) -> None:
     assert found.finished() == same.finished() != set()
     assert found.read_items().equals(same.read_items())
     assert found.read_responses().equals(same.read_responses())
-    page = publish_report(found)
+    page = publish_report(found).page
     assert page == found.place.at("report/index.html")
     built = build_report(same)
     for name in ("index.html", "report.md", "leaderboard.csv", "items.jsonl"):
