@@ -247,7 +247,7 @@ def diagnose(arguments: argparse.Namespace) -> int:
         raise InputError(
             "--out is for a grid file; a run folder is written into itself", "Leave it out."
         )
-    out = arguments.out if is_grid else folder_of(arguments.run)
+    out: str = arguments.out if is_grid else folder_of(arguments.run)
     grid = (
         load_grid(Path(arguments.run))
         if is_grid

@@ -250,7 +250,8 @@ def _begin_with_stem(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: T
         )
     # Column c of a row with p columns of padding holds the stem's token c - p; padding is masked.
     index = (torch.arange(columns, device=ids.device) - padding[:, None]).clamp(0, len(stem) - 1)
-    for number, layer in enumerate(alone.layers):
+    layers: list[Any] = alone.layers
+    for number, layer in enumerate(layers):
         keys, values = layer.keys[0][:, index], layer.values[0][:, index]
         cache.update(keys.transpose(0, 1), values.transpose(0, 1), number)
     return columns

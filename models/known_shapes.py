@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 import yaml
 
@@ -45,5 +45,5 @@ def known_shape(name: str) -> Shape | None:
 
 @cache
 def _shapes() -> dict[str, Shape]:
-    text = (resources.files(__package__) / "known_shapes.yaml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("known_shapes.yaml").read_text(encoding="utf-8")
     return {name: Shape(**values) for name, values in yaml.safe_load(text).items()}

@@ -280,7 +280,8 @@ class _Gathered:
 
 def _cut_back(cache: DynamicCache | None, length: int) -> None:
     """Leave the first `length` tokens in every layer; blocks that did not run have added none."""
-    for layer in cache.layers if cache is not None else ():
+    layers: list[Any] = cache.layers if cache is not None else []
+    for layer in layers:
         surplus = layer.get_seq_length() - length
         if surplus > 0:
             layer.crop(-surplus)

@@ -42,7 +42,7 @@ def usual_options(schema: type) -> dict[str, Any]:
 
 
 def _convert(owner: str, name: str, value: Any, kind: Any) -> Any:
-    choices = (dict,) if get_origin(kind) is dict else get_args(kind) or (kind,)
+    choices: tuple[Any, ...] = (dict,) if get_origin(kind) is dict else get_args(kind) or (kind,)
     for choice in choices:
         found, converted = _as(choice, value)
         if found:

@@ -47,7 +47,7 @@ class GumbelSampler(LogitsProcessor):  # type: ignore[misc]
             )
         self._keys = keys
         self._step = 0
-        self._warpers = LogitsProcessorList()
+        self._warpers: Any = LogitsProcessorList()
         temperature = float(options.get("temperature") or 1.0)
         if temperature != 1.0:
             self._warpers.append(TemperatureLogitsWarper(temperature))

@@ -87,7 +87,7 @@ def ended(work: Work, done: Done, seconds: float) -> Outcome:
 class Worker(Protocol):
     """Does work, one piece at a time, and keeps what it loaded."""
 
-    def run(self, units: tuple[Any, ...], last: bool) -> Done:
+    def run(self, units: tuple[Any, ...], last: bool, /) -> Done:
         """Do one piece. A SteerEvalError means that all its units failed and the next piece may
         come. `last` says that nobody tries again what is returned under `again`."""
         ...

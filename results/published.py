@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -66,6 +66,6 @@ def _tables() -> list[dict[str, Any]]:
 
 @cache
 def _file() -> dict[str, Any]:
-    text = (resources.files(__package__) / "published.yaml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")
     values: dict[str, Any] = yaml.safe_load(text)
     return values

@@ -53,7 +53,7 @@ def _folders_with_file(name: str) -> list[Path]:
 
     if not name.isidentifier():  # such as a path or a pattern, which no file is looked up by
         return []
-    root = Path(lm_eval.tasks.__file__).parent
+    root = Path(str(lm_eval.tasks.__file__)).parent
     return sorted({path.parent for path in root.rglob(f"{name}.yaml")})
 
 

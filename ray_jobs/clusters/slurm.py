@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from importlib.resources import files
 from pathlib import Path
 
 from steereval.ray_jobs.clusters.job import Job, Size
@@ -38,5 +37,5 @@ def script(job: Job, size: Size, folder: Path, time: str, partition: str | None 
     values = {"CPUS": size.cpus, "GPUS": size.gpus, "TRIES": TRIES}
     lines += [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
     lines += ["drive() {", "  exec " + job.command('"$1"'), "}", ""]
-    body = files(__package__).joinpath("slurm.sh").read_text(encoding="utf-8")
+    body = Path(__file__).with_name("slurm.sh").read_text(encoding="utf-8")
     return "\n".join(lines) + "\n" + body

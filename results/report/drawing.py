@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,7 +28,7 @@ from steereval.results.scores import Arm
 WIDTH = 4.2
 """Inches; a phone of 390 pixels shows its points as 1.15 pixels."""
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.0,
     "text.parse_math": False,

@@ -140,8 +140,8 @@ def _most_differing(sheet: ItemSheet) -> Labels:
 
 def _choices_of(chosen: Labels, lengths: Labels) -> Labels:
     """Places of the choices of the items `chosen` among the choices of all."""
-    starts = np.cumsum(lengths) - lengths
-    parts = [np.arange(starts[i], starts[i] + lengths[i]) for i in chosen]
+    ends = np.cumsum(lengths)
+    parts = [np.arange(int(ends[i] - lengths[i]), int(ends[i])) for i in chosen]
     return np.concatenate(parts).astype(np.intp) if parts else np.empty(0, np.intp)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from matplotlib.collections import Collection
 from matplotlib.colors import is_color_like, to_hex, to_rgba
 from matplotlib.figure import Figure
@@ -87,7 +86,7 @@ _PARTS: dict[type, tuple[str, ...]] = {
 
 def _dark(colour: Any) -> Any:
     """The colour in the dark, as opaque as it was; None for one that is the same in both."""
-    if isinstance(colour, np.ndarray) and colour.ndim == 2:  # one for each part of a collection
+    if getattr(colour, "ndim", 0) == 2:  # one for each part of a collection
         return _dark(colour[0]) if len(colour) else None
     if not is_color_like(colour):
         return None

@@ -74,7 +74,7 @@ def calibration(
     p, y = p[order], y[order]
     count = max(1, min(bins, len(p) // LEAST_ITEMS))
     starts = np.arange(count) * len(p) // count
-    sizes = np.diff([*starts, len(p)])
+    sizes = np.diff(np.append(starts, len(p)))
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     drawn = (generator.random((resamples, len(p))) < p).astype(np.float64)
     errors = _errors(p, np.vstack([y, drawn]), starts)
