@@ -77,12 +77,12 @@ def _out_of_reach(
     alpha, least = 1.0 - grid.analysis.confidence, least_p(units)
     if least * tests < alpha:
         return None
-    enough = math.ceil(1.0 - math.log2(alpha / tests)) + 1
+    enough = math.floor(1.0 - math.log2(alpha / tests)) + 1
     what = "items" if clusters is None or clusters >= items else "clusters"
     return (
         f"warning: no outcome can be significant: with one fit seed and {units} {what} no p-value "
-        f"is below {least:.2g}, and {tests} tests are corrected together; use {enough} or more "
-        f"{what}, or several fit seeds"
+        f"is below {least:.2g}, and the smallest of {tests} must be below {alpha / tests:.2g}; use "
+        f"{enough} or more {what}, or several fit seeds"
     )
 
 

@@ -200,6 +200,27 @@ def test_small_models_have_no_hours() -> None:
     assert Seconds(1, 2, 3) + Seconds(10, 20, 30) == Seconds(11, 22, 33)
 
 
+@pytest.mark.parametrize(
+    ("limit", "fits", "strengths", "warned"),
+    [
+        (6, [0], [1], True),
+        (8, [0], [1], False),
+        (8, [0], [1, 2, 3, 4], True),
+        (6, [0, 1], [1], False),
+    ],
+)
+def test_a_plan_in_which_nothing_could_be_significant(
+    limit: int, fits: list[int], strengths: list[float], warned: bool
+) -> None:
+    """With one fit seed the least p-value of the five categories of the first six questions is
+    2^-4 = 0.062, that of the seven of the first eight 2^-6 = 0.016: enough for three tests."""
+    tasks = [{"name": "truthful_mini_mc", "limit": limit}]
+    methods = ["none", *({"name": "caa", "strengths": [s], "label": f"m{s}"} for s in strengths)]
+    given = grid({}, tasks=tasks, seeds={"fit": fits}, methods=methods)
+    lines = list(describe(given, make_plan(given), Supplies(None)))
+    assert any("no outcome can be significant" in line for line in lines) == warned
+
+
 def test_a_plan_without_a_hub(no_hub: None) -> None:
     models = [{"name": "meta-llama/Llama-3.1-8B", "layers": [13], "dtype": "bfloat16"}]
     tasks = ["truthfulqa_open", {"name": "arc_challenge", "limit": 100}]
