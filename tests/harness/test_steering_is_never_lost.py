@@ -160,7 +160,7 @@ def test_a_pass_that_the_hooks_do_not_see_is_an_error(
 
     def some(self: Session, place: Place, hidden: torch.Tensor) -> torch.Tensor:
         nonlocal calls
-        calls += 1
+        calls += self.frame is not None  # blocks below the steering run without a frame
         return hidden if calls == 1 else steer(self, place, hidden)
 
     monkeypatch.setattr(Session, "steer", some)
