@@ -183,7 +183,7 @@ def main() -> int:
     print(f"{repetitions} experiments a design, nominal size 0.05, nominal coverage 0.95.\n")
     print(table(lines))
     broken = [what for line in lines for what in line.broken()]
-    print("\nHard designs: the report's test and its cautions.\n")
+    print("\nHard designs: the guarded test and its cautions.\n")
     broken += edges(repetitions)
     broken += families(max(repetitions // 4, 100))
     print("\n" + ("\n".join(f"BROKEN: {what}" for what in broken) or "All bounds hold."))

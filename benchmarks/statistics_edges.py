@@ -1,4 +1,4 @@
-"""The report's test where designs are hard: few or uneven clusters, skewed items, few differences.
+"""The guarded t test where designs are hard: few or uneven clusters, skewed items, few differences.
 
     python benchmarks/statistics_edges.py                      # 4000 experiments a design
     python benchmarks/statistics_edges.py --repetitions 10000
@@ -45,7 +45,7 @@ class Edge:
     clusters: Labels | None = None
 
     def effect(self, diff: Floats) -> Effect:
-        """As the report has it."""
+        """By the guarded test, before the seed-robust one of a report."""
         found = crossed_effect(diff, self.clusters, guard=self.guard)
         if self.guard.is_binary and diff.shape[1] == 1 and self.clusters is None:
             midp = mcnemar_midp(int(np.sum(diff > 0)), int(np.sum(diff < 0)))
