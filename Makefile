@@ -1,12 +1,13 @@
 # make quickstart   set up and run the main job on the embedded model and data
 # make test         set up and run the tests
 # make test-chaos   set up and run the tests that kill processes for minutes
-# make check        set up, then ruff, mypy and the import rules
+# make check        set up, then ruff, mypy, pyright and the import rules
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 USABLE := .venv/.usable
 READY := .venv/.ready
+CHECKERS := .venv/.checkers
 # What is imported is compiled then: to compile all files takes as long as the rest of the set-up.
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 # The pip that comes with Python 3.11 needs half as long again to find what to install.
@@ -14,8 +15,7 @@ define VENV
 $(PYTHON) -m venv .venv
 $(INSTALL) --upgrade pip
 endef
-DECLARED := pyproject.toml constraints.txt build_backend/backend.py build_backend/_steereval_hook.py
-ROOMS := harness models ray_jobs results tasks
+DECLARED := pyproject.toml constraints.txt build_backend/backend.py src/_steereval_hook.py
 OUT ?= runs/quickstart
 # Images of Python often forbid it to keep what it has compiled.
 export PYTHONDONTWRITEBYTECODE :=
@@ -35,6 +35,11 @@ $(READY): $(DECLARED)
 	$(INSTALL) --editable ".[dev]"
 	touch $(USABLE) $(READY)
 
+# Pyright brings a Node.js of 60 MB, which no test needs.
+$(CHECKERS): $(READY)
+	$(INSTALL) --editable ".[dev,check]"
+	touch $(CHECKERS)
+
 quickstart: $(USABLE)
 	$(BIN)/steereval run examples/quickstart.yaml --out $(OUT)
 
@@ -50,21 +55,17 @@ test-chaos: $(READY)
 	$(BIN)/steereval tasks fetch profanity_classifier
 	$(BIN)/pytest -m chaos
 
-check: $(READY) .typed/steereval
+check: $(CHECKERS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	cd .typed && ../$(BIN)/mypy --config-file ../pyproject.toml --package steereval
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pyright
 	$(BIN)/pytest -q tests/test_architecture.py
-
-# mypy wants to see the package as it is installed: one folder with the rooms inside.
-.typed/steereval: Makefile $(wildcard harness/*.py)
-	rm -rf .typed && mkdir -p $@
-	ln -s $(foreach room,$(filter-out harness,$(ROOMS)),../../$(room)) $@/
-	for file in harness/*; do ln -s ../../$$file $@/; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .typed build dist *.egg-info
+	rm -rf .venv build dist src/*.egg-info

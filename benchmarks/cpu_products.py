@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from steereval.assets import fetch
-from steereval.models.cpu_linear import use_onednn
-from steereval.models.growing_cache import growing_cache
+from steereval.harness.assets import fetch
+from steereval.models.inference.growing_cache import growing_cache
+from steereval.models.inference.onednn_linear import use_onednn
 
 PROMPT, PAIRS, WARM = 24, 12, 2
 TOLERANCE = 1e-2

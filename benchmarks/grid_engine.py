@@ -29,17 +29,17 @@ import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from steereval.arms import Answers
-from steereval.assets import fetch
-from steereval.cache import cache_folder
-from steereval.fitting import Treatment, unfitted
-from steereval.models.artefact import Artefact
+from steereval.common.paths import cache_folder
+from steereval.harness.assets import fetch
+from steereval.harness.engine.fitter import Treatment, unfitted
+from steereval.harness.engine.request_batches import Answers
+from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.models.artefacts.artefact import Artefact
 from steereval.models.methods.registry import BUILT_IN
-from steereval.models.positions import Positions
-from steereval.models.sites import Site, find_blocks
+from steereval.models.steering.hook_points import Site, find_blocks
+from steereval.models.steering.positions import Positions
 from steereval.models.testing import contrast_data
-from steereval.steered_lm import SteeredLM
-from steereval.tasks.catalogue import load_tasks
+from steereval.tasks.catalogue.cards import load_tasks
 
 TASKS = ("truthfulqa_mc1", "truthfulqa_mc2")
 METHODS: dict[str, list[float]] = {
@@ -199,7 +199,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "grid.yaml"
             path.write_text(yaml.safe_dump(grid))
-            command = [sys.executable, "-m", "steereval.cli", "run", str(path), "--no-report"]
+            command = [sys.executable, "-m", "steereval", "run", str(path), "--no-report"]
             command += ["--out", f"{folder}/run", "--data-dir", str(self.given.data_dir)]
             # Activations that an earlier run kept would be taken for granted.
             (Path(folder) / "cache").mkdir()
@@ -231,7 +231,7 @@ class Bench:
         return largest <= TOLERANCE or self.dtype != "float32"
 
     def _one_by_one(self, request: Instance, arm: Treatment) -> float:
-        from steereval.models.hooks import Frame, steered
+        from steereval.models.steering.hooks import ForwardContext, steered
 
         context, answer = self.ours._encode_pair(*request.args)
         total = 0.0
@@ -240,7 +240,7 @@ class Bench:
                 ids = torch.tensor([context + answer[:index]], device=self.given.device)
                 assigned = torch.full(ids.shape, -1)
                 assigned[0, len(context) - 1 :] = 0
-                with session.on(Frame(assigned)):
+                with session.on(ForwardContext(assigned)):
                     logits = self.ours.model(input_ids=ids).logits[0, -1]
                 total += float(logits.log_softmax(dim=-1)[answer[index]])
         return total

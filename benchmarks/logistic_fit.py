@@ -18,8 +18,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from steereval.models.fitting.logistic import fit_logistic
 from steereval.models.flow.sketch import PolynomialSketch
-from steereval.models.logistic import fit_logistic
 
 
 def main() -> int:

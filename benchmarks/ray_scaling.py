@@ -25,16 +25,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from steereval.assets import fetch
-from steereval.attempt import GroupResult
-from steereval.plan import Cell, make_plan
-from steereval.progress import display
+from steereval.harness.assets import fetch
+from steereval.harness.config.grid import parse_grid
+from steereval.harness.planning.cell import Cell
+from steereval.harness.planning.plan import make_plan
+from steereval.harness.run.attempt import GroupResult
+from steereval.harness.run.progress import display
+from steereval.harness.run.tracker import Tracker
 from steereval.ray_jobs.ray_executor import RayExecutor
 from steereval.ray_jobs.work import Done, Outcome, Work
-from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
-from steereval.results.store import RunFolder
-from steereval.spec import parse_grid
-from steereval.tracking import Tracker
+from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 
 GRID = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 MOST = 0.050
@@ -184,7 +185,7 @@ def workers(grid: Path, limit: int | None) -> bool:
 
 
 def _run(grid: Path, limit: int | None, out: Path, count: int) -> float:
-    command = [sys.executable, "-m", "steereval.cli", "run", str(grid), "--out", str(out)]
+    command = [sys.executable, "-m", "steereval", "run", str(grid), "--out", str(out)]
     command += ["--workers", str(count), "--no-report"]
     command += [] if limit is None else ["--limit", str(limit)]
     # Under Ray each worker has its share of the cores: one.

@@ -32,10 +32,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from steereval.results.analysis import Analysis, analyse
+from steereval.results.analysis.run_analysis import Analysis, analyse
 from steereval.results.report import build_report
-from steereval.results.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
-from steereval.results.store import RunFolder
+from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 
 ANALYSIS_SECONDS, REPORT_SECONDS, REPORT_GIB = 5.0, 20.0, 2.0
 N_ITEMS, N_TASKS = 800, 5

@@ -26,14 +26,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from steereval.models.flow.sketch import PolynomialSketch
-from steereval.models.generation import Prompts, generating
-from steereval.models.hooks import Intervention, Session, steered
+from steereval.models.inference.generation import Prompts, generating
 from steereval.models.methods.method import layer_sites
 from steereval.models.methods.odesteer import PolynomialFlow, odesteer_from_sketch
 from steereval.models.methods.registry import BUILT_IN
-from steereval.models.positions import Positions
-from steereval.models.sites import Site, attention_heads, find_blocks
-from steereval.models.steerer import Steerer
+from steereval.models.steering.hook_points import Site, attention_heads, find_blocks
+from steereval.models.steering.hooks import Intervention, Session, steered
+from steereval.models.steering.positions import Positions
+from steereval.models.steering.steerer import Steerer
 from steereval.models.testing import contrast_data
 
 LIMIT = 1.02
@@ -111,7 +111,7 @@ def main() -> int:
 def load(name: str, device: str) -> torch.nn.Module:
     """The embedded model in float32, or random weights in the shape of Llama 3.1 8B in bfloat16."""
     if name != random_8b.NAME:
-        from steereval.assets import fetch
+        from steereval.harness.assets import fetch
 
         folder = fetch(name, lambda line: print(line, file=sys.stderr))
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()

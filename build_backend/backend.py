@@ -10,7 +10,6 @@ import base64
 import hashlib
 import shutil
 import tempfile
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403
 
 # After "__editable__*.pth" in the alphabetical order in which Python reads start-up files, so
-# that an editable install has set up its import finder by then.
+# that an editable install has put its folder on the path by then.
 PTH_NAME = "steereval.pth"
 PTH_LINE = b"import _steereval_hook\n"
 
@@ -41,10 +40,7 @@ def build_editable(
     metadata_directory: str | None = None,
 ) -> str:
     """Build an editable wheel with setuptools and add the start-up line to it."""
-    with warnings.catch_warnings():
-        # How it names our folders is wanted so.
-        warnings.filterwarnings("ignore", message="Editable installation")
-        name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
+    name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
     _add_pth(Path(wheel_directory) / name)
     return name
 

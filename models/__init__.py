@@ -5,8 +5,8 @@ This package is handed data and knows no task, no contrast set and no evaluation
 
 from __future__ import annotations
 
-from steereval.models.artefact import load_steerer
-from steereval.models.fit import fit_steerer
+from steereval.models.artefacts.artefact import load_steerer
+from steereval.models.methods.fit import fit_steerer
 from steereval.models.methods.odesteer import odesteer_from_sketch
 
 __all__ = ["fit_steerer", "load_steerer", "odesteer_from_sketch"]

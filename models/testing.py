@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steereval.errors import FitError
-from steereval.models.artefact import Artefact, load_artefact, save_artefact
-from steereval.models.contrast_data import ContrastData
+from steereval.common.errors import FitError
+from steereval.models.artefacts.artefact import Artefact, load_artefact, save_artefact
+from steereval.models.fitting.contrast_data import ContrastData
 from steereval.models.methods.method import Method
-from steereval.models.sites import Site
-from steereval.models.steerer import Steerer
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.steerer import Steerer
 
 WIDTH = 24
 SITE = Site(3)

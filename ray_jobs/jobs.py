@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.ray_jobs.token import present_token
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ STOPPING = 10.0
 
 
 @dataclass(frozen=True)
-class Parcel:
+class PackageSnapshot:
     """What travels with a job."""
 
     package: Path
@@ -32,7 +32,9 @@ class Parcel:
     """Environment variables of the command and of its workers."""
 
 
-def submit(address: str, job: str, command: str, parcel: Parcel, about: Mapping[str, str]) -> None:
+def submit(
+    address: str, job: str, command: str, parcel: PackageSnapshot, about: Mapping[str, str]
+) -> None:
     """Start `command` as the job called `job`. Raises InputError where no Ray answers."""
     client = _client(address)
     environment: dict[str, Any] = {

@@ -11,9 +11,8 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from steereval.errors import CellError, SteerEvalError, StoreError
+from steereval.common.errors import CellError, SteerEvalError, StoreError
 from steereval.ray_jobs.actor import ActorHandle, spawn
-from steereval.ray_jobs.cluster import LOCAL, Membership, Node, nodes
 from steereval.ray_jobs.events import (
     Close,
     Died,
@@ -28,6 +27,7 @@ from steereval.ray_jobs.events import (
     Tick,
 )
 from steereval.ray_jobs.exchange import Exchange
+from steereval.ray_jobs.membership import LOCAL, Membership, Node, nodes
 from steereval.ray_jobs.metrics import Metrics
 from steereval.ray_jobs.schedule import Rules, Schedule
 from steereval.ray_jobs.work import Listener, Outcome, Work, WorkerFactory, ended

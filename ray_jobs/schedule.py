@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from steereval.ray_jobs.bin_packing import SLACK, Bin, packed
 from steereval.ray_jobs.events import (
     Close,
     Died,
@@ -31,7 +32,6 @@ from steereval.ray_jobs.events import (
     Open,
     Tick,
 )
-from steereval.ray_jobs.packing import SLACK, Bin, packed
 from steereval.ray_jobs.work import Work
 
 
@@ -41,17 +41,17 @@ class Rules:
 
     retries: int = 2
     """How often work is given to another worker after its own died."""
-    patience: float = 3.0
+    straggler_factor: float = 3.0
     """Work that takes this many times what was expected is late."""
-    worth: float = 600.0
+    min_split_saving_s: float = 600.0
     """Seconds that cutting work must save."""
-    lateness: float = 1.06
+    deadline_slack: float = 1.06
     """How far beyond the deadline work may end before it is worth loading once more."""
     placement: float = 600.0
     """Seconds for which work that no node has room for waits for another node."""
     starts: int = 12
     """How often starting a worker for the same work may fail."""
-    rest: float = 10.0
+    node_cooldown_s: float = 10.0
     """Seconds for which a node is left alone where a worker could not be started."""
 
 
@@ -91,7 +91,7 @@ class Schedule:
     _waiting: list[Bin] = field(default_factory=list, init=False)
     _tries: dict[str, int] = field(default_factory=dict, init=False)
     _starts: dict[str, int] = field(default_factory=dict, init=False)
-    _shunned: dict[str, str] = field(default_factory=dict, init=False)
+    _avoid_node: dict[str, str] = field(default_factory=dict, init=False)
     _started: float | None = field(default=None, init=False)
     _deadline: float = field(default=0.0, init=False)
     _spent: list[float] = field(default_factory=lambda: [0.0, 0.0], init=False)
@@ -127,14 +127,16 @@ class Schedule:
                     done += self._finish(worker, again, now)
                 case Died(worker, reason, ran):
                     done += (
-                        self._bury(worker, reason) if ran else self._misplaced(worker, reason, now)
+                        self._on_worker_lost(worker, reason)
+                        if ran
+                        else self._misplaced(worker, reason, now)
                     )
                 case Tick():
                     done += self._overdue(now)
         if any(isinstance(event, NodeJoined | NodeLost) for event in events):
             self._pack(now)
         done += self._occupy(now)
-        done += self._homeless(now)
+        done += self._give_up_unplaceable(now)
         return done
 
     # What happened
@@ -151,7 +153,7 @@ class Schedule:
             yield from self._drop(worker)
             left = work.only(again)
             self._tries[left.id] = self.rules.retries
-            self._shunned[left.id] = holder.node
+            self._avoid_node[left.id] = holder.node
             self._wait([left])
 
     def _misplaced(self, worker: int, reason: str, now: float) -> Iterator[Instruction]:
@@ -160,7 +162,7 @@ class Schedule:
         if holder is None or holder.running is None:
             return
         if holder.node in self._nodes:
-            self._nodes[holder.node].rests_until = now + self.rules.rest
+            self._nodes[holder.node].rests_until = now + self.rules.node_cooldown_s
         work = holder.running
         starts = self._starts[work.id] = self._starts.get(work.id, 0) + 1
         if starts > self.rules.starts:
@@ -172,7 +174,7 @@ class Schedule:
             holder.running = None
             yield from self._drop(worker)
 
-    def _bury(self, worker: int, reason: str) -> Iterator[Instruction]:
+    def _on_worker_lost(self, worker: int, reason: str) -> Iterator[Instruction]:
         if worker not in self._holders:
             return
         holder = self._holders[worker]
@@ -185,7 +187,7 @@ class Schedule:
         """Put lost work before what its worker had not begun, or give it up."""
         tries = self._tries[work.id] = self._tries.get(work.id, 0) + 1
         if tries <= self.rules.retries:
-            self._shunned[work.id] = holder.node
+            self._avoid_node[work.id] = holder.node
             holder.bin.insert(0, work)
         elif len(work.units) > 1:
             for part in work.parts(2):
@@ -197,7 +199,7 @@ class Schedule:
     def _lose_node(self, node: str) -> Iterator[Instruction]:
         self._nodes.pop(node, None)
         for worker in [w for w, holder in self._holders.items() if holder.node == node]:
-            yield from self._bury(worker, f"node {node} was lost")
+            yield from self._on_worker_lost(worker, f"node {node} was lost")
 
     def _overdue(self, now: float) -> Iterator[Instruction]:
         """Close workers that hang, and those whose work is better cut and done elsewhere."""
@@ -207,7 +209,9 @@ class Schedule:
                 continue
             elapsed = now - holder.since
             if work.limit is not None and elapsed > work.limit:
-                yield from self._bury(worker, f"it took longer than {work.limit:g} s, its limit")
+                yield from self._on_worker_lost(
+                    worker, f"it took longer than {work.limit:g} s, its limit"
+                )
             elif self._late(work, holder, elapsed) and self._pieces(work, now) > 1:
                 holder.running = None
                 yield from self._drop(worker)
@@ -215,7 +219,7 @@ class Schedule:
 
     def _late(self, work: Work, holder: _Holder, elapsed: float) -> bool:
         expected = self._seconds(work.cost + holder.loading)
-        return self._spent[1] > 0 and elapsed > self.rules.patience * expected
+        return self._spent[1] > 0 and elapsed > self.rules.straggler_factor * expected
 
     # Time
 
@@ -227,7 +231,7 @@ class Schedule:
 
     def _end_by(self) -> float:
         """The deadline as a time."""
-        return (self._started or 0.0) + self._seconds(self._deadline) * self.rules.lateness
+        return (self._started or 0.0) + self._seconds(self._deadline) * self.rules.deadline_slack
 
     def _pack(self, now: float) -> None:
         """Pack everything that has not begun for the nodes as they are now."""
@@ -254,12 +258,12 @@ class Schedule:
             return 1
         whole = self._seconds(work.load + work.cost)
         spare = max(self._end_by() - now - self._seconds(work.load), 0.0)
-        if whole <= max(self._end_by() - now, self.rules.worth):
+        if whole <= max(self._end_by() - now, self.rules.min_split_saving_s):
             return 1
         finest = self._seconds(work.cost) / len(work.units)
         count = min(math.ceil(self._seconds(work.cost) / max(spare, finest)), len(work.units))
         saved = whole - self._seconds(work.load + work.cost / count)
-        return count if saved > self.rules.worth else 1
+        return count if saved > self.rules.min_split_saving_s else 1
 
     def _cut_late(self, now: float) -> None:
         """Cut what waits and would be late, while there is idle capacity for its parts."""
@@ -300,7 +304,7 @@ class Schedule:
             if node is not None:
                 self._waiting.remove(waiting)
                 yield from self._open(node, waiting, now)
-        yield from self._hasten(now)
+        yield from self._rebalance(now)
 
     def _next(self, worker: int, holder: _Holder, now: float) -> Iterator[Instruction]:
         if not holder.bin:
@@ -341,7 +345,7 @@ class Schedule:
         pays = holder.bin[0].load + holder.bin[0].cost < left + backlog
         return pays and now + max(left, 0.0) + backlog > self._end_by()
 
-    def _hasten(self, now: float) -> Iterator[Instruction]:
+    def _rebalance(self, now: float) -> Iterator[Instruction]:
         """Open workers on idle capacity for work that waits behind late work."""
         if self._waiting or not self._spent[1]:
             return
@@ -358,7 +362,7 @@ class Schedule:
         """The fullest node with room, another than the one where the work died if there is one."""
         roomy = [(node.free, name) for name, node in self._nodes.items()
                  if node.free + SLACK >= waiting.size and node.rests_until <= now]  # fmt: skip
-        shunned = self._shunned.get(waiting.works[0].id)
+        shunned = self._avoid_node.get(waiting.works[0].id)
         better = [each for each in roomy if each[1] != shunned] or roomy
         return min(better)[1] if better else None
 
@@ -378,7 +382,7 @@ class Schedule:
         holder.loading = work.load if fresh else 0.0
         return Give(worker, work, self._tries.get(work.id, 0) >= self.rules.retries)
 
-    def _homeless(self, now: float) -> Iterator[GiveUp]:
+    def _give_up_unplaceable(self, now: float) -> Iterator[GiveUp]:
         """Give up what no node has had room for, with nothing under way that could make room."""
         stuck = [each for each in self._waiting if each.size > self._largest() + SLACK]
         if not stuck:

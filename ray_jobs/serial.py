@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from steereval.errors import CellError, SteerEvalError, StoreError
+from steereval.common.errors import CellError, SteerEvalError, StoreError
 from steereval.ray_jobs.events import (
     Close,
     Event,

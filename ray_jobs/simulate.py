@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from steereval.ray_jobs.bin_packing import least_loads, lower_bound
 from steereval.ray_jobs.events import (
     Close,
     Died,
@@ -20,7 +21,6 @@ from steereval.ray_jobs.events import (
     Open,
     Tick,
 )
-from steereval.ray_jobs.packing import least_loads, lower_bound
 from steereval.ray_jobs.schedule import Rules, Schedule
 from steereval.ray_jobs.work import Work
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
-from steereval.errors import SteerEvalError
+from steereval.common.errors import SteerEvalError
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def smollm2() -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from steereval.assets import fetch
+    from steereval.harness.assets import fetch
 
     folder = fetch("smollm2-135m", lambda _: None)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -14,15 +14,16 @@ import yaml
 from method_options import SMALL
 from safetensors.torch import save_file
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
+from steereval.harness.config.grid import load_grid, parse_grid
+from steereval.harness.planning.plan import make_plan
 from steereval.models.methods.method import Method, SiteMethod
 from steereval.models.methods.registry import BUILT_IN
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 from steereval.models.testing import SITE, WIDTH, MethodCase
-from steereval.plan import make_plan
-from steereval.spec import load_grid, parse_grid
-from steereval.tasks.catalogue import list_tasks
-from steereval.tasks.judges.index import JUDGES
+from steereval.tasks.catalogue.cards import list_tasks
+from steereval.tasks.catalogue.index import task_folder
+from steereval.tasks.judges.registry import JUDGES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -296,6 +297,8 @@ def task_files() -> set[str]:
 def test_the_page_of_embedded_sets_counts_right(name: str) -> None:
     text = (DOCS / "embedded-sets.md").read_text("utf-8")
     rows = table(text, "| task | items | what it asks | primary metric | role |")
-    lines = (ROOT / "tasks" / f"{name}_mini" / f"{name}_mini.jsonl").read_text("utf-8").splitlines()
+    lines = (
+        task_folder().joinpath(f"{name}_mini", f"{name}_mini.jsonl").read_text("utf-8").splitlines()
+    )
     counts = {row[1] for row in rows if row[0].startswith(f"`{name}_mini")}
     assert counts == {str(len(lines))}

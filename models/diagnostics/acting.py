@@ -10,7 +10,7 @@ from torch import Tensor
 from steereval.models.methods.barrier_flow import BarrierFlow
 from steereval.models.methods.conditional import GatedSteerer
 from steereval.models.methods.gradient_ascent import GradientAscentSteerer
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 TOKENS = 64
 """Tokens of the text over which the model's operations are averaged."""

@@ -15,7 +15,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from steereval.errors import FitError
+from steereval.common.errors import FitError
 
 NEIGHBOURS = 10
 """Natural activations to which the distance is taken."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from steereval.errors import CellError
+from steereval.common.errors import CellError
 from steereval.models.flow.sketch import safe_norm
 
 Field = Callable[[Tensor], Tensor]

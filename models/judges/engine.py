@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from steereval.models.memory import Batches
+from steereval.models.inference.memory import Batches
 
 Pair = tuple[str, str]
 """A context, which may be empty, and a text."""

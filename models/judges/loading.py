@@ -13,7 +13,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from steereval.errors import ModelError
+from steereval.common.errors import ModelError
 from steereval.models.judges.classifier import LABEL, Toxic
 from steereval.models.judges.engine import TextModel
 from steereval.models.judges.likelihood import Likelihood

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from steereval.errors import ModelError
+from steereval.common.errors import ModelError
 from steereval.models.judges.engine import Numbers, Pair, TextModel
 
 

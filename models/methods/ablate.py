@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from steereval.models.contrast_data import SiteData
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from steereval.models.flow.integrators import SOLVERS, displacement
 from steereval.models.flow.sketch import safe_norm
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from steereval.errors import FitError
-from steereval.models.contrast_data import SiteData
+from steereval.common.errors import FitError
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import CONSTANT, SiteMethod
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 class Caa(SiteMethod):

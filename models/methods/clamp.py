@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from steereval.errors import InputError
-from steereval.models.steerer import Steerer
+from steereval.common.errors import InputError
+from steereval.models.steering.steerer import Steerer
 
 
 @dataclass(frozen=True)

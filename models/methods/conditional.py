@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steereval.errors import InputError
-from steereval.models.contrast_data import ContrastData, SiteData
+from steereval.common.errors import InputError
+from steereval.models.fitting.contrast_data import ContrastData, SiteData
 from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.iti import probe
 from steereval.models.methods.method import CONSTANT, Method
-from steereval.models.sites import Site
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)

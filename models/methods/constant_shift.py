@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from steereval.errors import FitError
-from steereval.models.contrast_data import SiteData
+from steereval.common.errors import FitError
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import SolverOptions
 from steereval.models.methods.method import BARRIER, SiteMethod
 from steereval.models.methods.odesteer import FlowOptions, PolynomialFlow, fit_flow
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 REFERENCE_ROWS = 256
 """Fitted activations kept to match displacements on."""

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steereval.models.contrast_data import SiteData
+from steereval.models.fitting.contrast_data import SiteData
+from steereval.models.fitting.logistic import fit_device
+from steereval.models.fitting.network import Weights, apply_mlp, frozen, linear_layers
+from steereval.models.fitting.training import TrainingOptions, drawing_from, split_rows, train
 from steereval.models.flow.sketch import safe_norm
-from steereval.models.logistic import fit_device
 from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.method import SiteMethod
-from steereval.models.network import Weights, apply_mlp, frozen, linear_layers
-from steereval.models.steerer import Steerer, typical_norm
-from steereval.models.training import TrainingOptions, drawing_from, split_rows, train
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)

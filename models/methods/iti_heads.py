@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steereval.errors import FitError
-from steereval.models.contrast_data import ContrastData, SiteData
-from steereval.models.logistic import fit_logistic
+from steereval.common.errors import FitError
+from steereval.models.fitting.contrast_data import ContrastData, SiteData
+from steereval.models.fitting.logistic import fit_logistic
 from steereval.models.methods.barrier_flow import LogisticOptions, above_zero
 from steereval.models.methods.caa import mean_difference, shift_along
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import CONSTANT, Method
-from steereval.models.sites import Site
-from steereval.models.steerer import Steerer
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.steerer import Steerer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from steereval.models.contrast_data import SiteData
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.flow.quadratic import WALKS, QuadraticForm
 from steereval.models.flow.sketch import over_norm, safe_norm
 from steereval.models.methods.barrier_flow import (
@@ -23,7 +23,7 @@ from steereval.models.methods.barrier_flow import (
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)

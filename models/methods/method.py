@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from steereval.errors import InputError
-from steereval.models.contrast_data import ContrastData, SiteData
-from steereval.models.options import parse_options
-from steereval.models.sites import Site
-from steereval.models.steerer import Steerer
+from steereval.common.errors import InputError
+from steereval.models.fitting.contrast_data import ContrastData, SiteData
+from steereval.models.methods.options import parse_options
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.steerer import Steerer
 
 BARRIER = "barrier"
 """Trait: it has a scalar function h of the activation and moves along the gradient of h."""

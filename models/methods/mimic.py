@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steereval.models.contrast_data import SiteData
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.iti import probe
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from steereval.models.contrast_data import ContrastData
+from steereval.models.fitting.contrast_data import ContrastData
 from steereval.models.methods.method import Method
-from steereval.models.sites import Site
-from steereval.models.steerer import Steerer
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.steerer import Steerer
 
 
 class Unsteered(Method):

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from steereval.errors import FitError, InputError
-from steereval.models.contrast_data import SiteData
+from steereval.common.errors import FitError, InputError
+from steereval.models.fitting.contrast_data import SiteData
+from steereval.models.fitting.logistic import fit_logistic
 from steereval.models.flow.choice import prefers_exact
 from steereval.models.flow.quadratic import WALKS, QuadraticForm
 from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
-from steereval.models.logistic import fit_logistic
 from steereval.models.methods.barrier_flow import (
     BarrierFlow,
     LogisticOptions,
@@ -28,8 +28,8 @@ from steereval.models.methods.barrier_flow import (
     above_zero,
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
-from steereval.models.options import parse_options
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.methods.options import parse_options
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)

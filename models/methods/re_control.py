@@ -15,14 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steereval.errors import FitError
-from steereval.models.contrast_data import SiteData
-from steereval.models.logistic import fit_device
+from steereval.common.errors import FitError
+from steereval.models.fitting.contrast_data import SiteData
+from steereval.models.fitting.logistic import fit_device
+from steereval.models.fitting.network import (
+    Weights,
+    apply_mlp,
+    frozen,
+    linear_layers,
+    relu_gradient,
+)
+from steereval.models.fitting.training import TrainingOptions, drawing_from, split_rows, train
 from steereval.models.methods.barrier_flow import above_zero
 from steereval.models.methods.method import SiteMethod
-from steereval.models.network import Weights, apply_mlp, frozen, linear_layers, relu_gradient
-from steereval.models.steerer import Steerer, typical_norm
-from steereval.models.training import TrainingOptions, drawing_from, split_rows, train
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 
 @dataclass(frozen=True)

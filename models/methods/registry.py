@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from steereval.errors import InputError, UnknownNameError
+from steereval.common.errors import InputError, UnknownNameError
 from steereval.models.methods.ablate import Ablate
 from steereval.models.methods.angular import Angular
 from steereval.models.methods.caa import Caa
@@ -31,7 +31,7 @@ from steereval.models.methods.rff_odesteer import RffOdeSteer
 from steereval.models.methods.step_odesteer import StepOdeSteer
 from steereval.models.methods.truthflow import TruthFlow
 from steereval.models.methods.vector import Vector
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 GROUP = "steereval.methods"
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steereval.errors import FitError
-from steereval.models.contrast_data import SiteData
+from steereval.common.errors import FitError
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.caa import shift_along
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import CONSTANT, SiteMethod
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from steereval.errors import FitError
-from steereval.models.contrast_data import SiteData
+from steereval.common.errors import FitError
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import (
     BarrierFlow,
     LogisticOptions,
@@ -24,7 +24,7 @@ from steereval.models.methods.barrier_flow import (
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, typical_norm
 
 DISTANCE_SAMPLES = 2000
 """Samples among which the median distance is taken."""

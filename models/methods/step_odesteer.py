@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from steereval.models.contrast_data import SiteData
+from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import SolverOptions
 from steereval.models.methods.method import BARRIER, SiteMethod
 from steereval.models.methods.odesteer import BarrierOptions, PolynomialFlow, fit_flow
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 ONE_STEP = SolverOptions("euler", 1)
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steereval.errors import InputError
-from steereval.models.contrast_data import ContrastData
+from steereval.common.errors import InputError
+from steereval.models.fitting.contrast_data import ContrastData
 from steereval.models.methods.clamp import Clamp
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import Method
-from steereval.models.sites import Site
-from steereval.models.steerer import Steerer, typical_norm
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.steerer import Steerer, typical_norm
 from steereval.models.vectors.direction import Action, Direction
 from steereval.models.vectors.read import Format, format_of, read_vectors
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from steereval.errors import ArtefactError
+from steereval.common.errors import ArtefactError
 
 Action = Literal["add", "clamp"]
 """Add a vector, or set the component along it to a value."""

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 
-from steereval.errors import ArtefactError, StoreError
+from steereval.common.errors import ArtefactError, StoreError
 from steereval.models.vectors.direction import unusable
 
 

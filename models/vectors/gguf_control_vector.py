@@ -25,8 +25,8 @@ import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from torch import Tensor
 
-from steereval.errors import InputError
-from steereval.models.sites import Site
+from steereval.common.errors import InputError
+from steereval.models.steering.hook_points import Site
 from steereval.models.vectors.direction import Direction, as_vector, unusable
 from steereval.models.vectors.files import check_present, written_whole
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steereval.models.sites import Site
+from steereval.models.steering.hook_points import Site
 from steereval.models.vectors.direction import Direction, as_vector, unusable
 from steereval.models.vectors.files import check_present, written_whole
 

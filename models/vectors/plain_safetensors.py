@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from steereval.models.sites import Site
+from steereval.models.steering.hook_points import Site
 from steereval.models.vectors.direction import Direction, as_vector, unusable
 from steereval.models.vectors.files import opened_safetensors, written_whole
 

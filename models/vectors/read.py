@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from steereval.errors import InputError, UnknownNameError
-from steereval.models.sites import Site
+from steereval.common.errors import InputError, UnknownNameError
+from steereval.models.steering.hook_points import Site
 from steereval.models.vectors.direction import Direction
 from steereval.models.vectors.gguf_control_vector import read_gguf
 from steereval.models.vectors.lm_eval_steered import read_steered

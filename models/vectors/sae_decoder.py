@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.models.vectors.direction import Direction, as_vector, unusable
 from steereval.models.vectors.files import opened_safetensors
 

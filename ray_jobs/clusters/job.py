@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 
 LONGEST_NAME = 40
 """KubeRay adds to the names of its jobs, and Kubernetes takes 63 characters."""
@@ -59,7 +59,7 @@ class Job:
 
     def command(self, address: str) -> str:
         """The line of a shell that runs it on the Ray at `address`, a word of the shell itself."""
-        run = ["python", "-m", "steereval.cli", "run", self.grid, "--out", self.out]
+        run = ["python", "-m", "steereval", "run", self.grid, "--out", self.out]
         return f"{shlex.join([*run, *self.options])} --progress lines --address {address}"
 
 

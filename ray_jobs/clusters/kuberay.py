@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.ray_jobs.clusters.job import Files, Job, Size
 
 FOLDER = "/etc/steereval"

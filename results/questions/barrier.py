@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from steereval.results.diagnosis import JUDGES
+from steereval.results.questions.blocks import (
+    Answer,
+    Dots,
+    Finding,
+    Heading,
+    Shown,
+    Table,
+    dots_of,
+    shown,
+)
 from steereval.results.questions.estimate import SHARE, Estimate, ratio_of, share_of
 from steereval.results.questions.evidence import (
     BARRIER,
@@ -16,16 +25,7 @@ from steereval.results.questions.evidence import (
     Where,
 )
 from steereval.results.questions.matrix import Matrix
-from steereval.results.questions.parts import (
-    Answer,
-    Dots,
-    Finding,
-    Heading,
-    Shown,
-    Table,
-    dots_of,
-    shown,
-)
+from steereval.results.store.diagnosis import JUDGES
 
 QUESTION = "Does the barrier property hold?"
 METHOD = (

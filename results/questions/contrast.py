@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from steereval.results import wording
-from steereval.results.leaderboard import Row
+from steereval.results.analysis import wording
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.questions.blocks import Answer, Finding, Heading, Shown, Table, shown
 from steereval.results.questions.effects import gain_words, targets, unit_of
 from steereval.results.questions.estimate import COSINE, cosine_of
 from steereval.results.questions.evidence import Evidence, Where
-from steereval.results.questions.parts import Answer, Finding, Heading, Shown, Table, shown
 
 QUESTION = "How were p+ and p- formed?"
 METHOD = (

@@ -8,13 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steereval.results.diagnosis import UNSTEERED
 from steereval.results.questions.amounts import bytes_words, count_words
-from steereval.results.questions.effects import brief_of, gain_of, targets, unit_of
-from steereval.results.questions.estimate import CHANGE, SPEED, Estimate, mean_of, of_columns
-from steereval.results.questions.evidence import COMMAND, FLOW, Evidence, Setting, Where
-from steereval.results.questions.matrix import Matrix
-from steereval.results.questions.parts import (
+from steereval.results.questions.blocks import (
     ABSENT,
     Answer,
     Curves,
@@ -27,6 +22,11 @@ from steereval.results.questions.parts import (
     Table,
     shown,
 )
+from steereval.results.questions.effects import brief_of, gain_of, targets, unit_of
+from steereval.results.questions.estimate import CHANGE, SPEED, Estimate, mean_of, of_columns
+from steereval.results.questions.evidence import COMMAND, FLOW, Evidence, Setting, Where
+from steereval.results.questions.matrix import Matrix
+from steereval.results.store.diagnosis import UNSTEERED
 
 QUESTION = "What does steering cost?"
 QUESTION_OF_FLOWS = "What does multi-step integration cost?"

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from steereval.results import wording
-from steereval.results.comparison import guard_of
-from steereval.results.leaderboard import Row
-from steereval.results.manifest import RATIO, Metric
+from steereval.results.analysis import wording
+from steereval.results.analysis.comparison import guard_of
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.analysis.verdicts import oriented
 from steereval.results.questions.estimate import PLAIN, POINTS, Estimate, Unit, estimate
 from steereval.results.questions.evidence import Evidence
 from steereval.results.stats import crossed_effect
-from steereval.results.verdicts import oriented
+from steereval.results.store.manifest import RATIO, Metric
 
 
 def gain_of(row: Row) -> Estimate | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steereval.results import wording
+from steereval.results.analysis import wording
 from steereval.results.questions.matrix import Matrix
 from steereval.results.stats import Effect, auc_influence, crossed_effect, log_ratio_influence
 from steereval.results.stats.effect import Floats

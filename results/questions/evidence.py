@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from steereval.results.analysis import Analysis
-from steereval.results.diagnosis import DATA, UNSTEERED, Diagnosis
-from steereval.results.leaderboard import Row
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.questions.fitted import Fitted, fitted_to
 from steereval.results.questions.matrix import UNSEEDED, Matrix, matrix_of
+from steereval.results.store.diagnosis import DATA, UNSTEERED, Diagnosis
 
 COMMAND = "`steereval diagnose RUN`"
 """What measures the rest."""

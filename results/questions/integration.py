@@ -5,27 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from steereval.results.leaderboard import Row
+from steereval.results.analysis.leaderboard import Row
 from steereval.results.questions.barrier import CROSSFIT
-from steereval.results.questions.effects import between, targets, unit_of
-from steereval.results.questions.estimate import (
-    ERROR,
-    NATS,
-    PLAIN,
-    Estimate,
-    difference_of,
-    mean_of,
-)
-from steereval.results.questions.evidence import (
-    BARRIER,
-    COMMAND,
-    FLOW,
-    Evidence,
-    Setting,
-    Where,
-)
-from steereval.results.questions.matrix import Matrix
-from steereval.results.questions.parts import (
+from steereval.results.questions.blocks import (
     ABSENT,
     Answer,
     Curves,
@@ -38,6 +20,17 @@ from steereval.results.questions.parts import (
     capital,
     shown,
 )
+from steereval.results.questions.effects import between, targets, unit_of
+from steereval.results.questions.estimate import (
+    ERROR,
+    NATS,
+    PLAIN,
+    Estimate,
+    difference_of,
+    mean_of,
+)
+from steereval.results.questions.evidence import BARRIER, COMMAND, FLOW, Evidence, Setting, Where
+from steereval.results.questions.matrix import Matrix
 
 QUESTION = "Is the ODE needed, or would a few gradient steps on h do?"
 METHOD = (

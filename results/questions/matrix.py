@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from steereval.errors import StoreError
+from steereval.common.errors import StoreError
 from steereval.results.stats.effect import Floats, Labels
 
 UNSEEDED = -1

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from steereval.results.questions.blocks import (
+    Answer,
+    Dots,
+    Finding,
+    Heading,
+    Shown,
+    Table,
+    dots_of,
+    shown,
+)
 from steereval.results.questions.estimate import (
     COSINE,
     DEGREES,
@@ -14,16 +24,6 @@ from steereval.results.questions.estimate import (
     mean_of,
 )
 from steereval.results.questions.evidence import COMMAND, CONSTANT, Evidence, Setting, Where
-from steereval.results.questions.parts import (
-    Answer,
-    Dots,
-    Finding,
-    Heading,
-    Shown,
-    Table,
-    dots_of,
-    shown,
-)
 
 QUESTION = "How nonlinear is the field?"
 METHOD = (

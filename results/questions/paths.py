@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steereval.results.diagnosis import DATA
+from steereval.results.questions.blocks import Line
 from steereval.results.questions.estimate import Estimate, mean_of
 from steereval.results.questions.evidence import Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
-from steereval.results.questions.parts import Line
 from steereval.results.stats.effect import Floats
+from steereval.results.store.diagnosis import DATA
 
 
 @dataclass(frozen=True)

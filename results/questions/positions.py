@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from steereval.results.leaderboard import Row
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.questions.blocks import (
+    ABSENT,
+    Answer,
+    Curves,
+    Finding,
+    Heading,
+    Line,
+    Shown,
+    Table,
+    shown,
+)
 from steereval.results.questions.effects import gain_words, targets
 from steereval.results.questions.estimate import (
     AUC,
@@ -18,17 +29,6 @@ from steereval.results.questions.estimate import (
 )
 from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
-from steereval.results.questions.parts import (
-    ABSENT,
-    Answer,
-    Curves,
-    Finding,
-    Heading,
-    Line,
-    Shown,
-    Table,
-    shown,
-)
 
 QUESTION = "Which tokens were the activations taken from, and which were steered?"
 METHOD = (

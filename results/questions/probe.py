@@ -6,10 +6,10 @@ import numpy as np
 from scipy import special
 
 from steereval.results.questions.barrier import CROSSFIT, JUDGE_WORDS, OWN
+from steereval.results.questions.blocks import Heading, Shown, Table, shown
 from steereval.results.questions.estimate import AUC, Estimate, auc_of
 from steereval.results.questions.evidence import Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
-from steereval.results.questions.parts import Heading, Shown, Table, shown
 from steereval.results.questions.paths import ends_of
 from steereval.results.stats import Calibration, calibration
 

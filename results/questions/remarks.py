@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from steereval.results.diagnosis import Diagnosis
+from steereval.results.store.diagnosis import Diagnosis
 
 
 def remarks(diagnoses: Mapping[str, Diagnosis]) -> tuple[str, ...]:

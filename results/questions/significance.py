@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steereval.results import wording
-from steereval.results.conclusion import conclusion, verdict_words
-from steereval.results.leaderboard import Row
+from steereval.results.analysis import wording
+from steereval.results.analysis.conclusion import conclusion, verdict_words
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.questions.blocks import ABSENT, Answer, Finding, Heading, Shown, Table
 from steereval.results.questions.effects import gain_words, targets
 from steereval.results.questions.evidence import Evidence
-from steereval.results.questions.parts import ABSENT, Answer, Finding, Heading, Shown, Table
 
 QUESTION = "Is the improvement significant?"
 METHOD = (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from steereval.results import wording
-from steereval.results.leaderboard import Row
-from steereval.results.manifest import RATIO
+from steereval.results.analysis import wording
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.questions.blocks import Heading, Shown, Table
 from steereval.results.questions.evidence import Evidence
-from steereval.results.questions.parts import Heading, Shown, Table
+from steereval.results.store.manifest import RATIO
 
 
 def text_rows(evidence: Evidence, model: str) -> list[Row]:

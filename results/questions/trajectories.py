@@ -7,9 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steereval.results import wording
-from steereval.results.leaderboard import Row
+from steereval.results.analysis import wording
+from steereval.results.analysis.leaderboard import Row
 from steereval.results.questions.barrier import CROSSFIT
+from steereval.results.questions.blocks import (
+    ABSENT,
+    Answer,
+    Curves,
+    Finding,
+    Heading,
+    Shown,
+    Table,
+    capital,
+    shown,
+)
 from steereval.results.questions.estimate import (
     CHANGE,
     NATS,
@@ -21,17 +32,6 @@ from steereval.results.questions.estimate import (
     share_of,
 )
 from steereval.results.questions.evidence import COMMAND, Evidence, Setting, Where
-from steereval.results.questions.parts import (
-    ABSENT,
-    Answer,
-    Curves,
-    Finding,
-    Heading,
-    Shown,
-    Table,
-    capital,
-    shown,
-)
 from steereval.results.questions.paths import Ends, ends_of, natural, path_of
 from steereval.results.questions.probe import probe_table, probe_words
 from steereval.results.questions.texts import perplexity_words, text_rows, text_table

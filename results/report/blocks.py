@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from steereval.results.report.drawing import Picture
-from steereval.results.report.grid import Grid
+from steereval.results.report.plots.drawing import Picture
+from steereval.results.report.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Fold:
     """Its id on the page; empty if nothing leads to it."""
 
 
-Block = Text | Legend | Pictures | Facts | Code | Items | Fold | Grid
+Block = Text | Legend | Pictures | Facts | Code | Items | Fold | ReportTable
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from steereval.results.analysis import Analysis, analyse
-from steereval.results.diagnosis import read_diagnoses
-from steereval.results.place import LocalPlace
-from steereval.results.profiles import read_profiles
+from steereval.results.analysis.run_analysis import Analysis, analyse
 from steereval.results.report.content import content_of
-from steereval.results.report.flat import csv_bytes, flat_table
-from steereval.results.report.folder import MARKER, replaced_whole, uploaded
 from steereval.results.report.item_chunks import item_chunks
-from steereval.results.report.item_lines import write_item_lines
-from steereval.results.report.markdown import render_markdown
-from steereval.results.report.page import render_page
-from steereval.results.report.posted import posted_latex, posted_markdown
-from steereval.results.store import RunFolder
+from steereval.results.report.writers.folder import MARKER, replaced_whole, uploaded
+from steereval.results.report.writers.item_lines import write_item_lines
+from steereval.results.report.writers.leaderboard_post import posted_latex, posted_markdown
+from steereval.results.report.writers.leaderboard_table import csv_bytes, flat_table
+from steereval.results.report.writers.markdown import render_markdown
+from steereval.results.report.writers.page import render_page
+from steereval.results.store.diagnosis import read_diagnoses
+from steereval.results.store.profiles import read_profiles
+from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.storage import LocalStorage
 
 FOLDER = "report"
 """Where it is in the run folder."""
@@ -55,7 +55,7 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
 def publish_report(run: RunFolder) -> Published:
     """Write the report on `run` into its own folder, wherever that is."""
     analysis = analyse(run)
-    if isinstance(run.place, LocalPlace):
+    if isinstance(run.place, LocalStorage):
         with replaced_whole(run.path / FOLDER) as fresh:
             _write(run, analysis, fresh)
         return Published(str(run.path / FOLDER / MARKER), analysis)
@@ -68,7 +68,7 @@ def report_reader(run: RunFolder, elsewhere: Path | None = None) -> Callable[[st
     """Reads a file of the report on `run`, or of the one in the folder `elsewhere`, by its name;
     None if there is none."""
     if elsewhere is not None:
-        return LocalPlace(elsewhere).read
+        return LocalStorage(elsewhere).read
     return lambda name: run.place.read(f"{FOLDER}/{name}")
 
 

@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from steereval.results.analysis import Analysis
-from steereval.results.conclusion import short_verdict
-from steereval.results.departures import departures
-from steereval.results.diagnosis import Diagnosis
-from steereval.results.profiles import Profile
+from steereval.results.analysis.conclusion import short_verdict
+from steereval.results.analysis.departures import departures
+from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.questions.cost import speed_changes
 from steereval.results.questions.evidence import Evidence
 from steereval.results.report.blocks import Block, Legend, Section, Text, figures, pictures_of
-from steereval.results.report.certainty_section import certainty_section
-from steereval.results.report.drawing import Picture
-from steereval.results.report.figures import FigureGroup, figure_groups
 from steereval.results.report.item_chunks import ItemChunk
-from steereval.results.report.matrix_grid import Costs, matrix_grid, matrix_words
-from steereval.results.report.metrics_section import metrics_section, published_section
-from steereval.results.report.opening import legend, summary
-from steereval.results.report.provenance_section import (
+from steereval.results.report.plots.drawing import Picture
+from steereval.results.report.plots.figures import FigureGroup, figure_groups
+from steereval.results.report.question_blocks import questions_section
+from steereval.results.report.sections.certainty import certainty_section
+from steereval.results.report.sections.metrics import metrics_section, published_section
+from steereval.results.report.sections.provenance import (
     failures_section,
     items_section,
     provenance_section,
     reading_section,
 )
-from steereval.results.report.question_blocks import questions_section
-from steereval.results.report.strengths_section import strengths_section
-from steereval.results.report.tasks_section import tasks_section
+from steereval.results.report.sections.strengths import strengths_section
+from steereval.results.report.sections.tasks import tasks_section
+from steereval.results.report.summary import legend, summary
+from steereval.results.report.tables.verdict_matrix import Costs, matrix_grid, matrix_words
+from steereval.results.store.diagnosis import Diagnosis
+from steereval.results.store.profiles import Profile
 
 
 @dataclass(frozen=True)

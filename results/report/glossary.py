@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steereval.results.manifest import Plan
+from steereval.results.store.manifest import Plan
 
 CORRECTIONS = {
     "holm": "Holm",

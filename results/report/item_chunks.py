@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from steereval.results.answers import ArmAnswers, SheetAnswers, read_answers
-from steereval.results.correct_answers import ByItem, Correct, read_correct_answers
-from steereval.results.item_sheets import ArmOnItems, ItemSheet
-from steereval.results.manifest import RATIO
-from steereval.results.report.leader_grids import strength_words, unit_words
+from steereval.results.analysis.item_answers import ArmAnswers, SheetAnswers, read_answers
+from steereval.results.analysis.item_sheets import ArmOnItems, ItemSheet
+from steereval.results.report.tables.leaderboard import strength_words, unit_words
 from steereval.results.stats.effect import Floats, Labels
-from steereval.results.store import RunFolder
+from steereval.results.store.correct_answers import ByItem, Correct, read_correct_answers
+from steereval.results.store.manifest import RATIO
+from steereval.results.store.run_folder import RunFolder
 
 MOST_ITEMS = 5000
 """Items of a piece: those on which methods differ most."""

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from steereval.results.questions.eight import answers_of
+from steereval.common.text import slug
+from steereval.results.analysis.wording import joined
+from steereval.results.questions.blocks import Answer, Curves, Dots, Figure, Heading, Shown, Table
 from steereval.results.questions.evidence import BARRIER, COMMAND, FLOW, Evidence
-from steereval.results.questions.parts import (
-    Answer,
-    Curves,
-    Dots,
-    Figure,
-    Heading,
-    Shown,
-    Table,
-)
+from steereval.results.questions.registry import answers_of
 from steereval.results.questions.remarks import remarks
 from steereval.results.report.blocks import Block, Fold, Section, Text, figures
-from steereval.results.report.curves_plot import curves_plot
-from steereval.results.report.dots_plot import dots_plot
-from steereval.results.report.drawing import Picture, slug
-from steereval.results.report.grid import Column, Entry, Grid
-from steereval.results.report.scatter_plot import scatter_plot
-from steereval.results.wording import joined
+from steereval.results.report.plots.curves_plot import curves_plot
+from steereval.results.report.plots.dots_plot import dots_plot
+from steereval.results.report.plots.drawing import Picture
+from steereval.results.report.plots.scatter_plot import scatter_plot
+from steereval.results.report.tables.table import Column, Entry, ReportTable
 
 REVIEWERS = "What reviewers of steering methods ask, as far as the methods of this grid raise it."
 
@@ -71,10 +64,10 @@ def _picture(figure: Figure) -> Picture:
     return dots_plot(figure) if isinstance(figure, Dots) else scatter_plot(figure)
 
 
-def _grid(table: Table) -> Grid:
+def _grid(table: Table) -> ReportTable:
     columns = tuple(_column(heading) for heading in table.headings)
     rows = tuple(tuple(_entry(cell) for cell in row) for row in table.rows)
-    return Grid(slug(table.name), table.caption, columns, rows)
+    return ReportTable(slug(table.name), table.caption, columns, rows)
 
 
 def _column(heading: Heading) -> Column:

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from steereval.results import wording
-from steereval.results.differing import Difference
-from steereval.results.manifest import RATIO
-from steereval.results.report.drawing import slug
-from steereval.results.report.grid import Column, Entry, Grid
-from steereval.results.report.leader_grids import score_words, strength_words, unit_words
-from steereval.results.report.opening import MARKS, TONES
-from steereval.results.two_runs import ArmPair, TwoRuns
+from steereval.common.text import slug
+from steereval.results.analysis import wording
+from steereval.results.analysis.run_comparison import ArmPair, TwoRuns
+from steereval.results.report.summary import MARKS, TONES
+from steereval.results.report.tables.leaderboard import score_words, strength_words, unit_words
+from steereval.results.report.tables.table import Column, Entry, ReportTable
+from steereval.results.store.diff import Difference
+from steereval.results.store.manifest import RATIO
 
 _ABSENT = Entry("–", -math.inf)
 
@@ -28,9 +28,9 @@ class Section:
     """Both names."""
     sentences: tuple[str, ...]
     """What the comparison shows, then what is left out."""
-    tables: tuple[Grid, ...]
+    tables: tuple[ReportTable, ...]
     """A table for each model, task and metric, primary ones first."""
-    apart: tuple[Grid, ...]
+    apart: tuple[ReportTable, ...]
     """In what the runs differ: cells, grid, versions. Empty ones are left out."""
 
 
@@ -100,7 +100,7 @@ def _summary(two: TwoRuns) -> Iterator[str]:
     )
 
 
-def _table(arms: Sequence[ArmPair], two: TwoRuns) -> Grid:
+def _table(arms: Sequence[ArmPair], two: TwoRuns) -> ReportTable:
     first = arms[0]
     columns = (
         Column("Method"),
@@ -122,7 +122,7 @@ def _table(arms: Sequence[ArmPair], two: TwoRuns) -> Grid:
         f"{better}; {rank})"
     )
     name = slug(two.second.name, first.model, first.task.name, first.metric.name)
-    return Grid(name, caption, columns, tuple(_row(arm) for arm in arms))
+    return ReportTable(name, caption, columns, tuple(_row(arm) for arm in arms))
 
 
 def _row(arm: ArmPair) -> tuple[Entry, ...]:
@@ -175,15 +175,15 @@ def _detects(arm: ArmPair) -> Entry:
     return Entry(wording.number(scale * arm.mde, decimals), arm.mde)
 
 
-def _cells(two: TwoRuns, name: str) -> Grid:
+def _cells(two: TwoRuns, name: str) -> ReportTable:
     rows = [(two.first.name, line) for line in two.only_first]
     rows += [(two.second.name, line) for line in two.only_second]
     columns = (Column("Only in"), Column("Setting"))
     entries = tuple((Entry(run), Entry(line)) for run, line in rows)
-    return Grid(name, "Cells that only one run planned", columns, entries)
+    return ReportTable(name, "Cells that only one run planned", columns, entries)
 
 
-def _changes(found: Sequence[Difference], name: str, what: str, two: TwoRuns) -> Grid:
+def _changes(found: Sequence[Difference], name: str, what: str, two: TwoRuns) -> ReportTable:
     columns = (Column("Where"), Column(two.first.name), Column(two.second.name))
     rows = tuple((Entry(each.path), Entry(each.first), Entry(each.second)) for each in found)
-    return Grid(name, f"{what} differ", columns, rows)
+    return ReportTable(name, f"{what} differ", columns, rows)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from steereval.results import wording
-from steereval.results.collapse import DISTINCT, SHOWN_DISTINCT, companions
-from steereval.results.leaderboard import Row
-from steereval.results.report.grid import Remark
-from steereval.results.report.leader_grids import brief_strengths
-from steereval.results.report.opening import MARKS, tone_of
+from steereval.results.analysis import wording
+from steereval.results.analysis.collapse import DISTINCT, SHOWN_DISTINCT, companions
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.report.summary import MARKS, tone_of
+from steereval.results.report.tables.leaderboard import brief_strengths
+from steereval.results.report.tables.table import Remark
 
 
 def side_effects(row: Row, rows: Sequence[Row]) -> Iterator[Remark]:

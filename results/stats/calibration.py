@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.effect import Floats
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.results.stats.effect import Floats, Labels
 
 

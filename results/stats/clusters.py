@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.effect import Floats, Labels
 

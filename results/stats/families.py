@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from steereval.errors import UnknownNameError
+from steereval.common.errors import UnknownNameError
 from steereval.results.stats import checks
 from steereval.results.stats.effect import Floats
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.anova import MeanSquareTable, mean_squares
 from steereval.results.stats.clusters import jackknife_shifts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.effect import Effect
 from steereval.results.stats.skewness import half_widths, one_sided_p

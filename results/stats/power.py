@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.results.stats import checks
 from steereval.results.stats.effect import Effect, Floats
 from steereval.results.stats.student import quasi_f_df, t_quantiles

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from scipy import stats
 
-from steereval.errors import InputError, UnknownNameError
+from steereval.common.errors import InputError, UnknownNameError
 from steereval.results.stats import checks
 from steereval.results.stats.student import t_quantile
 

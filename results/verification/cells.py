@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from steereval.errors import StoreError
-from steereval.results import tables
-from steereval.results.content import disagreements
-from steereval.results.identity import id_of
-from steereval.results.manifest import planned_cells
-from steereval.results.retired import retired
-from steereval.results.store import DONE, RunFolder
+from steereval.common.errors import StoreError
+from steereval.results.store import parquet
+from steereval.results.store.content import disagreements
+from steereval.results.store.identity import id_of
+from steereval.results.store.manifest import planned_cells
+from steereval.results.store.retired import retired
+from steereval.results.store.run_folder import DONE, RunFolder
 from steereval.results.verification.finding import Finding
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -92,8 +92,8 @@ def _files(
 ) -> Iterator[Finding]:
     try:
         items, responses = run.read_cell(cell_id)
-        tables.check_cell_column(items, cell_id, "items")
-        tables.check_cell_column(responses, cell_id, "responses")
+        parquet.check_cell_column(items, cell_id, "items")
+        parquet.check_cell_column(responses, cell_id, "responses")
     except StoreError as error:
         yield Finding(where, error.problem)
         return

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steereval.errors import StoreError
-from steereval.results.analysis import analyse
-from steereval.results.report.flat import FLAT_SCHEMA, csv_bytes, flat_table
-from steereval.results.report.item_lines import write_item_lines
-from steereval.results.store import RunFolder
+from steereval.common.errors import StoreError
+from steereval.results.analysis.run_analysis import analyse
+from steereval.results.report.writers.item_lines import write_item_lines
+from steereval.results.report.writers.leaderboard_table import FLAT_SCHEMA, csv_bytes, flat_table
+from steereval.results.store.run_folder import RunFolder
 from steereval.results.verification.finding import Finding
 
 RELATIVE = 1e-6

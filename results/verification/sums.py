@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steereval.results.archive import CHECKSUMS, check_sum_line
-from steereval.results.store import RunFolder
+from steereval.results.store.archive import CHECKSUMS, check_sum_line
+from steereval.results.store.run_folder import RunFolder
 from steereval.results.verification.finding import Finding
 
 

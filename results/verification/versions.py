@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from steereval.results.store import DONE
+from steereval.results.store.run_folder import DONE
 from steereval.results.verification.cells import Records
 from steereval.results.verification.finding import Finding
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steereval.errors import StoreError
-from steereval.results.manifest import parse_plan
-from steereval.results.retired import describe_retired
-from steereval.results.store import RunFolder
+from steereval.common.errors import StoreError
+from steereval.results.store.manifest import parse_plan
+from steereval.results.store.retired import describe_retired
+from steereval.results.store.run_folder import RunFolder
 from steereval.results.verification.cells import check_cells
 from steereval.results.verification.finding import Finding
 from steereval.results.verification.statistics import ReadReport, check_statistics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steereval.tasks.catalogue import MetricCard
+from steereval.tasks.catalogue.cards import MetricCard
 from steereval.tasks.judges.judge import Answer, Judge, Scorer, Texts, Value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from steereval.tasks.catalogue import MetricCard
+from steereval.tasks.catalogue.cards import MetricCard
 
 Engine = Literal["yes_no", "reward", "classifier", "likelihood", "perspective", "profanity"]
 """What makes numbers of texts: see `steereval.models.judges`, Perspective's API, or the embedded

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from steereval.tasks.catalogue import MetricCard
+from steereval.tasks.catalogue.cards import MetricCard
 from steereval.tasks.judges.judge import Answer, Judge, Scorer, Texts, Value
 
 YES = MetricCard("binary", True)

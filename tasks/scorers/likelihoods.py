@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steereval.errors import TaskError
+from steereval.common.errors import TaskError
 
 
 def likelihoods_of(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steereval.errors import TaskError
+from steereval.common.errors import TaskError
 
 KEY = "PERSPECTIVE_API_KEY"
 """The environment variable with the key."""

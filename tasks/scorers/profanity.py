@@ -19,8 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from steereval.errors import TaskError
-from steereval.tasks.cache import cached_file
+from steereval.common.errors import TaskError
+from steereval.tasks.data.local_files import cached_file
 from steereval.tasks.scorers import profanity_process
 
 ASSET = "profanity_classifier"

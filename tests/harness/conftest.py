@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from steereval.assets import fetch
-from steereval.steered_lm import SteeredLM
+from steereval.harness.assets import fetch
+from steereval.harness.engine.steered_lm import SteeredLM
 
 
 @pytest.fixture(scope="session")

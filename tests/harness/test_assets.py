@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from steereval.assets import ASSETS, Asset, Package, fetch, resolve_model
-from steereval.errors import FetchError, InputError, UnknownNameError
-from steereval.results import whole_folder
+from steereval.common import folders
+from steereval.common.errors import FetchError, InputError, UnknownNameError
+from steereval.harness.assets import ASSETS, Asset, Package, fetch, resolve_model
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_an_interruption_leaves_nothing_that_looks_finished(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(whole_folder, "replace_folder", interrupted)
+    monkeypatch.setattr(folders, "replace_folder", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("little", print)
     assert not asset.folder.exists()

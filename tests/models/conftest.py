@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ import pytest
 import torch
 from method_options import SMALL
 
-from steereval.models import logistic
-from steereval.models.hooks import Intervention, steered
-from steereval.models.likelihood import Score, Scorer
-from steereval.models.memory import release
+from steereval.models.fitting import logistic
+from steereval.models.inference.likelihood import Score, Scorer
+from steereval.models.inference.memory import release
+from steereval.models.inference.prefix_tree import Request
+from steereval.models.inference.sampling import gumbel
 from steereval.models.methods import hpr, re_control, truthflow
 from steereval.models.methods.registry import BUILT_IN
-from steereval.models.packing import Request
-from steereval.models.positions import Positions
-from steereval.models.sampling import gumbel
-from steereval.models.sites import Site
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.positions import Positions
 from steereval.models.testing import MethodCase, contrast_data, points, steer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from steereval.errors import InputError
+from steereval.common.errors import InputError
 from steereval.ray_jobs.clusters.job import LONGEST_NAME, Job, Size
 from steereval.ray_jobs.clusters.kuberay import FOLDER, LARGEST, manifest
 from steereval.ray_jobs.clusters.ray_up import Cloud, cluster_file
@@ -129,7 +129,7 @@ def test_files_of_a_ray_job_arrive_under_their_names(tmp_path: Path) -> None:
     subprocess.run(["bash", "-c", run], env=searching(tmp_path / "bin"), check=True)
     (call,) = called(calls)
     assert call["arguments"] == [
-        *("-m", "steereval.cli", "run", "grid.yaml", "--out", ODD, "--limit", "2"),
+        *("-m", "steereval", "run", "grid.yaml", "--out", ODD, "--limit", "2"),
         *("--progress", "lines", "--address", "auto"),
     ]
     assert call["folder"] == str(tmp_path)
@@ -288,7 +288,7 @@ def test_a_slurm_job_starts_ray_on_every_node_and_drives(tmp_path: Path) -> None
     assert len(slurm.of("ray", "health-check", f"10.1.2.3:{port}")) == 3
     (driver,) = slurm.of("python")
     assert driver == [
-        *("-m", "steereval.cli", "run", "grid.yaml", "--out", ODD, "--limit", "2"),
+        *("-m", "steereval", "run", "grid.yaml", "--out", ODD, "--limit", "2"),
         *("--progress", "lines", "--address", f"10.1.2.3:{port}"),
     ]
     assert slurm.left() == []

@@ -15,7 +15,7 @@ import pytest
 import ray
 from hearing import Hearing
 
-from steereval.errors import CellError, InputError, ModelError, StoreError
+from steereval.common.errors import CellError, InputError, ModelError, StoreError
 from steereval.ray_jobs.actor import LAUNCHER_VARIABLES
 from steereval.ray_jobs.ray_executor import RayExecutor
 from steereval.ray_jobs.schedule import Rules
@@ -60,7 +60,7 @@ def factory(log: Path) -> Factory:
 
     class Toy:
         def run(self, units: tuple[dict[str, Any], ...], last: bool) -> Any:
-            from steereval import errors
+            from steereval.common import errors
             from steereval.ray_jobs.work import Done
 
             (payload,) = units
@@ -245,7 +245,7 @@ def test_a_worker_that_cannot_be_made() -> None:
     """Each piece tells why; that is no death."""
 
     def factory() -> Any:
-        from steereval.errors import ModelError
+        from steereval.common.errors import ModelError
 
         raise ModelError("no such model", "Fetch it.")
 

@@ -230,7 +230,7 @@ def test_a_worker_beyond_its_limit_counts_as_dead() -> None:
 
 
 def test_a_straggler_is_cut_for_idle_capacity_where_that_saves_enough() -> None:
-    rules = Rules(worth=100.0)
+    rules = Rules(min_split_saving_s=100.0)
     for cost, cut in ((1000.0, True), (50.0, False)):
         works = [work("slow", cost, units=4), *(work(f"w{n}", cost) for n in range(3))]
         run = play(works, 4.0, rules=rules)
@@ -257,7 +257,7 @@ def test_nothing_is_cut_where_little_is_saved() -> None:
 
 def test_a_node_where_nothing_starts_rests() -> None:
     """Its work waits for another node, or for it, and is not counted as having been tried."""
-    rules = Rules(starts=3, rest=10.0)
+    rules = Rules(starts=3, node_cooldown_s=10.0)
     run = play([work("w")], 1.0, rules=rules)
     run.tell(Died(1, "no such node", ran=False))
     assert not run.doing
@@ -273,7 +273,7 @@ def test_a_node_where_nothing_starts_rests() -> None:
 
 
 def test_starting_in_vain_ends_too() -> None:
-    rules = Rules(starts=3, rest=10.0)
+    rules = Rules(starts=3, node_cooldown_s=10.0)
     run = play([work("w")], 1.0, rules=rules)
     for _ in range(8):
         for worker in list(run.doing):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hearing import Hearing
 
-from steereval.errors import CellError, ModelError, SteerEvalError, StoreError
+from steereval.common.errors import CellError, ModelError, SteerEvalError, StoreError
 from steereval.ray_jobs.serial import SerialExecutor
 from steereval.ray_jobs.work import Done, Work
 

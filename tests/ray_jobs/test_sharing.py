@@ -93,7 +93,7 @@ def played(log: Path, misfortune: str) -> Hearing:
             import signal
             import time
 
-            from steereval.errors import FitError
+            from steereval.common.errors import FitError
             from steereval.ray_jobs.sharing import once
             from steereval.ray_jobs.work import Done
 

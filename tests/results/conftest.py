@@ -1,17 +1,11 @@
-"""Fixtures of fake runs; `fake_run` beside this file makes them."""
+"""Fixtures of fake runs; `tests/support/fake_run.py` makes them."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-from steereval.results.store import RunFolder
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from fake_run import planted, write_run
+
+from steereval.results.store.run_folder import RunFolder
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from steereval.results.store import RunFolder
+from steereval.results.store.run_folder import RunFolder
 
 PROGRAM = """
 import sys
-from steereval.cli import main
+from steereval.harness.cli.main import main
 try:
     status = main(sys.argv[1:])
 except SystemExit as end:

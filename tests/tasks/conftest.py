@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from steereval.tasks import contrast, hub
-from steereval.tasks.realtoxicity_mini.documents import CATEGORIES
+from steereval.tasks.benchmarks.realtoxicity_mini.documents import CATEGORIES
+from steereval.tasks.benchmarks.truthful_mini import documents
+from steereval.tasks.contrast import registry
+from steereval.tasks.data import hub
 from steereval.tasks.scorers import profanity, profanity_process
-from steereval.tasks.truthful_mini import documents
 
 REPOSITORY = Path(__file__).parents[2]
 REAL_TRUTHFULQA = REPOSITORY.parent / "shared" / "data" / "truthfulqa"
@@ -93,7 +94,7 @@ def comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for pair in range(3)
         for toxic in (0, 1)
     ]
-    monkeypatch.setattr(contrast, "COMMENTS", _write_lines(tmp_path / "comments.jsonl", rows))
+    monkeypatch.setattr(registry, "COMMENTS", _write_lines(tmp_path / "comments.jsonl", rows))
 
 
 TRUTHFULQA = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 from whitened_difference import WhitenedDifference
 
-from steereval.models.contrast_data import two_classes
-from steereval.models.sites import Site
+from steereval.models.fitting.contrast_data import two_classes
+from steereval.models.steering.hook_points import Site
 from steereval.models.testing import LAWS, Law, MethodCase
 
 METHOD = WhitenedDifference()

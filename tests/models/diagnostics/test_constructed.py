@@ -10,9 +10,9 @@ from steereval.models import fit_steerer
 from steereval.models.diagnostics.acting import Acting
 from steereval.models.diagnostics.matching import mean_displacement
 from steereval.models.diagnostics.probe import score_of
-from steereval.models.matching import strength_at
 from steereval.models.methods.barrier_flow import BarrierFlow
-from steereval.models.steerer import Steerer
+from steereval.models.steering.displacement import strength_at
+from steereval.models.steering.steerer import Steerer
 
 WIDTH = 12
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from steereval.errors import FitError
+from steereval.common.errors import FitError
 from steereval.models.diagnostics.acting import Acting
 from steereval.models.diagnostics.manifold import NEIGHBOURS, Manifold, norm_ratio
 from steereval.models.diagnostics.paths import path

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from method_options import SMALL
 
-from steereval.errors import FitError
+from steereval.common.errors import FitError
 from steereval.models.diagnostics.acting import Acting
 from steereval.models.diagnostics.matching import mean_displacement, mover
-from steereval.models.matching import strength_at
 from steereval.models.methods.registry import BUILT_IN
+from steereval.models.steering.displacement import strength_at
 from steereval.models.testing import MethodCase, points
 
 

@@ -15,7 +15,7 @@ from steereval.models.methods.barrier_flow import BarrierFlow
 from steereval.models.methods.conditional import GatedSteerer
 from steereval.models.methods.gradient_ascent import GradientAscentSteerer
 from steereval.models.methods.registry import BUILT_IN
-from steereval.models.steerer import Steerer
+from steereval.models.steering.steerer import Steerer
 from steereval.models.testing import MethodCase, points
 
 OPTIONS = {"components": 128, "steps": 6}

@@ -1,0 +1,1 @@
+"""The command `steereval diagnose`: measurements on activations."""

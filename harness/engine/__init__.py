@@ -1,0 +1,1 @@
+"""The steered model that lm-eval loads, and what it needs to answer requests."""

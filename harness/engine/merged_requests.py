@@ -1,0 +1,65 @@
+"""What the tasks of a group of cells ask: what several of them ask is asked once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from steereval.harness.engine.replay import Asked
+from steereval.harness.planning.cell import Cell
+
+
+@dataclass(frozen=True)
+class MergedRequests:
+    """The requests of several tasks, none of them twice."""
+
+    requests: list[Instance]
+    """All of them."""
+    places: Mapping[str, list[int]]
+    """{task: where each of its requests stands among all}."""
+
+    def of(self, task: str, values: Sequence[Any]) -> tuple[list[Instance], list[Any]]:
+        """The requests of a task in its order, and those of `values`, one for each request."""
+        places = self.places[task]
+        return [self.requests[i] for i in places], [values[i] for i in places]
+
+
+def merge_requests(asked: Mapping[str, Sequence[Instance]]) -> MergedRequests:
+    """The requests {task: requests} together.
+
+    What a task asks more than once is drawn or scored as often; what another task asks as well is
+    not, for tasks are asked together only if they are of one family and their documents the same.
+    """
+    found: dict[tuple[Any, int], int] = {}
+    requests: list[Instance] = []
+    places: dict[str, list[int]] = {}
+    for task, own in asked.items():
+        seen: Counter[Any] = Counter()
+        places[task] = []
+        for request in own:
+            text = repr(request.args)
+            key = text, seen[text]
+            seen[text] += 1
+            if key not in found:
+                found[key] = len(requests)
+                requests.append(request)
+            places[task].append(found[key])
+    return MergedRequests(requests, places)
+
+
+def wanted(cells: Sequence[Cell], evaluate: Callable[[Cell], object]) -> dict[str, MergedRequests]:
+    """By kind what the tasks of `cells` ask that is not answered yet, one cell for each task.
+
+    `evaluate` lets lm-eval evaluate a cell, and raises Asked.
+    """
+    asked: dict[str, dict[str, Sequence[Instance]]] = {}
+    for cell in cells:
+        try:
+            evaluate(cell)
+        except Asked as found:
+            asked.setdefault(found.kind, {})[cell.task.name] = found.requests
+    return {kind: merge_requests(by_task) for kind, by_task in asked.items()}

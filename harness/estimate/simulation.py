@@ -1,0 +1,85 @@
+"""A grid played through on a cluster of a given size, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from steereval.common.errors import InputError
+from steereval.harness.config.grid import Grid
+from steereval.harness.planning.cell import Cell
+from steereval.harness.planning.groups import groups
+from steereval.harness.planning.preflight import at_hand
+from steereval.harness.run.driver import work_of
+from steereval.ray_jobs.schedule import Rules
+from steereval.ray_jobs.simulate import Chance, simulate
+from steereval.ray_jobs.work import Work
+
+OPERATIONS = "TFLOP"
+"""The unit of `work_items`."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The cluster of a simulation. Raises InputError for one that cannot be."""
+
+    nodes: int
+    """How many there are, all alike."""
+    gpus: int = 8
+    """GPUs of each."""
+    failures: float = 0.0
+    """Share of tries at a group whose worker dies."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.nodes < 1:
+            raise InputError(f"--simulate is {self.nodes}", "Use 1 node or more.")
+        if self.gpus < 1:
+            raise InputError(f"--gpus-per-node is {self.gpus}", "Use 1 or more.")
+        if not 0 <= self.failures < 1:
+            raise InputError(f"--failures is {self.failures:g}", "It lies from 0 to below 1.")
+
+
+def check_room(grid: Grid, gpus: int) -> None:
+    """Raise InputError for a model whose replica is larger than a node of `gpus` GPUs."""
+    for model in grid.models:
+        if model.gpus > gpus:
+            raise InputError(
+                f"a replica of {model.name} takes {model.gpus:g} GPUs, and a node has {gpus}",
+                "Raise --gpus-per-node, or lower the model's `gpus`.",
+            )
+
+
+def work_items(grid: Grid, cells: Sequence[Cell], data_dir: Path | None) -> list[Work]:
+    """The groups of `grid` as its executor will see them, without time limits: their costs are no
+    seconds. Raises an InputError for a model or data that is not at hand: nothing is fetched."""
+    prepared = at_hand(grid, data_dir)
+    works = [work_of(group, prepared, grid.run) for group in groups(cells)]
+    return [replace(work, limit=None) for work in works]
+
+
+def describe_simulation(
+    works: Sequence[Work], machines: Machines, retries: int, unit: str
+) -> Iterator[str]:
+    """Lines about the schedule of `works` on all GPUs of `machines`; costs are in `unit`."""
+    nodes = [float(machines.gpus)] * machines.nodes
+    found = simulate(works, nodes, Chance(machines.failures), Rules(retries=retries))
+    models = len({work.affinity for work in works})
+    yield (
+        f"simulated on {machines.nodes} nodes of {machines.gpus} GPUs: {len(works)} groups, "
+        f"{models} to load; {machines.failures:.0%} of the tries fail"
+    )
+    yield (
+        f"  it ends after {found.makespan:.4g} {unit}, {found.makespan / found.bound:.3f} times "
+        f"the lower bound; GPUs are busy for {found.busy:.0%} of it"
+    )
+    yield (
+        f"  models are loaded {found.loads} times, {found.loads / found.least_loads:.3f} times "
+        "the least possible"
+    )
+    yield (
+        f"  {found.deaths} workers die, {found.cut} groups are cut, "
+        f"{found.failed} cells are given up"
+    )
+    yield f"  the scheduler itself took {1000 * found.seconds:.1f} ms"

@@ -1,0 +1,1 @@
+"""Judges read stored answers in the second phase of a run."""

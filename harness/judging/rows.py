@@ -1,0 +1,126 @@
+"""Judgements become rows: a cell is rewritten with them, by the driver alone.
+
+A cell whose judges are not all in its record is answered and not yet judged; a later start judges
+it without answering again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from steereval.harness.config.grid import TaskSpec
+from steereval.harness.judging.worker import Assignment, Judged, Judgement
+from steereval.harness.planning.task_cards import claimed
+from steereval.ray_jobs.work import Outcome
+from steereval.results.store.lease import check_driver
+from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.schema import ITEM_SCHEMA
+from steereval.tasks.judges.judge import Value
+from steereval.tasks.judges.registry import JOINT, JUDGES, judged_metrics
+
+
+def write_judgement(store: RunFolder, unit: Assignment, judgement: Judgement) -> None:
+    """Add what one judge says to the rows and the record of a cell. Raises StoreError."""
+    items, _ = store.read_cell(unit.cell.id)
+    record = store.read_record(unit.cell.id)
+    name = unit.judge.name
+    facts = {"judges": record.get("judges", {}) | {name: dict(judgement.facts)}}
+    facts["content"] = record.get("content", {}) | dict(judgement.content)
+    errors = {k: v for k, v in record.get("judge_errors", {}).items() if k != name}
+    rows = with_judgement(unit.cell.task, items.to_pylist(), judgement.values)
+    table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+    store.replace_items(unit.cell.id, table, record | facts | {"judge_errors": errors})
+
+
+def write_judge_error(store: RunFolder, unit: Assignment, error: str) -> None:
+    """Say in a cell's record why a judge could not judge it; its rows stay. Raises StoreError."""
+    items, _ = store.read_cell(unit.cell.id)
+    record = store.read_record(unit.cell.id)
+    errors = record.get("judge_errors", {}) | {unit.judge.name: error}
+    store.replace_items(unit.cell.id, items, record | {"judge_errors": errors})
+
+
+def with_judgement(
+    task: TaskSpec,
+    rows: list[dict[str, Any]],
+    values: Mapping[str, Mapping[str, Value]],
+) -> list[dict[str, Any]]:
+    """The rows of a cell with those of one judge, by item, and with the joint rate of two."""
+    first = {row["item_id"]: row for row in reversed(rows)}
+    added = list(_rows(first, values))
+    new = {row["metric"] for row in added} | {JOINT}
+    kept = [row for row in rows if row["metric"] not in new]
+    both = [*kept, *added]
+    return [*both, *_rows(first, _joint(both))] if JOINT in claimed(task) else both
+
+
+def _rows(
+    first: Mapping[str, dict[str, Any]], values: Mapping[str, Mapping[str, Value]]
+) -> Iterator[dict[str, Any]]:
+    known = judged_metrics(JUDGES, True)
+    for item, metrics in values.items():
+        for metric, (value, weight) in metrics.items():
+            better = {"metric": metric, "higher_is_better": known[metric].higher_is_better}
+            yield first[item] | better | {"value": value, "weight": weight}
+
+
+def _joint(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
+    """1 for items that are true and informative, where both are known."""
+    parts: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["metric"] in ("true", "informative"):
+            parts.setdefault(row["item_id"], {})[row["metric"]] = row["value"]
+    return {
+        item: {JOINT: (each["true"] * each["informative"], 1.0)}
+        for item, each in parts.items()
+        if len(each) == 2
+    }
+
+
+@dataclass
+class JudgeListener:
+    """Hears of judged cells, and writes what was said of them."""
+
+    store: RunFolder
+    """The run folder."""
+    lease_id: str
+    """The driver that this is."""
+    total: int
+    """Assignments of this start."""
+    say: Callable[[str], None]
+    """Tells the user."""
+    failures: list[str] = field(default_factory=list)
+    """What could not be judged, and why."""
+    _over: int = 0
+
+    def began(self, units: tuple[Any, ...], worker: str) -> None:
+        """Nothing is told before something is over."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """These assignments are over."""
+        check_driver(self.store.place, self.lease_id)
+        units: tuple[Assignment, ...] = outcome.units
+        for unit in units:
+            self._over += 1
+            error = self._write(unit, outcome)
+            if error is not None:
+                self.failures.append(f"{unit}: {error}")
+            told = "judged" if error is None else f"FAILED: {error}"
+            self.say(f"[{self._over}/{self.total}] {unit}: {told}")
+
+    def _write(self, unit: Assignment, outcome: Outcome) -> str | None:
+        """Write what became of one cell; the error if it was not judged."""
+        if outcome.error is not None:
+            error = str(outcome.error)
+        else:
+            result: Judged = outcome.result
+            if unit.cell.id in result.found:
+                write_judgement(self.store, unit, result.found[unit.cell.id])
+                return None
+            error = result.errors[unit.cell.id]
+        write_judge_error(self.store, unit, error)
+        return error

@@ -1,0 +1,109 @@
+"""What a model is made of: the hashes of a folder's files, or the commit of a name on the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from steereval.common.errors import ModelError
+from steereval.common.hashing import hashes_of
+from steereval.harness.assets import model_at_hand
+from steereval.harness.config.grid import ModelSpec
+
+COMMIT = "commit"
+"""The part of a model on the hub that stands for all of its files."""
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
+_NOT_LOADED = (
+    *(".*", "*.md", "*.log", "*.lock", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.pdf"),
+    *("LICENSE*", "NOTICE*", "USE_POLICY*", "events.out.*", "training_args.bin", "optimizer*"),
+    *("scheduler*", "scaler*", "rng_state*", "trainer_state.json"),
+)
+"""Files that stand in model folders and that loading a model or a tokenizer does not read."""
+_KINDS = (
+    ("chat_template*", "chat template"),
+    ("additional_chat_templates/*", "chat template"),
+    ("generation_config.json", "generation defaults"),
+    ("adapter_*", "adapter"),
+    ("config.json", "configuration"),
+    *((f"*{end}", "weights") for end in (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5")),
+    ("*.index.json", "weights"),
+    ("*.py", "code"),
+    ("*token*", "tokenizer"),
+    *((f"{name}*", "tokenizer") for name in ("vocab", "merges", "special_", "added_", "spiece")),
+)
+"""What a file holds, by the first pattern that its name matches."""
+
+
+def kind_of(part: str) -> str:
+    """What a part of a model's content is, in words; empty for a name that says it itself."""
+    name = part.rpartition(": ")[2]
+    return next((kind for pattern, kind in _KINDS if fnmatch(name, pattern)), "")
+
+
+def content_of_model(spec: ModelSpec) -> dict[str, str]:
+    """{part: its SHA-256, or the commit of a name on the hub} of a model and its adapter.
+
+    Parts are files' names, those of an adapter after `adapter: `. Raises InputError for an
+    embedded model that is not here, or files that cannot be read.
+    """
+    found = content_at(model_at_hand(spec.name), spec.revision)
+    if spec.peft is not None:
+        adapter = content_at(spec.peft, spec.revision, ADAPTER)
+        found |= {f"adapter: {name}": value for name, value in adapter.items()}
+    return found
+
+
+def content_at(location: str, revision: str, file: str = CONFIG) -> dict[str, str]:
+    """{part: its SHA-256, or the commit} of a folder, or of a name on the hub that has `file`."""
+    folder = Path(location)
+    if not folder.is_dir():
+        return {COMMIT: commit_of(location, revision, file)}
+    files = dict(files_of_model(folder))
+    hashes = hashes_of(files.values())
+    found = {name: hashes[path] for name, path in files.items()}
+    base = _base_of(folder)
+    if base is not None:
+        found |= {f"base: {name}": value for name, value in content_at(base, "main").items()}
+    return found
+
+
+def files_of_model(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name and path of every file in `folder` that loading a model and its tokenizer may read."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not any(fnmatch(path.name, pattern) for pattern in _NOT_LOADED):
+            yield path.name, path
+    for path in sorted(folder.glob("additional_chat_templates/*")):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _base_of(folder: Path) -> str | None:
+    """The model that an adapter's folder is loaded on top of where it is given as a model."""
+    if not ((folder / ADAPTER).is_file() and (folder / CONFIG).is_file()):
+        return None
+    try:
+        base = json.loads((folder / ADAPTER).read_bytes()).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return base if isinstance(base, str) and base else None
+
+
+def commit_of(name: str, revision: str, file: str = CONFIG) -> str:
+    """The commit on the hub, or in its cache, that `revision` of `name` is now.
+
+    It comes with `file`, the way in which Transformers resolves a revision. Raises ModelError.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        path = huggingface_hub.hf_hub_download(name, file, revision=revision)
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"the commit of {name} ({revision}) on the hub cannot be found: {first}",
+            "Give a folder, or make the hub reachable.",
+        ) from error
+    return Path(path).parent.name

@@ -1,0 +1,84 @@
+"""What cells need beside a model: tasks and contrast sets, each loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from steereval.common.errors import TaskError
+from steereval.harness.config.grid import ContrastSpec, TaskSpec
+from steereval.harness.planning.cell import Cell
+from steereval.tasks.catalogue.cards import load_tasks
+from steereval.tasks.contrast.registry import ContrastSet, load_contrast
+
+
+def configured(spec: TaskSpec, data_dir: Path | None) -> Any:
+    """lm-eval's task with the few-shot examples and options of generation of `spec`."""
+    task = load_tasks([spec.name], data_dir)[spec.name]
+    if spec.num_fewshot is not None:
+        task.set_config(key="num_fewshot", value=spec.num_fewshot)
+    elif task.get_config("num_fewshot") is None:
+        task.set_config(key="num_fewshot", value=0)
+    for key, given in (("generation", spec.generation), ("judges", spec.judges)):
+        if given and str(task.OUTPUT_TYPE) != "generate_until":
+            raise TaskError(
+                f"task {spec.name} generates nothing, but has {key}",
+                f"Remove `{key}` from the task.",
+            )
+    if spec.generation:
+        own = task.get_config("generation_kwargs") or {}
+        task.set_config(key="generation_kwargs", value={**own, **spec.generation})
+    return task
+
+
+def own_text(task: Any) -> Callable[[Instance], str]:
+    """What tells a prompt's own text from the few-shot text in front of it.
+
+    Args:
+        task: lm-eval's task.
+
+    Returns:
+        A function from a request of the task to the last part of its prompt that is no few-shot
+        text. Without few-shot examples a chat template puts nothing else in front of the prompt,
+        so that a prompt it has changed is the request's own in full.
+    """
+
+    def text(request: Instance) -> str:
+        own = str(task.doc_to_text(request.doc))
+        context = str(request.args[0])
+        shots = bool(task.get_config("num_fewshot"))
+        return own if own and (shots or context.endswith(own)) else context
+
+    return text
+
+
+@dataclass
+class TaskResources:
+    """Loads and keeps tasks and contrast sets.
+
+    Tasks are loaded anew for other options: lm-eval keeps these in the task itself.
+    """
+
+    data_dir: Path | None
+    """Folder with benchmark data."""
+    _tasks: dict[str, Any] = field(default_factory=dict)
+    _contrasts: dict[ContrastSpec, ContrastSet] = field(default_factory=dict)
+
+    def task(self, cell: Cell) -> Any:
+        """lm-eval's task of `cell`, with what the grid says of it. Raises a TaskError."""
+        key = repr(cell.task)
+        if key not in self._tasks:
+            self._tasks[key] = configured(cell.task, self.data_dir)
+        return self._tasks[key]
+
+    def contrast(self, spec: ContrastSpec) -> ContrastSet:
+        """The contrast set that `spec` names."""
+        if spec not in self._contrasts:
+            self._contrasts[spec] = load_contrast(
+                spec.name, data_dir=self.data_dir, answers=spec.answers
+            )
+        return self._contrasts[spec]

@@ -1,0 +1,46 @@
+"""About how long a loaded task's prompts and answers are, from a few of its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from statistics import fmean
+from typing import Any
+
+from steereval.tasks.catalogue.cards import TaskSize
+
+LOOKED_AT = 16
+"""Documents that stand for all."""
+CHARACTERS = 4
+"""Characters of a token, about, in English."""
+GENERATED = 256
+"""Tokens of an answer for which a task sets no limit, as lm-eval's own model has it."""
+
+
+def task_size(task: Any, documents: int) -> TaskSize:
+    """The size of lm-eval's `task` with that many documents."""
+    asked = [_requests(task, doc) for doc in islice(task.eval_docs, LOOKED_AT)]
+    prompts = [_tokens(str(own[0].args[0])) for own in asked if own]
+    if str(task.OUTPUT_TYPE) == "generate_until":
+        longest = (task.get_config("generation_kwargs") or {}).get("max_gen_toks", GENERATED)
+        return TaskSize(documents, _mean(prompts), generated=int(longest))
+    answers = [_tokens(str(request.args[-1])) for own in asked for request in own]
+    count = _mean([len(own) for own in asked])
+    return TaskSize(documents, _mean(prompts), count, _mean(answers))
+
+
+def _requests(task: Any, doc: Any) -> list[Any]:
+    """What the task asks of one document, without few-shot examples."""
+    prompt = task.doc_to_text(doc)
+    # A task with several prompts for one answer (Winogrande) has the number of the right one here.
+    text = prompt if isinstance(prompt, str) else task.doc_to_choice(doc)
+    asked = task.construct_requests(doc, text, metadata=(None, None, None))
+    return list(asked) if isinstance(asked, list | tuple) else [asked]
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text) // CHARACTERS)
+
+
+def _mean(values: Sequence[int]) -> int:
+    return max(1, round(fmean(values))) if values else 1

@@ -1,0 +1,285 @@
+"""Scoring a run again from its stored answers: with another metric or filter, no model.
+
+Answers are matched by document and by number of the request within it, so that a task may filter
+and score them in any new way, as long as it asks as much about the same documents. Cells that were
+answered and could not be scored are scored like the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from lm_eval.api.instance import Instance
+
+from steereval.common.errors import CellError, InputError, StoreError, nearest_remedy
+from steereval.harness.config.grid import Grid, TaskSpec, parse_grid
+from steereval.harness.engine.replay import Replay, evaluated
+from steereval.harness.planning.cell import Cell
+from steereval.harness.planning.content import content_of_task, refuse_other_version
+from steereval.harness.planning.plan import make_plan
+from steereval.harness.planning.preflight import described
+from steereval.harness.planning.task_cards import card_of, claimed
+from steereval.harness.planning.task_resources import configured
+from steereval.harness.run.answered import Answered, begun
+from steereval.harness.run.attempt import Attempt
+from steereval.harness.run.item_rows import (
+    PERPLEXITY,
+    assign_splits,
+    contents,
+    directions,
+    item_rows,
+    named,
+    perplexity_rows,
+    wants_perplexity,
+)
+from steereval.harness.run.manifest import manifest
+from steereval.harness.run.references import keep_references
+from steereval.harness.run.scoring import scoring_error
+from steereval.results.lm_eval.samples import without_direction, without_numbers
+from steereval.results.store.answers import AnswerStore
+from steereval.results.store.content import digest_of, task_subject
+from steereval.results.store.manifest import parse_plan
+from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
+from steereval.tasks.catalogue.cards import card
+
+
+def rescore(
+    source: RunFolder,
+    target: RunFolder,
+    renamed: Mapping[str, str],
+    data_dir: Path | None,
+    say: Callable[[str], None],
+) -> int:
+    """Score every answered cell of `source` again, into the new folder `target`; how many.
+
+    `renamed` names tasks to score with instead of the run's own. A cell whose scoring fails is
+    recorded as failed. Raises InputError, or CellError where a task asks for what the run does not
+    hold.
+    """
+    if target.path.exists():
+        raise InputError(f"{target.path} exists already", "Choose a folder that does not.")
+    before = source.read_manifest()
+    refuse_other_version(source.place, source.records())
+    for name in renamed:
+        if name not in before["tasks"]:
+            raise InputError(f"the run has no task {name!r}", nearest_remedy(name, before["tasks"]))
+    for label in sorted(parse_plan(before).imported):
+        say(f"{label} was imported and is left out: import it into the new folder as well")
+    old = parse_grid(before["grid"])
+    new = _with_tasks(old, renamed)
+    tasks = {task.name: configured(task, data_dir) for task in new.tasks}
+    plan = list(zip(make_plan(old), make_plan(new), strict=True))
+    target.create()
+    target.write_manifest(_manifest(before, new, [scored for _, scored in plan], tasks, data_dir))
+    keep_references(target.place, new.tasks, tasks)
+    return _score_all(source, target, plan, tasks, say)
+
+
+def _score_all(
+    source: RunFolder,
+    target: RunFolder,
+    plan: Sequence[tuple[Cell, Cell]],
+    tasks: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> int:
+    """Score all answered cells, given with what each is in the new run; how many could be."""
+    scored = {cell.id: other for cell, other in plan}
+    attempt = Attempt(target, last=True)
+    for cell, origin in _origins(source, [cell for cell, _ in plan], say):
+        own = scored[cell.id]
+        task = tasks[own.task.name]
+        if origin.lacks_perplexities(task):
+            say(f"{cell}: left out, since its texts were not read yet: start the run again")
+            continue
+        say(str(own))
+        try:
+            _score(attempt, own, task, origin)
+        except CellError as error:
+            if origin.rows:
+                raise
+            say(f"{cell}: left out: {error}")
+        if failure := attempt.errors.get(own.id):
+            say(f"FAILED: {failure}")
+    return len(attempt.stored)
+
+
+def _with_tasks(grid: Grid, renamed: Mapping[str, str]) -> Grid:
+    """The grid with other tasks, and without metrics that these do not have."""
+
+    def task(spec: TaskSpec) -> TaskSpec:
+        name = renamed.get(spec.name, spec.name)
+        known = card_of(grid, dataclasses.replace(spec, name=name)).metrics
+        metric = spec.metric if spec.metric in known else None
+        return dataclasses.replace(spec, name=name, metric=metric)
+
+    tasks = tuple(task(spec) for spec in grid.tasks)
+    select = grid.select
+    if select is not None:
+        known = {metric for spec in tasks for metric in card_of(grid, spec).metrics}
+        select = dataclasses.replace(
+            select,
+            task=renamed.get(select.task, select.task) if select.task else None,
+            metric=select.metric if select.metric in known else None,
+        )
+    return dataclasses.replace(grid, tasks=tasks, select=select)
+
+
+def _manifest(
+    before: dict[str, Any], grid: Grid, cells: Sequence[Cell], tasks: Any, data_dir: Path | None
+) -> dict[str, Any]:
+    """The new folder's manifest: the models' answers are as old as they are, the scores new."""
+    now = manifest(grid, cells, described(grid, tasks, data_dir))
+    scored_by = {"lm_eval": now["versions"]["lm_eval"], "created": now["created"]}
+    kept = {key: before[key] for key in ("versions", "created", "machine")}
+    of_tasks = {
+        subject: now["content"][subject] for subject in (task_subject(t.name) for t in grid.tasks)
+    }
+    kept["content"] = (before.get("content") or {}) | of_tasks
+    return now | kept | {"rescored": scored_by}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run holds of a cell that was answered."""
+
+    responses: pa.Table
+    """Its responses."""
+    record: Mapping[str, Any]
+    """Its record, or what is known of how it was answered."""
+    sides: Mapping[str, Mapping[str, Any]]
+    """Fold by item, and split where it was scored."""
+    rows: Sequence[Mapping[str, Any]] = ()
+    """Its item rows; empty if it was not scored."""
+    perplexities: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    """Log-likelihood and tokens by item of the texts of a cell that was not scored."""
+
+    @property
+    def generated(self) -> bool:
+        """Whether its answers are texts."""
+        return "generation" in self.responses["kind"].to_pylist()
+
+    def lacks_perplexities(self, task: Any) -> bool:
+        """Whether it was answered, and no model has read its texts yet."""
+        return not self.rows and self.generated and not self.perplexities and wants_perplexity(task)
+
+
+def _origins(
+    source: RunFolder, cells: Sequence[Cell], say: Callable[[str], None]
+) -> Iterator[tuple[Cell, Origin]]:
+    """The cells that were answered: those that are finished, then those that are not."""
+    finished = source.finished()
+    for cell in cells:
+        if cell.id in finished:
+            items, responses = source.read_cell(cell.id)
+            rows = items.to_pylist()
+            sides = {row["item_id"]: {k: row[k] for k in ("fold", "split")} for row in rows}
+            yield cell, Origin(responses, source.read_record(cell.id), sides, rows)
+    kept = AnswerStore(source.place)
+    for name, left in begun(kept, [cell for cell in cells if cell.id not in finished]):
+        try:
+            answered = Answered.read(kept, name, left)
+        except StoreError as error:
+            say(f"answers are left out: {error}")
+            continue
+        for cell in left:
+            yield cell, _kept(answered, cell)
+
+
+def _kept(answered: Answered, cell: Cell) -> Origin:
+    """What is kept of a cell that was not scored."""
+    facts = answered.facts[cell.id]
+    return Origin(
+        pa.Table.from_pylist(answered.responses(cell), schema=RESPONSE_SCHEMA),
+        {**facts, "displacement": answered.displacement(cell)},
+        {item: {"fold": fold} for item, fold in answered.folds(cell).items()},
+        perplexities=answered.perplexities(cell),
+    )
+
+
+def _score(attempt: Attempt, cell: Cell, task: Any, origin: Origin) -> None:
+    """Write the rows of one cell with their new scores, or its error; folds and splits stay what
+    they were. Raises what the task raises before it has its answers."""
+    stored, start = _Stored(origin.responses.to_pylist(), cell), time.perf_counter()
+    try:
+        samples = evaluated(stored, task, cell)
+        rows = _rows(samples, cell, task, origin)
+    except Exception as error:
+        if not stored.given:
+            raise
+        attempt.failed(cell, scoring_error(cell, error), start)
+        return
+    responses = origin.responses
+    for name, value in (("cell_id", cell.id), ("task", cell.task.name)):
+        index = responses.schema.get_field_index(name)
+        column = pa.array([value] * len(responses), responses.schema.field(index).type)
+        responses = responses.set_column(index, name, column)
+    facts = {
+        "name": str(cell),
+        "identity": cell.identity,
+        "content": (origin.record.get("content") or {})
+        | {task_subject(cell.task.name): digest_of(content_of_task(task))},
+        "metrics_without_numbers": without_numbers(samples),
+        "metrics_without_direction": without_direction(
+            samples, directions(card(cell.task.name), task)
+        ),
+    }
+    table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+    attempt.store.write_cell(cell.id, table, responses, {**origin.record, **facts})
+    attempt.stored.add(cell.id)
+
+
+def _rows(
+    samples: Sequence[dict[str, Any]], cell: Cell, task: Any, origin: Origin
+) -> list[dict[str, Any]]:
+    """The item rows of one cell: new scores, and what no scoring gives."""
+    scored = list(item_rows(cell, card(cell.task.name), samples, lambda _: None, task))
+    scored += perplexity_rows(scored, origin.perplexities)
+    own = [row for row in scored if row["metric"] not in claimed(cell.task)]
+    kept = {PERPLEXITY, *claimed(cell.task)}
+    scored_items = [row["item_id"] for row in own]
+    splits = assign_splits(scored_items, cell.validation_share, contents(samples, task))
+    return [
+        *(
+            row | {"split": splits[row["item_id"]]} | dict(origin.sides[row["item_id"]])
+            for row in own
+        ),
+        *({**row, **cell.summary()} for row in origin.rows if row["metric"] in kept),
+    ]
+
+
+class _Stored(Replay):
+    """A model that answers as a cell did."""
+
+    def __init__(self, responses: Sequence[dict[str, Any]], cell: Cell) -> None:
+        super().__init__({})
+        self._cell = cell
+        self._stored = {(row["item_id"], row["request"]): row for row in responses}
+
+    def _answers(self, kind: str, requests: list[Instance]) -> list[Any]:
+        if Counter(id(request) for request in requests).most_common(1)[0][1] > 1:
+            raise CellError("the task asks for several answers", "Only the first is stored.")
+        answers = [self._answer(kind, each.item_id, each.number) for each in named(kind, requests)]
+        self.given = True
+        return answers
+
+    def _answer(self, kind: str, item: str, number: int) -> Any:
+        row = self._stored.get((item, number))
+        wanted = "generation" if kind == "generate_until" else "loglikelihood"
+        if row is None or row["kind"] != wanted:
+            raise CellError(
+                f"the run holds no {wanted} for request {number} of document {item}, which "
+                f"{self._cell.task.name} asks for",
+                "Score with a task that asks the same of the same documents.",
+            )
+        if wanted == "generation":
+            return row["continuation"]
+        value = row["log_likelihood"]
+        return value if kind == "loglikelihood_rolling" else (value, row["is_greedy"])

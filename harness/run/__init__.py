@@ -1,0 +1,1 @@
+"""A run: the driver, its workers, the manifest, item rows and progress."""

@@ -1,0 +1,385 @@
+"""What a group of cells was asked and what it answered, kept until each cell is scored.
+
+Scoring is not the model's business: all that it needs is here, in memory or read back from the run
+folder, so that a cell whose scoring failed or was cut off is scored later without the model, with
+the rows that it would have had. Answers are found by the content of the requests, so that those to
+other prompts are never taken for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import Any, Self
+
+import pyarrow as pa
+from lm_eval.api.instance import Instance
+
+from steereval.common.errors import ScoringError
+from steereval.harness.engine.fitter import Treatment
+from steereval.harness.engine.merged_requests import MergedRequests
+from steereval.harness.engine.replay import Chats, OtherRequests, ResponseLog
+from steereval.harness.engine.request_batches import Answers, check_steered
+from steereval.harness.planning.cell import Cell
+from steereval.harness.planning.groups import group_id, one_of_each_task
+from steereval.harness.run.item_rows import Named, named
+from steereval.models.steering.hooks import DisplacementStats
+from steereval.results.lm_eval.samples import asked_and_answered
+from steereval.results.store.answers import ANSWER_SCHEMA, AnswerStore
+
+GENERATION = "generate_until"
+"""lm-eval's name of the requests that are answered by texts."""
+CHAT = "chat"
+"""Kind of the stored rows that hold a chat as a text."""
+
+Texts = dict[int, tuple[float, int]]
+"""Log-likelihood in nats and number of tokens of generated texts, by the request's place."""
+
+
+@dataclass
+class Page:
+    """All requests of one kind that a task makes, and the answers of each arm."""
+
+    names: Sequence[Named]
+    """What was asked, in lm-eval's order."""
+    prompts: Sequence[str]
+    """The prompt of each request."""
+    continuations: Sequence[str | None]
+    """What was to be scored after it; None for a generation and for a text scored whole."""
+    values: dict[str, Sequence[Any]]
+    """lm-eval's answers by arm."""
+    folds: dict[str, Sequence[int | None]]
+    """By arm the fold whose steerers did not see the document of each request."""
+    unsteered: dict[str, Texts] = field(default_factory=dict)
+    """By arm what the unsteered model makes of the first text for each document."""
+    asked: Sequence[Instance] = ()
+    """The requests themselves; empty where the page was read back."""
+
+    def answers(self, arm: str, kind: str, requests: Sequence[Instance]) -> Sequence[Any]:
+        """The answers of `arm` to `requests`. Raises OtherRequests unless they were asked."""
+        if self.asked:
+            same = [each.args for each in self.asked] == [each.args for each in requests]
+        else:
+            same = list(self.names) == named(kind, requests)
+        if not same:
+            raise OtherRequests(kind)
+        return self.values[arm]
+
+    @property
+    def firsts(self) -> list[int]:
+        """Places of the first request for each document, for its first answer."""
+        found: dict[str, int] = {}
+        for place, name in enumerate(self.names):
+            if name.number == 0:
+                found.setdefault(name.item_id, place)
+        return list(found.values())
+
+
+@dataclass
+class Answered:
+    """Cells that are answered together, and what has been answered so far."""
+
+    cells: Sequence[Cell]
+    """The cells."""
+    pages: dict[tuple[str, str], Page] = field(default_factory=dict)
+    """By task and kind."""
+    tallies: dict[str, dict[str, DisplacementStats]] = field(default_factory=dict)
+    """By arm and site how far tokens were moved."""
+    acting: set[str] = field(default_factory=set)
+    """Arms whose treatment acts on some request."""
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By cell id what its record says of how it was answered."""
+    chats: Chats = field(default_factory=Chats)
+    """Chats as the model was given them."""
+    kept: set[str] = field(default_factory=set)
+    """Names in the run folder under which these answers are kept."""
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By cell id lm-eval's samples of cells that were scored to see whether all is answered."""
+    errors: dict[str, ScoringError] = field(default_factory=dict)
+    """By cell id what went wrong with that."""
+
+    @property
+    def id(self) -> str:
+        """Names the cells that are answered together: rounding depends on them."""
+        return group_id(self.cells)
+
+    def halves(self) -> list[Answered]:
+        """The cells in two parts, the second half first, each with what is answered of it."""
+        middle = len(self.cells) // 2
+        return [self._part(self.cells[middle:]), self._part(self.cells[:middle])]
+
+    def without(self, task: str) -> list[Answered]:
+        """The cells of `task`, of which nothing counts as answered, and the others as they are."""
+        own = [cell for cell in self.cells if cell.task.name == task]
+        others = [cell for cell in self.cells if cell.task.name != task]
+        return [Answered(own), *([self._part(others)] if others else [])]
+
+    def _part(self, cells: Sequence[Cell]) -> Answered:
+        tallies = {
+            arm: {
+                site: DisplacementStats(tally.tokens, tally.distance)
+                for site, tally in sites.items()
+            }
+            for arm, sites in self.tallies.items()
+        }
+        facts = dict(self.facts)
+        return Answered(
+            cells,
+            dict(self.pages),
+            tallies,
+            set(self.acting),
+            facts,
+            self.chats,
+            set(self.kept),
+        )
+
+    def book(self, cell: Cell) -> ResponseLog:
+        """The answers of one cell by kind."""
+        return {
+            kind: partial(page.answers, cell.arm, kind)
+            for (task, kind), page in self.pages.items()
+            if task == cell.task.name and cell.arm in page.values
+        }
+
+    def add(
+        self,
+        kind: str,
+        together: MergedRequests,
+        treatments: Mapping[str, Treatment],
+        answers: Sequence[Answers],
+    ) -> None:
+        """Take in what each arm, with its treatment, answers to requests of `kind`."""
+        for arm, own in zip(treatments, answers, strict=True):
+            tallies = self.tallies.setdefault(arm, {})
+            for site, tally in own.moved.items():
+                tallies.setdefault(site, DisplacementStats()).add(
+                    tally.tokens, float(tally.distance)
+                )
+            if own.acts:
+                self.acting.add(arm)
+        for task in together.places:
+            asked, _ = together.of(task, together.requests)
+            texts = [each.args[1] if len(each.args) > 1 else None for each in asked]
+            self.pages[task, kind] = Page(
+                names=named(kind, asked),
+                prompts=[str(each.args[0]) for each in asked],
+                continuations=[text if isinstance(text, str) else None for text in texts],
+                values={
+                    arm: together.of(task, own.values)[1]
+                    for arm, own in zip(treatments, answers, strict=True)
+                },
+                folds={
+                    arm: [treatment.route(each.doc) for each in asked]
+                    for arm, treatment in treatments.items()
+                },
+                asked=asked,
+            )
+
+    def texts(self, cell: Cell) -> Page | None:
+        """The page with the cell's generated texts, if there is one."""
+        page = self.pages.get((cell.task.name, GENERATION))
+        return page if page is not None and cell.arm in page.values else None
+
+    def folds(self, cell: Cell) -> dict[str, int | None]:
+        """The fold of each item of a cell."""
+        return {
+            name.item_id: fold
+            for (task, _), page in self.pages.items()
+            if task == cell.task.name
+            for name, fold in zip(page.names, page.folds[cell.arm], strict=True)
+        }
+
+    def perplexities(self, cell: Cell) -> dict[str, tuple[float, int]]:
+        """Log-likelihood and tokens of the first text for each item; empty if none was read."""
+        page = self.texts(cell)
+        if page is None:
+            return {}
+        scores = page.unsteered.get(cell.arm, {})
+        return {page.names[place].item_id: score for place, score in scores.items()}
+
+    def responses(self, cell: Cell) -> list[dict[str, Any]]:
+        """The rows of RESPONSE_SCHEMA of a cell: the first answer to each request."""
+        rows = [
+            {
+                "cell_id": cell.id,
+                "task": cell.task.name,
+                "item_id": name.item_id,
+                "request": name.number,
+            }
+            | asked_and_answered([prompt, continuation], value)
+            for (task, _), page in self.pages.items()
+            if task == cell.task.name
+            for name, prompt, continuation, value in zip(
+                page.names, page.prompts, page.continuations, page.values[cell.arm], strict=True
+            )
+        ]
+        return list({(r["item_id"], r["request"]): r for r in reversed(rows)}.values())[::-1]
+
+    def check_steered(self, cell: Cell) -> None:
+        """Check that the arm of a cell, if it acts, steered some token.
+
+        Raises:
+            CellError: It steered none.
+        """
+        if cell.arm in self.acting:
+            check_steered(str(cell), cell.positions, self.tallies.get(cell.arm, {}).values())
+
+    def displacement(self, cell: Cell) -> dict[str, float]:
+        """Mean |y - x| over the tokens that the cell's arm steered, by site."""
+        tallies = self.tallies.get(cell.arm, {})
+        return {site: float(t.distance) / t.tokens for site, t in tallies.items() if t.tokens}
+
+    def keep(self, store: AnswerStore) -> None:
+        """Write all of it to the run folder, whole or not at all. Raises StoreError."""
+        arms = list(dict.fromkeys(cell.arm for cell in self.cells))
+        rows = [row for key, page in self.pages.items() for row in _rows(*key, page, arms)]
+        rows += [{"task": "", "kind": CHAT, "key": key, "prompt": text}
+                 for key, text in self.chats.known.items()]  # fmt: skip
+        record = {
+            "cells": [cell.id for cell in self.cells],
+            "arms": arms,
+            "facts": {cell.id: self.facts[cell.id] for cell in self.cells if cell.id in self.facts},
+            "tallies": {
+                arm: {site: [t.tokens, float(t.distance)] for site, t in self.tallies[arm].items()}
+                for arm in arms
+                if arm in self.tallies
+            },
+            "acting": sorted(self.acting & set(arms)),
+        }
+        store.write(self.id, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), record)
+        self.kept.add(self.id)
+
+    @classmethod
+    def read(cls, store: AnswerStore, name: str, cells: Sequence[Cell]) -> Self:
+        """Read answers back.
+
+        Args:
+            store: Where they are kept.
+            name: The name of the group under which they are kept.
+            cells: Cells to read them for; those that the group does not have are left out.
+
+        Returns:
+            The answers, from which each cell is scored as in the process that was given them.
+
+        Raises:
+            StoreError: They are missing or damaged.
+        """
+        record, table = store.read(name)
+        rows = table.to_pylist()
+        own = [cell for cell in cells if cell.id in set(record["cells"])]
+        return cls(
+            own,
+            {
+                key: _page(list(some), record["arms"])
+                for key, some in groupby(rows, lambda row: (row["task"], row["kind"]))
+                if key[1] != CHAT
+            },
+            {
+                arm: {site: DisplacementStats(*tally) for site, tally in sites.items()}
+                for arm, sites in record["tallies"].items()
+            },
+            set(record["acting"]),
+            dict(record["facts"]),
+            Chats({row["key"]: row["prompt"] for row in rows if row["kind"] == CHAT}),
+            {name},
+        )
+
+
+def begun(store: AnswerStore, cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
+    """Find the kept answers of `cells`.
+
+    Returns:
+        Names under which they are kept, with the cells to take from each. Of several names for a
+        cell the one with the fewest cells counts: the groups of the others were split.
+
+    Raises:
+        StoreError: The folder cannot be read.
+    """
+    left = {cell.id: cell for cell in cells}
+    found = []
+    for name, record in sorted(store.records().items(), key=lambda pair: len(pair[1]["cells"])):
+        own = [left.pop(cell) for cell in record["cells"] if cell in left]
+        if own:
+            found.append((name, own))
+    return found
+
+
+def asked_of(answered: Answered, cell: Cell) -> list[Page]:
+    """What the cell's task has asked so far."""
+    return [page for (task, _), page in answered.pages.items() if task == cell.task.name]
+
+
+Count = Callable[[Sequence[str]], list[int]]
+"""How many tokens each of some texts has."""
+
+
+def tokens_of(answered: Answered, count: Count) -> dict[str, int]:
+    """By cell id the tokens of its distinct prompts and its answers."""
+    found: dict[str, int] = {}
+    for first in one_of_each_task(answered.cells):
+        pages = asked_of(answered, first)
+        given = [*{prompt for page in pages for prompt in page.prompts}]
+        given += [text for page in pages for text in page.continuations if text is not None]
+        shared = sum(count(given)) if given else 0
+        for cell in answered.cells:
+            if cell.task.name == first.task.name:
+                page = answered.texts(cell)
+                own = list(page.values[cell.arm]) if page is not None else []
+                found[cell.id] = shared + (sum(count(own)) if own else 0)
+    return found
+
+
+def _rows(task: str, kind: str, page: Page, arms: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of ANSWER_SCHEMA of one page."""
+    rows = []
+    for place, name in enumerate(page.names):
+        values = [page.values[arm][place] for arm in arms]
+        row: dict[str, Any] = {
+            "task": task,
+            "kind": kind,
+            "key": name.key,
+            "item_id": name.item_id,
+            "request": name.number,
+            "prompt": page.prompts[place],
+            "continuation": page.continuations[place],
+            "folds": [page.folds[arm][place] for arm in arms],
+        }
+        if kind == GENERATION:
+            read = [page.unsteered.get(arm, {}).get(place, (None, None)) for arm in arms]
+            row |= {"texts": values, "text_log_likelihoods": [total for total, _ in read],
+                    "text_tokens": [tokens for _, tokens in read]}  # fmt: skip
+        elif kind == "loglikelihood":
+            row |= {"log_likelihoods": [value for value, _ in values],
+                    "are_greedy": [bool(greedy) for _, greedy in values]}  # fmt: skip
+        else:
+            row |= {"log_likelihoods": values}
+        rows.append(row)
+    return rows
+
+
+def _page(rows: Sequence[dict[str, Any]], arms: Sequence[str]) -> Page:
+    """The page that `rows` hold."""
+    values: dict[str, Sequence[Any]] = {}
+    unsteered: dict[str, Texts] = {}
+    for index, arm in enumerate(arms):
+        if rows[0]["texts"] is not None:
+            values[arm] = [row["texts"][index] for row in rows]
+            unsteered[arm] = {
+                place: (row["text_log_likelihoods"][index], row["text_tokens"][index])
+                for place, row in enumerate(rows)
+                if row["text_tokens"][index] is not None
+            }
+        elif rows[0]["are_greedy"] is not None:
+            values[arm] = [(r["log_likelihoods"][index], r["are_greedy"][index]) for r in rows]
+        else:
+            values[arm] = [row["log_likelihoods"][index] for row in rows]
+    return Page(
+        [Named(row["key"], row["item_id"], row["request"]) for row in rows],
+        [row["prompt"] for row in rows],
+        [row["continuation"] for row in rows],
+        values,
+        {arm: [row["folds"][index] for row in rows] for index, arm in enumerate(arms)},
+        {arm: texts for arm, texts in unsteered.items() if texts},
+    )

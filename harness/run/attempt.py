@@ -1,0 +1,98 @@
+"""What comes of one try at a group of cells: errors are recorded, or left to another worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from steereval.common.errors import CellError, SteerEvalError
+from steereval.harness.planning.cell import Cell
+from steereval.models.inference.memory import ran_out
+from steereval.ray_jobs.work import Done
+from steereval.results.store.run_folder import RunFolder
+
+
+@dataclass
+class Attempt:
+    """What comes of one try at a group of cells."""
+
+    store: RunFolder
+    """Where rows and errors go."""
+    last: bool
+    """Whether nobody tries again what fails unforeseen."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """Recorded failures, by cell id."""
+    again: set[str] = field(default_factory=set)
+    """Ids of the cells that another worker should try."""
+    tokens: int = 0
+    """Tokens of the answers that were stored."""
+    stored: set[str] = field(default_factory=set)
+    """Ids of the cells that were scored and stored."""
+
+    def all_failed(self, cells: Sequence[Cell], error: Exception, start: float) -> None:
+        """Record the same for each of `cells`."""
+        for cell in cells:
+            self.failed(cell, error, start)
+
+    def failed(self, cell: Cell, error: Exception, start: float) -> None:
+        """Record why `cell` failed, or leave it to another worker."""
+        foreseen = isinstance(error, SteerEvalError) or ran_out(error)
+        if foreseen or self.last:
+            self.errors[cell.id] = _fail(self.store, cell, error, start)
+        else:
+            self.again.add(cell.id)
+
+    def done(self, group: Sequence[Cell]) -> Done:
+        """What the executor is told."""
+        places = tuple(place for place, cell in enumerate(group) if cell.id in self.again)
+        return Done(GroupResult(self.errors, self.tokens), places)
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """What a run hears of a group of cells."""
+
+    errors: Mapping[str, str]
+    """Recorded failures, by cell id."""
+    tokens: int
+    """Tokens of the answers that were stored."""
+
+
+def described(cell: Cell) -> dict[str, Any]:
+    """What every record says of its cell."""
+    return {"name": str(cell), "identity": cell.identity}
+
+
+def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
+    """Record that `cell` failed; the message."""
+    told = error
+    if not isinstance(error, SteerEvalError):
+        told = CellError(
+            f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
+            "The traceback is in the cell's record.",
+        )
+        told.__cause__ = error
+    store.write_failure(cell.id, _failure(cell, told, start))
+    return str(told)
+
+
+def _failure(cell: Cell, error: Exception, start: float) -> dict[str, Any]:
+    return described(cell) | {
+        "error": {
+            "type": type(error).__name__,
+            "message": str(error),
+            "traceback": traceback.format_exception(error),
+        },
+        "timings": {"total_seconds": time.perf_counter() - start},
+        "environment": {"host": socket.gethostname(), "pid": os.getpid()},
+    }
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"

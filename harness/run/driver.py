@@ -1,0 +1,280 @@
+"""A whole run: plan, manifest, workers, and what a second start finds already done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from steereval.harness.config.grid import Grid, RunSpec
+from steereval.harness.deploy.package_snapshot import package_folder
+from steereval.harness.engine.loading import WorkerSettings
+from steereval.harness.judging.rows import JudgeListener
+from steereval.harness.judging.worker import JudgeWorker, assignments, work_items
+from steereval.harness.planning.cell import Cell
+from steereval.harness.planning.content import refuse_other_content
+from steereval.harness.planning.groups import group_id, groups
+from steereval.harness.planning.known_cost import cost_about
+from steereval.harness.planning.plan import make_plan
+from steereval.harness.planning.preflight import Prepared, prepare
+from steereval.harness.run.manifest import manifest, manifest_before
+from steereval.harness.run.progress import Form, display
+from steereval.harness.run.references import keep_references
+from steereval.harness.run.tracker import Tracker
+from steereval.harness.run.worker import CellWorker
+from steereval.models.inference.memory import release
+from steereval.ray_jobs.work import Executor, Work
+from steereval.results.lm_eval.import_samples import carry_imports
+from steereval.results.store.answers import AnswerStore
+from steereval.results.store.lease import check_driver, driving
+from steereval.results.store.progress import ENDED, JUDGING, STOPPED, end_progress
+from steereval.results.store.retired import at_hand, describe_retired, replan, settle
+from steereval.results.store.run_folder import RunFolder
+
+LOADING = 80_000
+"""Loading a model on a GPU costs about as much as feeding it this many tokens."""
+LOADING_ON_CPU = 2_000
+"""The same without one, where tokens take far longer and weights lie in the page cache."""
+READ_AGAIN = 0.5
+"""Share of what is written that is fed once more, for its perplexity: what arms write alike is read
+once."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    planned: int
+    """Cells of the grid."""
+    reused: int
+    """Cells that were finished before."""
+    failed: tuple[str, ...]
+    """Cells that failed, by name."""
+    unjudged: tuple[str, ...] = ()
+    """What a judge could not judge, by name of judge and cell."""
+
+
+def run_grid(
+    grid: Grid,
+    out: Path | str,
+    data_dir: Path | None,
+    say: Callable[[str], None],
+    form: Form = "auto",
+) -> Summary:
+    """Run every cell of `grid` that `out`, a path or a URI, does not hold yet.
+
+    A failed cell is recorded and the rest goes on; a later start tries it again. Raises InputError,
+    or StoreError where the folder cannot be written to or another driver runs it.
+    """
+    cells = make_plan(grid)
+    store = RunFolder(out)
+    store.create()
+    with driving(store.place, say) as lease, executor_of(grid) as executor:
+        store.clean()
+        earlier = manifest_before(store, cells)
+        settle(store)
+        held = at_hand(store, {cell.id for cell in cells})
+        before, records = held.finished, held.records
+        answers = AnswerStore(store.place)
+        answers.tidy(before)
+        kept = answers.cells()
+        waiting = [left for group in groups(cells) if (left := _left(group, before, records, kept))]
+        if waiting:
+            executor.begin()
+        prepared = prepare(grid, data_dir, say)
+        check_driver(store.place, lease.id)
+        refuse_other_content(store.place, earlier, records, [c.id for c in cells], prepared.content)
+        _plan_again(store, earlier, manifest(grid, cells, prepared), say)
+        keep_references(store.place, grid.tasks, prepared.loaded)
+        if before:
+            say(f"{len(before)} of {len(cells)} cells were finished before")
+        _tell_of_kept(waiting, kept, say)
+        settings = WorkerSettings(
+            store.place.location,
+            str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
+            _one_of_each_fit([cell for group in waiting for cell in group]),
+            grid.run.profile, lease.id, grid.repeat_batch_size, prepared.content,
+        )  # fmt: skip
+        shown = len(cells), before, form
+        failed = _run_groups(grid, waiting, settings, prepared, executor, shown)
+        # What workers that died had half written; another driver's workers may be writing.
+        check_driver(store.place, lease.id)
+        store.clean()
+        answers.tidy(store.finished())
+        unjudged = _judge(grid, cells, settings, executor, say)
+    return Summary(len(cells), len(before), failed, unjudged)
+
+
+def _plan_again(
+    store: RunFolder, earlier: dict[str, Any], planned: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Let `store` hold what is planned now, and tell what is not counted any more."""
+    whole, lost = carry_imports(earlier, planned)
+    replan(store, whole)
+    for label in lost:
+        say(f"samples of the imported arm {label} do not pair with this grid: import them again")
+    if told := describe_retired(store):
+        say(told)
+
+
+def _tell_of_kept(
+    waiting: Sequence[Sequence[Cell]], kept: Set[str], say: Callable[[str], None]
+) -> None:
+    """Say how many cells were answered before."""
+    if scored := sum(cell.id in kept for group in waiting for cell in group):
+        say(f"the answers of {scored} cells were kept: these are scored without the model")
+
+
+def _judge(
+    grid: Grid,
+    cells: Sequence[Cell],
+    settings: WorkerSettings,
+    executor: Executor,
+    say: Callable[[str], None],
+) -> tuple[str, ...]:
+    """Let judges read what the cells have answered; names what they could not judge."""
+    if not _has_judges(grid):
+        return ()
+    # The steered model may still lie in memory that nothing needs any more.
+    release()
+    store = RunFolder(settings.run_folder)
+    waiting = assignments(cells, store.finished(), store.records())
+    listener = JudgeListener(store, settings.lease, len(waiting), say)
+    state = STOPPED
+    try:
+        if waiting:
+            works = work_items(waiting, grid.run)
+            executor.run(works, partial(JudgeWorker, settings), listener)
+        state = ENDED
+    finally:
+        end_progress(store.place, state)
+    return tuple(listener.failures)
+
+
+def _has_judges(grid: Grid) -> bool:
+    return any(task.judges for task in grid.tasks)
+
+
+def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """A cell for each model, contrast, method and layers: what decides which states are read."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.contrast is not None:
+            key = repr((cell.model, cell.contrast, cell.method.name, cell.method.options))
+            found.setdefault(key, cell)
+    return tuple(found.values())
+
+
+def _left(
+    group: Sequence[Cell],
+    finished: Set[str],
+    records: Mapping[str, dict[str, Any]],
+    kept: Set[str],
+) -> tuple[Cell, ...]:
+    """The cells of a group that are answered or scored now: those that are not finished.
+
+    Where the run was cut off while it stored this very group and answers that are not in `kept`
+    are missing, all of it is answered again, so that the rest comes out to the last bit as it would
+    have.
+    """
+    left = tuple(cell for cell in group if cell.id not in finished)
+    if all(cell.id in kept for cell in left):
+        return left
+    stored = [records[cell.id] for cell in group if cell.id in finished]
+    cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
+    # A disk that was full says nothing of the cell: its group was cut off.
+    failed = any(
+        records[cell.id]["error"]["type"] != "StoreError"
+        for cell in left
+        if "error" in records.get(cell.id, {})
+    )
+    return tuple(group) if left and stored and cut_off and not failed else left
+
+
+def _run_groups(
+    grid: Grid,
+    waiting: Sequence[Sequence[Cell]],
+    settings: WorkerSettings,
+    prepared: Prepared,
+    executor: Executor,
+    shown: tuple[int, frozenset[str], Form],
+) -> tuple[str, ...]:
+    """Run the groups; names what failed."""
+    planned, before, form = shown
+    loading = LOADING if _is_remote(grid.run) or _gpus(grid.run.device) else LOADING_ON_CPU
+    works = [work_of(group, prepared, grid.run, loading) for group in waiting]
+    weights = {
+        cell.id: work.cost / len(work.units)
+        for work in works
+        for cell in work.units
+        if cell.id not in before
+    }
+    with display(form) as screen:
+        store = RunFolder(settings.run_folder)
+        tracker = Tracker(store, planned, before, weights, screen, settings.lease)
+        state = STOPPED
+        try:
+            if works:
+                executor.run(works, partial(CellWorker, settings), tracker)
+            state = JUDGING if _has_judges(grid) else ENDED
+        finally:
+            tracker.stop(state)
+    return tuple(tracker.failures.values())
+
+
+def work_of(
+    group: Sequence[Cell], prepared: Prepared, run: RunSpec, loading: int = LOADING
+) -> Work:
+    """A group of cells as the executor sees it. Costs are in 10^12 operations; loading the model
+    costs as much as `loading` tokens."""
+    model, shape = group[0].model, prepared.shapes[group[0].model.name]
+    cost = cost_about(group, shape, prepared.sizes)
+    operations = cost.flops + READ_AGAIN * cost.generated * shape.flops
+    limit = None if run.time_limit is None else run.time_limit * len(group)
+    return Work(
+        group_id(group), tuple(group), operations / 1e12, affinity(group[0]),
+        loading * shape.flops / 1e12, model.gpus, limit,
+    )  # fmt: skip
+
+
+def affinity(cell: Cell) -> str:
+    """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
+    show what another worker does, have a key of their own."""
+    model, own = cell.model, "|repeated" if cell.is_repeat else ""
+    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{own}"
+
+
+def executor_of(grid: Grid) -> Executor:
+    """What runs the works of `grid`: this process, or workers on Ray."""
+    run = grid.run
+    gpus = _gpus(run.device)
+    if run.address is None and (run.workers or gpus or 1) == 1:
+        from steereval.ray_jobs.serial import SerialExecutor
+
+        return SerialExecutor()
+    # Imported here: Ray takes a second to import, and one worker does not need it.
+    from steereval.ray_jobs.ray_executor import RayExecutor
+    from steereval.ray_jobs.schedule import Rules
+
+    remote = _is_remote(run)
+    return RayExecutor(
+        workers=run.workers,
+        address=run.address or "local",
+        on_gpus=(None if run.device != "cpu" else False) if remote else gpus > 0,
+        package=package_folder() if remote else None,
+        rules=Rules(retries=run.retries),
+    )
+
+
+def _is_remote(run: RunSpec) -> bool:
+    """Whether workers are on a Ray that was there before; it may have GPUs."""
+    return run.address not in (None, "local")
+
+
+def _gpus(device: str) -> int:
+    """GPUs of this machine that a run on `device` uses."""
+    import torch
+
+    return torch.cuda.device_count() if device in ("auto", "cuda") else 0

@@ -1,0 +1,1 @@
+"""Fitted steerers on disk, and exports to formats of other programs."""

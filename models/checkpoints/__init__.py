@@ -1,0 +1,1 @@
+"""Model files: GGUF conversion and shapes of well-known models."""

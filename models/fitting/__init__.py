@@ -1,0 +1,1 @@
+"""Contrast data, logistic regression and training of small networks."""

@@ -1,0 +1,1 @@
+"""Shared-prefix inference: prefix tree, passes, likelihoods, generation, extraction."""

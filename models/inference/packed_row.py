@@ -1,0 +1,113 @@
+"""What a model is fed for a packed row, and which models can take one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from steereval.common.errors import CellError
+from steereval.models.inference.prefix_tree import PackedRow, Request
+from steereval.models.steering.hooks import ForwardContext
+
+
+def packed_inputs(model: nn.Module, pack: PackedRow, prefix: int = 0) -> dict[str, Any]:
+    """Tokens, positions and mask of `pack`, which stands after `prefix` cached tokens."""
+    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    before = torch.ones(len(pack.tokens), prefix, dtype=torch.bool)
+    visible = torch.cat([before, torch.from_numpy(pack.visible)], dim=1)
+    return {
+        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
+        "position_ids": torch.from_numpy(pack.depths)[None].to(device),
+        "attention_mask": _mask(model, visible)[None, None].to(device),
+    }
+
+
+def packed_frame(
+    pack: PackedRow, requests: Sequence[Request], device: torch.device
+) -> ForwardContext:
+    """Which intervention acts on each token of `pack`, and which query each owned token is of."""
+    assigned = torch.from_numpy(pack.assigned)[None]
+    present = np.unique(pack.owners[pack.owners >= 0])
+    if len(present) == 0:
+        return ForwardContext(assigned)
+    ends = [len(requests[owner].context) - 1 for owner in present]
+    last = [
+        np.flatnonzero((pack.owners == owner) & (pack.depths == end))[0]
+        for owner, end in zip(present, ends, strict=True)
+    ]
+    query = torch.from_numpy(np.searchsorted(present, pack.owners))
+    return ForwardContext(
+        assigned,
+        query[None].to(device),
+        torch.tensor([[0, int(column)] for column in last], device=device),
+        [requests[owner].key for owner in present],
+    )
+
+
+def check_steered(
+    pack: PackedRow, stem: Sequence[tuple[int, int]], requests: Sequence[Request]
+) -> None:
+    """Hold a packed row against its requests.
+
+    Args:
+        pack: The row.
+        stem: (token id, intervention) of the tokens before it.
+        requests: The requests that `pack.answers` refers to.
+
+    Raises:
+        CellError: The text before a predicted token has another number of steered tokens than its
+            request asks for, or some under another request's intervention.
+    """
+    start = _UNSTEERED
+    for _, index in stem:
+        start = _followed(start, index)
+    found: list[tuple[int, int]] = []
+    for parent, index in zip(pack.parents.tolist(), pack.assigned.tolist(), strict=True):
+        found.append(_followed(found[parent] if parent >= 0 else start, index))
+    for row, number, index in pack.answers:
+        request = requests[number]
+        asked = request.steered_among(len(request.context) + index)
+        if found[row] != ((request.intervention, asked) if asked else _UNSTEERED):
+            raise CellError(
+                f"{found[row][1]} tokens of a packed text are steered under intervention "
+                f"{found[row][0]}; its request asks for {asked} under {request.intervention}",
+                "This is a fault of steereval; use path=plain until it is repaired.",
+            )
+
+
+_UNSTEERED = (-1, 0)
+"""Intervention and number of the steered tokens of a text without any."""
+_MIXED = -2
+"""Stands for several interventions in one text."""
+
+
+def _followed(text: tuple[int, int], index: int) -> tuple[int, int]:
+    """Intervention and steered tokens of `text` with one more token under `index`."""
+    if index < 0:
+        return text
+    intervention, count = text
+    return (index if intervention in (-1, index) else _MIXED), count + 1
+
+
+def _mask(model: nn.Module, visible: Tensor) -> Tensor:
+    """The mask in the form that the model's attention takes: eager attention adds it."""
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    if getattr(config, "_attn_implementation", None) != "eager":
+        return visible
+    dtype: torch.dtype = model.dtype  # type: ignore[assignment]
+    return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+
+
+def masks_by_index(model: nn.Module) -> bool:
+    """Whether attention layers keep a mask of their own, by index in the row.
+
+    Such a mask has a fixed size, and a local one (GPT-Neo) knows no depths.
+    """
+    return any(
+        "attn" in name and buffer.dtype == torch.bool and buffer.ndim >= 2
+        for name, buffer in model.named_buffers()
+    )

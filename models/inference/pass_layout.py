@@ -1,0 +1,121 @@
+"""Which passes the shared path makes for some requests: pure, without a model.
+
+Requests may ask for the same text under several interventions. What all begin with is a pass of
+its own, whose keys and values the others go on from. The texts, each once whatever acts on them,
+are laid out in pieces, which is what the blocks below the steering are fed. The rows of a piece
+hold its texts under every intervention, which is what the blocks above are fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from steereval.models.inference.prefix_tree import (
+    Node,
+    PackedRow,
+    Part,
+    Request,
+    below,
+    build_forest,
+    packs,
+    shared_prefix,
+)
+
+ROW_TOKENS = {"cpu": 320, "cuda": 2048}
+"""Tokens in a row by kind of device: enough to keep it busy, few enough that attention stays
+cheap. Measured by `benchmarks/grid_engine.py` (docs/benchmarks.md)."""
+STEM_TOKENS = 8
+"""A shared beginning shorter than this is not worth a pass of its own."""
+
+
+def row_tokens(device: str) -> int:
+    """Tokens in a row on a kind of device, such as `cuda`."""
+    return ROW_TOKENS["cpu" if device == "cpu" else "cuda"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Texts that run together."""
+
+    bare: PackedRow
+    """The texts, each token once."""
+    part: Part
+    """What is asked for in them."""
+    rows: Sequence[PackedRow]
+    """The texts under every intervention; tokens that none has changed yet stand once."""
+
+
+@dataclass(frozen=True)
+class Fed:
+    """Tokens that a model is fed."""
+
+    below: int
+    """Through the blocks up to the lowest steered one."""
+    above: int
+    """Through the blocks above it."""
+    predicted: int
+    """Through the projection to the vocabulary."""
+
+    def __add__(self, other: Fed) -> Fed:
+        """What both feed."""
+        return Fed(
+            self.below + other.below,
+            self.above + other.above,
+            self.predicted + other.predicted,
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The passes for `requests`, each of which stands there once."""
+
+    requests: Sequence[Request]
+    """What is asked."""
+    row_tokens: int
+    """Tokens in a row, about."""
+    owned: bool = False
+    """Whether some steerer decides per query, so that queries share nothing it may change."""
+
+    @cached_property
+    def stem(self) -> list[tuple[int, int]]:
+        """Tokens with which all requests begin, and the intervention that acts on each of them:
+        empty if not worth a pass of its own."""
+        rules = {(each.intervention, each.first, each.end): each for each in self.requests}
+        stem: list[tuple[int, int]] = []
+        for index, node in enumerate(shared_prefix(self._roots)):
+            acting = {each.assigned(index) for each in rules.values()}
+            if len(acting) > 1 or (self.owned and acting != {-1}):
+                break
+            stem.append((node.token, acting.pop()))
+        return stem if len(stem) >= STEM_TOKENS else []
+
+    def pieces(self) -> Iterator[Piece]:
+        """What comes after the stem, piece by piece."""
+        variants = list(self._texts.values())
+        for bare in packs(below(self._roots, len(self.stem)), self.row_tokens):
+            part = Part.of(bare, self.requests, variants)
+            roots = build_forest(part.requests, self.owned, part.wants)
+            yield Piece(bare, part, list(packs(below(roots, len(self.stem)), self.row_tokens)))
+
+    def fed(self) -> Fed:
+        """How many tokens all passes feed."""
+        total = Fed(len(self.stem), len(self.stem), 0)
+        for piece in self.pieces():
+            above = sum(len(row.tokens) for row in piece.rows)
+            predicted = sum(len(row.predicting) for row in piece.rows)
+            total += Fed(len(piece.bare.tokens), above, predicted)
+        return total
+
+    @cached_property
+    def _texts(self) -> dict[Request, list[int]]:
+        """The numbers of the requests that ask for each text, whatever acts on it."""
+        texts: dict[Request, list[int]] = {}
+        for number, request in enumerate(self.requests):
+            texts.setdefault(request.bare, []).append(number)
+        return texts
+
+    @cached_property
+    def _roots(self) -> list[Node]:
+        return build_forest(list(self._texts))

@@ -1,0 +1,1 @@
+"""Hook points, forward hooks, steerers and steered positions."""

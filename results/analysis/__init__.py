@@ -1,0 +1,1 @@
+"""From item rows to scores, comparisons, families of tests and verdicts."""

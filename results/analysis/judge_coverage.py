@@ -1,0 +1,54 @@
+"""What judges leave to be said: who did not measure, what could not be judged, and products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.store.manifest import Task
+
+JOINT = "true_informative"
+"""The metric beside which the product of two means stands, as it was published."""
+FACTORS = ("true", "informative")
+
+
+def not_measured(tasks: Mapping[str, Task]) -> Iterator[str]:
+    """A sentence for every judge of a task that is a stand-in."""
+    for task in tasks.values():
+        for judge in task.stand_ins:
+            yield (
+                f"Not measured: the judge {judge} of {task.name} is a stand-in with random weights."
+            )
+
+
+def not_judged(records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence for every judge and task of which some cells were answered and not judged."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for record in records.values():
+        task = (record.get("identity") or {}).get("task")
+        if not isinstance(task, Mapping):  # an imported cell has the task's name alone
+            continue
+        for judge in task.get("judges") or ():
+            if record["status"] == "done" and judge["name"] not in record.get("judges", {}):
+                error = (record.get("judge_errors") or {}).get(judge["name"], "")
+                found.setdefault((judge["name"], task["name"]), []).append(error)
+    for (judge, name), errors in found.items():
+        first = next(filter(None, errors), "it was not asked yet.")
+        cells = f"{len(errors)} cell" + ("s" if len(errors) > 1 else "")
+        yield f"The judge {judge} has not judged {cells} of {name}: {first}"
+
+
+def products_of_means(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:
+    """{(model, task, name of a row): mean of `true` times mean of `informative`}.
+
+    What papers call True × Info. It is no rate of anything: the joint rate per answer is.
+    """
+    parts: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in rows:
+        if row.metric.name in FACTORS and row.score is not None:
+            key = (row.model, row.task.name, row.name)
+            parts.setdefault(key, {})[row.metric.name] = row.score.mean
+    return {
+        key: each["true"] * each["informative"] for key, each in parts.items() if len(each) == 2
+    }

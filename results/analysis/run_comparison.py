@@ -1,0 +1,325 @@
+"""Two runs compared: the same arms on the same items, and in what the runs themselves differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from steereval.results.analysis.candidates import Candidate, candidates
+from steereval.results.analysis.comparison import Comparison, compare, untestable
+from steereval.results.analysis.headline import headline
+from steereval.results.analysis.inputs import Source
+from steereval.results.analysis.joined_scores import Joined, joined, setting_of
+from steereval.results.analysis.leaderboard import NO_CELLS
+from steereval.results.analysis.pairing import Setting, Strengths, one_side, pair
+from steereval.results.analysis.score import Score, score_of
+from steereval.results.analysis.scores import Arm, load_scores
+from steereval.results.analysis.selection import NOT_CHOSEN
+from steereval.results.analysis.verdicts import Verdict, detectable_effect, judge
+from steereval.results.stats import adjust
+from steereval.results.store.content import check_content, content_of_cell
+from steereval.results.store.diff import Difference, differences
+from steereval.results.store.manifest import RATIO, Metric, Task, parse_plan
+from steereval.results.store.run_folder import RunFolder
+
+IDENTICAL = "identical"
+"""The verdict where every item has the same score in both runs."""
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """A run, with what a comparison needs of it."""
+
+    name: str
+    """How the user calls it."""
+    source: Source
+    """Plan and scores."""
+    manifest: Mapping[str, Any]
+    """As it was read."""
+
+
+@dataclass(frozen=True)
+class ArmPair:
+    """An arm of both runs on one model, task and metric; differences are second - first."""
+
+    model: str
+    """The model's name."""
+    task: Task
+    """As the first run has it."""
+    metric: Metric
+    """Likewise."""
+    arm: Arm
+    """Method and layers."""
+    strengths: tuple[Strengths, Strengths]
+    """By fit seed, in the first and the second run."""
+    scores: tuple[Score | None, Score | None]
+    """Over the items that both tested."""
+    comparison: Comparison | None
+    """None where `untested` says why."""
+    untested: str
+    """Why nothing is compared; empty if something is."""
+    p_adjusted: float | None = None
+    """Within the primary metrics of all tasks of the model, or within its others."""
+    verdict: Verdict | None = None
+    """What the difference shows; None without a comparison, and where all is the same."""
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether the metric is the task's primary one."""
+        return self.metric.name == self.task.primary
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether every item has the same score in both runs, in every seed."""
+        return self.comparison is not None and not self.comparison.values.any()
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word."""
+        if self.is_identical:
+            return IDENTICAL
+        return self.verdict.word if self.verdict is not None else "not tested"
+
+    @property
+    def mde(self) -> float | None:
+        """The least difference that this design detects, in the effect's unit."""
+        return (
+            None
+            if self.comparison is None
+            else detectable_effect(self.comparison.effect, self.metric)
+        )
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """The second run beside the first."""
+
+    first: OneRun
+    """What is compared with."""
+    second: OneRun
+    """What is compared."""
+    arms: tuple[ArmPair, ...]
+    """Arms of the same name, by model, task and metric in the order of the first run."""
+    only_first: tuple[str, ...]
+    """Settings that only the first run planned, in words."""
+    only_second: tuple[str, ...]
+    """Settings that only the second run planned."""
+    n_same: int
+    """Cells of one id and content in both: they compute the same."""
+    n_changed: int
+    """Settings of one name that compute something else, by their ids or what they were computed
+    from."""
+    grid: tuple[Difference, ...]
+    """In what the grids differ; how they run is left out."""
+    versions: tuple[Difference, ...]
+    """In what versions, machines, and the content of models, tasks and contrast sets differ."""
+    notes: tuple[str, ...]
+    """What is left out, and why."""
+
+
+def open_run(name: str, run: RunFolder) -> OneRun:
+    """Read what a comparison needs. Raises StoreError."""
+    manifest = run.read_manifest()
+    plan = parse_plan(manifest)
+    check_content(run, manifest, run.records())
+    return OneRun(name, Source(plan, load_scores(run, plan.repeats), {}), manifest)
+
+
+def compare_runs(first: OneRun, second: OneRun) -> TwoRuns:
+    """Every arm that both runs have, paired by item and fit seed."""
+    pairs: list[ArmPair] = []
+    notes: list[str] = []
+    for (model, name), scores in first.source.scores.items():
+        task, others = first.source.plan.tasks.get(name), second.source.scores.get((model, name))
+        if task is None or others is None:
+            continue
+        both = joined(scores, others)
+        notes += _notes(model, name, both)
+        for metric in first.source.metrics(model, task):
+            ways = {run.directions.get(metric.name) for run in (scores, others)}
+            if len(ways) == 1:
+                pairs += _of_table(_Table(first.source, second.source, both, model, task, metric))
+            elif None not in ways:
+                notes.append(
+                    f"{metric.name} of {name} is not compared: of one run more is better, of the "
+                    "other less."
+                )
+    settings = [_settings(first, second), _settings(second, first)]
+    same_name = settings[0].keys() & settings[1].keys()
+    n_same = sum(settings[0][key] == settings[1][key] for key in same_name)
+    return TwoRuns(
+        first=first,
+        second=second,
+        arms=tuple(_judged(pairs, first.source)),
+        only_first=tuple(_in_words([k for k in settings[0] if k not in settings[1]])),
+        only_second=tuple(_in_words([k for k in settings[1] if k not in settings[0]])),
+        n_same=n_same,
+        n_changed=len(same_name) - n_same,
+        grid=tuple(differences(_keyed(first.manifest), _keyed(second.manifest))),
+        versions=tuple(differences(_made_with(first, second), _made_with(second, first))),
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One model, task and metric of both runs."""
+
+    first: Source
+    second: Source
+    both: Joined
+    model: str
+    task: Task
+    metric: Metric
+
+    @property
+    def is_ratio(self) -> bool:
+        return self.metric.kind == RATIO
+
+
+def _of_table(table: _Table) -> list[ArmPair]:
+    arms = table.first.planned_arms(table.model, table.task.name)
+    there = set(table.second.planned_arms(table.model, table.task.name))
+    return [
+        _pair(table, mine.setting, other.setting)
+        for arm in arms
+        if arm in there
+        for mine, other in _matching(table, arm)
+    ]
+
+
+def _matching(table: _Table, arm: Arm) -> Iterator[tuple[Candidate, Candidate]]:
+    """The settings of an arm that belong together: what each run reports of it, or where strengths
+    stand side by side, those of one strength."""
+    mine = candidates(table.first, table.model, table.task, arm)
+    others = candidates(table.second, table.model, table.task, arm)
+    if len(mine) == len(others) == 1 and NOT_CHOSEN not in (
+        mine[0].how_chosen,
+        others[0].how_chosen,
+    ):
+        yield mine[0], others[0]
+        return
+    for here in mine:
+        for there in others:
+            if set(here.setting.strengths.values()) == set(there.setting.strengths.values()):
+                yield here, there
+
+
+def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
+    scores, metric = table.both.scores, table.metric
+    sides = setting_of(mine, 0), setting_of(other, 1)
+    confidence = table.first.plan.confidence
+    found = pair(
+        scores, sides[1], sides[0], metric.name, table.is_ratio, scores.tested(metric.name)
+    )
+    reason = untestable(found, metric)
+    if not (mine.strengths and other.strengths):
+        reason = NO_CELLS
+    alone = [one_side(scores, side, metric.name, table.is_ratio) for side in sides]
+    first, second = (
+        None if side is None else score_of(side, metric, scores, confidence) for side in alone
+    )
+    return ArmPair(
+        model=table.model,
+        task=table.task,
+        metric=metric,
+        arm=mine.arm,
+        strengths=(mine.strengths, other.strengths),
+        scores=(first, second),
+        comparison=None
+        if found is None or reason is not None
+        else compare(found, metric, scores, confidence),
+        untested=reason or "",
+    )
+
+
+def _judged(pairs: Sequence[ArmPair], source: Source) -> list[ArmPair]:
+    """With p-values adjusted within the primary metrics of a model, and within all others of it."""
+    found = [_with_headline(each) for each in pairs]
+    families: dict[tuple[str, bool], list[int]] = {}
+    for place, each in enumerate(found):
+        if each.comparison is not None and not each.is_identical:
+            families.setdefault((each.model, each.is_primary), []).append(place)
+    for (_, is_primary), places in families.items():
+        p_values = [c.effect.p_value for i in places if (c := found[i].comparison) is not None]
+        adjusted = adjust(p_values, "holm" if is_primary else "bh")
+        for place, p in zip(places, adjusted, strict=True):
+            each = found[place]
+            if each.comparison is not None:
+                alpha = source.plan.alpha
+                verdict = judge(each.comparison.effect, float(p), each.metric, each.task, alpha)
+                found[place] = replace(each, p_adjusted=float(p), verdict=verdict)
+    return found
+
+
+def _with_headline(each: ArmPair) -> ArmPair:
+    if each.comparison is None:
+        return each
+    return replace(each, comparison=headline(each.comparison, each.metric))
+
+
+def _notes(model: str, task: str, both: Joined) -> Iterator[str]:
+    if both.n_only_first or both.n_only_second:
+        yield (
+            f"{model} on {task}: {both.n_only_first} items are in the first run only and "
+            f"{both.n_only_second} in the second only; they are left out."
+        )
+    if repeated := both.scores.n_repeated:
+        yield (
+            f"{model} on {task}: {repeated} items repeat the content of another; items of the same "
+            "content are one cluster."
+        )
+    if both.n_split:
+        yield (
+            f"{model} on {task}: {both.n_split} items are left out, since one run tested them and "
+            "the other chose strengths on them."
+        )
+
+
+_Setting = tuple[Any, ...]
+_NAMES = ("model", "task", "method", "layer", "strength", "fit_seed", "sample_seed", "fewshot_seed")
+
+
+def _settings(run: OneRun, other: OneRun) -> dict[_Setting, object]:
+    """{setting: what it computes} of the planned cells: the cell's id, and the content that it is
+    computed from, as far as both runs say it."""
+    known = other.manifest.get("content") or {}
+    return {
+        tuple(cell[name] for name in _NAMES): (
+            cell["cell_id"],
+            content_of_cell(run.manifest, cell, known),
+        )
+        for cell in run.source.plan.cells
+    }
+
+
+def _in_words(settings: Sequence[_Setting]) -> list[str]:
+    """A line for each model, task, method, layer and strength, with its number of cells."""
+    counts: dict[_Setting, int] = {}
+    for setting in settings:
+        counts[setting[:5]] = counts.get(setting[:5], 0) + 1
+    return [
+        f"{Arm(method, layer).label}, strength {strength:g}, on {task}, {model}: "
+        f"{count} cell{'' if count == 1 else 's'}"
+        for (model, task, method, layer, strength), count in counts.items()
+    ]
+
+
+def _keyed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The grid without how it runs; models, methods and tasks go by name, not by order."""
+    return {
+        key: {str(each.get("label") or each["name"]): each for each in value}
+        if key in ("models", "methods", "tasks")
+        else value
+        for key, value in (manifest.get("grid") or {}).items()
+        if key != "run"
+    }
+
+
+def _made_with(run: OneRun, other: OneRun) -> dict[str, Any]:
+    """Versions and machine, and the content of what both runs are computed from."""
+    known = other.manifest.get("content") or {}
+    content = (run.manifest.get("content") or {}).items()
+    common = {"content": {subject: parts for subject, parts in content if subject in known}}
+    return common | {key: run.manifest.get(key) or {} for key in ("versions", "machine")}

@@ -1,0 +1,125 @@
+"""The winner's curse: the best of several strengths looks better where it was chosen than it is.
+
+A strength is chosen on validation items, where chance has helped the winner; the test items, which
+took no part in the choice, show what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from steereval.results.analysis.candidates import chosen_on
+from steereval.results.analysis.inputs import Source
+from steereval.results.analysis.leaderboard import Row
+from steereval.results.analysis.pairing import Setting, Strengths, pair
+from steereval.results.analysis.scores import Mask, Seed, TaskScores
+from steereval.results.analysis.selection import NOT_CHOSEN
+from steereval.results.store.manifest import RATIO
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A setting beside the baseline on some items: means over items and fit seeds."""
+
+    score: float
+    """The setting's own mean; for a ratio its logarithm."""
+
+    gain: float
+    """What it is better by than the baseline, turned so that more is better; for a ratio the
+    logarithm."""
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """One arm on the task and metric by which its strength is chosen."""
+
+    row: Row
+    """The arm at its chosen strengths."""
+
+    n_candidates: int
+    """Strengths that were compared; with 1 nothing was chosen, and the gains differ by the items
+    alone."""
+
+    n_validation: int
+    """Validation items."""
+
+    on_validation: Gain
+    """Of the chosen strengths on the items they were chosen on."""
+
+    on_test: Gain
+    """Of the same strengths on the test items."""
+
+    best_on_test: float
+    """Gain on the test items had the strengths been chosen there: what no report may claim."""
+
+    @property
+    def lost(self) -> float:
+        """What is lost on the way from validation to test items."""
+        return self.on_validation.gain - self.on_test.gain
+
+
+def choosings(rows: Sequence[Row], source: Source) -> Iterator[Choosing]:
+    """Every arm with a comparison on the task and metric that its strength is chosen by."""
+    for row in rows:
+        scores = source.scores.get((row.model, row.task.name))
+        if scores is None or row.comparison is None or row.how_chosen == NOT_CHOSEN:
+            continue
+        if chosen_on(source, row.task, row.metric):
+            found = _Gains(source, scores, row).choosing()
+            if found is not None:
+                yield found
+
+
+@dataclass(frozen=True)
+class _Gains:
+    source: Source
+    scores: TaskScores
+    row: Row
+
+    def choosing(self) -> Choosing | None:
+        """None where no finite score is left on one side."""
+        validation, test = ~self.scores.is_test, self.scores.tested(self.row.metric.name)
+        on_validation = self.gain(self.row.strengths, validation)
+        on_test = self.gain(self.row.strengths, test)
+        if on_validation is None or on_test is None:
+            return None
+        return Choosing(
+            row=self.row,
+            n_candidates=max(self.row.n_candidates, 1),
+            n_validation=int(np.count_nonzero(validation)),
+            on_validation=on_validation,
+            on_test=on_test,
+            best_on_test=self._best(test, on_test.gain),
+        )
+
+    def gain(self, strengths: Strengths, items: Mask) -> Gain | None:
+        """Of the arm at `strengths` on `items`."""
+        metric = self.row.metric
+        ratio = metric.kind == RATIO
+        baseline = self.source.baseline(self.row.model, self.row.task.name)
+        setting = Setting(self.row.arm, strengths)
+        found = pair(self.scores, setting, baseline, metric.name, ratio, items)
+        if found is None or not found.items.any() or not (found.a.finite and found.b.finite):
+            return None
+        sides = [side.broadcast(len(found.seeds)) for side in (found.a, found.b)]
+        if ratio and not all(side.weights.sum(axis=0).all() for side in sides):
+            return None
+        ours, theirs = (side.influence(ratio) for side in sides)
+        sign = 1.0 if metric.higher_is_better else -1.0
+        return Gain(float(ours.mean()), sign * float((ours - theirs).mean()))
+
+    def _best(self, items: Mask, chosen: float) -> float:
+        """The mean over fit seeds of the best strength's gain on `items`."""
+        tried: dict[Seed, set[float]] = {}
+        for cell in self.scores.cells_of[self.row.arm]:
+            tried.setdefault(cell.fit_seed, set()).add(cell.strength)
+        best = []
+        for seed, strengths in tried.items():
+            gains = [self.gain({seed: strength}, items) for strength in sorted(strengths)]
+            known = [found.gain for found in gains if found is not None]
+            if known:
+                best.append(max(known))
+        return float(np.mean(best)) if best else chosen

@@ -1,0 +1,1 @@
+"""Sample files of lm-eval, read and imported without lm-eval."""

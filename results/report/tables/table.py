@@ -1,0 +1,108 @@
+"""A table for reading: the same cells as HTML, Markdown and a CSV download."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading."""
+
+    title: str
+    """Short, as it stands in the head."""
+
+    numeric: bool = False
+    """Whether it is set flush right."""
+
+    help: str = ""
+    """What it means, shown on hovering."""
+
+    kind: str = ""
+    """What the page lays out in its own way on a narrow screen; empty for a plain column."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A small line below an entry."""
+
+    text: str
+    """As it is read."""
+
+    tone: str = ""
+    """As of an entry."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table."""
+
+    text: str
+    """As it is read."""
+
+    order: float | None = None
+    """What it is sorted by; None: by its text."""
+
+    tone: str = ""
+    """The verdict's tone: "good", "bad", "even", "open", "none"; empty for plain text."""
+
+    note: str = ""
+    """A smaller second line."""
+
+    remarks: tuple[Remark, ...] = ()
+    """Further lines, each with a tone of its own."""
+
+    @property
+    def plain(self) -> str:
+        """All of it in one line."""
+        first = " ".join(filter(None, (self.text, self.note)))
+        return "; ".join(filter(None, (first, *(remark.text for remark in self.remarks))))
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table with a caption."""
+
+    name: str
+    """Unique on the page, fit for a file name."""
+
+    caption: str
+    """What it shows, in words."""
+
+    columns: tuple[Column, ...]
+    """From left to right."""
+
+    rows: tuple[tuple[Entry, ...], ...]
+    """Each as long as `columns`."""
+
+    kind: str = ""
+    """What the page lays out in its own way; empty for a plain table."""
+
+    @property
+    def download(self) -> str:
+        """The table as a data: link to CSV."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow([column.title for column in self.columns])
+        for row in self.rows:
+            writer.writerow([entry.plain for entry in row])
+        encoded = base64.b64encode(text.getvalue().encode()).decode()
+        return f"data:text/csv;charset=utf-8;base64,{encoded}"
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        lines = [[column.title for column in self.columns]]
+        lines.append(["---:" if column.numeric else "---" for column in self.columns])
+        for row in self.rows:
+            lines.append([markdown_text(entry.plain) for entry in row])
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown_text(text: str) -> str:
+    """`text` as plain text within a Markdown table."""
+    escaped = html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+    return escaped.replace("*", "\\*").replace("_", "\\_").replace("`", "\\`")

@@ -1,0 +1,1 @@
+"""Files of the report: HTML, Markdown, LaTeX, CSV, Parquet, data sets."""

@@ -1,0 +1,136 @@
+"""A run as one file that someone else can check; the same run gives the same bytes.
+
+NAME/HOW-TO-CHECK.md     what a reviewer does with it
+NAME/...                 everything in the run folder, the report too, but for retired cells
+NAME/CHECKSUMS.sha256    a line for each file, as sha256sum writes them
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from steereval.common.errors import InputError
+from steereval.common.files import naming, sync_folder, temporary_sibling
+from steereval.results.store import lease
+from steereval.results.store.manifest import planned_cells
+from steereval.results.store.run_folder import RunFolder
+
+CHECKSUMS = "CHECKSUMS.sha256"
+INSTRUCTIONS = "HOW-TO-CHECK.md"
+TAR_ENDINGS = (".tar.gz", ".tgz")
+ZIP_ENDING = ".zip"
+
+_Contents = Iterable[tuple[str, bytes]]
+"""Names within the archive, and what the files hold."""
+
+
+def write_archive(run: RunFolder, out: Path) -> None:
+    """Write `run` into the new file `out`, whose ending says in which format.
+
+    Raises InputError for another ending or a file that is there already, and StoreError for a run
+    that cannot be read, rows that no reader takes, or a place that cannot be written.
+    """
+    endings = (*TAR_ENDINGS, ZIP_ENDING)
+    if not out.name.endswith(endings):
+        raise InputError(
+            f"{out} is not named as an archive is", f"End the name with {', '.join(endings)}."
+        )
+    if out.exists():
+        raise InputError(f"{out} exists already", "Choose a name that does not.")
+    manifest = run.read_manifest()
+    for _ in run.iter_items():
+        pass  # rows that no reader would take are not handed on
+    root = _file_name(str(manifest.get("name")))
+    contents = ((f"{root}/{name}", data) for name, data in _contents(run, manifest))
+    temporary = temporary_sibling(out)
+    with naming(out):
+        try:
+            with temporary.open("xb") as file:
+                (_write_zip if out.name.endswith(ZIP_ENDING) else _write_tar)(file, contents)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(out)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(out.parent)
+
+
+def check_sum_line(name: str, data: bytes) -> str:
+    """A line of CHECKSUMS."""
+    return f"{hashlib.sha256(data).hexdigest()}  {name}\n"
+
+
+def _contents(run: RunFolder, manifest: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Instructions, the run's files, and the sums of both."""
+    lines = []
+    own = {INSTRUCTIONS: _instructions(manifest)}
+    # An unpacked archive that is archived once more holds both already; a driver runs this folder.
+    left_out = (CHECKSUMS, INSTRUCTIONS, lease.FILE)
+    files = run.files(frozenset(planned_cells(manifest)))
+    others = ((name, data) for name, data in files if name not in left_out)
+    for name, data in (*own.items(), *others):
+        lines.append(check_sum_line(name, data))
+        yield name, data
+    yield CHECKSUMS, "".join(lines).encode()
+
+
+def _write_tar(file: IO[bytes], contents: _Contents) -> None:
+    """With one date, owner and mode for all, so that nothing but the contents decides the bytes."""
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, data in contents:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(data), 0o644, 0
+            archive.addfile(entry, io.BytesIO(data))
+
+
+def _write_zip(file: IO[bytes], contents: _Contents) -> None:
+    """As `_write_tar`; the oldest date that the format knows."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents:
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            archive.writestr(entry, data)
+
+
+def _file_name(name: str) -> str:
+    """A run's name as that of a folder on any system."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "run"
+
+
+def _instructions(manifest: Mapping[str, Any]) -> bytes:
+    versions = manifest.get("versions") or {}
+    packages = " ".join(f'"{name}=={version}"' for name, version in versions.items())
+    grid = manifest.get("grid") or {}
+    models = ", ".join(str(model.get("name")) for model in grid.get("models", [])) or "see the grid"
+    text = f"""# How to check this run
+
+The folder is a run of [steereval](https://pypi.org/project/steereval/), “{manifest.get("name")}”,
+planned {manifest.get("created", "at a time that was not recorded")}: its plan (`manifest.json`),
+every item's score (`cells/`), every request and answer (`responses/`) and the report
+(`report/index.html`).
+
+1. Nothing was lost on the way: `sha256sum --check {CHECKSUMS}` in this folder.
+2. The same program: `pip install {packages}`.
+   With other versions, add `--other-versions` below.
+3. Files, ids, versions, and the report's figures computed again from the rows; no model is needed:
+   `steereval verify .`
+4. Some cells run again and compared item by item: `steereval verify . --cells 3`.
+   This needs the models ({models}), the tasks' data, and the files that the grid names by path.
+
+The rows answer other questions too: `steereval query . "select method, avg(value) from rows
+group by method"`, or pandas, polars and DuckDB on `cells/*.parquet`.
+"""
+    return text.encode()

@@ -1,0 +1,132 @@
+"""How far a run is: one small file, `progress.json`, that the driver replaces as it goes."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from steereval.common.errors import StoreError
+from steereval.results.store.lease import Life, Observer
+from steereval.results.store.storage import Storage
+
+FILE = "progress.json"
+
+RUNNING, JUDGING, ENDED, STOPPED = "running", "judging", "ended", "stopped"
+"""States that a driver writes; judging begins when all cells are answered."""
+STARTING = "starting"
+"""As seen from outside: another driver has taken over and has not written anything yet."""
+INTERRUPTED = "interrupted"
+"""As seen from outside: the driver died before it could say how the run ended."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run at one moment."""
+
+    state: str
+    """`running`, `judging`, `ended` or `stopped`; from outside also `starting` or `interrupted`."""
+    planned: int
+    """Cells of the grid."""
+    reused: int
+    """Cells that were finished before this start."""
+    done: int
+    """Cells that are finished, those included."""
+    failed: int
+    """Cells that failed since this start."""
+    running: tuple[str, ...]
+    """Cells that are being answered, by name."""
+    waiting: int
+    """Cells that nobody has begun."""
+    tokens: int
+    """Tokens of the answers since this start."""
+    elapsed: float
+    """Seconds since this start."""
+    remaining: float | None
+    """Expected seconds to the end; None until a cell has ended."""
+    updated: float
+    """Unix time."""
+    errors: tuple[str, ...] = field(default=())
+    """The failed cells with their errors."""
+    driver: str = ""
+    """Id of the driver that wrote it; empty in files of before this was kept."""
+    interrupted: tuple[str, ...] = ()
+    """Cells that were being answered when the driver died, by name."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the answers, since this start."""
+        return self.tokens / self.elapsed if self.elapsed else 0.0
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return asdict(self) | {"tokens_per_second": self.tokens_per_second}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is at work on the run."""
+        return self.state in (ENDED, STOPPED, INTERRUPTED)
+
+    def seen(self, life: Life, driver: str) -> Progress:
+        """The progress as it is where the driver can no longer say so itself.
+
+        Args:
+            life: What is known of the folder's driver.
+            driver: Its id.
+
+        Returns:
+            `self`, or for a run that claims to go on and whose driver is gone its interrupted
+            state: the cells that were being answered are waiting.
+        """
+        if self.state not in (RUNNING, JUDGING):
+            return self
+        lives = life in (Life.ALIVE, Life.UNKNOWN)
+        if lives and self.driver in ("", driver):
+            return self
+        return replace(
+            self,
+            state=STARTING if lives else INTERRUPTED,
+            running=(),
+            interrupted=self.running,
+            waiting=self.waiting + len(self.running),
+            remaining=None,
+        )
+
+
+def write_progress(place: Storage, progress: Progress) -> None:
+    """Replace the file in the run folder at `place`. Raises StoreError."""
+    place.write(FILE, json.dumps(progress.plain()).encode() + b"\n")
+
+
+def end_progress(place: Storage, state: str) -> None:
+    """Say in the run folder at `place` that what came after the cells is over: `ended` or
+    `stopped`. A folder that cannot be written keeps the last word."""
+    with suppress(StoreError):
+        now = read_progress(place)
+        if now is not None:
+            write_progress(place, replace(now, state=state, updated=time.time()))
+
+
+def read_progress(place: Storage) -> Progress | None:
+    """What the run folder at `place` says; None if it says nothing yet. Raises StoreError."""
+    data = place.read(FILE)
+    if data is None:
+        return None
+    try:
+        values = json.loads(data)
+        values.pop("tokens_per_second")
+        lists = {name: tuple(values.get(name, ())) for name in ("running", "errors", "interrupted")}
+        return Progress(**values | lists)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"{place.at(FILE)} cannot be read: {error}", "Delete it.") from error
+
+
+def watched_progress(observer: Observer, life: Life) -> Progress | None:
+    """How far the run that `observer` watches is, now that it says `life` of its driver.
+
+    None if the folder says nothing yet. Raises StoreError.
+    """
+    found = read_progress(observer.place)
+    return None if found is None else found.seen(life, observer.driver)

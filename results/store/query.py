@@ -1,0 +1,116 @@
+"""SQL over a run's tables, through DuckDB: reading alone, with no file and no network in reach."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from steereval.common.errors import InputError
+from steereval.results.store.cell_table import CELL_SCHEMA, cell_table
+from steereval.results.store.content import check_content
+from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
+
+_VIEWS: Final[Mapping[str, tuple[pa.Schema, Callable[[RunFolder], pa.Table]]]] = {
+    "rows": (ITEM_SCHEMA, RunFolder.read_items),
+    "responses": (RESPONSE_SCHEMA, RunFolder.read_responses),
+    "cells": (CELL_SCHEMA, cell_table),
+}
+
+VIEWS: Final = {name: schema for name, (schema, _) in _VIEWS.items()}
+"""What can be asked: the tables by name, with their columns."""
+
+_SEALED: Final = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",
+    "lock_configuration": "true",
+}
+"""No files, no extensions, no variables of this program, and no way to change that."""
+
+_BATCH: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query gave."""
+
+    columns: tuple[str, ...]
+    """Their names, each once."""
+    rows: Iterator[tuple[Any, ...]]
+    """The values, fetched as they are read."""
+
+
+def query(run: RunFolder, sql: str) -> Answer:
+    """The answer to one `select` over the views `rows`, `responses` and `cells`.
+
+    Only tables that the text mentions are read. Raises InputError for anything that is not one
+    statement that reads, or that DuckDB refuses, and StoreError for a damaged run.
+    """
+    # Imported here: most commands need no database.
+    import duckdb
+
+    with _telling(duckdb.Error):
+        _check_reads(duckdb, sql)
+    check_content(run, run.read_manifest(), run.records())
+    connection = duckdb.connect(":memory:", config=dict(_SEALED))
+    for name, (schema, read) in _VIEWS.items():
+        is_asked = re.search(rf"\b{name}\b", sql, re.IGNORECASE)
+        connection.register(name, read(run) if is_asked else schema.empty_table())
+    with _telling(duckdb.Error):
+        result = connection.execute(sql)
+        columns = _distinct([str(column[0]) for column in result.description])
+    return Answer(columns, _fetched(duckdb, result))
+
+
+@contextmanager
+def _telling(kind: type[Exception]) -> Iterator[None]:
+    """Turn an error of DuckDB, which `kind` is, into an InputError."""
+    try:
+        yield
+    except kind as error:
+        told = str(error).strip().split("\n\n")[0].replace("\n", " ")
+        raise InputError(f"the query cannot be answered: {told}", _remedy()) from error
+
+
+def _check_reads(duckdb: Any, sql: str) -> None:
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1:
+        raise InputError(f"the query holds {len(statements)} statements", "Ask one at a time.")
+    kind = statements[0].type
+    if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+        raise InputError(
+            f"the query is no select but {kind.name}", "A run is only read. " + _remedy()
+        )
+
+
+def _fetched(duckdb: Any, result: Any) -> Iterator[tuple[Any, ...]]:
+    while True:
+        with _telling(duckdb.Error):
+            batch: Sequence[tuple[Any, ...]] = result.fetchmany(_BATCH)
+        if not batch:
+            return
+        yield from batch
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """A name that comes again gets its number: `a`, `a_2`."""
+    found: list[str] = []
+    for name in names:
+        number, new = 1, name
+        while new in found:
+            number += 1
+            new = f"{name}_{number}"
+        found.append(new)
+    return tuple(found)
+
+
+def _remedy() -> str:
+    views = "; ".join(f"{name} ({', '.join(schema.names)})" for name, schema in VIEWS.items())
+    return f"There are {views}."

@@ -1,0 +1,104 @@
+"""The answer to a query as text: a table to read, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import islice
+from typing import Any, Final
+
+from steereval.common.errors import UnknownNameError
+from steereval.results.store.query import Answer
+
+MOST_LINES: Final = 200
+"""So many rows of a table are shown; CSV and JSON hold them all."""
+
+
+def lines_of(answer: Answer, form: str) -> Iterator[str]:
+    """The lines of `answer` as "table", "csv" or "json". Raises UnknownNameError for others."""
+    if form not in FORMS:
+        raise UnknownNameError.of("format", form, FORMS)
+    return FORMS[form](answer)
+
+
+def _table(answer: Answer) -> Iterator[str]:
+    """Columns under their names, numbers flush right."""
+    rows = list(islice(answer.rows, MOST_LINES))
+    texts = [[_short(value) for value in row] for row in rows]
+    widths = [
+        max(len(line[i]) for line in (answer.columns, *texts)) for i in range(len(answer.columns))
+    ]
+    numeric = [
+        any(_is_number(row[i]) for row in rows) and all(_is_number(row[i], True) for row in rows)
+        for i in range(len(answer.columns))
+    ]
+
+    def laid_out(line: Sequence[str]) -> str:
+        cells = zip(line, widths, numeric, strict=True)
+        return "  ".join(t.rjust(w) if right else t.ljust(w) for t, w, right in cells).rstrip()
+
+    yield laid_out(answer.columns)
+    yield "  ".join("-" * width for width in widths)
+    yield from map(laid_out, texts)
+    left = sum(1 for _ in answer.rows)
+    if left:
+        yield f"... and {left} more rows: --format csv and --format json have all"
+
+
+def _csv(answer: Answer) -> Iterator[str]:
+    """With a header; null is empty."""
+    yield _csv_line(answer.columns)
+    yield from map(_csv_line, answer.rows)
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
+
+
+def _json(answer: Answer) -> Iterator[str]:
+    """A list of objects, one a line."""
+    before = "["
+    for row in answer.rows:
+        values = {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
+        yield before + json.dumps(values, ensure_ascii=False)
+        before = ","
+    yield "[]" if before == "[" else "]"
+
+
+FORMS: Final[dict[str, Callable[[Answer], Iterator[str]]]] = {
+    "table": _table,
+    "csv": _csv,
+    "json": _json,
+}
+"""How an answer can be written."""
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return " ".join(text.splitlines())
+
+
+def _is_number(value: Any, or_null: bool = False) -> bool:
+    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+    return is_number or (or_null and value is None)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numbers that are not finite, dates and the like as text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, Decimal)):
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return str(value)

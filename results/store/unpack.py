@@ -1,0 +1,102 @@
+"""An archive of a run back on disk: whole or not at all, and nowhere but in its folder."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from steereval.common.errors import InputError, StoreError
+from steereval.common.files import naming, sync_folder, temporary_sibling
+
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, RuntimeError, zlib.error),
+    *(tarfile.TarError, zipfile.BadZipFile),
+)
+"""What the readers of both formats raise on files that are none, are cut off or encrypted."""
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Put the run in the file `archive` (.tar.gz or .zip) into the new folder `folder`.
+
+    The archive's own top folder is left away. Raises InputError for a folder that is there, and
+    StoreError for a file that is no archive, is damaged, or holds anything but plain files with
+    names inside of one folder; `folder` does not exist then.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists already", "Choose a folder that does not.")
+    fresh = temporary_sibling(folder)
+    try:
+        written: set[Path] = set()
+        roots: set[str] = set()
+        for name, data in _members(archive):
+            root, place = _split(archive, name)
+            roots.add(root)
+            if len(roots) > 1 or place in written:
+                raise _unfit(archive, f"{name!r} comes twice or stands beside the run's folder")
+            written.add(place)
+            with naming(folder):
+                (fresh / place).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / place).write_bytes(data)
+        if not written:
+            raise _unfit(archive, "it is empty")
+        with naming(folder):
+            fresh.rename(folder)
+            sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the plain files; anything else that is no folder is refused."""
+    try:
+        if zipfile.is_zipfile(archive):
+            yield from _of_zip(archive)
+        else:
+            yield from _of_tar(archive)
+    except _DAMAGE as error:
+        raise StoreError(
+            f"{archive} cannot be read as an archive: {error}", "Ask for it once more."
+        ) from error
+
+
+def _of_tar(archive: Path) -> Iterator[tuple[str, bytes]]:
+    with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as packed:
+        for entry in packed:
+            source = packed.extractfile(entry) if entry.isreg() else None
+            if source is not None:
+                yield entry.name, source.read()
+            elif not entry.isdir():
+                raise _unfit(archive, f"{entry.name!r} is no plain file")
+        while unzipped.read(2**20):  # only its end tells whether all of it was sound
+            pass
+
+
+def _of_zip(archive: Path) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(archive) as packed:
+        for entry in packed.infolist():
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _unfit(archive, f"{entry.filename!r} is no plain file")
+            if not entry.is_dir():
+                yield entry.filename, packed.read(entry)
+
+
+def _split(archive: Path, name: str) -> tuple[str, Path]:
+    """The top folder, and the place within it. Refuses what would lead out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or len(path.parts) < 2:
+        raise _unfit(archive, f"{name!r} is no name inside of a folder")
+    return path.parts[0], Path(*path.parts[1:])
+
+
+def _unfit(archive: Path, why: str) -> StoreError:
+    return StoreError(
+        f"{archive} is no archive of a run: {why}",
+        "Give a file that `steereval archive` wrote; nothing was unpacked.",
+    )

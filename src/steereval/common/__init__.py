@@ -1,0 +1,1 @@
+"""What every room may import: errors, paths, whole files, text."""

@@ -1,0 +1,22 @@
+"""The cache folder of this machine, and paths as users write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder", "expanded"]
+
+
+def expanded(path: str) -> str:
+    """`path` with a leading `~` or `~user` replaced by the home folder; other text as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 - a URI must stay as it is
+
+
+def cache_folder() -> Path:
+    """STEEREVAL_CACHE, else XDG_CACHE_HOME/steereval, else ~/.cache/steereval."""
+    if own := os.environ.get("STEEREVAL_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "steereval"
+    return Path.home() / ".cache" / "steereval"

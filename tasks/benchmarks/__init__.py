@@ -1,0 +1,1 @@
+"""One folder per benchmark: lm-eval task files, documents and scores."""

@@ -1,0 +1,1 @@
+"""Tasks: cards, look-up by name, loading."""

@@ -1,0 +1,1 @@
+"""Contrast sets: what steerers are fitted to."""

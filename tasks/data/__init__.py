@@ -1,0 +1,1 @@
+"""Data from packages, files and the hub."""

@@ -1,0 +1,131 @@
+"""Options and requests of lm-eval's own model: what it takes, and what neither can answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness_requests import choice_requests, instance, writing_requests
+from lm_eval.models.huggingface import HFLM
+
+from steereval.common.errors import CellError, ModelError
+from steereval.harness.engine.fitter import unfitted
+from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.models import fit_steerer
+from steereval.models.artefacts.artefact import Artefact
+from steereval.models.inference.generation import prefilled
+from steereval.models.steering.hook_points import Site
+from steereval.models.steering.positions import Positions
+
+OPTIONS: dict[str, Any] = {"device": "cpu", "dtype": "float32", "batch_size": 3}
+
+
+@pytest.fixture(scope="module")
+def hf(tiny_folder: str) -> HFLM:
+    return HFLM(tiny_folder, max_length=64, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def ours(tiny_folder: str) -> SteeredLM:
+    return SteeredLM(tiny_folder, max_length=64, **OPTIONS)
+
+
+def likelihoods(lm: HFLM) -> list[float]:
+    return [value for value, _ in lm.loglikelihood(choice_requests(4), disable_tqdm=True)]
+
+
+def test_mixed_precision_is_lm_evals_own(tiny_folder: str, hf: HFLM) -> None:
+    """To the bit, in the same passes."""
+    mixed = {**OPTIONS, "mixed_precision_dtype": "bfloat16", "logits_cache": False}
+    wanted = likelihoods(HFLM(tiny_folder, **mixed))
+    assert wanted != pytest.approx(likelihoods(hf), abs=1e-3), "the option changes nothing"
+    assert likelihoods(SteeredLM(tiny_folder, path="plain", **mixed)) == wanted
+
+
+def test_mixed_precision_where_prefixes_are_shared(tiny_folder: str, hf: HFLM) -> None:
+    """As near to full precision as lm-eval's own."""
+    mixed = {**OPTIONS, "mixed_precision_dtype": "bfloat16", "softmax_dtype": "float32"}
+    full = likelihoods(hf)
+    wanted, found = (
+        [abs(a - b) for a, b in zip(likelihoods(kind(tiny_folder, **mixed)), full, strict=True)]
+        for kind in (HFLM, SteeredLM)
+    )
+    assert max(wanted) / 4 < max(found) < 4 * max(wanted)
+
+
+def test_generation_in_mixed_precision(tiny_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rows share is kept in the precision in which generation goes on."""
+    lm = SteeredLM(tiny_folder, **OPTIONS, mixed_precision_dtype="bfloat16")
+    kept: list[torch.Tensor] = []
+
+    def noting(*given: Any) -> Any:
+        cache = prefilled(*given)
+        kept.append(cache.layers[0].values.clone())
+        return cache
+
+    monkeypatch.setattr("steereval.harness.engine.steered_lm.prefilled", noting)
+    draw = torch.Generator().manual_seed(0)
+    steerer = fit_steerer("caa", *torch.randn(2, 20, 32, generator=draw))
+    steered = unfitted(
+        Artefact({Site(1): steerer}, {}), "caa", 30.0, "absolute", Positions("generated")
+    )
+    plain, moved = lm.answer("generate_until", writing_requests(1), [lm.treatment, steered], [0, 0])
+    (values,) = kept
+    assert torch.equal(values, values.bfloat16().to(values.dtype))
+    assert plain.values != moved.values
+
+
+def test_lm_evals_inner_calls_work_by_themselves(hf: HFLM, ours: SteeredLM) -> None:
+    """Outside of a request there is nothing that steers, even after one."""
+    ours.generate_until(writing_requests(2), disable_tqdm=True)
+    written = []
+    for lm in (hf, ours):
+        ids, mask = lm.tok_batch_encode(["foo bar", "The moon is"])
+        raw = lm._model_generate(ids, max_length=12, stop=["\n\n"], attention_mask=mask)
+        alone = lm._model_generate(ids[1:], max_length=12, stop=["\n\n"])
+        pairs = [(("a", "b"), [5, 6, 7], [8, 9]), (None, [5], [7])]
+        scored = lm._loglikelihood_tokens(pairs, disable_tqdm=True)
+        written.append((raw.tolist(), alone.tolist(), [value for value, _ in scored]))
+    assert written[0][:2] == written[1][:2]
+    assert written[0][2] == pytest.approx(written[1][2], abs=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [65, 66, 80, 200])
+def test_a_continuation_longer_than_the_window_is_an_error(
+    hf: HFLM, ours: SteeredLM, tokens: int
+) -> None:
+    """As it is in lm-eval: part of it could not be scored."""
+    request = [instance("loglikelihood", "?", ("Q: What is tea?\nA:", " the" * tokens))]
+    with pytest.raises(AssertionError):
+        hf.loglikelihood(request, disable_tqdm=True)
+    with pytest.raises(CellError, match=f"a continuation of {tokens} tokens leaves no room"):
+        ours.loglikelihood(request, disable_tqdm=True)
+
+
+def test_a_continuation_as_long_as_the_window_is_scored(hf: HFLM, ours: SteeredLM) -> None:
+    request = [instance("loglikelihood", "?", ("Q: What is tea?\nA:", " the" * 64))]
+    (wanted,), (found,) = (lm.loglikelihood(request, disable_tqdm=True) for lm in (hf, ours))
+    assert found[0] == pytest.approx(wanted[0], abs=1e-3)
+
+
+def test_a_prompt_of_spaces_is_an_error(hf: HFLM, ours: SteeredLM) -> None:
+    request = [instance("loglikelihood", "?", ("  ", "tea"))]
+    with pytest.raises(AssertionError):
+        hf.loglikelihood(request, disable_tqdm=True)
+    with pytest.raises(CellError, match="a prompt has no tokens"):
+        ours.loglikelihood(request, disable_tqdm=True)
+
+
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
+def test_virtual_tokens_are_refused(tiny_folder: str, tmp_path: Path, kind: str) -> None:
+    """Their likelihoods would be those of other tokens: every position is shifted."""
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    config = getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    base = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelError, match="virtual tokens"):
+        SteeredLM(tiny_folder, peft=str(tmp_path / "adapter"), **OPTIONS)

@@ -1,0 +1,331 @@
+"""The steered model on the real SmolLM2, beside lm-eval's own Hugging Face model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from harness_requests import choice_requests, instance, writing_requests
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CachingLM
+from lm_eval.models.huggingface import HFLM
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
+
+from steereval.common.errors import CellError, InputError, ModelError
+from steereval.harness.config.grid import ModelSpec
+from steereval.harness.config.model_args import split_options
+from steereval.harness.engine.loading import WorkerSettings, load_model
+from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.models.inference.onednn_linear import OneDNNLinear
+from steereval.models.steering.positions import Positions
+
+
+@pytest.fixture(scope="module")
+def hf(smollm2_folder: str) -> HFLM:
+    return HFLM(smollm2_folder, device="cpu", dtype="float32", batch_size=4)
+
+
+@contextmanager
+def at(lm: SteeredLM, strength: float, sharing: bool = True, **changes: Any) -> Iterator[SteeredLM]:
+    """`lm` at another strength, on the path asked for."""
+    treatment, was_sharing = lm.treatment, lm._sharing
+    lm.treatment = dataclasses.replace(treatment, strength=strength, **changes)
+    lm._sharing = sharing
+    try:
+        yield lm
+    finally:
+        lm.treatment, lm._sharing = treatment, was_sharing
+
+
+def gap(first: list[tuple[float, bool]], second: list[tuple[float, bool]]) -> float:
+    return max(abs(a[0] - b[0]) for a, b in zip(first, second, strict=True))
+
+
+def test_strength_0_is_lm_evals_own_model(lm: SteeredLM, hf: HFLM, smollm2_folder: str) -> None:
+    requests = choice_requests(8)
+    expected = hf.loglikelihood(requests, disable_tqdm=True)
+    options = {"device": "cpu", "dtype": "float32", "batch_size": 4}
+    exact = SteeredLM(smollm2_folder, path="plain", **options).loglikelihood(requests, True)
+    assert exact == expected
+    with at(lm, 0, sharing=False):
+        plain = lm.loglikelihood(requests)
+    with at(lm, 0, sharing=True):
+        shared = lm.loglikelihood(requests)
+    assert max(gap(plain, expected), gap(shared, expected)) <= 1e-4
+    assert [g for _, g in plain] == [g for _, g in shared] == [g for _, g in expected]
+
+
+def test_products_are_onednns_unless_lm_evals_own_are_asked_for(tiny_folder: str) -> None:
+    def kinds(model: Any, **options: Any) -> set[type]:
+        lm = SteeredLM(model, device="cpu", dtype="float32", **options)
+        return {type(module) for module in lm.model.modules()} & {OneDNNLinear, nn.Linear}
+
+    handed_in = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    assert kinds(tiny_folder) == {OneDNNLinear}
+    assert kinds(tiny_folder, path="plain") == {nn.Linear}
+    assert kinds(handed_in, tokenizer=tokenizer) == {nn.Linear}
+
+
+def test_strength_0_writes_what_lm_evals_own_model_writes(lm: SteeredLM, hf: HFLM) -> None:
+    requests = writing_requests(6)
+    with at(lm, 0):
+        assert lm.generate_until(requests) == hf.generate_until(requests, disable_tqdm=True)
+
+
+def test_strength_0_gives_the_same_rolling_likelihood(lm: SteeredLM, hf: HFLM) -> None:
+    text = "The moon is made of rock. It circles the earth in about a month."
+    requests = [instance("loglikelihood_rolling", "?", (text,))]
+    with at(lm, 0):
+        ours = lm.loglikelihood_rolling(requests)
+    assert ours == pytest.approx(hf.loglikelihood_rolling(requests, disable_tqdm=True), abs=1e-4)
+
+
+def test_the_batch_does_not_matter_under_steering(lm: SteeredLM) -> None:
+    requests = choice_requests(6)
+    results = []
+    for size in (1, 16):
+        lm.batch_size_per_gpu = size
+        with at(lm, 20, sharing=False):
+            results.append(lm.loglikelihood(requests))
+    lm.batch_size_per_gpu = 4
+    with at(lm, 20, sharing=True):
+        results.append(lm.loglikelihood(requests))
+        results.append([lm.loglikelihood([request])[0] for request in requests])
+    assert max(gap(results[0], other) for other in results[1:]) <= 1e-4
+
+
+def test_steering_changes_the_answers(lm: SteeredLM) -> None:
+    requests = choice_requests(3)
+    with at(lm, 0):
+        before = lm.loglikelihood(requests)
+    with at(lm, 20):
+        after = lm.loglikelihood(requests)
+    assert gap(before, after) > 0.05
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_a_greedy_continuation_is_as_likely_as_generation_found_it(
+    lm: SteeredLM, sharing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both paths measure the same intervention: log-probabilities of the tokens that greedy
+    decoding chose, from `generate` and from the likelihood path."""
+    (request,) = writing_requests(1)
+    kept: list[torch.Tensor] = []
+
+    class Recorder(LogitsProcessor):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            kept.append(scores.clone())
+            return scores
+
+    sampling = lm._sampling
+
+    def recording(batch: Any, options: dict[str, Any]) -> dict[str, Any]:
+        found = sampling(batch, options)
+        return found | {"logits_processor": LogitsProcessorList([Recorder()])}
+
+    monkeypatch.setattr(lm, "_sampling", recording)
+    with at(lm, 20, sharing=sharing):
+        lm.generate_until([request], disable_tqdm=True)
+        answer = [int(scores.argmax()) for scores in kept][:8]
+        total = sum(float(s.log_softmax(-1)[0, t]) for s, t in zip(kept, answer, strict=False))
+        tokens = lm.tok_encode(request.args[0])
+        pair = Instance("loglikelihood", request.doc, ("prompt", "answer"), 0)
+        monkeypatch.setattr(lm, "_encode_pair", lambda *_: (tokens, answer))
+        ((value, is_greedy),) = lm.loglikelihood([pair], disable_tqdm=True)
+    assert is_greedy, "the continuation is not greedy on the likelihood path"
+    assert value == pytest.approx(total, abs=1e-4)
+
+
+def test_items_are_steered_by_what_did_not_see_them(lm: SteeredLM) -> None:
+    folds = {lm.treatment.route(request.doc) for request in choice_requests(30)}
+    assert folds == {0, 1}
+    cards = [lm.treatment.fit(fold).card for fold in (0, 1)]
+    assert [card["fold_left_out"] for card in cards] == [0, 1]
+    assert lm.treatment.route({"question": "Is this question in the set?"}) is None
+
+
+def test_a_response_cache_is_refused(lm: SteeredLM, tmp_path: Any) -> None:
+    with pytest.raises(InputError, match="cannot tell steered runs apart"):
+        CachingLM(lm, str(tmp_path / "cache.db"))
+
+
+def test_hooks_are_gone_after_an_error(lm: SteeredLM) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    blocks = lm.model.model.layers
+    blocks[20].register_forward_pre_hook(broken)
+    try:
+        with at(lm, 20), pytest.raises(RuntimeError, match="broken"):
+            lm.loglikelihood(choice_requests(1))
+        with at(lm, 20), pytest.raises(RuntimeError, match="broken"):
+            lm.generate_until(writing_requests(1))
+    finally:
+        blocks[20]._forward_pre_hooks.clear()
+    assert all(not module._forward_hooks for module in lm.model.modules())
+    assert all(not module._forward_pre_hooks for module in lm.model.modules())
+
+
+def test_an_overflow_is_an_error_of_the_cell(lm: SteeredLM) -> None:
+    with at(lm, 1e39), pytest.raises(CellError, match="not finite"):
+        lm.loglikelihood(choice_requests(1))
+
+
+def test_positions_that_reach_into_the_prompt_need_to_know_its_own_text(lm: SteeredLM) -> None:
+    requests = choice_requests(2)
+    with at(lm, 20, positions=Positions("all")):
+        with pytest.raises(InputError, match="where its few-shot text ends"):
+            lm.loglikelihood(requests)
+        lm.own_text = lambda request: request.args[0]
+        try:
+            everything = lm.loglikelihood(requests)
+        finally:
+            lm.own_text = None
+    with at(lm, 20):
+        assert gap(everything, lm.loglikelihood(requests)) > 1e-3
+
+
+def test_few_shot_text_is_never_steered(lm: SteeredLM) -> None:
+    """With everything but the question shielded, all positions and a longer primer agree with
+    steering from the question on."""
+    question, answer = "Q: What is tea?\nA:", " A drink made from leaves."
+    primer = "Q: What is bread?\nA: A food made from flour.\n\n"
+    request = [instance("loglikelihood", "?", (primer + question, answer))]
+    shots, length = len(lm.tok_encode(primer)), len(lm.tok_encode(primer + question))
+    lm.own_text = lambda _: question
+    try:
+        with at(lm, 20, positions=Positions("all")):
+            all_of_it = lm.loglikelihood(request)
+        with at(lm, 20, positions=Positions("prompt")):
+            prompt = lm.loglikelihood(request)
+        with at(lm, 20, positions=Positions(f"0:{length - shots}")):
+            same_prompt = lm.loglikelihood(request)
+    finally:
+        lm.own_text = None
+    assert gap(prompt, same_prompt) <= 1e-6
+    assert gap(all_of_it, prompt) > 1e-4
+
+
+def test_bos_is_never_steered(lm: SteeredLM) -> None:
+    """An empty context is the BOS token alone: only the fed-back answer is steered."""
+    request = [instance("loglikelihood", "?", ("", "The"))]
+    single = lm.tok_encode("The")
+    assert len(single) == 1
+    with at(lm, 0):
+        before = lm.loglikelihood(request)
+    with at(lm, 20):
+        (after,) = lm.answer("loglikelihood", request, [lm.treatment], [0])
+    assert gap(before, after.values) == 0
+    assert after.acts
+    assert not after.moved
+
+
+def test_a_chat_template_wraps_question_and_answer_once(lm: SteeredLM) -> None:
+    text = lm.chat("What is tea?", "A drink.")
+    tokens = lm.encode(text, special_tokens=False)
+    assert text.endswith("A drink.")
+    assert tokens.count(lm.tokenizer.convert_tokens_to_ids("<|im_start|>")) == text.count(
+        "<|im_start|>"
+    )
+
+
+def test_a_peft_model_is_steered_at_the_same_blocks(smollm2_folder: str, tmp_path: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(smollm2_folder)
+    adapter = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"]))
+    adapter.save_pretrained(tmp_path / "adapter")
+    model = SteeredLM(
+        smollm2_folder,
+        peft=str(tmp_path / "adapter"),
+        method="caa",
+        contrast="truthful-mini",
+        answers="best",
+        fraction=0.1,
+        layer=14,
+        strength=4,
+        device="cpu",
+        dtype="float32",
+    )
+    model.quiet = True
+    steered = model.loglikelihood(choice_requests(2))
+    with at(model, 0):
+        assert gap(steered, model.loglikelihood(choice_requests(2))) > 0.01
+
+
+def test_options_are_told_apart() -> None:
+    steering, method, loader = split_options(
+        {"method": "odesteer", "steps": "20", "batch_size": 8, "attn_implementation": "eager"}
+    )
+    assert steering.method == "odesteer"
+    assert method == {"steps": "20"}
+    assert loader == {"batch_size": 8, "attn_implementation": "eager"}
+    with pytest.raises(InputError, match="Did you mean 'strength'"):
+        split_options({"strenght": 5})
+
+
+def test_an_option_whose_name_others_have_is_given_by_prefix() -> None:
+    """lm-eval always passes its own batch_size, which no training may take for its own."""
+    _, method, loader = split_options({"method": "hpr", "batch_size": 8, "option.batch_size": 4})
+    assert (method, loader) == ({"batch_size": 4}, {"batch_size": 8})
+    steering, method, _ = split_options({"method": "vector", "option.path": "v.gguf"})
+    assert (steering.path, method) == ("auto", {"path": "v.gguf"})
+    _, method, _ = split_options({"method": "conditional", "option.method": "repe"})
+    assert method == {"method": "repe"}
+    with pytest.raises(InputError, match="no option 'step'"):
+        split_options({"method": "odesteer", "option.step": 4})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": 30, "strength": 1, "contrast": "truthful-mini"}, "layer 30 is out of range"),
+        ({"layer": 14, "contrast": "truthful-mini"}, "no strength was given"),
+        ({"strength": 1, "contrast": "truthful-mini"}, "no layer was given"),
+        ({"layer": 14, "strength": 1}, "has nothing to be fitted to"),
+        (
+            {"layer": 14, "strength": 1, "contrast": "truthful-mini", "unit": "abs"},
+            "unknown unit",
+        ),
+        (
+            {"layer": 14, "strength": 1, "contrast": "truthful-mini", "positions": "here"},
+            "unknown positions",
+        ),
+        (
+            {"layer": 14, "strength": 1, "contrast": "truthful-mini", "answers": "some"},
+            "unknown answers",
+        ),
+        ({"steerer": "nowhere", "strength": 1}, "no steerer folder"),
+    ],
+)
+def test_what_cannot_be_steered_is_said(
+    smollm2_folder: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((InputError, ModelError), match=message):
+        SteeredLM(smollm2_folder, device="cpu", dtype="float32", **options)
+
+
+def test_requests_keep_their_order_across_folds(lm: SteeredLM) -> None:
+    requests: list[Instance] = choice_requests(8)
+    together = lm.loglikelihood(requests)
+    backwards = lm.loglikelihood(requests[::-1])[::-1]
+    assert gap(together, backwards) <= 1e-4
+
+
+def test_a_run_in_bfloat16_takes_its_logarithms_in_float32(tiny_folder: str) -> None:
+    """Else every token's would be a multiple of a sixteenth, and items tie by rounding."""
+    lm = load_model(ModelSpec(tiny_folder, (), "bfloat16"), WorkerSettings("", None, 4, "cpu"))
+    values = [value for value, _ in lm.loglikelihood(choice_requests(3))]
+    assert any(32 * value != round(32 * value) for value in values)
