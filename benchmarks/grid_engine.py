@@ -231,7 +231,8 @@ class Bench:
         return largest <= TOLERANCE or self.dtype != "float32"
 
     def _one_by_one(self, request: Instance, arm: Treatment) -> float:
-        from steereval.models.steering.hooks import ForwardContext, steered
+        from steereval.models.steering.forward_context import ForwardContext
+        from steereval.models.steering.hooks import steered
 
         context, answer = self.ours._encode_pair(*request.args)
         total = 0.0

@@ -31,7 +31,8 @@ from steereval.models.methods.method import layer_sites
 from steereval.models.methods.odesteer import PolynomialFlow, odesteer_from_sketch
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steering.hook_points import Site, attention_heads, find_blocks
-from steereval.models.steering.hooks import Intervention, Session, steered
+from steereval.models.steering.hooks import Session, steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import Steerer
 from steereval.models.testing import contrast_data

@@ -27,7 +27,7 @@ from steereval.models.methods.method import Method, layer_sites
 from steereval.models.methods.registry import get_method
 from steereval.models.steering.displacement import matched_strength
 from steereval.models.steering.hook_points import Site, attention_heads, check_sites, find_blocks
-from steereval.models.steering.hooks import Intervention
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.phase_clock import phase
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import Steerer

@@ -17,7 +17,9 @@ from lm_eval.api.instance import Instance
 
 from steereval.common.errors import CellError
 from steereval.harness.engine.fitter import Treatment
-from steereval.models.steering.hooks import DisplacementStats, Intervention, Session
+from steereval.models.steering.displacement_stats import DisplacementStats
+from steereval.models.steering.hooks import Session
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 

@@ -25,7 +25,7 @@ from steereval.harness.engine.request_batches import Answers, check_steered
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.groups import group_id, one_of_each_task
 from steereval.harness.run.item_rows import Named, named
-from steereval.models.steering.hooks import DisplacementStats
+from steereval.models.steering.displacement_stats import DisplacementStats
 from steereval.results.lm_eval.samples import asked_and_answered
 from steereval.results.store.answers import ANSWER_SCHEMA, AnswerStore
 

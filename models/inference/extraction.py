@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steereval.common.errors import FitError
-from steereval.models.inference.packed_row import packed_frame, packed_inputs
+from steereval.models.inference.packed_row import packed_context, packed_inputs
 from steereval.models.inference.pass_layout import row_tokens
 from steereval.models.inference.prefix_tree import Request, build_forest, packs
+from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import ForwardContext, Intervention, Session, reading, steered
+from steereval.models.steering.hook_targets import reading
+from steereval.models.steering.hooks import Session, steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 BATCH_TOKENS = 1024
@@ -62,7 +65,7 @@ class _Pass(NamedTuple):
     """One forward pass, and which text and token stands at which place of its states."""
 
     inputs: dict[str, Any]
-    frame: ForwardContext
+    context: ForwardContext
     places: NDArray[np.int64]
     texts: NDArray[np.int64]
     tokens: NDArray[np.int64]
@@ -103,7 +106,7 @@ def last_token_states(
 
 
 def _run(run: Callable[..., dict[Site, Tensor]], each: _Pass, session: Session) -> Any:
-    with session.on(each.frame):
+    with session.on(each.context):
         return run(**each.inputs, use_cache=False)
 
 
@@ -149,8 +152,8 @@ def _packed(model: nn.Module, requests: Sequence[Request], under: Under | None) 
     size = row_tokens(_device(model).type)
     for pack in packs(build_forest(requests, owned), size):
         places, numbers, indices = np.array(pack.answers, dtype=np.int64).reshape(-1, 3).T
-        frame = packed_frame(pack, requests, _device(model))
-        yield _Pass(packed_inputs(model, pack), frame, places, numbers, starts[numbers] + indices)
+        context = packed_context(pack, requests, _device(model))
+        yield _Pass(packed_inputs(model, pack), context, places, numbers, starts[numbers] + indices)
 
 
 def _batched(model: nn.Module, requests: Sequence[Request]) -> Iterator[_Pass]:
@@ -174,8 +177,8 @@ def _batched(model: nn.Module, requests: Sequence[Request]) -> Iterator[_Pass]:
             "input_ids": ids.to(device),
             "attention_mask": torch.from_numpy(inside.astype(np.int64)).to(device),
         }
-        frame = ForwardContext(assigned, query.to(device), last.to(device), keys)
-        yield _Pass(inputs, frame, rows * width + tokens, np.array(batch)[rows], tokens)
+        context = ForwardContext(assigned, query.to(device), last.to(device), keys)
+        yield _Pass(inputs, context, rows * width + tokens, np.array(batch)[rows], tokens)
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:

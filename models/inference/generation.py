@@ -21,7 +21,8 @@ from transformers.cache_utils import DynamicLayer
 
 from steereval.common.errors import CellError
 from steereval.models.inference.growing_cache import growing_cache
-from steereval.models.steering.hooks import ForwardContext, Session
+from steereval.models.steering.forward_context import ForwardContext
+from steereval.models.steering.hooks import Session
 from steereval.models.steering.phase_clock import phase
 from steereval.models.steering.positions import Positions
 
@@ -43,8 +44,8 @@ class Prompts:
     keys: Sequence[str]
     """Name of each row, for steerers that decide per query."""
 
-    def frame(self, rows: int, start: int, length: int) -> ForwardContext:
-        """The frame of a pass over columns start .. start + length of `rows` rows.
+    def context(self, rows: int, start: int, length: int) -> ForwardContext:
+        """The context of a pass over columns start .. start + length of `rows` rows.
 
         Beam search repeats each prompt's row in place, so `rows` may be a multiple.
         """
@@ -164,12 +165,12 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
     passes = Passes(prompts)
     settled: dict[int, ForwardContext] = {}
 
-    def frame(rows: int, start: int, length: int, device: torch.device) -> ForwardContext:
-        # Every rule treats all tokens after the prompt alike, so decoding steps share a frame.
+    def context(rows: int, start: int, length: int, device: torch.device) -> ForwardContext:
+        # Every rule treats all tokens after the prompt alike, so decoding steps share a context.
         if length > 1 or start < prompts.width:
-            return _on(prompts.frame(rows, start, length), device)
+            return _on(prompts.context(rows, start, length), device)
         if rows not in settled:
-            settled[rows] = _on(prompts.frame(rows, start, length), device)
+            settled[rows] = _on(prompts.context(rows, start, length), device)
         return settled[rows]
 
     def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -180,7 +181,7 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
         start = _start(kwargs.get("past_key_values"), seen, ids.shape[1])
         seen = start + ids.shape[1]
         passes.add(ids.shape[0], start, ids.shape[1])
-        session.frame = frame(ids.shape[0], start, ids.shape[1], ids.device)
+        session.context = context(ids.shape[0], start, ids.shape[1], ids.device)
 
     handle = _that_runs(model).register_forward_pre_hook(before, with_kwargs=True)
     try:
@@ -274,7 +275,7 @@ def _start(cache: Any, seen: int, length: int) -> int:
     return 0 if length > seen else seen
 
 
-def _on(frame: ForwardContext, device: torch.device) -> ForwardContext:
-    query = None if frame.query is None else frame.query.to(device)
-    last = None if frame.prompt_last is None else frame.prompt_last.to(device)
-    return ForwardContext(frame.assigned, query, last, frame.keys)
+def _on(context: ForwardContext, device: torch.device) -> ForwardContext:
+    query = None if context.query is None else context.query.to(device)
+    last = None if context.prompt_last is None else context.prompt_last.to(device)
+    return ForwardContext(context.assigned, query, last, context.keys)

@@ -23,12 +23,13 @@ from steereval.models.inference.memory import LEAST_TOKENS, Batches, RowSize, ra
 from steereval.models.inference.packed_row import (
     check_steered,
     masks_by_index,
-    packed_frame,
+    packed_context,
     packed_inputs,
 )
 from steereval.models.inference.pass_layout import STEM_TOKENS, Layout, Piece, row_tokens
 from steereval.models.inference.prefix_tree import PackedRow, Request
-from steereval.models.steering.hooks import ForwardContext, Session
+from steereval.models.steering.forward_context import ForwardContext
+from steereval.models.steering.hooks import Session
 from steereval.models.steering.phase_clock import phase
 
 ROWS_OF_LOGITS = 64
@@ -150,8 +151,8 @@ class Scorer:
                 columns = torch.from_numpy(piece.bare.locate(row)).to(states.device)
                 resumed = self.lower.resumed(layer, states[:, columns])
             check_steered(row, stem, piece.part.requests)
-            frame = packed_frame(row, piece.part.requests, self.device)
-            with phase("continuations"), self.session.on(frame), resumed:
+            context = packed_context(row, piece.part.requests, self.device)
+            with phase("continuations"), self.session.on(context), resumed:
                 logits = self._run(row, len(stem), cache, row.predicting)
                 gathered.add(piece.part.answers(row), row.predicting, logits, self.softmax_dtype)
             _cut_back(cache, len(stem))
@@ -205,13 +206,13 @@ class Scorer:
             assigned[row, :length] = torch.tensor([request.assigned(i) for i in range(length)])
         last = torch.tensor([[row, len(r.context) - 1] for row, r in enumerate(batch)])
         query = torch.arange(len(batch))[:, None].expand(-1, width)
-        frame = ForwardContext(
+        context = ForwardContext(
             assigned,
             query.to(self.device),
             last.to(self.device),
             [request.key for request in batch],
         )
-        with phase("continuations"), self._passes(), self.session.on(frame):
+        with phase("continuations"), self._passes(), self.session.on(context):
             logits = self.model(input_ids=ids.to(self.device)).logits
         log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
         return [_score_row(row, request) for row, request in zip(log_probs, batch, strict=True)]

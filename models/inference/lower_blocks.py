@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from steereval.models.inference.prefix_tree import PackedRow
 from steereval.models.steering.hook_points import find_blocks
-from steereval.models.steering.hooks import Intervention
+from steereval.models.steering.intervention import Intervention
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from steereval.common.errors import CellError
 from steereval.models.inference.prefix_tree import PackedRow, Request
-from steereval.models.steering.hooks import ForwardContext
+from steereval.models.steering.forward_context import ForwardContext
 
 
 def packed_inputs(model: nn.Module, pack: PackedRow, prefix: int = 0) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def packed_inputs(model: nn.Module, pack: PackedRow, prefix: int = 0) -> dict[st
     }
 
 
-def packed_frame(
+def packed_context(
     pack: PackedRow, requests: Sequence[Request], device: torch.device
 ) -> ForwardContext:
     """Which intervention acts on each token of `pack`, and which query each owned token is of."""

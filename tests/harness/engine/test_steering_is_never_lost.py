@@ -22,7 +22,8 @@ from steereval.harness.run.driver import run_grid
 from steereval.models import fit_steerer
 from steereval.models.artefacts.artefact import Artefact
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import HookTarget, Session
+from steereval.models.steering.hook_targets import HookTarget
+from steereval.models.steering.hooks import Session
 from steereval.models.steering.positions import Positions
 from steereval.results.store.run_folder import RunFolder
 
@@ -160,7 +161,7 @@ def test_a_pass_that_the_hooks_do_not_see_is_an_error(
 
     def some(self: Session, place: HookTarget, hidden: torch.Tensor) -> torch.Tensor:
         nonlocal calls
-        calls += self.frame is not None  # blocks below the steering run without a frame
+        calls += self.context is not None  # blocks below the steering run without a frame
         return hidden if calls == 1 else steer(self, place, hidden)
 
     monkeypatch.setattr(Session, "steer", some)

@@ -20,7 +20,7 @@ from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.run.answered import Answered, begun
 from steereval.harness.run.item_rows import named
-from steereval.models.steering.hooks import DisplacementStats
+from steereval.models.steering.displacement_stats import DisplacementStats
 from steereval.results.store.answers import AnswerStore
 from steereval.results.store.storage import LocalStorage
 

@@ -19,7 +19,8 @@ from steereval.models.inference import pass_layout
 from steereval.models.inference.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.steering.hook_points import Site, find_blocks
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import Steerer
 

@@ -15,7 +15,8 @@ from steereval.models.inference.lower_blocks import LowerBlocks, lowest_block, s
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.steering.hook_points import Site, find_blocks, head_width, output_projection
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 TEXTS = [((5, 6, 7, 8), (9, 10)), ((5, 6, 7, 11), (9,)), ((5, 6), (7, 3, 4)), ((20, 21), (22,))]

@@ -18,7 +18,8 @@ from steereval.models.inference.pass_layout import Fed, Layout
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.steering.hook_points import Site, find_blocks
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 LAYER = 1

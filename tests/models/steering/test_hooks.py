@@ -14,15 +14,11 @@ from torch import Tensor
 
 from steereval.common.errors import CellError, InputError, ModelError
 from steereval.models.methods.constant_shift import ConstantShift
+from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hook_points import Site, block_at, head_width, output_projection
-from steereval.models.steering.hooks import (
-    ForwardContext,
-    HookTarget,
-    Intervention,
-    Session,
-    reading,
-    steered,
-)
+from steereval.models.steering.hook_targets import HookTarget, reading
+from steereval.models.steering.hooks import Session, steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.steerer import Steerer
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [15, 16, 17, 18, 19]])
@@ -105,7 +101,7 @@ def test_gone_after_an_error_in_the_model(model: Any, toys: Any) -> None:
         session.on(frame),
     ):
         model(input_ids=torch.tensor([[10_000]]))
-    assert session.frame is None
+    assert session.context is None
 
 
 def test_gone_after_an_error_in_a_steerer(model: Any, toys: Any) -> None:
@@ -207,7 +203,7 @@ def test_head_site_is_a_slice_of_the_projections_input(any_model: Any, architect
     for frame in (None, ForwardContext(assigned)):
         with steered(any_model, [Intervention(sites, 3.0)]) as session:
             handle = projection.register_forward_pre_hook(lambda _, a: inputs.append(a[0].clone()))
-            session.frame = frame
+            session.context = frame
             any_model(input_ids=IDS)
             handle.remove()
     plain, moved = inputs

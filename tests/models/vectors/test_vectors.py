@@ -27,8 +27,10 @@ from steereval.models.methods.caa import Caa
 from steereval.models.methods.clamp import Clamp
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.vector import Vector, read_vectors, steerers_from
+from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hook_points import Site, find_blocks
-from steereval.models.steering.hooks import ForwardContext, Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.steerer import Steerer
 from steereval.models.vectors.direction import Direction
 from steereval.models.vectors.gguf_control_vector import read_gguf, write_gguf
