@@ -18,10 +18,10 @@ import pyarrow as pa
 from lm_eval.api.instance import Instance
 
 from steereval.common.errors import ScoringError
-from steereval.harness.engine.fitter import Treatment
+from steereval.harness.engine.arms import Answers, check_steered
 from steereval.harness.engine.merged_requests import MergedRequests
 from steereval.harness.engine.replay import Chats, OtherRequests, ResponseLog
-from steereval.harness.engine.request_batches import Answers, check_steered
+from steereval.harness.engine.treatments import Treatment
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.groups import group_id, one_of_each_task
 from steereval.harness.run.item_rows import Named, named

@@ -256,7 +256,7 @@ def executor_of(grid: Grid) -> Executor:
         return SerialExecutor()
     # Imported here: Ray takes a second to import, and one worker does not need it.
     from steereval.ray_jobs.ray_executor import RayExecutor
-    from steereval.ray_jobs.schedule import Rules
+    from steereval.ray_jobs.rules import Rules
 
     remote = _is_remote(run)
     return RayExecutor(

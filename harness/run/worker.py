@@ -13,16 +13,11 @@ from steereval.common.errors import ScoringError, StoreError
 from steereval.harness.config.grid import ModelSpec
 from steereval.harness.engine.environment import environment
 from steereval.harness.engine.fit_request import fit_request
-from steereval.harness.engine.fitter import (
-    Treatment,
-    fitted,
-    unfitted,
-    unsteered,
-)
 from steereval.harness.engine.loading import WorkerSettings, device_of, load_model
 from steereval.harness.engine.merged_requests import MergedRequests, wanted
 from steereval.harness.engine.replay import OtherRequests
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import Treatment, fitted, unfitted, unsteered
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import Witness
 from steereval.harness.planning.groups import (

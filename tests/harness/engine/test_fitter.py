@@ -13,8 +13,10 @@ from torch import Tensor
 
 from steereval.common.errors import ContrastError, InputError
 from steereval.harness.engine.activations import ActivationStore
-from steereval.harness.engine.fitter import FitRequest, Fitter, Lower, fitted, parse_layers
+from steereval.harness.engine.fit_request import FitRequest, Lower
+from steereval.harness.engine.fitter import Fitter, parse_layers
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import fitted
 from steereval.models.inference.extraction import Text, Under, read_states
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steering.displacement import mean_displacement

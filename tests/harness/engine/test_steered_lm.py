@@ -38,13 +38,13 @@ def hf(smollm2_folder: str) -> HFLM:
 @contextmanager
 def at(lm: SteeredLM, strength: float, sharing: bool = True, **changes: Any) -> Iterator[SteeredLM]:
     """`lm` at another strength, on the path asked for."""
-    treatment, was_sharing = lm.treatment, lm._sharing
+    treatment, was_sharing = lm.treatment, lm.steering_backend.sharing
     lm.treatment = dataclasses.replace(treatment, strength=strength, **changes)
-    lm._sharing = sharing
+    lm.steering_backend.sharing = sharing
     try:
         yield lm
     finally:
-        lm.treatment, lm._sharing = treatment, was_sharing
+        lm.treatment, lm.steering_backend.sharing = treatment, was_sharing
 
 
 def gap(first: list[tuple[float, bool]], second: list[tuple[float, bool]]) -> float:
