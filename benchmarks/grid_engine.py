@@ -31,9 +31,9 @@ from lm_eval.models.huggingface import HFLM
 
 from steereval.common.paths import cache_folder
 from steereval.harness.assets import fetch
-from steereval.harness.engine.fitter import Treatment, unfitted
-from steereval.harness.engine.request_batches import Answers
+from steereval.harness.engine.arms import Answers
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import Treatment, unfitted
 from steereval.models.artefacts.artefact import Artefact
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steering.hook_points import Site, find_blocks

@@ -82,16 +82,16 @@ def contrast_data(seed: int = 0, width: int = WIDTH, *, heads: bool = False) -> 
 
 
 def _one_site(seed: int, width: int) -> dict[str, Any]:
-    draw = torch.Generator().manual_seed(seed)
-    centre, shift = 2 * torch.randn(2, width, generator=draw)
-    positive = torch.randn(40, width, generator=draw) + centre + shift / 4
-    negative = torch.randn(40, width, generator=draw) + centre - shift / 4
-    noise = torch.randn(80, 3, width, generator=draw)
+    generator = torch.Generator().manual_seed(seed)
+    centre, shift = 2 * torch.randn(2, width, generator=generator)
+    positive = torch.randn(40, width, generator=generator) + centre + shift / 4
+    negative = torch.randn(40, width, generator=generator) + centre - shift / 4
+    noise = torch.randn(80, 3, width, generator=generator)
     tokens = torch.cat([positive, negative])[:, None] + 0.3 * noise
     return {
         "positive": positive,
         "negative": negative,
-        "queries": torch.randn(10, width, generator=draw) + centre,
+        "queries": torch.randn(10, width, generator=generator) + centre,
         "positive_means": tokens[:40].mean(dim=1),
         "negative_means": tokens[40:].mean(dim=1),
         "trajectories": list(tokens),

@@ -67,7 +67,7 @@ class _Here:
         return None
 
     def _work(self, work: Work, last: bool) -> tuple[int, ...]:
-        """Do one piece; the places of the units that should be tried again."""
+        """Do one piece; the indices of the units that should be tried again."""
         self.listener.began(work.units, "this process")
         start = time.perf_counter()
         try:

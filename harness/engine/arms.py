@@ -50,15 +50,15 @@ class Arms:
     """What happens to each request under each treatment."""
     interventions: Sequence[Intervention]
     """Those that act, as `TokenSteering.intervention` counts them."""
-    owners: Sequence[int]
-    """The treatment of each intervention."""
+    arm_indices: Sequence[int]
+    """Index of the treatment of each intervention."""
 
     @classmethod
     def of(cls, requests: Sequence[Instance], treatments: Sequence[Treatment]) -> Arms:
         """Route every request to the steerers that must not have seen its document."""
         indices: dict[tuple[int, int | None], int] = {}
         interventions: list[Intervention] = []
-        owners: list[int] = []
+        arm_indices: list[int] = []
 
         def steering(arm: int, document: Any) -> TokenSteering:
             fold = treatments[arm].route(document)
@@ -67,12 +67,12 @@ class Arms:
                 indices[arm, fold] = len(interventions) if intervention.acts else -1
                 if intervention.acts:
                     interventions.append(intervention)
-                    owners.append(arm)
+                    arm_indices.append(arm)
             return TokenSteering(indices[arm, fold], treatments[arm].positions)
 
         arms = range(len(treatments))
         steerings = [tuple(steering(arm, each.doc) for arm in arms) for each in requests]
-        return cls(steerings, interventions, owners)
+        return cls(steerings, interventions, arm_indices)
 
     def acts(self, arm: int) -> bool:
         """Whether an intervention acts on some request under one treatment."""
@@ -81,10 +81,10 @@ class Arms:
     def moved(self, session: Session, arm: int) -> dict[str, DisplacementStats]:
         """How far one treatment moved tokens in `session`, by site."""
         found: dict[str, DisplacementStats] = {}
-        for (index, site), tally in session.tallies.items():
-            if self.owners[index] == arm:
+        for (index, site), stats in session.displacements.items():
+            if self.arm_indices[index] == arm:
                 found.setdefault(str(site), DisplacementStats()).add(
-                    tally.tokens, float(tally.distance)
+                    stats.tokens, float(stats.distance)
                 )
         return found
 
@@ -100,7 +100,7 @@ def check_steered(label: str, positions: str, moved: Iterable[DisplacementStats]
     Raises:
         CellError: It steered none, so that the answers are those of the unsteered model.
     """
-    if sum(tally.tokens for tally in moved) == 0:
+    if sum(stats.tokens for stats in moved) == 0:
         raise CellError(
             f"{label} steered no token of any request: positions {positions!r} select none",
             "Choose other positions, such as generated.",

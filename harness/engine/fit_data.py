@@ -45,7 +45,7 @@ def contrast_data(
     count = sum(s.positive for s in statements)
     positive = {site: states[token][site][:count] for site in sites}
     negative = {site: states[token][site][count:] for site in sites}
-    numbers, first = _queries(statements)
+    query_numbers, first = _queries(statements)
     extra: dict[str, Any] = {}
     if "query" in states:
         extra["queries"] = {site: states["query"][site][first] for site in sites}
@@ -56,8 +56,8 @@ def contrast_data(
         positive,
         negative,
         pairs=_pairs(statements[:count], statements[count:]),
-        positive_query=numbers[:count],
-        negative_query=numbers[count:],
+        positive_query=query_numbers[:count],
+        negative_query=query_numbers[count:],
         **extra,
     )
 

@@ -19,13 +19,13 @@ class MergedRequests:
 
     requests: list[Instance]
     """All of them."""
-    places: Mapping[str, list[int]]
+    indices: Mapping[str, list[int]]
     """{task: where each of its requests stands among all}."""
 
     def of(self, task: str, values: Sequence[Any]) -> tuple[list[Instance], list[Any]]:
         """The requests of a task in its order, and those of `values`, one for each request."""
-        places = self.places[task]
-        return [self.requests[i] for i in places], [values[i] for i in places]
+        indices = self.indices[task]
+        return [self.requests[i] for i in indices], [values[i] for i in indices]
 
 
 def merge_requests(asked: Mapping[str, Sequence[Instance]]) -> MergedRequests:
@@ -36,10 +36,10 @@ def merge_requests(asked: Mapping[str, Sequence[Instance]]) -> MergedRequests:
     """
     found: dict[tuple[Any, int], int] = {}
     requests: list[Instance] = []
-    places: dict[str, list[int]] = {}
+    indices: dict[str, list[int]] = {}
     for task, own in asked.items():
         seen: Counter[Any] = Counter()
-        places[task] = []
+        indices[task] = []
         for request in own:
             text = repr(request.args)
             key = text, seen[text]
@@ -47,8 +47,8 @@ def merge_requests(asked: Mapping[str, Sequence[Instance]]) -> MergedRequests:
             if key not in found:
                 found[key] = len(requests)
                 requests.append(request)
-            places[task].append(found[key])
-    return MergedRequests(requests, places)
+            indices[task].append(found[key])
+    return MergedRequests(requests, indices)
 
 
 def wanted(cells: Sequence[Cell], evaluate: Callable[[Cell], object]) -> dict[str, MergedRequests]:

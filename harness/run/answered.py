@@ -35,7 +35,7 @@ CHAT = "chat"
 """Kind of the stored rows that hold a chat as a text."""
 
 Texts = dict[int, tuple[float, int]]
-"""Log-likelihood in nats and number of tokens of generated texts, by the request's place."""
+"""Log-likelihood in nats and number of tokens of generated texts, by the request's position."""
 
 
 @dataclass
@@ -71,9 +71,9 @@ class Page:
     def firsts(self) -> list[int]:
         """Places of the first request for each document, for its first answer."""
         found: dict[str, int] = {}
-        for place, name in enumerate(self.names):
+        for position, name in enumerate(self.names):
             if name.number == 0:
-                found.setdefault(name.item_id, place)
+                found.setdefault(name.item_id, position)
         return list(found.values())
 
 
@@ -85,7 +85,7 @@ class Answered:
     """The cells."""
     pages: dict[tuple[str, str], Page] = field(default_factory=dict)
     """By task and kind."""
-    tallies: dict[str, dict[str, DisplacementStats]] = field(default_factory=dict)
+    displacements: dict[str, dict[str, DisplacementStats]] = field(default_factory=dict)
     """By arm and site how far tokens were moved."""
     acting: set[str] = field(default_factory=set)
     """Arms whose treatment acts on some request."""
@@ -117,18 +117,18 @@ class Answered:
         return [Answered(own), *([self._part(others)] if others else [])]
 
     def _part(self, cells: Sequence[Cell]) -> Answered:
-        tallies = {
+        displacements = {
             arm: {
-                site: DisplacementStats(tally.tokens, tally.distance)
-                for site, tally in sites.items()
+                site: DisplacementStats(stats.tokens, stats.distance)
+                for site, stats in sites.items()
             }
-            for arm, sites in self.tallies.items()
+            for arm, sites in self.displacements.items()
         }
         facts = dict(self.facts)
         return Answered(
             cells,
             dict(self.pages),
-            tallies,
+            displacements,
             set(self.acting),
             facts,
             self.chats,
@@ -152,14 +152,14 @@ class Answered:
     ) -> None:
         """Take in what each arm, with its treatment, answers to requests of `kind`."""
         for arm, own in zip(treatments, answers, strict=True):
-            tallies = self.tallies.setdefault(arm, {})
-            for site, tally in own.moved.items():
-                tallies.setdefault(site, DisplacementStats()).add(
-                    tally.tokens, float(tally.distance)
+            displacements = self.displacements.setdefault(arm, {})
+            for site, stats in own.moved.items():
+                displacements.setdefault(site, DisplacementStats()).add(
+                    stats.tokens, float(stats.distance)
                 )
             if own.acts:
                 self.acting.add(arm)
-        for task in together.places:
+        for task in together.indices:
             asked, _ = together.of(task, together.requests)
             texts = [each.args[1] if len(each.args) > 1 else None for each in asked]
             self.pages[task, kind] = Page(
@@ -197,7 +197,7 @@ class Answered:
         if page is None:
             return {}
         scores = page.unsteered.get(cell.arm, {})
-        return {page.names[place].item_id: score for place, score in scores.items()}
+        return {page.names[position].item_id: score for position, score in scores.items()}
 
     def responses(self, cell: Cell) -> list[dict[str, Any]]:
         """The rows of RESPONSE_SCHEMA of a cell: the first answer to each request."""
@@ -224,12 +224,12 @@ class Answered:
             CellError: It steered none.
         """
         if cell.arm in self.acting:
-            check_steered(str(cell), cell.positions, self.tallies.get(cell.arm, {}).values())
+            check_steered(str(cell), cell.positions, self.displacements.get(cell.arm, {}).values())
 
     def displacement(self, cell: Cell) -> dict[str, float]:
         """Mean |y - x| over the tokens that the cell's arm steered, by site."""
-        tallies = self.tallies.get(cell.arm, {})
-        return {site: float(t.distance) / t.tokens for site, t in tallies.items() if t.tokens}
+        displacements = self.displacements.get(cell.arm, {})
+        return {site: float(t.distance) / t.tokens for site, t in displacements.items() if t.tokens}
 
     def keep(self, store: AnswerStore) -> None:
         """Write all of it to the run folder, whole or not at all. Raises StoreError."""
@@ -242,9 +242,12 @@ class Answered:
             "arms": arms,
             "facts": {cell.id: self.facts[cell.id] for cell in self.cells if cell.id in self.facts},
             "tallies": {
-                arm: {site: [t.tokens, float(t.distance)] for site, t in self.tallies[arm].items()}
+                arm: {
+                    site: [t.tokens, float(t.distance)]
+                    for site, t in self.displacements[arm].items()
+                }
                 for arm in arms
-                if arm in self.tallies
+                if arm in self.displacements
             },
             "acting": sorted(self.acting & set(arms)),
         }
@@ -277,7 +280,7 @@ class Answered:
                 if key[1] != CHAT
             },
             {
-                arm: {site: DisplacementStats(*tally) for site, tally in sites.items()}
+                arm: {site: DisplacementStats(*stats) for site, stats in sites.items()}
                 for arm, sites in record["tallies"].items()
             },
             set(record["acting"]),
@@ -334,20 +337,20 @@ def tokens_of(answered: Answered, count: Count) -> dict[str, int]:
 def _rows(task: str, kind: str, page: Page, arms: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of ANSWER_SCHEMA of one page."""
     rows = []
-    for place, name in enumerate(page.names):
-        values = [page.values[arm][place] for arm in arms]
+    for position, name in enumerate(page.names):
+        values = [page.values[arm][position] for arm in arms]
         row: dict[str, Any] = {
             "task": task,
             "kind": kind,
             "key": name.key,
             "item_id": name.item_id,
             "request": name.number,
-            "prompt": page.prompts[place],
-            "continuation": page.continuations[place],
-            "folds": [page.folds[arm][place] for arm in arms],
+            "prompt": page.prompts[position],
+            "continuation": page.continuations[position],
+            "folds": [page.folds[arm][position] for arm in arms],
         }
         if kind == GENERATION:
-            read = [page.unsteered.get(arm, {}).get(place, (None, None)) for arm in arms]
+            read = [page.unsteered.get(arm, {}).get(position, (None, None)) for arm in arms]
             row |= {"texts": values, "text_log_likelihoods": [total for total, _ in read],
                     "text_tokens": [tokens for _, tokens in read]}  # fmt: skip
         elif kind == "loglikelihood":
@@ -367,8 +370,8 @@ def _page(rows: Sequence[dict[str, Any]], arms: Sequence[str]) -> Page:
         if rows[0]["texts"] is not None:
             values[arm] = [row["texts"][index] for row in rows]
             unsteered[arm] = {
-                place: (row["text_log_likelihoods"][index], row["text_tokens"][index])
-                for place, row in enumerate(rows)
+                position: (row["text_log_likelihoods"][index], row["text_tokens"][index])
+                for position, row in enumerate(rows)
                 if row["text_tokens"][index] is not None
             }
         elif rows[0]["are_greedy"] is not None:

@@ -49,8 +49,8 @@ class Attempt:
 
     def done(self, group: Sequence[Cell]) -> Done:
         """What the executor is told."""
-        places = tuple(place for place, cell in enumerate(group) if cell.id in self.again)
-        return Done(GroupResult(self.errors, self.tokens), places)
+        indices = tuple(index for index, cell in enumerate(group) if cell.id in self.again)
+        return Done(GroupResult(self.errors, self.tokens), indices)
 
 
 @dataclass(frozen=True)

@@ -252,13 +252,13 @@ class CellWorker:
             return
         lm = self._loaded_for(answered)
         texts = [
-            (page.prompts[place], page.values[arm][place])
+            (page.prompts[index], page.values[arm][index])
             for arm, page in waiting
-            for place in page.firsts
+            for index in page.firsts
         ]
         scores = iter(lm.unsteered_likelihoods(texts))
         for arm, page in waiting:
-            page.unsteered[arm] = {place: next(scores) for place in page.firsts}
+            page.unsteered[arm] = {index: next(scores) for index in page.firsts}
         self._keep(answered)
 
     def _keep(self, answered: Answered) -> None:
@@ -314,12 +314,12 @@ class CellWorker:
         return lm
 
     def _model(self, spec: ModelSpec) -> SteeredLM:
-        bare = spec.without_layers()
-        if self._loaded is None or self._loaded[0] != bare:
+        without_layers = spec.without_layers()
+        if self._loaded is None or self._loaded[0] != without_layers:
             self._loaded = None
-            with self._witness.loading(bare):
-                lm = load_model(bare, self.settings)
-            self._loaded = (bare, lm)
+            with self._witness.loading(without_layers):
+                lm = load_model(without_layers, self.settings)
+            self._loaded = (without_layers, lm)
         return self._loaded[1]
 
     def _treatment(self, cell: Cell, lm: SteeredLM) -> Treatment:

@@ -28,7 +28,7 @@ from steereval.common.errors import ArtefactError, StoreError
 from steereval.models.methods.method import Method
 from steereval.models.methods.registry import steerer_kinds
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.steerer import Steerer
+from steereval.models.steering.steerer import STORED_NAMES, Steerer
 
 FORMAT_VERSION = 2
 TENSORS, CARD = "steerer.safetensors", "steerer.json"
@@ -156,7 +156,8 @@ def _build(
     kinds: Mapping[str, type[Steerer]], settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> Steerer:
     """A steerer from what `Steerer.settings` and `Steerer.tensors` gave."""
-    values: dict[str, Any] = {name: value for name, value in settings.items() if name != "kind"}
+    names = {stored: name for name, stored in STORED_NAMES.items()}
+    values = {names.get(name, name): value for name, value in settings.items() if name != "kind"}
     nested: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         field, dot, inner = name.partition(".")

@@ -56,9 +56,9 @@ def steerer_flops(steerer: Steerer, strength: float) -> float:
     """Operations of steering one token, where the steerer's tensors are; what it decides once for a
     query is not counted."""
     device = next((tensor.device for tensor in steerer.tensors().values()), torch.device("cpu"))
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(1, steerer.dimension, generator=draw).to(device)
-    norm = steerer.typical_norm or 1.0
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, steerer.dimension, generator=generator).to(device)
+    norm = steerer.median_norm or 1.0
     x = x * norm / x.norm()
     state = steerer.begin(x, ["token"]) if steerer.per_query else None
     # What is worked out once for a strength is no cost of a token.

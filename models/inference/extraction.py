@@ -62,11 +62,11 @@ class Under:
 
 
 class _Pass(NamedTuple):
-    """One forward pass, and which text and token stands at which place of its states."""
+    """One forward pass, and the text and token of each column of its states."""
 
     inputs: dict[str, Any]
     context: ForwardContext
-    places: NDArray[np.int64]
+    columns: NDArray[np.int64]
     texts: NDArray[np.int64]
     tokens: NDArray[np.int64]
 
@@ -145,15 +145,15 @@ def _passes(
 
 
 def _packed(model: nn.Module, requests: Sequence[Request], under: Under | None) -> Iterator[_Pass]:
-    owned = under is not None and any(
+    per_query = under is not None and any(
         steerer.per_query for steerer in under.intervention.steerers.values()
     )
     starts = np.array([len(request.context) - 1 for request in requests])
     size = row_tokens(_device(model).type)
-    for pack in packs(build_forest(requests, owned), size):
-        places, numbers, indices = np.array(pack.answers, dtype=np.int64).reshape(-1, 3).T
+    for pack in packs(build_forest(requests, per_query), size):
+        columns, texts, indices = np.array(pack.answers, dtype=np.int64).reshape(-1, 3).T
         context = packed_context(pack, requests, _device(model))
-        yield _Pass(packed_inputs(model, pack), context, places, numbers, starts[numbers] + indices)
+        yield _Pass(packed_inputs(model, pack), context, columns, texts, starts[texts] + indices)
 
 
 def _batched(model: nn.Module, requests: Sequence[Request]) -> Iterator[_Pass]:
@@ -204,10 +204,10 @@ class _Collector:
     def add(self, each: _Pass, states: Mapping[Site, Tensor]) -> None:
         """Take what is wanted of the states [rows, length, d] of a pass."""
         chosen = self._chosen(each)
-        places, target = torch.from_numpy(each.places[chosen]), self._target(each, chosen)
+        columns, target = torch.from_numpy(each.columns[chosen]), self._target(each, chosen)
         for site, hidden in states.items():
             flat = hidden.reshape(-1, hidden.shape[-1])
-            rows = flat[places.to(flat.device)].float().cpu()
+            rows = flat[columns.to(flat.device)].float().cpu()
             if site not in self.found:
                 self.found[site] = torch.zeros(self._size, rows.shape[1])
             if self.part == "mean":

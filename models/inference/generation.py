@@ -77,7 +77,7 @@ class Prompts:
 ROWS = {"cpu": 256, "cuda": 512}
 """Rows of a decoding pass by kind of device: more no longer make a row cheaper. Measured on a CPU:
 32, 64, 128, 256 and 512 rows write 473 texts of 32 tokens in 124, 84, 63, 56 and 58 s."""
-STEM_TOKENS = 8
+LEAST_SHARED_TOKENS = 8
 """A shared beginning shorter than this is not worth a pass of its own."""
 _NEVER = 1 << 40
 """A column that no generation reaches."""
@@ -218,7 +218,7 @@ def _fill(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> N
     """Run left-padded rows [rows, width] into an empty `cache`; `mask` [rows, width + 1]."""
     mask = mask[:, : ids.shape[1]]
     positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
-    start = _begin_with_stem(model, cache, ids, mask)
+    start = _fill_shared_prefix(model, cache, ids, mask)
     with torch.no_grad():
         model(
             input_ids=ids[:, start:],
@@ -229,28 +229,32 @@ def _fill(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> N
         )
 
 
-def _begin_with_stem(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> int:
+def _fill_shared_prefix(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> int:
     """Put into `cache` what the first columns of all rows have in common, as a few-shot primer;
     how many columns that settles. A column that holds more than that in one row is left."""
     padding = (mask.cumsum(dim=1) == 0).sum(dim=1)
     texts = [row[p:].tolist() for row, p in zip(ids, padding.tolist(), strict=True)]
     # What the first and the last in lexical order share, all share.
     pairs = zip(min(texts), max(texts), strict=False)
-    stem = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    columns = ids.shape[1] - max(len(text) - len(stem) for text in texts)
+    shared_prefix = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    columns = ids.shape[1] - max(len(text) - len(shared_prefix) for text in texts)
     # The last column is left to the pass over the rest, which may not be empty.
     columns = min(columns, ids.shape[1] - 1)
-    if len(stem) < STEM_TOKENS or columns < STEM_TOKENS:
+    if len(shared_prefix) < LEAST_SHARED_TOKENS or columns < LEAST_SHARED_TOKENS:
         return 0
     alone = DynamicCache(config=model.config.get_text_config(decoder=True))  # type: ignore[operator, union-attr]
     if any(type(layer) is not DynamicLayer for layer in alone.layers):
         return 0  # a window drops tokens that some of the rows still need
     with torch.no_grad():
         model(
-            input_ids=torch.tensor([stem], device=ids.device), past_key_values=alone, use_cache=True
+            input_ids=torch.tensor([shared_prefix], device=ids.device),
+            past_key_values=alone,
+            use_cache=True,
         )
-    # Column c of a row with p columns of padding holds the stem's token c - p; padding is masked.
-    index = (torch.arange(columns, device=ids.device) - padding[:, None]).clamp(0, len(stem) - 1)
+    # Column c of a row with p columns of padding holds token c - p; padding is masked.
+    index = (torch.arange(columns, device=ids.device) - padding[:, None]).clamp(
+        0, len(shared_prefix) - 1
+    )
     layers: list[Any] = alone.layers
     for number, layer in enumerate(layers):
         keys, values = layer.keys[0][:, index], layer.values[0][:, index]

@@ -26,7 +26,7 @@ from steereval.models.inference.packed_row import (
     packed_context,
     packed_inputs,
 )
-from steereval.models.inference.pass_layout import STEM_TOKENS, Layout, Piece, row_tokens
+from steereval.models.inference.pass_layout import LEAST_SHARED_TOKENS, Layout, Piece, row_tokens
 from steereval.models.inference.prefix_tree import PackedRow, Request
 from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hooks import Session
@@ -103,10 +103,10 @@ class Scorer:
         The error and what it holds are gone then."""
         layout = Layout(gathered.requests, size, self.session.decides)
         try:
-            cache = self._stem_cache(layout.stem) if layout.stem else None
+            cache = self._prefix_cache(layout.shared_prefix) if layout.shared_prefix else None
             for piece in layout.pieces():
                 before = gathered.finished
-                self._score_piece(piece, layout.stem, cache, gathered)
+                self._score_piece(piece, layout.shared_prefix, cache, gathered)
                 done(gathered.finished - before)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or size < 2 * LEAST_TOKENS:
@@ -114,9 +114,9 @@ class Scorer:
             return False
         return True
 
-    def _stem_cache(self, stem: Sequence[tuple[int, int]]) -> DynamicCache:
+    def _prefix_cache(self, shared_prefix: Sequence[tuple[int, int]]) -> DynamicCache:
         """Keys and values of the tokens that all requests share."""
-        ids, assigned = torch.tensor(stem).unbind(dim=1)
+        ids, assigned = torch.tensor(shared_prefix).unbind(dim=1)
         cache = DynamicCache()
         with phase("prefill"), self._passes(), self.session.on(ForwardContext(assigned[None])):
             self.model(
@@ -130,7 +130,7 @@ class Scorer:
     def _score_piece(
         self,
         piece: Piece,
-        stem: Sequence[tuple[int, int]],
+        shared_prefix: Sequence[tuple[int, int]],
         cache: DynamicCache | None,
         gathered: _Gathered,
     ) -> None:
@@ -141,21 +141,21 @@ class Scorer:
             with phase("prefill"):
                 states = self.lower.states(
                     layer,
-                    pass_key(layer, [token for token, _ in stem], piece.bare),
-                    lambda: self._run(piece.bare, len(stem), cache, [-1]),
+                    pass_key(layer, [token for token, _ in shared_prefix], piece.unsteered),
+                    lambda: self._run(piece.unsteered, len(shared_prefix), cache, [-1]),
                 )
-            _cut_back(cache, len(stem))
+            _cut_back(cache, len(shared_prefix))
         for row in piece.rows:
             resumed: AbstractContextManager[None] = nullcontext()
             if self.lower is not None and layer is not None and states is not None:
-                columns = torch.from_numpy(piece.bare.locate(row)).to(states.device)
+                columns = torch.from_numpy(piece.unsteered.locate(row)).to(states.device)
                 resumed = self.lower.resumed(layer, states[:, columns])
-            check_steered(row, stem, piece.part.requests)
+            check_steered(row, shared_prefix, piece.part.requests)
             context = packed_context(row, piece.part.requests, self.device)
             with phase("continuations"), self.session.on(context), resumed:
-                logits = self._run(row, len(stem), cache, row.predicting)
+                logits = self._run(row, len(shared_prefix), cache, row.predicting)
                 gathered.add(piece.part.answers(row), row.predicting, logits, self.softmax_dtype)
-            _cut_back(cache, len(stem))
+            _cut_back(cache, len(shared_prefix))
 
     def _run(
         self, pack: PackedRow, before: int, cache: DynamicCache | None, wanted: Sequence[int]
@@ -330,14 +330,14 @@ def supports_sharing(model: nn.Module, tolerance: float) -> bool:
 
 
 def _probe() -> list[Request]:
-    """Texts that share a stem, and a last one that does not; few enough token ids for any model.
+    """Texts with a shared prefix, and a last one without it; few enough token ids for any model.
 
     Together they make a row several times longer than each, so that a model which goes by the
     index in the row, not by the position given, is told apart.
     """
-    stem = tuple(range(5, 5 + STEM_TOKENS + 1))
+    shared_prefix = tuple(range(5, 5 + LEAST_SHARED_TOKENS + 1))
     own = [tuple((7 * i + 11 * text) % 50 + 3 for i in range(12)) for text in range(5)]
-    contexts = [(*stem, *tokens[:9]) for tokens in own] + [(4, *own[0])]
+    contexts = [(*shared_prefix, *tokens[:9]) for tokens in own] + [(4, *own[0])]
     return [
         Request(context, tokens[9:], -1, 0, 0)
         for context, tokens in zip(contexts, [*own, own[1]], strict=True)

@@ -105,9 +105,9 @@ def lowest_block(interventions: Sequence[Intervention]) -> int | None:
     return lowest if lowest >= 0 else None
 
 
-def pass_key(layer: int, stem: Sequence[int], pack: PackedRow) -> bytes:
+def pass_key(layer: int, shared_prefix: Sequence[int], pack: PackedRow) -> bytes:
     """Names a pass by all that decides what the lower blocks compute."""
-    digest = hashlib.sha256(repr((layer, tuple(stem))).encode())
+    digest = hashlib.sha256(repr((layer, tuple(shared_prefix))).encode())
     for array in (pack.tokens, pack.depths, pack.visible):
         digest.update(array.tobytes())
     return digest.digest()

@@ -35,7 +35,7 @@ class Request:
         return self.context + self.continuation[:-1]
 
     @property
-    def bare(self) -> Request:
+    def unsteered(self) -> Request:
         """The same texts with nothing steered."""
         return replace(self, intervention=-1, first=0, end=0)
 
@@ -67,10 +67,10 @@ class Node:
     """Intervention that acts on it, or -1."""
     depth: int
     """Its position in every text that it belongs to."""
-    owner: int
+    query_id: int
     """First request of the one query to which the token belongs; -1 if queries share it."""
     children: dict[tuple[int, int, int], Node] = field(default_factory=dict)
-    """Next tokens by (token, assigned, owner)."""
+    """Next tokens by (token, assigned, query_id)."""
     size: int = 1
     """Tokens in the subtree, this one included."""
     answers: list[tuple[int, int]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class PackedRow:
     """Positions [T]."""
     assigned: NDArray[np.int64]
     """Interventions [T], -1 for none."""
-    owners: NDArray[np.int64]
+    query_ids: NDArray[np.int64]
     """Owner of each token [T], -1 where it has none."""
     visible: NDArray[np.bool_]
     """Whether token i (row) sees token j (column), [T, T]."""
@@ -115,14 +115,14 @@ class PackedRow:
 
 def build_forest(
     requests: Sequence[Request],
-    owned: bool = False,
+    per_query: bool = False,
     wanted: Callable[[int, int], bool] = lambda number, index: True,
 ) -> list[Node]:
     """The prefix trees of `requests`.
 
     Only continuation tokens for which `wanted(request, index)` holds are asked for.
 
-    With `owned`, what steering can change in one query (steered tokens, and all from the last
+    With `per_query`, what steering can change in one query (steered tokens, and all from the last
     one of the prompt on) is kept apart from other queries even where the tokens are the same, as
     steerers that decide per query need. A query is a context and how it is steered.
     """
@@ -130,7 +130,7 @@ def build_forest(
     queries: dict[tuple[object, ...], int] = {}
     for number, request in enumerate(requests):
         query = -1
-        if owned and request.intervention >= 0:
+        if per_query and request.intervention >= 0:
             steered = (request.intervention, request.first, request.end)
             query = queries.setdefault((request.context, *steered), number)
         path = growth.path(request, query)
@@ -178,15 +178,15 @@ class _Growth:
         return list(self._roots.values())
 
 
-def shared_prefix(roots: Sequence[Node]) -> list[Node]:
+def common_chain(roots: Sequence[Node]) -> list[Node]:
     """The chain of tokens with which every request begins, up to the first that branches,
     belongs to one query or predicts something: empty when there is none."""
-    stem: list[Node] = []
+    chain: list[Node] = []
     level = list(roots)
-    while len(level) == 1 and not level[0].answers and level[0].owner < 0:
-        stem.append(level[0])
+    while len(level) == 1 and not level[0].answers and level[0].query_id < 0:
+        chain.append(level[0])
         level = list(level[0].children.values())
-    return stem
+    return chain
 
 
 def below(roots: Sequence[Node], depth: int) -> list[Node]:
@@ -200,7 +200,7 @@ def below(roots: Sequence[Node], depth: int) -> list[Node]:
 
 @dataclass(frozen=True)
 class Part:
-    """Requests that are answered in one piece of a forest of bare texts."""
+    """Requests that are answered in one piece of a forest of unsteered texts."""
 
     requests: Sequence[Request]
     """Each cut after the last token that is asked for."""
@@ -323,7 +323,7 @@ class _Row:
             tokens=np.array([node.token for node in order], dtype=np.int64),
             depths=np.array([node.depth for node in order], dtype=np.int64),
             assigned=np.array([node.assigned for node in order], dtype=np.int64),
-            owners=np.array([node.owner for node in order], dtype=np.int64),
+            query_ids=np.array([node.query_id for node in order], dtype=np.int64),
             visible=visible,
             parents=np.array(self._parents, dtype=np.int64),
             answers=tuple(answers),

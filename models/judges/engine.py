@@ -13,13 +13,13 @@ from steereval.models.inference.memory import Batches
 
 Pair = tuple[str, str]
 """A context, which may be empty, and a text."""
-Numbers = tuple[float, ...]
+Scores = tuple[float, ...]
 
 
 class Engine(Protocol):
     """Makes numbers of texts."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """The numbers of each pair, in order."""
         ...
 
@@ -56,9 +56,9 @@ class TextModel:
     def read(
         self,
         rows: Sequence[Sequence[int]],
-        answer: Callable[[int, Tensor], Numbers],
+        answer: Callable[[int, Tensor], Scores],
         fill: int | None = 0,
-    ) -> list[Numbers]:
+    ) -> list[Scores]:
         """What `answer` says of each of `rows` of tokens, in their order.
 
         It is given the row's number and the model's logits for it, without those of the filling.
@@ -66,8 +66,8 @@ class TextModel:
         """
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
 
-        def batch(places: range) -> list[Numbers]:
-            chosen = [order[place] for place in places]
+        def batch(positions: range) -> list[Scores]:
+            chosen = [order[position] for position in positions]
             logits = self._logits([rows[i] for i in chosen], fill or 0)
             return [answer(i, own) for i, own in zip(chosen, logits, strict=True)]
 
@@ -81,9 +81,9 @@ class TextModel:
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), fill)
         mask = torch.zeros(len(rows), width, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
+        for row_index, row in enumerate(rows):
+            ids[row_index, : len(row)] = torch.tensor(row)
+            mask[row_index, : len(row)] = 1
         device = self.model.device
         with torch.inference_mode():
             logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits

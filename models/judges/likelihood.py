@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steereval.models.judges.engine import Numbers, Pair, TextModel
+from steereval.models.judges.engine import Pair, Scores, TextModel
 
 
 @dataclass
 class Likelihood(TextModel):
     """A causal language model."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """For each pair the log-likelihood of the second text after the first, in nats, and its
         number of tokens.
 
@@ -27,13 +27,13 @@ class Likelihood(TextModel):
         filled = [i for i, (_, own) in enumerate(parts) if own]
         rows = [[*parts[i][0], *parts[i][1]] for i in filled]
 
-        def answer(row: int, logits: Tensor) -> Numbers:
+        def answer(row: int, logits: Tensor) -> Scores:
             context, own = parts[filled[row]]
             scores = logits[len(context) - 1 : -1].float().log_softmax(dim=-1)
             chosen = scores.gather(1, torch.tensor(own, device=scores.device)[:, None])
             return float(chosen.double().sum()), float(len(own))
 
-        found: list[Numbers] = [(0.0, 0.0)] * len(pairs)
+        found: list[Scores] = [(0.0, 0.0)] * len(pairs)
         for i, numbers in zip(filled, self.read(rows, answer), strict=True):
             found[i] = numbers
         return found

@@ -24,7 +24,7 @@ from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.iti import probe
 from steereval.models.methods.method import CONSTANT, Method
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -168,5 +168,5 @@ def _gated(inner: Steerer, data: SiteData, options: ConditionalOptions) -> Gated
         cosine,
         threshold,
         dimension=len(direction),
-        typical_norm=typical_norm(data.positive, data.negative),
+        median_norm=median_norm(data.positive, data.negative),
     )

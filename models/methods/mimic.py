@@ -19,7 +19,7 @@ from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.iti import probe
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Mimic(SiteMethod):
             weights=weights.float(),
             intercept=intercept,
             dimension=len(source),
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )
 
 

@@ -23,7 +23,7 @@ from steereval.models.fitting.network import Weights, frozen, linear_layers
 from steereval.models.fitting.training import TrainingOptions, drawing_from, split_rows, train
 from steereval.models.methods.barrier_flow import above_zero
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 TIME_WIDTH = 128
 """Width of the embedding of time."""
@@ -130,7 +130,7 @@ class TruthFlow(SiteMethod):
 
     def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:
         """Loss |v(x_t, t) - (x1 - x0)|^2 along the straight lines x_t from x0 to x1."""
-        norm = typical_norm(data.positive, data.negative)
+        norm = median_norm(data.positive, data.negative)
         queries, corrections = targets(data)
         device, width = fit_device(), queries.shape[1]
         scale = (norm or 1.0) / width**0.5
@@ -161,7 +161,7 @@ class TruthFlow(SiteMethod):
             steps=options.steps,
             training=curves,
             dimension=width,
-            typical_norm=norm,
+            median_norm=norm,
         )
 
 

@@ -18,7 +18,7 @@ from steereval.models.methods.clamp import Clamp
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import Method
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 from steereval.models.vectors.direction import Action, Direction
 from steereval.models.vectors.read import Format, format_of, read_vectors
 
@@ -72,8 +72,8 @@ class Vector(Method):
         for site, steerer in steerers.items():
             part = data.at(site)
             steerer.check_width(part.positive.shape[1])
-            norm = typical_norm(part.positive, part.negative)
-            steerers[site] = replace(steerer, typical_norm=norm)
+            norm = median_norm(part.positive, part.negative)
+            steerers[site] = replace(steerer, median_norm=norm)
         return steerers
 
     def from_file(self, sites: Sequence[Site], options: Any) -> dict[Site, Steerer]:

@@ -25,25 +25,25 @@ ACCURACY = 1e-4
 
 
 def mean_displacement(steerer: Steerer, x: Tensor, queries: Tensor, strength: float) -> float:
-    """Mean |y - x| over activations x [n, d], in typical norms of the steerer.
+    """Mean |y - x| over activations x [n, d], in median norms of the steerer.
 
     `queries` [n, d]: the state of each row's query, for steerers that decide per query.
     """
     keys = [str(row) for row in range(len(x))]
     state = steerer.begin(queries, keys) if steerer.per_query else None
     moved = steerer.apply(x, strength, state) - x
-    return float(moved.double().norm(dim=1).mean()) / steerer.typical_norm
+    return float(moved.double().norm(dim=1).mean()) / steerer.median_norm
 
 
 def matched_strength(steerer: Steerer, x: Tensor, queries: Tensor, displacement: float) -> float:
     """A strength at which the mean displacement of x [n, d] is `displacement`, 0 for 0.
 
-    Raises InputError where the steerer does not know its typical norm, or where no strength moves
+    Raises InputError where the steerer does not know its median norm, or where no strength moves
     far enough (rotations and projections have a farthest) or as little.
     """
     if displacement == 0:
         return 0.0
-    if steerer.typical_norm <= 0:
+    if steerer.median_norm <= 0:
         raise InputError(
             f"this {steerer.method} steerer does not know the norm of its activations",
             "Only a fitted steerer can be matched to a displacement; use absolute strengths.",

@@ -48,7 +48,7 @@ class Session:
     """The pass at hand; None leaves the model alone."""
     decisions: dict[tuple[int, Site], Tensor | None] = field(default_factory=dict)
     """State of each query by intervention and site, from the pass that held its prompt."""
-    _tallies: dict[tuple[int, Site], DisplacementStats] = field(default_factory=dict)
+    _displacements: dict[tuple[int, Site], DisplacementStats] = field(default_factory=dict)
     """What was done by intervention and site, but for what the plans have not entered yet."""
     _planned: ForwardContext | None = None
     """The context that `_plans` are for: decoding steps share one."""
@@ -76,8 +76,8 @@ class Session:
     def counted(self, requested: Callable[[], Mapping[int, int]]) -> Iterator[None]:
         """Hold the forward passes inside the block against the tokens that they have to steer.
 
-        A block that raises leaves the tallies as they were, so that a batch for which memory ran
-        out can be computed again.
+        A block that raises leaves the displacements as they were, so that a batch for which
+        memory ran out can be computed again.
 
         Args:
             requested: Called at the end; the number of tokens that the passes had to steer under
@@ -87,7 +87,7 @@ class Session:
             CellError: The steerers saw another number of tokens, or made activations that are not
                 finite.
         """
-        before = {key: (tally.tokens, tally.distance) for key, tally in self.tallies.items()}
+        before = {key: (stats.tokens, stats.distance) for key, stats in self.displacements.items()}
         try:
             yield
         except BaseException:
@@ -98,15 +98,17 @@ class Session:
         self._requested.update(requested())
         self.check()
 
-    def _reset(self, tallies: Mapping[tuple[int, Site], tuple[int, Tensor | float]]) -> None:
+    def _reset(self, displacements: Mapping[tuple[int, Site], tuple[int, Tensor | float]]) -> None:
         self._planned, self._plans = None, {}
-        self._tallies = {key: DisplacementStats(*values) for key, values in tallies.items()}
+        self._displacements = {
+            key: DisplacementStats(*values) for key, values in displacements.items()
+        }
 
     @property
-    def tallies(self) -> Mapping[tuple[int, Site], DisplacementStats]:
+    def displacements(self) -> Mapping[tuple[int, Site], DisplacementStats]:
         """What was done so far by intervention and site."""
         self._settle()
-        return self._tallies
+        return self._displacements
 
     def _settle(self) -> None:
         for plan in self._plans.values():
@@ -124,10 +126,10 @@ class Session:
         self._check_finite()
 
     def _check_counts(self) -> None:
-        tallies = self.tallies
+        displacements = self.displacements
         for index, tokens in self._requested.items():
             for site in self._acting(index):
-                seen = tallies[index, site].tokens if (index, site) in tallies else 0
+                seen = displacements[index, site].tokens if (index, site) in displacements else 0
                 if seen != tokens:
                     raise CellError(
                         f"{self._label(index, site)} steered {seen} tokens at layer {site} where "
@@ -141,8 +143,8 @@ class Session:
         return intervention.label or intervention.steerers[site].method
 
     def _check_finite(self) -> None:
-        for (index, site), tally in self.tallies.items():
-            if not math.isfinite(float(tally.distance)):
+        for (index, site), stats in self.displacements.items():
+            if not math.isfinite(float(stats.distance)):
                 raise CellError(
                     f"{self._label(index, site)} made activations that are not finite at layer "
                     f"{site}",
@@ -208,7 +210,7 @@ class Session:
         if not biases:
             return None
         moved = [
-            (self._tally(index, site), context.counts[index], context.counts[index] * length)
+            (self._stats(index, site), context.counts[index], context.counts[index] * length)
             for index, bias in biases.items()
             for site, length in bias.lengths.items()
         ]
@@ -258,15 +260,15 @@ class Session:
         state = self._state(steerer, site, index, hidden, context) if steerer.per_query else None
         if index not in context.counts:
             return hidden
-        strength, tally = self._strength(index, site), self._tally(index, site)
+        strength, stats = self._strength(index, site), self._stats(index, site)
         if context.everywhere(index):
             moved = steerer.apply(hidden, strength, state)
-            tally.add(context.counts[index], distance(hidden, moved))
+            stats.add(context.counts[index], distance(hidden, moved))
             return moved
         chosen = context.tokens(index, hidden.device)
         before = hidden[chosen]
         after = steerer.apply(before, strength, None if state is None else state[chosen])
-        tally.add(context.counts[index], distance(before, after))
+        stats.add(context.counts[index], distance(before, after))
         steered = hidden.clone()
         steered[chosen] = after
         return steered
@@ -281,8 +283,8 @@ class Session:
     def _strength(self, index: int, site: Site) -> float:
         return self.interventions[index].strength_at(site)
 
-    def _tally(self, index: int, site: Site) -> DisplacementStats:
-        return self._tallies.setdefault((index, site), DisplacementStats())
+    def _stats(self, index: int, site: Site) -> DisplacementStats:
+        return self._displacements.setdefault((index, site), DisplacementStats())
 
     def _state(
         self, steerer: Steerer, site: Site, index: int, hidden: Tensor, context: ForwardContext

@@ -18,7 +18,7 @@ class Intervention:
     strength: float
     """Strength in `unit`; 0 leaves the model as it is."""
     unit: str = "absolute"
-    """The methods' own unit, or `relative`: multiples of each site's typical norm."""
+    """The methods' own unit, or `relative`: multiples of each site's median norm."""
     label: str = ""
     """Names the intervention in errors."""
     matched: Mapping[Site, float] | None = None

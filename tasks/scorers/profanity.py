@@ -132,7 +132,7 @@ def toxicity_scores(text: str, task: str) -> dict[str, float]:
 class ProfanityJudge:
     """The embedded classifier as a judge of pairs (context, text), of which it reads the text."""
 
-    def numbers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """The probability of toxicity of each text. Raises TaskError."""
         classifier = embedded_classifier(ASSET)
         return [(p,) for p in classifier.probabilities([text for _, text in pairs])]

@@ -61,7 +61,7 @@ def hooks(lm: SteeredLM) -> int:
 def requests(count: int) -> list[Request]:
     texts = [((5, 6, 7), (8, 9)), ((5, 6, 7), (10,)), ((11, 12), (13, 14, 15))]
     steered = [Request(*texts[i % 3], 0, len(texts[i % 3][0]) - 1, None) for i in range(count)]
-    return [*steered, steered[0].bare]
+    return [*steered, steered[0].unsteered]
 
 
 def batch(lm: SteeredLM, written: int, steered: bool = True) -> GenerationBatch:
