@@ -42,7 +42,7 @@ class SerialExecutor:
         events: list[Event] = [NodeJoined("here", 1.0)]
         while events:
             instructions = schedule.handle(events, time.monotonic())
-            events = [told for each in instructions if (told := process.do(each)) is not None]
+            events = [event for each in instructions if (event := process.do(each)) is not None]
 
 
 @dataclass

@@ -206,8 +206,8 @@ class ActivationStore:
         if self.weights is None:
             return None
         path = "shared" if self._shares(texts) else "plain"
-        found = versions()
-        code = [found[package] for package in ("steereval", "torch", "transformers")]
+        installed = versions()
+        code = [installed[package] for package in ("steereval", "torch", "transformers")]
         return _digest([self.weights, _fed(texts), path, self.reader.device.type, code])
 
     def _shares(self, texts: Sequence[Text]) -> bool:
@@ -219,9 +219,9 @@ class ActivationStore:
             return
         for part, sites in self._missing(known, wanted).items():
             for group in _grouped(sites):
-                found = _read_file(_file(fed, part, group[0]))
-                if all(str(site) in found for site in group):
-                    known.setdefault(part, {}).update({s: found[str(s)] for s in group})
+                stored = _read_file(_file(fed, part, group[0]))
+                if all(str(site) in stored for site in group):
+                    known.setdefault(part, {}).update({s: stored[str(s)] for s in group})
 
     def _read(
         self, fed: str | None, texts: Sequence[Text], known: States, missing: Wanted
@@ -275,8 +275,8 @@ def _by_name(states: Mapping[Site, Tensor]) -> dict[str, Tensor]:
 
 
 def _unpacked(packed: Mapping[str, bytes], wanted: Wanted) -> States:
-    found = {part: load(packed[part]) for part in wanted}
-    return {part: {site: found[part][str(site)] for site in s} for part, s in wanted.items()}
+    states = {part: load(packed[part]) for part in wanted}
+    return {part: {site: states[part][str(site)] for site in s} for part, s in wanted.items()}
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -300,10 +300,10 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             noted = (file.metadata() or {}).get("sha256")
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            states = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     except (SafetensorError, OSError):
         return {}
-    return found if noted == _content_of(found) else {}
+    return states if noted == _content_of(states) else {}
 
 
 def _content_of(states: Mapping[str, Tensor]) -> str:

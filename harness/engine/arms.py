@@ -80,13 +80,13 @@ class Arms:
 
     def moved(self, session: Session, arm: int) -> dict[str, DisplacementStats]:
         """How far one treatment moved tokens in `session`, by site."""
-        found: dict[str, DisplacementStats] = {}
+        by_site: dict[str, DisplacementStats] = {}
         for (index, site), stats in session.displacements.items():
             if self.arm_indices[index] == arm:
-                found.setdefault(str(site), DisplacementStats()).add(
+                by_site.setdefault(str(site), DisplacementStats()).add(
                     stats.tokens, float(stats.distance)
                 )
-        return found
+        return by_site
 
 
 def check_steered(label: str, positions: str, moved: Iterable[DisplacementStats]) -> None:

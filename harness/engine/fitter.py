@@ -174,11 +174,11 @@ class Fitter:
         states = self.store.states(contrast, template, wanted)
         row = {statement: index for index, statement in enumerate(contrast.statements)}
         rows = torch.tensor([row[s] for s in statements])
-        found: States = {}
+        selected: States = {}
         for part, by_site in states.items():
             chosen = rows if part != "tokens" else self._token_rows(contrast, template, rows)
-            found[part] = {site: values[chosen] for site, values in by_site.items()}
-        return found
+            selected[part] = {site: values[chosen] for site, values in by_site.items()}
+        return selected
 
     def _token_rows(self, contrast: ContrastSet, template: str, rows: Tensor) -> Tensor:
         """Rows of the part `tokens` that belong to the statements of the given rows."""
@@ -257,15 +257,15 @@ def parse_layers(layers: str, blocks: int) -> tuple[int, ...]:
     if layers == "all":
         return tuple(range(blocks))
     try:
-        found = tuple(int(part) for part in layers.split("+"))
+        numbers = tuple(int(part) for part in layers.split("+"))
     except ValueError:
-        found = (-1,)
-    if min(found) < 0 or len(set(found)) < len(found):
+        numbers = (-1,)
+    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise InputError(
             f"layer {layers!r} names no blocks",
             "Write layer=14 (0-based), layer=12+14, or layer=all.",
         )
-    return found
+    return numbers
 
 
 def training_of(steerer: Steerer) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class HuggingFaceBackend:
     def forget(self) -> None:
         """Drop the states below the steering that are kept of earlier requests."""
         if self.lower_blocks is not None:
-            self.lower_blocks.kept.clear()
+            self.lower_blocks.cached.clear()
 
     def score(
         self,

@@ -28,26 +28,26 @@ class MergedRequests:
         return [self.requests[i] for i in indices], [values[i] for i in indices]
 
 
-def merge_requests(asked: Mapping[str, Sequence[Instance]]) -> MergedRequests:
+def merge_requests(by_task: Mapping[str, Sequence[Instance]]) -> MergedRequests:
     """The requests {task: requests} together.
 
     What a task asks more than once is drawn or scored as often; what another task asks as well is
     not, for tasks are asked together only if they are of one family and their documents the same.
     """
-    found: dict[tuple[Any, int], int] = {}
+    index_of: dict[tuple[Any, int], int] = {}
     requests: list[Instance] = []
     indices: dict[str, list[int]] = {}
-    for task, own in asked.items():
+    for task, task_requests in by_task.items():
         seen: Counter[Any] = Counter()
         indices[task] = []
-        for request in own:
+        for request in task_requests:
             text = repr(request.args)
             key = text, seen[text]
             seen[text] += 1
-            if key not in found:
-                found[key] = len(requests)
+            if key not in index_of:
+                index_of[key] = len(requests)
                 requests.append(request)
-            indices[task].append(found[key])
+            indices[task].append(index_of[key])
     return MergedRequests(requests, indices)
 
 
@@ -56,10 +56,10 @@ def wanted(cells: Sequence[Cell], evaluate: Callable[[Cell], object]) -> dict[st
 
     `evaluate` lets lm-eval evaluate a cell, and raises Asked.
     """
-    asked: dict[str, dict[str, Sequence[Instance]]] = {}
+    by_kind: dict[str, dict[str, Sequence[Instance]]] = {}
     for cell in cells:
         try:
             evaluate(cell)
-        except Asked as found:
-            asked.setdefault(found.kind, {})[cell.task.name] = found.requests
-    return {kind: merge_requests(by_task) for kind, by_task in asked.items()}
+        except Asked as question:
+            by_kind.setdefault(question.kind, {})[cell.task.name] = question.requests
+    return {kind: merge_requests(by_task) for kind, by_task in by_kind.items()}

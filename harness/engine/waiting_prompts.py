@@ -51,7 +51,7 @@ class WaitingPrompts:
             CellError: A text is not the text of a waiting prompt, so that what acts on it is not
                 known.
         """
-        found = []
+        prompts = []
         for key in keys:
             line = self._lines.get(key)
             if not line:
@@ -59,8 +59,8 @@ class WaitingPrompts:
                     f"lm-eval asks for a text that no request holds: {_shortened(key)}",
                     "It changed the text on the way; steereval works with lm-eval 0.4.13.",
                 )
-            found.append(line.popleft())
-        return found
+            prompts.append(line.popleft())
+        return prompts
 
     def check_empty(self) -> None:
         """Check that lm-eval handed on every prompt.

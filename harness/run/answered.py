@@ -54,13 +54,13 @@ class Page:
     """By arm the fold whose steerers did not see the document of each request."""
     unsteered: dict[str, Texts] = field(default_factory=dict)
     """By arm what the unsteered model makes of the first text for each document."""
-    asked: Sequence[Instance] = ()
+    requests: Sequence[Instance] = ()
     """The requests themselves; empty where the page was read back."""
 
     def answers(self, arm: str, kind: str, requests: Sequence[Instance]) -> Sequence[Any]:
         """The answers of `arm` to `requests`. Raises OtherRequests unless they were asked."""
-        if self.asked:
-            same = [each.args for each in self.asked] == [each.args for each in requests]
+        if self.requests:
+            same = [each.args for each in self.requests] == [each.args for each in requests]
         else:
             same = list(self.names) == named(kind, requests)
         if not same:
@@ -70,11 +70,11 @@ class Page:
     @property
     def firsts(self) -> list[int]:
         """Places of the first request for each document, for its first answer."""
-        found: dict[str, int] = {}
+        first_of: dict[str, int] = {}
         for position, name in enumerate(self.names):
             if name.number == 0:
-                found.setdefault(name.item_id, position)
-        return list(found.values())
+                first_of.setdefault(name.item_id, position)
+        return list(first_of.values())
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Answered:
     """By cell id what its record says of how it was answered."""
     chats: Chats = field(default_factory=Chats)
     """Chats as the model was given them."""
-    kept: set[str] = field(default_factory=set)
+    stored_names: set[str] = field(default_factory=set)
     """Names in the run folder under which these answers are kept."""
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By cell id lm-eval's samples of cells that were scored to see whether all is answered."""
@@ -112,9 +112,9 @@ class Answered:
 
     def without(self, task: str) -> list[Answered]:
         """The cells of `task`, of which nothing counts as answered, and the others as they are."""
-        own = [cell for cell in self.cells if cell.task.name == task]
+        of_task = [cell for cell in self.cells if cell.task.name == task]
         others = [cell for cell in self.cells if cell.task.name != task]
-        return [Answered(own), *([self._part(others)] if others else [])]
+        return [Answered(of_task), *([self._part(others)] if others else [])]
 
     def _part(self, cells: Sequence[Cell]) -> Answered:
         displacements = {
@@ -132,7 +132,7 @@ class Answered:
             set(self.acting),
             facts,
             self.chats,
-            set(self.kept),
+            set(self.stored_names),
         )
 
     def book(self, cell: Cell) -> ResponseLog:
@@ -151,30 +151,30 @@ class Answered:
         answers: Sequence[Answers],
     ) -> None:
         """Take in what each arm, with its treatment, answers to requests of `kind`."""
-        for arm, own in zip(treatments, answers, strict=True):
+        for arm, arm_answers in zip(treatments, answers, strict=True):
             displacements = self.displacements.setdefault(arm, {})
-            for site, stats in own.moved.items():
+            for site, stats in arm_answers.moved.items():
                 displacements.setdefault(site, DisplacementStats()).add(
                     stats.tokens, float(stats.distance)
                 )
-            if own.acts:
+            if arm_answers.acts:
                 self.acting.add(arm)
         for task in together.indices:
-            asked, _ = together.of(task, together.requests)
-            texts = [each.args[1] if len(each.args) > 1 else None for each in asked]
+            requests, _ = together.of(task, together.requests)
+            texts = [each.args[1] if len(each.args) > 1 else None for each in requests]
             self.pages[task, kind] = Page(
-                names=named(kind, asked),
-                prompts=[str(each.args[0]) for each in asked],
+                names=named(kind, requests),
+                prompts=[str(each.args[0]) for each in requests],
                 continuations=[text if isinstance(text, str) else None for text in texts],
                 values={
-                    arm: together.of(task, own.values)[1]
-                    for arm, own in zip(treatments, answers, strict=True)
+                    arm: together.of(task, arm_answers.values)[1]
+                    for arm, arm_answers in zip(treatments, answers, strict=True)
                 },
                 folds={
-                    arm: [treatment.route(each.doc) for each in asked]
+                    arm: [treatment.route(each.doc) for each in requests]
                     for arm, treatment in treatments.items()
                 },
-                asked=asked,
+                requests=requests,
             )
 
     def texts(self, cell: Cell) -> Page | None:
@@ -252,7 +252,7 @@ class Answered:
             "acting": sorted(self.acting & set(arms)),
         }
         store.write(self.id, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), record)
-        self.kept.add(self.id)
+        self.stored_names.add(self.id)
 
     @classmethod
     def read(cls, store: AnswerStore, name: str, cells: Sequence[Cell]) -> Self:
@@ -271,9 +271,9 @@ class Answered:
         """
         record, table = store.read(name)
         rows = table.to_pylist()
-        own = [cell for cell in cells if cell.id in set(record["cells"])]
+        stored_cells = [cell for cell in cells if cell.id in set(record["cells"])]
         return cls(
-            own,
+            stored_cells,
             {
                 key: _page(list(some), record["arms"])
                 for key, some in groupby(rows, lambda row: (row["task"], row["kind"]))
@@ -301,12 +301,12 @@ def begun(store: AnswerStore, cells: Sequence[Cell]) -> list[tuple[str, list[Cel
         StoreError: The folder cannot be read.
     """
     left = {cell.id: cell for cell in cells}
-    found = []
+    groups = []
     for name, record in sorted(store.records().items(), key=lambda pair: len(pair[1]["cells"])):
-        own = [left.pop(cell) for cell in record["cells"] if cell in left]
-        if own:
-            found.append((name, own))
-    return found
+        group_cells = [left.pop(cell) for cell in record["cells"] if cell in left]
+        if group_cells:
+            groups.append((name, group_cells))
+    return groups
 
 
 def asked_of(answered: Answered, cell: Cell) -> list[Page]:
@@ -320,7 +320,7 @@ Count = Callable[[Sequence[str]], list[int]]
 
 def tokens_of(answered: Answered, count: Count) -> dict[str, int]:
     """By cell id the tokens of its distinct prompts and its answers."""
-    found: dict[str, int] = {}
+    tokens: dict[str, int] = {}
     for first in one_of_each_task(answered.cells):
         pages = asked_of(answered, first)
         given = [*{prompt for page in pages for prompt in page.prompts}]
@@ -329,9 +329,9 @@ def tokens_of(answered: Answered, count: Count) -> dict[str, int]:
         for cell in answered.cells:
             if cell.task.name == first.task.name:
                 page = answered.texts(cell)
-                own = list(page.values[cell.arm]) if page is not None else []
-                found[cell.id] = shared + (sum(count(own)) if own else 0)
-    return found
+                generated = list(page.values[cell.arm]) if page is not None else []
+                tokens[cell.id] = shared + (sum(count(generated)) if generated else 0)
+    return tokens
 
 
 def _rows(task: str, kind: str, page: Page, arms: Sequence[str]) -> list[dict[str, Any]]:

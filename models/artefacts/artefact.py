@@ -147,8 +147,10 @@ def _restore(
 ) -> dict[Site, Steerer]:
     steerers: dict[Site, Steerer] = {}
     for text, settings in sites.items():
-        own = {k.partition(":")[2]: v for k, v in tensors.items() if k.partition(":")[0] == text}
-        steerers[Site.parse(text)] = _build(kinds, settings, own)
+        site_tensors = {
+            k.partition(":")[2]: v for k, v in tensors.items() if k.partition(":")[0] == text
+        }
+        steerers[Site.parse(text)] = _build(kinds, settings, site_tensors)
     return steerers
 
 
@@ -182,8 +184,8 @@ def _read_both(folder: Path) -> tuple[dict[str, Any], bytes]:
             if _digest(card, blob) == card.get("sha256"):
                 return card, blob
             error = _damaged(folder, "its hash is not the one in steerer.json")
-        except ArtefactError as found:
-            error = found
+        except ArtefactError as damage:
+            error = damage
         if wait is None:
             break
         # Another process may be putting a new steerer in the place of this one.

@@ -87,17 +87,17 @@ def _counted(work: Callable[[], object]) -> float:
 
 def _formulas() -> dict[Any, Any]:
     """Operations of what the flop counter knows nothing of, by torch operator."""
-    found: dict[Any, Any] = {}
+    formulas: dict[Any, Any] = {}
     for name in _ENTRYWISE:
         for variant in (name, f"{name}_"):
             if hasattr(torch.ops.aten, variant):
-                found[getattr(torch.ops.aten, variant)] = _raw(_of_entries)
+                formulas[getattr(torch.ops.aten, variant)] = _raw(_of_entries)
     for name in ("_fft_r2c", "_fft_c2r"):
-        found[getattr(torch.ops.aten, name)] = _raw(_of_transform)
+        formulas[getattr(torch.ops.aten, name)] = _raw(_of_transform)
     for name in ("mv", "dot"):
-        found[getattr(torch.ops.aten, name)] = _raw(_of_products)
-    found[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = _raw(_of_attention)
-    return found
+        formulas[getattr(torch.ops.aten, name)] = _raw(_of_products)
+    formulas[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = _raw(_of_attention)
+    return formulas
 
 
 def _raw(formula: Callable[..., float]) -> Any:

@@ -199,7 +199,7 @@ class _Collector:
         self.starts = np.array([text.start for text in texts])
         self.lengths = np.array([len(text.tokens) for text in texts])
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths - self.starts)])
-        self.found: dict[Site, Tensor] = {}
+        self.states: dict[Site, Tensor] = {}
 
     def add(self, each: _Pass, states: Mapping[Site, Tensor]) -> None:
         """Take what is wanted of the states [rows, length, d] of a pass."""
@@ -208,12 +208,12 @@ class _Collector:
         for site, hidden in states.items():
             flat = hidden.reshape(-1, hidden.shape[-1])
             rows = flat[columns.to(flat.device)].float().cpu()
-            if site not in self.found:
-                self.found[site] = torch.zeros(self._size, rows.shape[1])
+            if site not in self.states:
+                self.states[site] = torch.zeros(self._size, rows.shape[1])
             if self.part == "mean":
-                self.found[site].index_add_(0, target, rows)
+                self.states[site].index_add_(0, target, rows)
             else:
-                self.found[site][target] = rows
+                self.states[site][target] = rows
 
     def _chosen(self, each: _Pass) -> NDArray[np.bool_]:
         chosen: NDArray[np.bool_]
@@ -237,7 +237,7 @@ class _Collector:
 
     def finished(self) -> dict[Site, Tensor]:
         """All states. Raises FitError if some are not finite."""
-        for site, states in self.found.items():
+        for site, states in self.states.items():
             if self.part == "mean":
                 states /= torch.from_numpy(self.lengths - self.starts)[:, None]
             if not bool(torch.isfinite(states).all()):
@@ -245,7 +245,7 @@ class _Collector:
                     f"activations at layer {site} are not finite",
                     "The model overflowed there: use float32 or bfloat16, or another layer.",
                 )
-        return self.found
+        return self.states
 
 
 def _device(model: nn.Module) -> torch.device:

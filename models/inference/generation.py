@@ -65,12 +65,12 @@ class Prompts:
     def bounds(self) -> tuple[Tensor, Tensor]:
         """First steered column of each row, and the one after the last, int64 [rows] each."""
         rows = zip(self.positions, self.padding.tolist(), self.unsteered_prefix, strict=True)
-        found = [
+        intervals = [
             positions.interval(self.width - padding, unsteered_prefix)
             for positions, padding, unsteered_prefix in rows
         ]
-        firsts = [first for first, _ in found]
-        ends = [_NEVER if end is None else end for _, end in found]
+        firsts = [first for first, _ in intervals]
+        ends = [_NEVER if end is None else end for _, end in intervals]
         return torch.tensor(firsts) + self.padding, torch.tensor(ends) + self.padding
 
 
@@ -114,11 +114,11 @@ class Passes:
         first, end = (bound.numpy() for bound in self.prompts.bounds())
         inside = np.clip(np.minimum(end, ends) - np.maximum(first, starts), 0, None)
         of_row = (inside * (rows // len(first))).sum(axis=0)
-        found: dict[int, int] = {}
+        requested: dict[int, int] = {}
         for index, tokens in zip(self.prompts.interventions, of_row.tolist(), strict=True):
             if index >= 0:
-                found[index] = found.get(index, 0) + tokens
-        return found
+                requested[index] = requested.get(index, 0) + tokens
+        return requested
 
     def check_covers(self, width: int) -> None:
         """Check that the passes held all tokens to be steered of texts of `width` tokens.

@@ -188,12 +188,12 @@ class Scorer:
         )
 
         def batch(rows: range) -> list[Score]:
-            found = self._score_batch([requests[order[row]] for row in rows])
+            scores = self._score_batch([requests[order[row]] for row in rows])
             done(len(rows))
-            return found
+            return scores
 
-        found = self.batches.run(len(order), batch_size, batch)
-        scores = dict(zip(order, (score for part in found for score in part), strict=True))
+        parts = self.batches.run(len(order), batch_size, batch)
+        scores = dict(zip(order, (score for part in parts for score in part), strict=True))
         return [scores[i] for i in range(len(requests))]
 
     def _score_batch(self, batch: Sequence[Request]) -> list[Score]:
@@ -256,12 +256,15 @@ class _Gathered:
         targets = torch.tensor([self.requests[r].continuation[k] for _, r, k in answers])
         size = ROWS_OF_LOGITS if logits.device.type == "cpu" else len(logits)
         for start in range(0, len(logits), size):
-            own = ((start <= rows) & (rows < start + size)).nonzero()[:, 0]
-            row, target = (rows[own] - start).to(logits.device), targets[own].to(logits.device)
+            inside = ((start <= rows) & (rows < start + size)).nonzero()[:, 0]
+            row, target = (
+                (rows[inside] - start).to(logits.device),
+                targets[inside].to(logits.device),
+            )
             log_probs = F.log_softmax(logits[start : start + size], dim=-1, dtype=softmax_dtype)
             self._values.append(log_probs[row, target].float())
             self._greedy.append(log_probs.argmax(dim=-1)[row] == target)
-            self._places += [answers[answer][1:] for answer in own.tolist()]
+            self._places += [answers[answer][1:] for answer in inside.tolist()]
         for _, request, _ in answers:
             self._missing[request] -= 1
             self.finished += self._missing[request] == 0
@@ -270,14 +273,14 @@ class _Gathered:
         """Of the requests that are finished."""
         values = [torch.zeros(len(request.continuation)) for request in self.requests]
         greedy = [True] * len(self.requests)
-        found = torch.cat(self._values).tolist() if self._values else []
+        log_probs = torch.cat(self._values).tolist() if self._values else []
         right = torch.cat(self._greedy).tolist() if self._greedy else []
-        for (request, index), value, is_greedy in zip(self._places, found, right, strict=True):
+        for (request, index), value, is_greedy in zip(self._places, log_probs, right, strict=True):
             values[request][index] = value
             greedy[request] &= is_greedy
         return {
-            request: Score(float(own.sum()), is_greedy)
-            for request, own, is_greedy, missing in zip(
+            request: Score(float(total.sum()), is_greedy)
+            for request, total, is_greedy, missing in zip(
                 self.requests, values, greedy, self._missing, strict=True
             )
             if missing == 0
@@ -336,9 +339,9 @@ def _probe() -> list[Request]:
     index in the row, not by the position given, is told apart.
     """
     shared_prefix = tuple(range(5, 5 + LEAST_SHARED_TOKENS + 1))
-    own = [tuple((7 * i + 11 * text) % 50 + 3 for i in range(12)) for text in range(5)]
-    contexts = [(*shared_prefix, *tokens[:9]) for tokens in own] + [(4, *own[0])]
+    texts = [tuple((7 * i + 11 * text) % 50 + 3 for i in range(12)) for text in range(5)]
+    contexts = [(*shared_prefix, *tokens[:9]) for tokens in texts] + [(4, *texts[0])]
     return [
         Request(context, tokens[9:], -1, 0, 0)
-        for context, tokens in zip(contexts, [*own, own[1]], strict=True)
+        for context, tokens in zip(contexts, [*texts, texts[1]], strict=True)
     ]

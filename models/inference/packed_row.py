@@ -65,16 +65,16 @@ def check_steered(
     start = _UNSTEERED
     for _, index in shared_prefix:
         start = _followed(start, index)
-    found: list[tuple[int, int]] = []
+    steered: list[tuple[int, int]] = []
     for parent, index in zip(pack.parents.tolist(), pack.assigned.tolist(), strict=True):
-        found.append(_followed(found[parent] if parent >= 0 else start, index))
+        steered.append(_followed(steered[parent] if parent >= 0 else start, index))
     for row, number, index in pack.answers:
         request = requests[number]
-        asked = request.steered_among(len(request.context) + index)
-        if found[row] != ((request.intervention, asked) if asked else _UNSTEERED):
+        expected = request.steered_among(len(request.context) + index)
+        if steered[row] != ((request.intervention, expected) if expected else _UNSTEERED):
             raise CellError(
-                f"{found[row][1]} tokens of a packed text are steered under intervention "
-                f"{found[row][0]}; its request asks for {asked} under {request.intervention}",
+                f"{steered[row][1]} tokens of a packed text are steered under intervention "
+                f"{steered[row][0]}; its request asks for {expected} under {request.intervention}",
                 "This is a fault of steereval; use path=plain until it is repaired.",
             )
 

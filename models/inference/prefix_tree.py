@@ -107,10 +107,10 @@ class PackedRow:
             (int(parent), int(token)): index
             for index, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))
         }
-        found: list[int] = []
+        indices: list[int] = []
         for parent, token in zip(other.parents.tolist(), other.tokens.tolist(), strict=True):
-            found.append(children[found[parent] if parent >= 0 else -1, token])
-        return np.array(found, dtype=np.int64)
+            indices.append(children[indices[parent] if parent >= 0 else -1, token])
+        return np.array(indices, dtype=np.int64)
 
 
 def build_forest(
@@ -161,8 +161,8 @@ class _Growth:
         level = path[-1].children if path else self._roots
         for index in range(len(path), end):
             assigned = request.assigned(index)
-            own = assigned >= 0 or index >= len(request.context) - 1
-            key = (tokens[index], assigned, query if own else -1)
+            of_query = assigned >= 0 or index >= len(request.context) - 1
+            key = (tokens[index], assigned, query if of_query else -1)
             if key not in level:
                 level[key] = Node(tokens[index], assigned, index, key[2])
                 self._made.append((path[-1] if path else None, level[key]))
@@ -206,7 +206,7 @@ class Part:
     """Each cut after the last token that is asked for."""
     numbers: Sequence[int]
     """Their numbers among all requests."""
-    asked: frozenset[tuple[int, int]]
+    targets: frozenset[tuple[int, int]]
     """(index in `requests`, index in its continuation)."""
 
     @classmethod
@@ -220,18 +220,18 @@ class Part:
             indices.setdefault(text, []).append(index)
         cut: list[Request] = []
         numbers: list[int] = []
-        asked: set[tuple[int, int]] = set()
+        targets: set[tuple[int, int]] = set()
         for text, wanted in indices.items():
             for number in variants[text]:
-                asked |= {(len(cut), index) for index in wanted}
+                targets |= {(len(cut), index) for index in wanted}
                 whole = requests[number]
                 cut.append(replace(whole, continuation=whole.continuation[: max(wanted) + 1]))
                 numbers.append(number)
-        return cls(cut, numbers, frozenset(asked))
+        return cls(cut, numbers, frozenset(targets))
 
     def wants(self, number: int, index: int) -> bool:
         """Whether the token `index` of a request's continuation is asked for."""
-        return (number, index) in self.asked
+        return (number, index) in self.targets
 
     def answers(self, pack: PackedRow) -> list[tuple[int, int, int]]:
         """The answers of a pack of this part, with the requests' numbers among all."""

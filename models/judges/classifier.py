@@ -37,7 +37,7 @@ class Toxic(TextModel):
         return self.read(rows, answer, self.model.config.get_text_config().pad_token_id)
 
     def _cut(self, text: str) -> list[int]:
-        found: list[int] = self.tokenizer(text, truncation=True, max_length=self.longest)[
+        tokens: list[int] = self.tokenizer(text, truncation=True, max_length=self.longest)[
             "input_ids"
         ]
-        return found
+        return tokens

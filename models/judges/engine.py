@@ -45,13 +45,13 @@ class TextModel:
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of `text` alone, without any that the tokenizer adds."""
-        found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def whole(self, text: str) -> list[int]:
         """The tokens of `text` with what the tokenizer adds, such as the beginning of a text."""
-        found: list[int] = self.tokenizer(text)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text)["input_ids"]
+        return ids
 
     def read(
         self,
@@ -69,12 +69,12 @@ class TextModel:
         def batch(positions: range) -> list[Scores]:
             chosen = [order[position] for position in positions]
             logits = self._logits([rows[i] for i in chosen], fill or 0)
-            return [answer(i, own) for i, own in zip(chosen, logits, strict=True)]
+            return [answer(i, row_logits) for i, row_logits in zip(chosen, logits, strict=True)]
 
         limit = self.batch_size if fill is not None else 1
         parts = self.batches.run(len(rows), limit, batch)
-        found = dict(zip(order, (each for part in parts for each in part), strict=True))
-        return [found[i] for i in range(len(rows))]
+        scores = dict(zip(order, (each for part in parts for each in part), strict=True))
+        return [scores[i] for i in range(len(rows))]
 
     def _logits(self, rows: Sequence[Sequence[int]], fill: int) -> list[Tensor]:
         """Logits [tokens, vocabulary] of each row, or [labels] of a classifier."""
@@ -89,4 +89,4 @@ class TextModel:
             logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
         if logits.ndim == 2:
             return list(logits)
-        return [own[: len(row)] for own, row in zip(logits, rows, strict=True)]
+        return [row_logits[: len(row)] for row_logits, row in zip(logits, rows, strict=True)]

@@ -152,11 +152,11 @@ def _gated(inner: Steerer, data: SiteData, options: ConditionalOptions) -> Gated
     cosine = options.gate == "cosine"
     if cosine:
         direction = mean_difference(data, "conditional")
-        found = [
+        means = [
             F.cosine_similarity(part.double(), direction[None], dim=-1).mean()
             for part in (data.positive, data.negative)
         ]
-        threshold = float(sum(found)) / 2 if options.threshold is None else options.threshold
+        threshold = float(sum(means)) / 2 if options.threshold is None else options.threshold
     else:
         direction, intercept = probe(data, options, "conditional")
         chance = 0.5 if options.threshold is None else options.threshold

@@ -141,5 +141,5 @@ def _loss(network: _Trained, positive: Tensor, negative: Tensor, goals: Tensor) 
     hidden: Tensor = negative
     for index, layer in enumerate(network.angle):
         hidden = layer(F.gelu(hidden) if index else hidden)
-    found = math.pi * torch.sigmoid(hidden[:, 0])
-    return F.softplus(-scores).mean() + F.mse_loss(found, goals)
+    angles = math.pi * torch.sigmoid(hidden[:, 0])
+    return F.softplus(-scores).mean() + F.mse_loss(angles, goals)

@@ -112,5 +112,5 @@ def transport(source: Tensor, target: Tensor) -> Tensor:
     inverse = (vectors / values.sqrt()) @ vectors.T
     between, axes = torch.linalg.eigh(root @ target @ root)
     middle = (axes * between.clamp_min(0).sqrt()) @ axes.T
-    found: Tensor = inverse @ middle @ inverse
-    return (found + found.T) / 2
+    mapping: Tensor = inverse @ middle @ inverse
+    return (mapping + mapping.T) / 2

@@ -168,8 +168,8 @@ class TruthFlow(SiteMethod):
 def _flow_loss(layers: nn.ModuleList, start: Tensor, end: Tensor, time: Tensor) -> Tensor:
     weights = [part for layer in layers for part in (layer.weight, layer.bias)]
     between = start + time[:, None] * (end - start)
-    found = velocity(weights, between, time)  # type: ignore[arg-type]
-    return F.mse_loss(found, end - start)
+    predicted = velocity(weights, between, time)  # type: ignore[arg-type]
+    return F.mse_loss(predicted, end - start)
 
 
 def targets(data: SiteData) -> tuple[Tensor, Tensor]:
@@ -201,5 +201,5 @@ def _mean_by(rows: Tensor, group: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def main_directions(corrections: Tensor, components: int) -> Tensor:
     """The first right singular vectors [k, d] of the corrections [q, d]."""
     _, values, right = torch.linalg.svd(corrections, full_matrices=False)
-    kept: Tensor = right[:components][values[:components] > 1e-9 * values[0]]
-    return kept.float().contiguous()
+    directions: Tensor = right[:components][values[:components] > 1e-9 * values[0]]
+    return directions.float().contiguous()

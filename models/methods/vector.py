@@ -82,11 +82,13 @@ class Vector(Method):
         They do not know the norm of activations, so they have no relative strengths. Raises
         InputError if the file has none of them.
         """
-        found = _directions(sites, options)
-        asked = {site: _as_asked(each, options) for site, each in found.items() if site in sites}
-        steerers = steerers_from(asked)
+        directions = _directions(sites, options)
+        chosen = {
+            site: _as_asked(each, options) for site, each in directions.items() if site in sites
+        }
+        steerers = steerers_from(chosen)
         if not steerers:
-            layers = ", ".join(map(str, found))
+            layers = ", ".join(map(str, directions))
             raise InputError(
                 f"{options.path} moves nothing at layers {', '.join(map(str, sites))}",
                 f"It has directions for layers {layers}." if layers else "All of it is zero.",
@@ -103,8 +105,8 @@ def _directions(sites: Sequence[Site], options: VectorOptions) -> dict[Site, Dir
             f"{path} says itself whether it adds or clamps",
             "Leave the options action and value out, or edit the file.",
         )
-    found = read_vectors(path, format, options.feature, sites)
-    return {site: each for site, each in found.items() if each.vector.any()}
+    vectors = read_vectors(path, format, options.feature, sites)
+    return {site: each for site, each in vectors.items() if each.vector.any()}
 
 
 def steerers_from(directions: Mapping[Site, Direction]) -> dict[Site, Steerer]:

@@ -48,13 +48,13 @@ def matched_strength(steerer: Steerer, x: Tensor, queries: Tensor, displacement:
             f"this {steerer.method} steerer does not know the norm of its activations",
             "Only a fitted steerer can be matched to a displacement; use absolute strengths.",
         )
-    found = strength_at(partial(mean_displacement, steerer, x, queries), displacement)
-    if found is None:
+    strength = strength_at(partial(mean_displacement, steerer, x, queries), displacement)
+    if strength is None:
         raise InputError(
             f"no strength of {steerer.method} moves activations by {displacement:g} median norms",
             "Ask for a smaller displacement, or leave this method out.",
         )
-    return found
+    return strength
 
 
 def strength_at(displacement: Callable[[float], float], target: float) -> float | None:
@@ -87,7 +87,7 @@ def strength_at(displacement: Callable[[float], float], target: float) -> float 
 def _distance(displacement: Callable[[float], float], strength: float) -> float:
     """The displacement; 0 for a strength that the method refuses, or at which it overflows."""
     try:
-        found = displacement(strength)
+        distance = displacement(strength)
     except FitError:
         return 0.0
-    return found if math.isfinite(found) else 0.0
+    return distance if math.isfinite(distance) else 0.0

@@ -29,8 +29,8 @@ class ForwardContext:
     @cached_property
     def counts(self) -> dict[int, int]:
         """Tokens under each intervention that acts in this pass."""
-        found, counts = torch.unique(self.assigned, return_counts=True)
-        return {i: n for i, n in zip(found.tolist(), counts.tolist(), strict=True) if i >= 0}
+        indices, counts = torch.unique(self.assigned, return_counts=True)
+        return {i: n for i, n in zip(indices.tolist(), counts.tolist(), strict=True) if i >= 0}
 
     def everywhere(self, index: int) -> bool:
         """Whether intervention `index` acts on every token of the pass."""

@@ -123,15 +123,15 @@ class Steerer(ABC):
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name; those of an inner steerer or a list as `name.inner`, `name.0`."""
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, value in self._values().items():
             if isinstance(value, Tensor):
-                found[name] = value
+                tensors[name] = value
             elif isinstance(value, Steerer):
-                found |= {f"{name}.{inner}": part for inner, part in value.tensors().items()}
+                tensors |= {f"{name}.{inner}": part for inner, part in value.tensors().items()}
             elif _is_list_of_tensors(value):
-                found |= {f"{name}.{index}": part for index, part in enumerate(value)}
-        return found
+                tensors |= {f"{name}.{index}": part for index, part in enumerate(value)}
+        return tensors
 
     def settings(self) -> dict[str, Any]:
         """All fields that hold no tensor, fit for JSON, by the name under which artefacts store

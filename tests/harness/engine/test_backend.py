@@ -210,6 +210,6 @@ def test_forgetting_drops_states_below_the_steering(tiny_folder: str) -> None:
     assert backend.lower_blocks is not None
     with backend.steering([shift()]) as session:
         backend.score(session, requests(3), lambda: 1, lambda _: None)
-    assert backend.lower_blocks.kept
+    assert backend.lower_blocks.cached
     backend.forget()
-    assert not backend.lower_blocks.kept
+    assert not backend.lower_blocks.cached

@@ -69,7 +69,7 @@ def test_likelihoods(tiny_folder: str, worker: CellWorker, methods: Any) -> None
     worker._complete(Answered(group))  # fits, and keeps no lower states of these requests
     lm = worker._model(group[0].model)
     assert lm.steering_backend.lower_blocks is not None
-    lm.steering_backend.lower_blocks.kept.clear()
+    lm.steering_backend.lower_blocks.cached.clear()
     watch = Watch(lm.model)
     worker._complete(Answered(group))
     cost = Counter(TaskResources(None), 64).count(group)
