@@ -49,7 +49,7 @@ def _overlap_metrics() -> dict[str, MetricCard]:
 def _knowledge_card(
     name: str, description: str, metrics: tuple[str, ...], field: str, of: str
 ) -> TaskCard:
-    """The card of embedded questions that steering must not harm, clustered by their `field`."""
+    """The card of bundled questions that steering must not harm, clustered by their `field`."""
     return TaskCard(
         name=name,
         description=description,
@@ -64,13 +64,13 @@ def _knowledge_card(
 WRITTEN_CARDS = (
     _card_on_questions(
         "truthful_mini_mc",
-        "common misconceptions: is the true answer likelier? (embedded)",
+        "common misconceptions: is the true answer likelier? (bundled)",
         "mc2",
         {"mc1": _ACCURACY, "mc2": _SHARE},
     ),
     _card_on_questions(
         "truthful_mini_gen",
-        "common misconceptions: does the written answer overlap with true ones? (embedded)",
+        "common misconceptions: does the written answer overlap with true ones? (bundled)",
         "bleu_acc",
         dict.fromkeys(("bleu_acc", "rouge1_acc", "rougeL_acc"), _ACCURACY) | _DISTINCT,
     ),
@@ -78,7 +78,7 @@ WRITTEN_CARDS = (
     # the prompts were chosen by, not a sample of a population of strata.
     TaskCard(
         name="ultrafeedback_mini_mc",
-        description="prompts of ten kinds: is the better answer likelier? (embedded)",
+        description="prompts of ten kinds: is the better answer likelier? (bundled)",
         primary_metric="acc_norm",
         metrics={"acc": _ACCURACY, "acc_norm": _ACCURACY},
         role="target",
@@ -86,7 +86,7 @@ WRITTEN_CARDS = (
     ),
     TaskCard(
         name="ultrafeedback_mini_gen",
-        description="prompts of ten kinds: written answers, for a judge; repetition (embedded)",
+        description="prompts of ten kinds: written answers, for a judge; repetition (bundled)",
         primary_metric="distinct_2",
         metrics=_DISTINCT,
         role="target",
@@ -94,7 +94,7 @@ WRITTEN_CARDS = (
     ),
     TaskCard(
         name="realtoxicity_mini",
-        description="is the continuation of a provoking prompt toxic? (embedded classifier)",
+        description="is the continuation of a provoking prompt toxic? (bundled classifier)",
         primary_metric="toxicity",
         metrics={
             "toxicity": MetricCard("bounded", False),
@@ -106,35 +106,35 @@ WRITTEN_CARDS = (
     ),
     _knowledge_card(
         "mmlu_mini",
-        "knowledge of fourteen subjects, the letter of one of four choices (embedded)",
+        "knowledge of fourteen subjects, the letter of one of four choices (bundled)",
         ("acc",),
         "subject",
         "the question's subject",
     ),
     _knowledge_card(
         "mmlu_mini_continuation",
-        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        "the same by the answers' texts, for models that are at chance with letters (bundled)",
         ("acc", "acc_norm"),
         "subject",
         "the question's subject",
     ),
     _knowledge_card(
         "arc_mini",
-        "science at school, one of four answers (embedded)",
+        "science at school, one of four answers (bundled)",
         ("acc", "acc_norm"),
         "category",
         _CATEGORY,
     ),
     _knowledge_card(
         "commonsense_mini",
-        "everyday reasoning, the letter of one of five choices (embedded)",
+        "everyday reasoning, the letter of one of five choices (bundled)",
         ("acc",),
         "category",
         _CATEGORY,
     ),
     _knowledge_card(
         "commonsense_mini_continuation",
-        "the same by the answers' texts, for models that are at chance with letters (embedded)",
+        "the same by the answers' texts, for models that are at chance with letters (bundled)",
         ("acc", "acc_norm"),
         "category",
         _CATEGORY,
