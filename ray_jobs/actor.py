@@ -43,7 +43,7 @@ class _Actor:
     def run(self, units: tuple[Any, ...], last: bool) -> tuple[float, Done]:
         """Do one piece; returns the seconds it took, and what the worker returned."""
         start = time.perf_counter()
-        # Made here, so that an error in making it is told as what it is, not as a death.
+        # Made here, so that an error in making it is reported as such, not as a lost worker.
         self._worker = self._worker or self._factory()
         done = self._worker.run(units, last)
         return time.perf_counter() - start, done
@@ -68,7 +68,7 @@ class ActorHandle:
         return f"node {self.node[:8]}"
 
     def end(self) -> None:
-        """Kill it, whatever it is doing."""
+        """Kill it, even while it works."""
         ray.kill(self.actor)
 
 

@@ -1,7 +1,7 @@
 """How many workers each affinity needs: works packed into bins, one bin a worker.
 
 A worker that holds what its works need should do as many of them as the deadline allows, since
-every further worker loads it again; and no deadline may lie before what the dearest work, or the
+every further worker loads it again; and no deadline may lie before what the costliest work, or the
 whole capacity, allows.
 """
 
@@ -51,7 +51,7 @@ class Bin:
 
 
 def lower_bound(works: Sequence[Work], capacities: Sequence[float]) -> float:
-    """No schedule that keeps works whole ends before this cost: the dearest work with its load,
+    """No schedule that keeps works whole ends before this cost: the costliest work with its load,
     or all works, each affinity loaded once, shared evenly over all `capacities`."""
     if not works:
         return 0.0
@@ -76,7 +76,7 @@ def packed(works: Sequence[Work], capacities: Sequence[float]) -> tuple[float, l
     """The earliest deadline whose bins have room on the nodes together, and these bins.
 
     Where even one bin for each affinity finds no room, bins of that kind are returned, and the
-    caller lets some wait. Bins come dearest first.
+    caller lets some wait. Bins come costliest first.
     """
     low = lower_bound(works, capacities)
     high = max(low, *(sum(w.cost for w in same) + same[0].load for same in _alike(works)))
@@ -96,15 +96,18 @@ def packed(works: Sequence[Work], capacities: Sequence[float]) -> tuple[float, l
 
 
 def levelled(bins: Sequence[Bin]) -> list[Bin]:
-    """`bins` with works moved from the dearest to the cheapest while that spares `WORTH` times what
-    it loads: works of one affinity were kept together, which leaves small ones where much is."""
+    """Move works from the costliest to the cheapest bin while that saves time.
+
+    A move must spare `WORTH` times the loading that it causes. Works of one affinity were kept
+    together, which leaves small bins next to large ones.
+    """
     levels = [Bin(list(each.works)) for each in bins]
     while len(levels) > 1:
         levels.sort(key=lambda each: -each.cost)
-        dearest, cheapest = levels[0], levels[-1]
-        moves = [_moved(dearest, cheapest, work) for work in dearest.works]
+        costliest, cheapest = levels[0], levels[-1]
+        moves = [_moved(costliest, cheapest, work) for work in costliest.works]
         spared, left, taken = max(moves, key=lambda move: move[0])
-        if dearest.size != cheapest.size or spared <= 0:
+        if costliest.size != cheapest.size or spared <= 0:
             break
         levels[0], levels[-1] = left, taken
     return levels
@@ -125,7 +128,7 @@ def _moved(giver: Bin, taker: Bin, work: Work) -> tuple[float, Bin, Bin]:
 
 
 def bins_within(works: Sequence[Work], deadline: float) -> list[Bin]:
-    """Bins that each end by `deadline`, best fit decreasing, dearest bin first.
+    """Bins that each end by `deadline`, best fit decreasing, costliest bin first.
 
     Bins of different affinities share a worker where the deadline allows: that loads no more
     often, and takes less room.

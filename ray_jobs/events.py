@@ -17,7 +17,7 @@ class NodeJoined:
 
 @dataclass(frozen=True)
 class NodeLost:
-    """A node is gone, with its workers."""
+    """A node was lost, with its workers."""
 
     node: str
 
@@ -68,7 +68,7 @@ class Give:
 
 @dataclass(frozen=True)
 class Close:
-    """End a worker, whatever it is doing."""
+    """End a worker, even while it works."""
 
     worker: int
 

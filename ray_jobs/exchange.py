@@ -57,7 +57,7 @@ class _Exchange:
         self._heard[worker] = time.monotonic()
 
     async def offer(self, key: str, packed: Packed) -> None:
-        """Put it into the store anew: an object goes when the process that put it ends."""
+        """Put it into the store again: an object goes when the process that put it ends."""
         async with self._changed:
             self._made[key] = ray.put(packed)
             self._makers.pop(key, None)

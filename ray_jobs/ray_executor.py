@@ -87,7 +87,7 @@ class RayExecutor:
 
 @dataclass
 class _Run:
-    """The state of one run: the actors, what each does, and the nodes as they were told."""
+    """The state of one run: the actors, what each does, and the known nodes."""
 
     workers: int | None
     on_gpus: bool
@@ -155,7 +155,7 @@ class _Run:
         return max(1, int(self.cores.get(node, 1.0) * share + 1e-9))
 
     def _ended(self) -> list[Event]:
-        """What workers have to tell; waits for the first, but not for long."""
+        """Reports of workers; waits for the first, but not for long."""
         if not self.busy:
             time.sleep(POLL / 10)
             return []

@@ -60,7 +60,7 @@ class _Node:
 
 @dataclass
 class Schedule:
-    """The state of one run; `handle` is told what happens and says what to do."""
+    """The state of one run; `handle` takes events and returns instructions."""
 
     works: Sequence[Work]
     """All works; their ids differ."""

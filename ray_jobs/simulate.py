@@ -56,7 +56,7 @@ class Simulated:
 
 @dataclass
 class Chance:
-    """What goes wrong and how wrong costs are, decided by names alone, whatever the order."""
+    """What goes wrong and how wrong costs are, decided by names alone, in any order."""
 
     failing: float = 0.0
     """Share of tries whose worker dies, at any moment of the work."""
@@ -92,7 +92,7 @@ def simulate(
 
 @dataclass
 class _World:
-    """Nodes and workers that need no time to be told something."""
+    """Nodes and workers that receive instructions at once."""
 
     works: Sequence[Work]
     nodes: Sequence[float]

@@ -1,4 +1,4 @@
-"""Ray's tokens: a cluster may ask for one, and a client sends it only where it is told to.
+"""Ray's tokens: a cluster may ask for one, and a client sends it only where it is set.
 
 For the Jobs API alone: there a token that nobody asks for does no harm, while a driver with one is
 not taken by a cluster without.

@@ -1,4 +1,4 @@
-"""What executors run, and what they tell."""
+"""Work that executors run, and the reports of its end."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ WorkerFactory = Callable[[], Worker]
 
 
 class Listener(Protocol):
-    """Hears what a run has to tell."""
+    """Receives the reports of a run."""
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
         """`worker` was given these units."""
@@ -124,5 +124,5 @@ class Executor(Protocol):
         ...
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
-        """Run all of `works`; every unit is told once as ended."""
+        """Run all of `works`; the end of every unit is reported once."""
         ...

@@ -28,7 +28,7 @@ class Lower:
 
 @dataclass(frozen=True)
 class FitRequest:
-    """All that decides a fit, beside the contrast set and the model."""
+    """The settings of a fit, besides the contrast set and the model."""
 
     method: str
     """Name of the method."""

@@ -117,8 +117,8 @@ class LoadedLM(HFLM):  # type: ignore[misc]
 
     @property
     def tokenizer_name(self) -> str:
-        """By what lm-eval tells prompts apart that it caches (`--cache_requests`): the tokenizer's
-        name and its chat template, which may be edited under the same name."""
+        """Key of the prompts that lm-eval caches (`--cache_requests`): the tokenizer's name with a
+        hash of its chat template, which may be edited under the same name."""
         template = hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
         return f"{super().tokenizer_name}-{template[:16]}"
 
@@ -127,7 +127,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         runs on one database would be given each other's answers."""
         if getattr(cache_hook, "dbdict", None) is not None:
             raise InputError(
-                "lm-eval's response cache (--use_cache) cannot tell steered runs apart",
+                "lm-eval's response cache (--use_cache) cannot distinguish steered runs",
                 "Leave it out; `steereval run` keeps finished cells itself.",
             )
         super().set_cache_hook(cache_hook)

@@ -16,7 +16,7 @@ from steereval.results.store.content import Content
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker needs beside the cells; none of it changes a row."""
+    """Settings of a worker; none of them changes a row."""
 
     run_folder: str
     """Where rows go: a path or a URI."""

@@ -122,7 +122,7 @@ class Replay(LM):  # type: ignore[misc]
 
 def evaluated(lm: Replay, task: Any, cell: Cell) -> list[dict[str, Any]]:
     """lm-eval's samples of `cell` with the answers of `lm`. Raises Asked."""
-    # Drawing few-shot examples moves the task's generator on, so each evaluation begins it anew.
+    # Drawing few-shot examples moves the task's generator on, so each evaluation resets it.
     task.set_fewshot_seed(seed=cell.fewshot_seed)
     chat = cell.model.chat_template and lm.chats
     results = evaluate(

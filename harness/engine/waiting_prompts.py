@@ -28,7 +28,7 @@ class Prompt:
     steerings: tuple[TokenSteering, ...]
     """What acts on it under each treatment for which it is asked."""
     noise_key: str = ""
-    """Names seed and request, whatever else is asked: what it draws at random depends on this."""
+    """Names seed and request: the random draws depend on this and on no other request."""
 
 
 class WaitingPrompts:

@@ -48,14 +48,14 @@ class Attempt:
             self.again.add(cell.id)
 
     def done(self, group: Sequence[Cell]) -> Done:
-        """What the executor is told."""
+        """The report to the executor."""
         indices = tuple(index for index, cell in enumerate(group) if cell.id in self.again)
         return Done(GroupResult(self.errors, self.tokens), indices)
 
 
 @dataclass(frozen=True)
 class GroupResult:
-    """What a run hears of a group of cells."""
+    """The report on a group of cells."""
 
     errors: Mapping[str, str]
     """Recorded failures, by cell id."""

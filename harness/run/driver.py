@@ -65,8 +65,11 @@ def run_grid(
 ) -> Summary:
     """Run every cell of `grid` that `out`, a path or a URI, does not hold yet.
 
-    A failed cell is recorded and the rest goes on; a later start tries it again. Raises InputError,
-    or StoreError where the folder cannot be written to or another driver runs it.
+    A failed cell is recorded and the rest continues; a later start tries it again.
+
+    Raises:
+        InputError: The grid cannot be run.
+        StoreError: The folder cannot be written to, or another driver runs it.
     """
     cells = make_plan(grid)
     store = RunFolder(out)
@@ -112,7 +115,7 @@ def run_grid(
 def _plan_again(
     store: RunFolder, earlier: dict[str, Any], planned: dict[str, Any], say: Callable[[str], None]
 ) -> None:
-    """Let `store` hold what is planned now, and tell what is not counted any more."""
+    """Store the present plan, and report the cells that no longer count."""
     whole, lost = carry_imports(earlier, planned)
     replan(store, whole)
     for label in lost:

@@ -1,4 +1,4 @@
-"""What a run hears of its cells: counted, shown, and kept for those who watch from elsewhere."""
+"""Progress of a run's cells: counted, shown, and stored for those who watch from elsewhere."""
 
 from __future__ import annotations
 

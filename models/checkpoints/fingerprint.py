@@ -1,4 +1,4 @@
-"""Names for a model's weights: by every bit of them, and by what tells that they were replaced."""
+"""Names of a model's weights: a hash of every bit, and a cheap version that changes with them."""
 
 from __future__ import annotations
 

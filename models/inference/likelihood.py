@@ -80,7 +80,7 @@ class Scorer:
         return self.model.get_input_embeddings().weight.device  # type: ignore[operator, no-any-return]
 
     def shared(self, requests: Sequence[Request], done: Callable[[int], object]) -> list[Score]:
-        """Score `requests`, each shared token once; `done` is told how many are finished.
+        """Score `requests`, each shared token once; `done` gets the number just finished.
 
         Requests may ask for the same text under several interventions: these share all tokens
         before the first steered one, and below the steered blocks all tokens. Where memory runs

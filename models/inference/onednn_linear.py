@@ -2,7 +2,7 @@
 
 PyTorch's own product lays the weights out in every call, and its threads wait for each other:
 oneDNN's is faster (docs/benchmarks.md), the more threads there are, and a row's result does not
-depend on how many stand beside it, but for one row alone.
+depend on how many others there are, but for one row alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 ROWS = 256
 """Rows that weights are laid out for; other numbers of rows are as fast with that layout."""
 SHARE_OF_MEMORY = 0.25
-"""Share of the machine's memory that laid out weights, which stand beside the model's own, may
-take. Of all memory, not of what is free, so that all workers decide alike."""
+"""Share of the machine's memory that laid out weights may take, in addition to the model's own; of
+all memory, not of the free part, so that all workers decide alike."""
 
 
 class OneDNNLinear(nn.Linear):

@@ -80,7 +80,7 @@ class Finite(LogitsProcessor):  # type: ignore[misc]
 
 def samples(options: Mapping[str, Any]) -> bool:
     """Whether generation with these options of lm-eval draws at random: it is greedy unless it
-    has a temperature or is told to sample."""
+    has a temperature or `do_sample` is set."""
     if options.get("do_sample") is False:
         return False
     return bool(options.get("do_sample") or options.get("temperature"))

@@ -15,7 +15,7 @@ LABEL = "toxic"
 
 @dataclass
 class Toxic(TextModel):
-    """A sequence classifier with a label `toxic` beside others that do not exclude it."""
+    """A sequence classifier with the label `toxic` among labels that do not exclude one another."""
 
     def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """The probability of `toxic` for each pair's second text, cut to the model's window.

@@ -105,7 +105,7 @@ def get_method(name: str) -> Method:
 def steerer_kinds() -> dict[str, type[Steerer]]:
     """Classes of all steerers by the name that artefacts give them.
 
-    Raises InputError if two classes have the same name: artefacts would not tell them apart.
+    Raises InputError if two classes have the same name: artefacts could not distinguish them.
     """
     by_name: dict[str, type[Steerer]] = {}
     for method in methods().values():

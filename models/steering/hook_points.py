@@ -22,12 +22,16 @@ _TOWER_NAMES = ("vision", "visual", "image", "audio", "speech", "encoder", "towe
 
 @dataclass(frozen=True)
 class Site:
-    """A place in a decoder whose activations are read and steered."""
+    """A hook point of a decoder, where activations are read and steered.
+
+    It is the output of a block, or one attention head's slice of the input to the block's output
+    projection.
+    """
 
     layer: int
     """0-based index of the block."""
     head: int | None = None
-    """Attention head whose slice of the output projection's input is meant; None: block output."""
+    """0-based index of the attention head; None: the block's output."""
 
     def __lt__(self, other: Site) -> bool:
         """Whether it comes before `other` in a forward pass: heads before their block's output."""
@@ -43,13 +47,17 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """The site that `str` wrote; ValueError if `text` is none."""
+        """Parse what `str` wrote.
+
+        Raises:
+            ValueError: `text` has another form.
+        """
         layer, _, head = text.partition(".h")
         return cls(int(layer), int(head) if head else None)
 
 
 def find_blocks(model: nn.Module) -> nn.ModuleList:
-    """The decoder blocks of `model`, first to last, whatever its architecture or wrapping.
+    """The decoder blocks of `model`, first to last, for any architecture or wrapping.
 
     Raises ModelError if no list of blocks is found.
     """

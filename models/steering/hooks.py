@@ -301,7 +301,7 @@ class Session:
 
 @contextmanager
 def steered(model: nn.Module, interventions: Sequence[Intervention]) -> Iterator[Session]:
-    """Steer `model` inside the block; the hooks are gone afterwards, whatever happens.
+    """Steer `model` inside the block; the hooks are removed afterwards, after errors too.
 
     Raises ModelError if a site does not exist in the model.
     """

@@ -83,7 +83,7 @@ class Steerer(ABC):
         """The steered activations, in the dtype of x (float32 or float64); strength is not 0."""
 
     def shift(self, strength: float) -> Tensor | None:
-        """The vector [d] that is added whatever the activation; None where it depends on it."""
+        """The vector [d] that is added to every activation; None where it depends on them."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""What a file of directions says about one site, whatever its format."""
+"""The direction of one site, as files of all formats give it."""
 
 from __future__ import annotations
 

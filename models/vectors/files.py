@@ -40,7 +40,7 @@ def opened_safetensors(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place once the block has ended well.
+    """A temporary path next to `path`, which takes its place once the block has ended well.
 
     Raises StoreError if it cannot be written.
     """

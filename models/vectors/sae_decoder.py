@@ -1,6 +1,6 @@
 """Features of a sparse autoencoder: rows of `W_dec` [features, d] in a safetensors file.
 
-That is how sparsify (`sae.safetensors`) and SAE Lens (`sae_weights.safetensors`) store it, beside
+That is how sparsify (`sae.safetensors`) and SAE Lens (`sae_weights.safetensors`) store it, next to
 `b_dec` [d], the point from which the autoencoder's features are measured. The file does not say
 to which layer it belongs.
 """

@@ -20,7 +20,7 @@ FOLDER = "/etc/steereval"
 START = "start.sh"
 """The driver's command as a file: how KubeRay quotes an entrypoint differs between versions."""
 LARGEST = 1_000_000
-"""Bytes that a ConfigMap may hold, some room for names aside."""
+"""Bytes that a ConfigMap may hold, less some room for names."""
 HEAD = {"cpu": "4", "memory": "16Gi"}
 """What the head takes: it holds no model."""
 LATER = 600
@@ -86,7 +86,7 @@ def _ray_job(job: Job, files: Files, size: Size, image: str, secret: str | None)
             "entrypoint": f"bash {FOLDER}/{START}",
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": LATER,
-            # A driver that was lost goes on where it stopped.
+            # A driver that was lost resumes where it stopped.
             "backoffLimit": 1,
             "rayClusterSpec": {
                 "rayVersion": version("ray"),

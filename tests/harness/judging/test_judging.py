@@ -416,7 +416,7 @@ def test_a_number_that_is_none_is_a_failure(
 @pytest.mark.parametrize(
     ("judge", "error", "message"),
     [
-        ({"name": "truth", "model": "EMPTY"}, ModelError, "the judge truth .* cannot be had"),
+        ({"name": "truth", "model": "EMPTY"}, ModelError, "the judge truth .* cannot be loaded"),
         ({"name": "toxicity", "scorer": "perspective"}, InputError, "PERSPECTIVE_API_KEY is not"),
     ],
 )
@@ -486,7 +486,7 @@ def test_a_published_judge_out_of_reach_stops_the_run_before_it_begins(
     monkeypatch.setattr(judge_check, "hub_in_reach", lambda: False)
     monkeypatch.setattr(CellWorker, "run", refuse)
     given = grid(tiny_folder, [{"name": "truth", "revision": "no-such-revision"}])
-    with pytest.raises(ModelError, match=r"the judge truth \(allenai/.*cannot be had.*FOLDER"):
+    with pytest.raises(ModelError, match=r"the judge truth \(allenai/.*cannot be loaded.*FOLDER"):
         run(given, tmp_path / "run")
 
 
