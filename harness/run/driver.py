@@ -65,11 +65,8 @@ def run_grid(
 ) -> Summary:
     """Run every cell of `grid` that `out`, a path or a URI, does not hold yet.
 
-    A failed cell is recorded and the rest continues; a later start tries it again.
-
-    Raises:
-        InputError: The grid cannot be run.
-        StoreError: The folder cannot be written to, or another driver runs it.
+    A failed cell is recorded and the rest runs; a later start tries it again. Raises InputError,
+    or StoreError where the folder cannot be written to or another driver runs it.
     """
     cells = make_plan(grid)
     store = RunFolder(out)
@@ -82,9 +79,9 @@ def run_grid(
         before, records = held.finished, held.records
         answers = AnswerStore(store.place)
         answers.tidy(before)
-        answered = answers.cells()
+        stored = answers.cells()
         waiting = [
-            left for group in groups(cells) if (left := _left(group, before, records, answered))
+            left for group in groups(cells) if (left := _left(group, before, records, stored))
         ]
         if waiting:
             executor.begin()
@@ -95,7 +92,7 @@ def run_grid(
         keep_references(store.place, grid.tasks, prepared.loaded)
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
-        _report_answered(waiting, answered, say)
+        _report_answered(waiting, stored, say)
         settings = WorkerSettings(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
