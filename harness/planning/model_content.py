@@ -46,13 +46,13 @@ def content_of_model(spec: ModelSpec) -> dict[str, str]:
     """{part: its SHA-256, or the commit of a name on the hub} of a model and its adapter.
 
     Parts are files' names, those of an adapter after `adapter: `. Raises InputError for an
-    embedded model that is not here, or files that cannot be read.
+    bundled model that is not here, or files that cannot be read.
     """
-    found = content_at(model_at_hand(spec.name), spec.revision)
+    parts = content_at(model_at_hand(spec.name), spec.revision)
     if spec.peft is not None:
         adapter = content_at(spec.peft, spec.revision, ADAPTER)
-        found |= {f"adapter: {name}": value for name, value in adapter.items()}
-    return found
+        parts |= {f"adapter: {name}": value for name, value in adapter.items()}
+    return parts
 
 
 def content_at(location: str, revision: str, file: str = CONFIG) -> dict[str, str]:
@@ -62,11 +62,11 @@ def content_at(location: str, revision: str, file: str = CONFIG) -> dict[str, st
         return {COMMIT: commit_of(location, revision, file)}
     files = dict(files_of_model(folder))
     hashes = hashes_of(files.values())
-    found = {name: hashes[path] for name, path in files.items()}
+    parts = {name: hashes[path] for name, path in files.items()}
     base = _base_of(folder)
     if base is not None:
-        found |= {f"base: {name}": value for name, value in content_at(base, "main").items()}
-    return found
+        parts |= {f"base: {name}": value for name, value in content_at(base, "main").items()}
+    return parts
 
 
 def files_of_model(folder: Path) -> Iterator[tuple[str, Path]]:
