@@ -30,6 +30,7 @@ from steereval.models.inference.memory import release
 from steereval.ray_jobs.work import Executor, Work
 from steereval.results.lm_eval.import_samples import carry_imports
 from steereval.results.store.answers import AnswerStore
+from steereval.results.store.content import Content
 from steereval.results.store.lease import check_driver, driving
 from steereval.results.store.progress import ENDED, JUDGING, STOPPED, end_progress
 from steereval.results.store.retired import at_hand, describe_retired, replan, settle
@@ -95,12 +96,7 @@ def run_grid(
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
         _report_answered(waiting, stored, say)
-        settings = WorkerSettings(
-            store.place.location,
-            str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
-            _one_of_each_fit([cell for group in waiting for cell in group]),
-            grid.run.profile, lease.id, grid.repeat_batch_size, prepared.content,
-        )  # fmt: skip
+        settings = _worker_settings(grid, store, data_dir, waiting, lease.id, prepared.content)
         shown = len(cells), before, form
         works = _works(grid, waiting, prepared, say)
         failed = _run_groups(grid, works, settings, executor, shown)
@@ -110,6 +106,23 @@ def run_grid(
         answers.tidy(store.finished())
         unjudged = _judge(grid, cells, settings, executor, say)
     return Summary(len(cells), len(before), failed, unjudged)
+
+
+def _worker_settings(
+    grid: Grid,
+    store: RunFolder,
+    data_dir: Path | None,
+    waiting: Sequence[Sequence[Cell]],
+    lease: str,
+    content: Content,
+) -> WorkerSettings:
+    """The settings of workers that compute the cells of `waiting`."""
+    return WorkerSettings(
+        store.place.location,
+        str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
+        _one_of_each_fit([cell for group in waiting for cell in group]),
+        grid.run.profile, lease, grid.repeat_batch_size, content,
+    )  # fmt: skip
 
 
 def _plan_again(
