@@ -156,13 +156,13 @@ class DiagnoseWorker:
     say: Say
     """Hears of each method."""
     _loaded: tuple[str, SteeredLM] | None = None
-    _supplies: TaskResources = field(init=False)
+    _resources: TaskResources = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with nothing loaded."""
         data_dir = self.settings.data_dir
-        self._supplies = TaskResources(Path(data_dir) if data_dir else None)
-        self._witness = Witness(self.settings.content, self._supplies)
+        self._resources = TaskResources(Path(data_dir) if data_dir else None)
+        self._witness = Witness(self.settings.content, self._resources)
 
     def run(self, units: tuple[Unit, ...], last: bool) -> Done:
         """Measure `units`, store what was found, and return the errors by method.
@@ -191,7 +191,7 @@ class DiagnoseWorker:
     def _measure(self, unit: Unit) -> Diagnosis:
         start = time.perf_counter()
         lm = self._model(unit.cells[0])
-        contrast = self._supplies.contrast(unit.contrast)
+        contrast = self._resources.contrast(unit.contrast)
         for cell in unit.cells:
             lm.fitter.expect(contrast, fit_request(cell))
         measuring = Measuring(unit, lm, material_of(unit, contrast, lm.fitter), self.say)

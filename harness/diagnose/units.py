@@ -75,7 +75,7 @@ def _deciding(cell: Cell) -> dict[str, Any]:
     return {name: value for name, value in cell.identity.items() if name not in aside}
 
 
-def units_of(grid: Grid, supplies: TaskResources) -> list[Unit]:
+def units_of(grid: Grid, resources: TaskResources) -> list[Unit]:
     """The units of `grid`, in its order.
 
     Raises ContrastError for a contrast set that is too small to be parted, and InputError where
@@ -87,7 +87,7 @@ def units_of(grid: Grid, supplies: TaskResources) -> list[Unit]:
         if cell.contrast is not None and not cell.is_repeat:
             bare = cell.model.without_layers()
             groups.setdefault(repr((bare, cell.layer, cell.contrast)), []).append(cell)
-    units = [unit for cells in groups.values() for unit in _units(cells, given, supplies)]
+    units = [unit for cells in groups.values() for unit in _units(cells, given, resources)]
     units = list(_each_timed_once(units))
     if not units:
         raise InputError(
@@ -107,7 +107,7 @@ def _each_timed_once(units: Sequence[Unit]) -> Iterator[Unit]:
         yield dataclasses.replace(unit, timed=frozenset(labels))
 
 
-def _units(cells: Sequence[Cell], given: DiagnoseSpec, supplies: TaskResources) -> list[Unit]:
+def _units(cells: Sequence[Cell], given: DiagnoseSpec, resources: TaskResources) -> list[Unit]:
     """The unit of cells of one place; none if nothing of them can be measured."""
     found: dict[str, Cell] = {}
     for cell in cells:
@@ -118,7 +118,7 @@ def _units(cells: Sequence[Cell], given: DiagnoseSpec, supplies: TaskResources) 
         return []
     spec = kept[0].contrast
     assert spec is not None
-    contrast = supplies.contrast(spec)
+    contrast = resources.contrast(spec)
     parts_of(contrast)
     left = tuple(left_out.items())
     return [Unit(kept, spec, contrast.content_hash, given.items, left, frozenset())]

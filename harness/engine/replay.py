@@ -23,7 +23,7 @@ ResponseLog = Mapping[str, Callable[[Sequence[Instance]], Sequence[Any]]]
 
 
 class Asked(Exception):
-    """lm-eval wants answers that the book does not hold."""
+    """lm-eval wants answers that the response log does not hold."""
 
     def __init__(self, kind: str, requests: list[Instance]) -> None:
         """Keep what was asked."""
@@ -33,7 +33,7 @@ class Asked(Exception):
 
 
 class OtherRequests(Exception):
-    """lm-eval asks for something else than what the book answers."""
+    """lm-eval asks for requests that the response log does not hold."""
 
 
 class Layout(Protocol):
@@ -75,12 +75,12 @@ class Chats:
 
 
 class Replay(LM):  # type: ignore[misc]
-    """A model that reads its answers off a book."""
+    """A model that reads its answers from a response log."""
 
-    def __init__(self, book: ResponseLog, like: Layout | None = None) -> None:
-        """Give the answers of `book`; chats are laid out as by `like`."""
+    def __init__(self, responses: ResponseLog, like: Layout | None = None) -> None:
+        """Give the answers of `responses`; chats are laid out as by `like`."""
         super().__init__()
-        self._book = book
+        self._responses = responses
         self._like = like
         self.given = False
         """Whether an answer was given: what fails from then on is the scoring."""
@@ -113,9 +113,9 @@ class Replay(LM):  # type: ignore[misc]
         return self._answers("generate_until", requests)
 
     def _answers(self, kind: str, requests: list[Instance]) -> list[Any]:
-        if kind not in self._book:
+        if kind not in self._responses:
             raise Asked(kind, requests)
-        answers = list(self._book[kind](requests))
+        answers = list(self._responses[kind](requests))
         self.given = True
         return answers
 

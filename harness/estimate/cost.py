@@ -34,7 +34,7 @@ from steereval.models.steering.steerer import Steerer
 class Counter:
     """Counts for the groups of cells of a plan, model by model."""
 
-    supplies: TaskResources
+    resources: TaskResources
     """Tasks and contrast sets."""
     batch_size: int
     """Prompts that generate together."""
@@ -54,7 +54,7 @@ class Counter:
     def _count(self, group: Sequence[Cell]) -> Cost:
         lm = self._model(group[0].model)
         lm.steering_backend.cost = Cost()
-        ask(lm, group, self.supplies, (_Anything, _PerQuery))
+        ask(lm, group, self.resources, (_Anything, _PerQuery))
         return lm.steering_backend.cost
 
     def _model(self, spec: ModelSpec) -> TokenCountingLM:
@@ -71,23 +71,23 @@ Kinds = tuple[type[Steerer], type[Steerer]]
 """Steerers that stand in: one for those that act alike on all queries, one for the others."""
 
 
-def ask(lm: SteeredLM, group: Sequence[Cell], supplies: TaskResources, kinds: Kinds) -> float:
+def ask(lm: SteeredLM, group: Sequence[Cell], resources: TaskResources, kinds: Kinds) -> float:
     """Let `lm` answer what the tasks of `group` ask first, with `kinds` in place of what will be
     fitted; the seconds that it took."""
-    task = supplies.task(group[0])
+    task = resources.task(group[0])
     lm.own_text = own_text(task)
     arms = one_of_each_arm(group)
-    treatments = [_stand_in(cell, lm, supplies, kinds) for cell in arms]
+    treatments = [_stand_in(cell, lm, resources, kinds) for cell in arms]
     asked = wanted(
-        one_of_each_task(group), lambda cell: evaluated(Replay({}, lm), supplies.task(cell), cell)
+        one_of_each_task(group), lambda cell: evaluated(Replay({}, lm), resources.task(cell), cell)
     )
     start = time.perf_counter()
-    for kind, together in asked.items():
-        lm.answer(kind, together.requests, treatments, [cell.sample_seed for cell in arms])
+    for kind, merged in asked.items():
+        lm.answer(kind, merged.requests, treatments, [cell.sample_seed for cell in arms])
     return time.perf_counter() - start
 
 
-def _stand_in(cell: Cell, lm: SteeredLM, supplies: TaskResources, kinds: Kinds) -> Treatment:
+def _stand_in(cell: Cell, lm: SteeredLM, resources: TaskResources, kinds: Kinds) -> Treatment:
     """A treatment that acts where the cell's will, on the same documents and tokens."""
     if cell.method.name == "none" or cell.strength == 0:
         return unsteered()
@@ -99,7 +99,7 @@ def _stand_in(cell: Cell, lm: SteeredLM, supplies: TaskResources, kinds: Kinds) 
     treatment = unfitted(artefact, name, cell.strength, "absolute", positions)
     if cell.contrast is None:
         return treatment
-    return replace(treatment, fold_of=folds_of(supplies.contrast(cell.contrast)))
+    return replace(treatment, fold_of=folds_of(resources.contrast(cell.contrast)))
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,12 @@ DISCORDANT = 0.2
 """Assumed share of items on which a method and the baseline differ, for a binary metric."""
 
 
-def describe(grid: Grid, cells: Sequence[Cell], supplies: TaskResources) -> Iterator[str]:
+def describe(grid: Grid, cells: Sequence[Cell], resources: TaskResources) -> Iterator[str]:
     """Lines about each task: items, requests over all cells, and the detectable effect."""
     for task in grid.tasks:
         own = [cell for cell in cells if cell.task.name == task.name]
         try:
-            documents, origin = len(supplies.task(own[0]).eval_docs), ""
+            documents, origin = len(resources.task(own[0]).eval_docs), ""
         except SteerEvalError as error:
             known = known_size(own[0])
             if known is None:
@@ -50,15 +50,17 @@ def describe(grid: Grid, cells: Sequence[Cell], supplies: TaskResources) -> Iter
             f"{items * len(own)} item scores"
         )
         yield "  " + _detectable(items - validation, len(grid.seeds.fit))
-        warning = _out_of_reach(grid, cells, items - validation, _clusters(own[0], items, supplies))
+        warning = _out_of_reach(
+            grid, cells, items - validation, _clusters(own[0], items, resources)
+        )
         if warning:
             yield f"  {warning}"
 
 
-def _clusters(cell: Cell, items: int, supplies: TaskResources) -> int | None:
+def _clusters(cell: Cell, items: int, resources: TaskResources) -> int | None:
     """Number of clusters of a task's first items; None where its documents are not at hand."""
     try:
-        task, described = supplies.task(cell), card(cell.task.name)
+        task, described = resources.task(cell), card(cell.task.name)
         documents = list(islice(task.eval_docs, items))
         categories = categories_of(described.name)
         found = [cluster_of(described.name, document, categories) for document in documents]
@@ -158,14 +160,14 @@ def _fed(group: Sequence[Cell]) -> str:
     return repr((group[0].model, group[0].fewshot_seed, acting))
 
 
-def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: TaskResources) -> Iterator[str]:
+def describe_cost(grid: Grid, cells: Sequence[Cell], resources: TaskResources) -> Iterator[str]:
     """A table of the groups of cells by model, task and layers: tokens and work, with and without
     sharing; fits and the perplexity of generated texts aside. Then how long a GPU would take, for
     large models.
 
     Alone means one cell after the other, as runs of lm-eval's own model would answer.
     """
-    costs = _Costs(Counter(supplies, grid.run.batch_size))
+    costs = _Costs(Counter(resources, grid.run.batch_size))
     found = groups(cells)
     yield f"{len(found)} groups, each answered in one pass (tokens; below and above the steering):"
     yield _line("model", "task", "layer", "cells", "alone", "below", "above", "less work")

@@ -143,30 +143,30 @@ class Probed:
         ]
 
 
-def probe(grid: Grid, cells: Sequence[Cell], supplies: TaskResources) -> Probed:
+def probe(grid: Grid, cells: Sequence[Cell], resources: TaskResources) -> Probed:
     """Measure every model of `grid`. Raises a SteerEvalError where one, or data, is not at hand,
     or where it cannot answer."""
-    counter = Counter(supplies, grid.run.batch_size)
+    counter = Counter(resources, grid.run.batch_size)
     counted = [(group, counter.count(group).flops) for group in groups(cells)]
     smallest: dict[ModelSpec, dict[str, tuple[Cell, ...]]] = {}
     # Repetitions have another batch size.
     for group, _ in sorted(counted, key=lambda each: (each[0][0].is_repeat, each[1])):
         smallest.setdefault(group[0].model.without_layers(), {}).setdefault(
-            _kind(group, supplies), group
+            _kind(group, resources), group
         )
-    data_dir = None if supplies.data_dir is None else str(supplies.data_dir)
+    data_dir = None if resources.data_dir is None else str(resources.data_dir)
     settings = WorkerSettings("", data_dir, grid.run.batch_size, grid.run.device)
     replicas = {model: _apart(model, chosen, settings) for model, chosen in smallest.items()}
     timed = []
     for group, flops in counted:
-        rate = replicas[group[0].model.without_layers()].rates[_kind(group, supplies)]
+        rate = replicas[group[0].model.without_layers()].rates[_kind(group, resources)]
         timed.append((group, flops * rate.seconds / rate.flops))
     return Probed(replicas, timed)
 
 
-def _kind(group: Sequence[Cell], supplies: TaskResources) -> str:
+def _kind(group: Sequence[Cell], resources: TaskResources) -> str:
     """Text is generated one token after the other, and so at another speed."""
-    return str(supplies.task(group[0]).OUTPUT_TYPE)
+    return str(resources.task(group[0]).OUTPUT_TYPE)
 
 
 def _apart(
@@ -192,8 +192,8 @@ def measured(
     start = time.perf_counter()
     lm = load_model(model, settings)
     load = time.perf_counter() - start
-    supplies = TaskResources(Path(settings.data_dir) if settings.data_dir else None)
-    rates = {kind: _rate(lm, group, supplies, settings) for kind, group in chosen.items()}
+    resources = TaskResources(Path(settings.data_dir) if settings.data_dir else None)
+    rates = {kind: _rate(lm, group, resources, settings) for kind, group in chosen.items()}
     if lm.device.type == "cuda":
         devices = range(torch.cuda.device_count())
         peak = sum(torch.cuda.max_memory_allocated(device) for device in devices)
@@ -213,20 +213,20 @@ def _peak() -> int:
 
 
 def _rate(
-    lm: SteeredLM, group: tuple[Cell, ...], supplies: TaskResources, settings: WorkerSettings
+    lm: SteeredLM, group: tuple[Cell, ...], resources: TaskResources, settings: WorkerSettings
 ) -> Rate:
     """Time the group on its first items, as many as take `ENOUGH` seconds."""
-    most = min(group[0].task.limit or sys.maxsize, len(supplies.task(group[0]).eval_docs))
+    most = min(group[0].task.limit or sys.maxsize, len(resources.task(group[0]).eval_docs))
     items, first = 1, True
     while True:
         some = _first(group, items)
-        taken = _seconds(lm, some, supplies)
+        taken = _seconds(lm, some, resources)
         if taken >= ENOUGH or (items == most and not first):
             break
         # The first time is longer than others, and is taken only where it is more than enough.
         first = False
         items = min(most, math.ceil(items * min(8.0, 1.5 * ENOUGH / taken)))
-    flops = Counter(supplies, settings.batch_size).count(some).flops
+    flops = Counter(resources, settings.batch_size).count(some).flops
     return Rate(tasks_named(group), len(group), items, taken, flops)
 
 
@@ -234,10 +234,10 @@ def _first(group: Sequence[Cell], items: int) -> tuple[Cell, ...]:
     return tuple(replace(cell, task=replace(cell.task, limit=items)) for cell in group)
 
 
-def _seconds(lm: SteeredLM, group: Sequence[Cell], supplies: TaskResources) -> float:
+def _seconds(lm: SteeredLM, group: Sequence[Cell], resources: TaskResources) -> float:
     """Time of answering for `group`."""
     lm.forget()
-    return ask(lm, group, supplies, (_Nudge, _QueryNudge))
+    return ask(lm, group, resources, (_Nudge, _QueryNudge))
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class JudgeWorker:
     def __post_init__(self) -> None:
         """Begin with nothing loaded."""
         data_dir = self.settings.data_dir
-        self.supplies = TaskResources(Path(data_dir) if data_dir else None)
+        self.resources = TaskResources(Path(data_dir) if data_dir else None)
 
     def run(self, units: tuple[Assignment, ...], last: bool) -> Done:
         """Judge the cells of `units`. What fails unforeseen is left to another worker, unless this
@@ -201,7 +201,7 @@ class JudgeWorker:
                 f"the task {cell.task.name} has no document of item {item} any more",
                 "Judge with the data that the answers were given to.",
             )
-        prompt = str(self.supplies.task(cell).doc_to_text(document))
+        prompt = str(self.resources.task(cell).doc_to_text(document))
         own = card(cell.task.name).question_field
         question = str(document[own]) if own in document else question_of(prompt)
         return Answer(question, prompt, response)
@@ -210,7 +210,7 @@ class JudgeWorker:
         """The task's documents by item."""
         key = repr(cell.task)
         if key not in self._documents:
-            documents = self.supplies.task(cell).eval_docs
+            documents = self.resources.task(cell).eval_docs
             self._documents[key] = {doc_hash(each)[:16]: each for each in documents}
         return self._documents[key]
 

@@ -121,7 +121,7 @@ class Witness:
 
     expected: Content | None
     """What the run's manifest says; None where nothing is compared."""
-    supplies: TaskResources
+    resources: TaskResources
     """The worker's tasks and contrast sets."""
     _models: dict[ModelSpec, str] = field(default_factory=dict)
     _others: dict[str, str] = field(default_factory=dict)
@@ -189,14 +189,14 @@ class Witness:
     def _task(self, cell: Cell) -> str:
         key = repr(cell.task)
         if key not in self._others:
-            parts = content_of_task(self.supplies.task(cell))
+            parts = content_of_task(self.resources.task(cell))
             self._others[key] = self._held(task_subject(cell.task.name), parts)
         return self._others[key]
 
     def _contrast(self, spec: ContrastSpec) -> str:
         key = repr(spec)
         if key not in self._others:
-            parts = content_of_contrast(self.supplies.contrast(spec))
+            parts = content_of_contrast(self.resources.contrast(spec))
             self._others[key] = self._held(_contrast_subject(spec), parts)
         return self._others[key]
 

@@ -135,7 +135,7 @@ class Answered:
             set(self.stored_names),
         )
 
-    def book(self, cell: Cell) -> ResponseLog:
+    def response_log(self, cell: Cell) -> ResponseLog:
         """The answers of one cell by kind."""
         return {
             kind: partial(page.answers, cell.arm, kind)
@@ -146,7 +146,7 @@ class Answered:
     def add(
         self,
         kind: str,
-        together: MergedRequests,
+        merged: MergedRequests,
         treatments: Mapping[str, Treatment],
         answers: Sequence[Answers],
     ) -> None:
@@ -159,15 +159,15 @@ class Answered:
                 )
             if arm_answers.acts:
                 self.acting.add(arm)
-        for task in together.indices:
-            requests, _ = together.of(task, together.requests)
+        for task in merged.indices:
+            requests, _ = merged.of(task, merged.requests)
             texts = [each.args[1] if len(each.args) > 1 else None for each in requests]
             self.pages[task, kind] = Page(
                 names=named(kind, requests),
                 prompts=[str(each.args[0]) for each in requests],
                 continuations=[text if isinstance(text, str) else None for text in texts],
                 values={
-                    arm: together.of(task, arm_answers.values)[1]
+                    arm: merged.of(task, arm_answers.values)[1]
                     for arm, arm_answers in zip(treatments, answers, strict=True)
                 },
                 folds={

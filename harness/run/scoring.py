@@ -42,7 +42,7 @@ def samples_of(answered: Answered, cell: Cell, task: Any) -> list[dict[str, Any]
         OtherRequests: The task asks for something else than what was answered.
         ScoringError: The scoring fails. What fails before it has its answers is raised as it is.
     """
-    replay = Replay(answered.book(cell), answered.chats)
+    replay = Replay(answered.response_log(cell), answered.chats)
     try:
         return evaluated(replay, task, cell)
     except (Asked, OtherRequests):

@@ -68,7 +68,7 @@ class CellWorker:
     settings: WorkerSettings
     """Where and how."""
     _loaded: tuple[ModelSpec, SteeredLM] | None = None
-    supplies: TaskResources = field(init=False)
+    resources: TaskResources = field(init=False)
     """Tasks and contrast sets."""
     answers: AnswerStore = field(init=False)
     """Answers that are not scored yet."""
@@ -77,8 +77,8 @@ class CellWorker:
     def __post_init__(self) -> None:
         """Begin with nothing loaded."""
         data_dir = self.settings.data_dir
-        self.supplies = TaskResources(Path(data_dir) if data_dir else None)
-        self._witness = Witness(self.settings.content, self.supplies)
+        self.resources = TaskResources(Path(data_dir) if data_dir else None)
+        self._witness = Witness(self.settings.content, self.resources)
         self.answers = AnswerStore(RunFolder(self.settings.run_folder).place)
 
     def run(self, group: tuple[Cell, ...], last: bool) -> Done:
@@ -176,30 +176,30 @@ class CellWorker:
             )
             if not by_kind:
                 return
-            for kind, together in by_kind.items():
-                self._ask(answered, kind, together)
+            for kind, merged in by_kind.items():
+                self._ask(answered, kind, merged)
 
     def _try_scoring(self, answered: Answered, cell: Cell) -> None:
         """Raise Asked where the cell's task wants more, and Outdated where it asks otherwise."""
         try:
-            answered.samples[cell.id] = samples_of(answered, cell, self.supplies.task(cell))
+            answered.samples[cell.id] = samples_of(answered, cell, self.resources.task(cell))
         except ScoringError as error:
             answered.errors[cell.id] = error
         except OtherRequests as error:
             if not all(page.requests for page in asked_of(answered, cell)):
                 raise Outdated(cell.task.name) from error
 
-    def _ask(self, answered: Answered, kind: str, together: MergedRequests) -> None:
+    def _ask(self, answered: Answered, kind: str, merged: MergedRequests) -> None:
         """Let the model answer requests of one kind in all arms, and keep what it says."""
         lm = self._loaded_for(answered)
-        task = self.supplies.task(answered.cells[0])
+        task = self.resources.task(answered.cells[0])
         lm.own_text = own_text(task)
         fits, start = lm.fitter.seconds, time.perf_counter()
         arms = one_of_each_arm(answered.cells)
         treatments = {cell.arm: self._treatment(cell, lm) for cell in arms}
         seeds = [cell.sample_seed for cell in arms]
-        answers = lm.answer(kind, together.requests, list(treatments.values()), seeds)
-        answered.add(kind, together, treatments, answers)
+        answers = lm.answer(kind, merged.requests, list(treatments.values()), seeds)
+        answered.add(kind, merged, treatments, answers)
         fit_seconds = lm.fitter.seconds - fits
         seconds = time.perf_counter() - start - fit_seconds
         self._describe(answered, lm, treatments, seconds, fit_seconds)
@@ -245,7 +245,7 @@ class CellWorker:
         for cell in answered.cells:
             page = answered.texts(cell)
             if page and cell.arm not in page.unsteered and wants_perplexity(
-                self.supplies.task(cell)
+                self.resources.task(cell)
             ):  # fmt: skip
                 waiting.append((cell.arm, page))
         if not waiting:
@@ -276,7 +276,7 @@ class CellWorker:
         driver has taken over."""
         self._check_driver()
         for cell in answered.cells:
-            task = self.supplies.task(cell)
+            task = self.resources.task(cell)
             try:
                 if cell.id in answered.errors:
                     raise answered.errors[cell.id]
@@ -330,7 +330,7 @@ class CellWorker:
             artefact = lm.fitter.vector(request)
             return unfitted(artefact, cell.method.name, cell.strength, unit, positions)
         self._announce(cell, lm)
-        contrast = self.supplies.contrast(cell.contrast)
+        contrast = self.resources.contrast(cell.contrast)
         return fitted(lm.fitter, contrast, request, cell.strength, unit, positions)
 
     def _announce(self, cell: Cell, lm: SteeredLM) -> None:
@@ -339,7 +339,7 @@ class CellWorker:
             same_model = other.model.without_layers() == cell.model.without_layers()
             if other.contrast == cell.contrast and same_model:
                 assert other.contrast is not None
-                lm.fitter.expect(self.supplies.contrast(other.contrast), fit_request(other))
+                lm.fitter.expect(self.resources.contrast(other.contrast), fit_request(other))
 
 
 def _cards(folds: Iterable[int | None], treatment: Treatment) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from transformers.cache_utils import DynamicLayer
 
 from steereval.common.errors import CellError
 from steereval.models.inference.growing_cache import growing_cache
+from steereval.models.inference.pass_layout import LEAST_SHARED_TOKENS
 from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hooks import Session
 from steereval.models.steering.phase_clock import phase
@@ -77,8 +78,6 @@ class Prompts:
 ROWS = {"cpu": 256, "cuda": 512}
 """Rows of a decoding pass by kind of device: more no longer make a row cheaper. Measured on a CPU:
 32, 64, 128, 256 and 512 rows write 473 texts of 32 tokens in 124, 84, 63, 56 and 58 s."""
-LEAST_SHARED_TOKENS = 8
-"""A shared beginning shorter than this is not worth a pass of its own."""
 _NEVER = 1 << 40
 """A column that no generation reaches."""
 

@@ -238,10 +238,10 @@ def test_another_grid_takes_the_place_of_what_was_there(
 
 
 def test_names_depend_on_what_decides(tiny_folder: str) -> None:
-    supplies = TaskResources(None)
+    resources = TaskResources(None)
 
     def name(**changes: Any) -> str:
-        (unit,) = units_of(grid(tiny_folder, **changes), supplies)
+        (unit,) = units_of(grid(tiny_folder, **changes), resources)
         return unit.name
 
     usual = name()

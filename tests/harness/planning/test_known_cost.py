@@ -115,10 +115,10 @@ def test_beside_the_exact_count(
         contrast="truthful-mini",
         methods=["none", {"name": "caa", "strengths": [1, 2, 3]}],
     )
-    supplies = TaskResources(None)
+    resources = TaskResources(None)
     (group,) = groups(make_plan(given))
-    exact = Counter(supplies, 64).count(group)
-    size = measured(supplies.task(group[0]), tiny_folder)
+    exact = Counter(resources, 64).count(group)
+    size = measured(resources.task(group[0]), tiny_folder)
     monkeypatch.setattr(rough, "known_shape", lambda name: shape)
     monkeypatch.setattr(rough, "known_size", lambda cell: size)
     found = rough.known_cost(group)
@@ -227,12 +227,12 @@ def test_a_plan_without_a_hub(no_hub: None) -> None:
     models = [{"name": "meta-llama/Llama-3.1-8B", "layers": [13], "dtype": "bfloat16"}]
     tasks = ["truthfulqa_open", {"name": "arc_challenge", "limit": 100}]
     given = grid({}, models=models, tasks=tasks, seeds={"fit": [0, 1, 2]})
-    cells, supplies = make_plan(given), TaskResources(None)
-    told = list(describe(given, cells, supplies))
+    cells, resources = make_plan(given), TaskResources(None)
+    told = list(describe(given, cells, resources))
     assert told[0].startswith("truthfulqa_open: 817 items by its card (0 for choosing")
     assert told[1].startswith("  detects 4.4 points or more")
     assert told[2].startswith("arc_challenge: 100 items by its card")
-    lines = list(describe_cost(given, cells, supplies))
+    lines = list(describe_cost(given, cells, resources))
     whole = 2 * (32 * 218112000 + 128256 * 4096)
     # One cell unsteered, two strengths with three fits each.
     alone = 7 * (817 * (18 + 50) + 100 * 4 * 35)

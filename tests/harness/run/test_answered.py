@@ -91,8 +91,8 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
     after = Answered.read(store, name, found)
     for cell in found:
         own_requests = asked[cell.task.name]
-        values = after.book(cell)[kind](own_requests)
-        assert repr(values) == repr(before.book(cell)[kind](own_requests))
+        values = after.response_log(cell)[kind](own_requests)
+        assert repr(values) == repr(before.response_log(cell)[kind](own_requests))
         assert after.displacement(cell) == before.displacement(cell) == {"0": 0.1 / 3}
         assert after.responses(cell) == before.responses(cell)
         assert after.facts[cell.id] == {"path": "plain"}
@@ -110,7 +110,7 @@ def test_other_requests_are_told_apart(tmp_path: Path, change: str) -> None:
     before.add(kind, together, {cell.arm: unsteered()}, [texts])
     store = AnswerStore(LocalStorage(tmp_path))
     before.keep(store)
-    after = Answered.read(store, before.id, [cell]).book(cell)[kind]
+    after = Answered.read(store, before.id, [cell]).response_log(cell)[kind]
     assert after(requests(kind, 4)) == [str(place) for place in range(8)]
     other = requests(kind, 4)
     if change == "prompt":
