@@ -143,8 +143,8 @@ def test_owned_tokens_belong_to_one_query(requests: list[Request], budget: int) 
 
 
 @given(some_requests())
-def test_the_stem_is_what_all_begin_with(requests: list[Request]) -> None:
-    """Every request goes through the stem with the same steering, and is answered after it."""
+def test_the_shared_prefix_begins_every_request(requests: list[Request]) -> None:
+    """Every request goes through the shared prefix with the same steering, and is answered after it."""
     stem = common_chain(build_forest(requests))
     for request in requests:
         assert len(request.context) > len(stem)
@@ -153,11 +153,11 @@ def test_the_stem_is_what_all_begin_with(requests: list[Request]) -> None:
 
 
 @given(some_requests())
-def test_the_stem_stops_before_owned_tokens(requests: list[Request]) -> None:
-    assert all(node.owner < 0 for node in common_chain(build_forest(requests, per_query=True)))
+def test_the_shared_prefix_stops_before_tokens_of_one_query(requests: list[Request]) -> None:
+    assert all(node.query_id < 0 for node in common_chain(build_forest(requests, per_query=True)))
 
 
-def test_stem_of_one_request_ends_before_the_prompts_last_token() -> None:
+def test_shared_prefix_of_one_request_ends_before_the_prompts_last_token() -> None:
     stem = common_chain(build_forest([Request((1, 2, 3, 4), (5, 6), -1, 0, 0)]))
     assert [node.token for node in stem] == [1, 2, 3]
 
