@@ -150,7 +150,7 @@ def test_items_are_steered_by_what_did_not_see_them(lm: SteeredLM) -> None:
 
 
 def test_a_response_cache_is_refused(lm: SteeredLM, tmp_path: Any) -> None:
-    with pytest.raises(InputError, match="cannot tell steered runs apart"):
+    with pytest.raises(InputError, match="--use_cache"):
         CachingLM(lm, str(tmp_path / "cache.db"))
 
 
