@@ -97,7 +97,7 @@ class Backend(Protocol):
         """Score continuations.
 
         Args:
-            session: That of `steering`.
+            session: The session that `steering` returned.
             requests: Token ids, and what acts on them.
             batch_size: Rows of a batch on the plain path; called only where that is taken.
             done: Called with the number of requests that were just finished.
@@ -111,7 +111,7 @@ class Backend(Protocol):
         """Continue prompts.
 
         Args:
-            session: That of `steering`.
+            session: The session that `steering` returned.
             batch: The prompts and how they are continued.
 
         Returns:

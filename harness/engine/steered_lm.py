@@ -120,11 +120,25 @@ class SteeredLM(LoadedLM):
         seeds: Sequence[int],
         disable_tqdm: bool = True,
     ) -> list[Answers]:
-        """Answers to `requests` of one kind, in their order, under each of `treatments`.
+        """Answer requests under several treatments.
 
-        What the treatments have in common is computed once: see `models.likelihood`; rows of
-        several treatments generate together. The kind is the name of lm-eval's request type;
-        sampled texts depend on document, treatment and its seed of `seeds` alone.
+        Tokens that the treatments have in common are computed once, and rows of several
+        treatments generate together.
+
+        Args:
+            kind: lm-eval's name of the request type.
+            requests: Requests of that kind.
+            treatments: What acts on them.
+            seeds: A sample seed for each treatment; sampled texts depend on document, treatment
+                and seed alone.
+            disable_tqdm: Whether to show no progress bar.
+
+        Returns:
+            For each treatment the answers in the order of the requests.
+
+        Raises:
+            CellError: lm-eval changed the requests on the way, steering failed, or a result is
+                not finite.
         """
         quiet = disable_tqdm or self.quiet
         state = self.state()

@@ -1,7 +1,7 @@
 """Activations of many texts, for all sites and parts that are wanted, in one streaming pass.
 
 Texts that begin alike (answers to one question) share what they have in common, as in
-`packing`, where the model allows it; otherwise they run in padded batches. Of each pass only the
+`prefix_tree`, where the model allows it; otherwise they run in padded batches. Of each pass only the
 states that are wanted leave the device.
 """
 

@@ -1,6 +1,6 @@
 """Log-likelihoods of continuations under interventions: a shared path and a plain one.
 
-The shared path computes every token that requests have in common once (`packing`), which needs
+The shared path computes every token that requests have in common once (`prefix_tree`), which needs
 a model that takes an attention mask of its own and explicit positions; `supports_sharing` tries
 it. The plain path feeds right-padded batches, as lm-eval's own model does.
 """

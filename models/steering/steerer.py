@@ -20,7 +20,7 @@ from steereval.common.errors import InputError
 UNITS = ("absolute", "relative", "displacement")
 """`absolute`: the method's own. `relative`: displaces by so many median norms, where displacement
 is proportional to strength. `displacement`: the mean displacement in median norms, matched on the
-activations of the fit (`matching`)."""
+activations of the fit (`displacement`)."""
 
 
 STORED_NAMES = {"median_norm": "typical_norm"}
