@@ -1,8 +1,8 @@
 """Activations of many texts, for all sites and parts that are wanted, in one streaming pass.
 
 Texts that begin alike (answers to one question) share what they have in common, as in
-`prefix_tree`, where the model allows it; otherwise they run in padded batches. Of each pass only the
-states that are wanted leave the device.
+`prefix_tree`, where the model allows it; otherwise they run in padded batches. Of each pass only
+the requested states leave the device.
 """
 
 from __future__ import annotations

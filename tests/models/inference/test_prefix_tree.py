@@ -144,7 +144,7 @@ def test_owned_tokens_belong_to_one_query(requests: list[Request], budget: int) 
 
 @given(some_requests())
 def test_the_shared_prefix_begins_every_request(requests: list[Request]) -> None:
-    """Every request goes through the shared prefix with the same steering, and is answered after it."""
+    """Every request begins with it, under the same steering, and is answered after it."""
     stem = common_chain(build_forest(requests))
     for request in requests:
         assert len(request.context) > len(stem)
