@@ -100,16 +100,14 @@ def test_an_import_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     assert files_of(out) == before
 
 
-def test_imported_samples_with_a_metric_in_words_are_sound(
-    tiny_folder: str, tmp_path: Path
-) -> None:
+def test_imported_samples_without_a_number_are_sound(tiny_folder: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert run(grid(tiny_folder, [1]), out) == 0
     values = ask(out, "select item_id, value from rows where metric = 'mc2' and method = 'none'")
     lines = [
-        {"doc_id": i, "doc_hash": item.ljust(64, "0"), "filter": "none", "metrics": ["mc2", "note"],
+        {"doc_id": i, "doc_hash": item.ljust(64, "0"), "filter": "none", "metrics": ["mc2"],
          "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": "A"}}, "resps": [[["-1", "True"]]],
-         "mc2": value, "note": "short"}
+         "mc2": value if i else "not scored"}
         for i, (item, value) in enumerate(values)
     ]  # fmt: skip
     log = tmp_path / "samples_truthful_mini_mc_2026-01-01T00-00-00.1.jsonl"
