@@ -423,6 +423,25 @@ def test_a_folder_that_is_an_adapter_of_another_model(model: Path, tmp_path: Pat
     assert "base: model.safetensors" in content_at(str(folder), "main")
 
 
+def test_weights_of_any_name_that_a_file_names(tmp_path: Path) -> None:
+    """Shards of an index that the configuration names lie where they would beside it."""
+    for name in ("model/parts/optimizer.safetensors", "shared/two.safetensors", "model/.three.bin"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    index = {"a": "parts/optimizer.safetensors", "b": "../shared/two.safetensors", "c": "gone.bin"}
+    folder = tmp_path / "model"
+    named = {"transformers_weights": "parts/all.safetensors.index.json"}
+    (folder / "config.json").write_text(json.dumps(named))
+    (folder / "parts/all.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"d": ".three.bin"}}')
+    (folder / "broken.index.json").write_text("[")
+    assert set(content_at(str(folder), "main")) == {
+        *("config.json", "pytorch_model.bin.index.json", "broken.index.json", ".three.bin"),
+        *("parts/all.safetensors.index.json", "parts/optimizer.safetensors"),
+        "../shared/two.safetensors",
+    }
+
+
 def test_kinds_of_files() -> None:
     assert [
         kind_of(name) for name in ("a.bin", "adapter: adapter_config.json", "vocab.txt", "x")
