@@ -111,11 +111,14 @@ def _values_of(path: Path) -> dict[str, Any]:
 
 
 def _base_of(folder: Path) -> str | None:
-    """The model that an adapter's folder is loaded on top of where it is given as a model."""
+    """The model that an adapter's folder is loaded on top of where it is given as a model; None
+    where both lie in one folder."""
     if not (folder / CONFIG).is_file():
         return None
     base = _values_of(folder / ADAPTER).get("base_model_name_or_path")
-    return base if isinstance(base, str) and base else None
+    if not isinstance(base, str) or not base or Path(base).resolve() == folder.resolve():
+        return None
+    return base
 
 
 def commit_of(name: str, revision: str, file: str = CONFIG) -> str:

@@ -421,6 +421,11 @@ def test_a_folder_that_is_an_adapter_of_another_model(model: Path, tmp_path: Pat
         lambda values: values.update(base_model_name_or_path=str(model)),
     )
     assert "base: model.safetensors" in content_at(str(folder), "main")
+    edit(
+        folder / "adapter_config.json",
+        lambda values: values.update(base_model_name_or_path=str(folder)),
+    )
+    assert not any(part.startswith("base: ") for part in content_at(str(folder), "main"))
 
 
 def test_weights_of_any_name_that_a_file_names(tmp_path: Path) -> None:
