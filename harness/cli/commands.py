@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from steereval.common.errors import InputError, UnknownNameError
 from steereval.harness.assets import ASSETS, Asset, fetch
-from steereval.harness.config.grid import DiagnoseSpec, Grid, check_diagnose, load_grid, parse_grid
+from steereval.harness.config.grid import DiagnoseSpec, Grid, changed, load_grid, parse_grid
 from steereval.harness.deploy.job_submission import folder_of
 from steereval.tasks.data.local_files import data_folder
 
@@ -266,10 +266,9 @@ def diagnose(arguments: argparse.Namespace) -> int:
     device = {} if arguments.device is None else {"device": arguments.device}
     grid = dataclasses.replace(
         grid,
-        diagnose=dataclasses.replace(grid.diagnose or DiagnoseSpec(), **items),
+        diagnose=changed(grid.diagnose or DiagnoseSpec(), **items),
         run=dataclasses.replace(grid.run, **device),
     )
-    check_diagnose(grid.diagnose)
     measure = diagnose_alone if is_grid else diagnose_grid
     failed = measure(grid, out, _data_dir(arguments), _say)
     for failure in failed:

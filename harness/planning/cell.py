@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from steereval.harness.config.fields import Part
 from steereval.harness.config.grid import ContrastSpec, MethodSpec, ModelSpec, TaskSpec, plain
 from steereval.models.methods.registry import package_of
 from steereval.results.store.identity import id_of
@@ -119,10 +120,8 @@ class Cell:
 
 def _identity_of(spec: Any) -> dict[str, Any]:
     """The fields of a spec that are part of a cell's identity."""
-    fields = spec.__dataclass_fields__.values()
-    wanted = [f.name for f in fields if f.metadata["part"] == "identity"]
     return {
         name: plain(getattr(spec, name))
-        for name in wanted
-        if not isinstance(getattr(spec, name), ContrastSpec)
+        for name, field in spec.__pydantic_fields__.items()
+        if Part.IDENTITY in field.metadata and not isinstance(getattr(spec, name), ContrastSpec)
     }

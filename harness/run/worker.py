@@ -107,7 +107,7 @@ class CellWorker:
         steered = group[-1]
         profile = Profile(
             group_id(group), steered.model.name, tasks_named(group), steered.layer, len(group),
-            clock.seconds,
+            clock.seconds, tuple(cell.id for cell in group),
         )  # fmt: skip
         write_profile(attempt.store.place, profile)
         self._idle_since = time.perf_counter()
