@@ -75,7 +75,8 @@ def _fault(error: ErrorDetails, model: Any, root: str) -> Fault:
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         known = fields_of(kind_at(model, place[:-1]))
         owner, key = path_of(place[:-1], root), str(place[-1])
-        return Fault(place, f"{owner} has an unknown key {key!r}", nearest_remedy(key, known))
+        remedy = nearest_remedy(key, known) if known else "Remove it: there are none."
+        return Fault(place, f"{owner} has an unknown key {key!r}", remedy)
     if kind in _MISSING:
         owner, key = path_of(place[:-1], root), str(place[-1])
         return Fault(place, f"{owner} has no {key!r}", f"Add `{key}: ...`.")
