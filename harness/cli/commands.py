@@ -260,7 +260,7 @@ def diagnose(arguments: argparse.Namespace) -> int:
     grid = (
         load_grid(Path(arguments.run))
         if is_grid
-        else parse_grid(RunFolder(out).read_manifest()["grid"])
+        else parse_grid(RunFolder(out).read_manifest().grid)
     )
     items = {} if arguments.items is None else {"items": arguments.items}
     device = {} if arguments.device is None else {"device": arguments.device}
@@ -281,7 +281,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     """Score a finished run again from its stored answers, and build the report."""
     from steereval.harness.rerun.rescore import rescore as score_again
     from steereval.results.report import build_report
-    from steereval.results.store.run_folder import FAILED, RunFolder
+    from steereval.results.store.run_folder import RunFolder
 
     renamed = dict(_renamed(text) for text in arguments.task)
     target = RunFolder(arguments.out)
@@ -289,7 +289,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     count = score_again(source, target, renamed, _data_dir(arguments), _say)
     _say(f"{count} cells were scored again")
     print(build_report(target))
-    return 1 if any(record["status"] == FAILED for record in target.records().values()) else 0
+    return 0 if all(record.is_done for record in target.records().values()) else 1
 
 
 def _renamed(text: str) -> tuple[str, str]:

@@ -29,6 +29,7 @@ from steereval.harness.planning.task_resources import TaskResources
 from steereval.models.inference.memory import ran_out, release
 from steereval.models.judges.engine import Engine
 from steereval.ray_jobs.work import Done, Work
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.content import digest_of
 from steereval.results.store.run_folder import RunFolder
 from steereval.tasks.catalogue.cards import card
@@ -83,7 +84,7 @@ class Judged:
 
 
 def assignments(
-    cells: Sequence[Cell], finished: Set[str], records: Mapping[str, Mapping[str, Any]]
+    cells: Sequence[Cell], finished: Set[str], records: Mapping[str, CellRecord]
 ) -> list[Assignment]:
     """Who has still to judge which of the finished cells."""
     references = {_peers(cell): cell.id for cell in reversed(cells) if _is_reference(cell)}
@@ -92,7 +93,7 @@ def assignments(
         for cell in cells
         if cell.id in finished
         for judge in cell.task.judges
-        if judge.name not in records[cell.id].get("judges", {})
+        if judge.name not in records[cell.id].judges
     ]
 
 

@@ -14,6 +14,7 @@ from steereval.common.errors import CellError, SteerEvalError
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import ran_out
 from steereval.ray_jobs.work import Done
+from steereval.results.store.cell_record import CellFacts, CellFailure, Environment, Timings
 from steereval.results.store.run_folder import RunFolder
 
 
@@ -64,7 +65,7 @@ class GroupResult:
 
 
 def described(cell: Cell) -> dict[str, Any]:
-    """What every record says of its cell."""
+    """What every record says of its cell, as JSON has it."""
     return {"name": str(cell), "identity": cell.identity}
 
 
@@ -81,16 +82,17 @@ def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
     return str(told)
 
 
-def _failure(cell: Cell, error: Exception, start: float) -> dict[str, Any]:
-    return described(cell) | {
-        "error": {
-            "type": type(error).__name__,
-            "message": str(error),
-            "traceback": traceback.format_exception(error),
-        },
-        "timings": {"total_seconds": time.perf_counter() - start},
-        "environment": {"host": socket.gethostname(), "pid": os.getpid()},
-    }
+def _failure(cell: Cell, error: Exception, start: float) -> CellFacts:
+    return CellFacts(
+        **described(cell),
+        error=CellFailure(
+            type=type(error).__name__,
+            message=str(error),
+            traceback=traceback.format_exception(error),
+        ),
+        timings=Timings(total_seconds=time.perf_counter() - start),
+        environment=Environment(host=socket.gethostname(), pid=os.getpid()),
+    )
 
 
 def _first_line(error: Exception) -> str:

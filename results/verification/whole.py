@@ -31,5 +31,5 @@ def verify_tables(run: RunFolder, report: ReadReport, others_are_wrong: bool) ->
     yield from check_cells(run, manifest, records)
     if told := describe_retired(run):
         yield Finding("retired", told, False)
-    yield from check_versions(manifest.get("versions") or {}, records, others_are_wrong)
+    yield from check_versions(manifest.versions, records, others_are_wrong)
     yield from check_statistics(run, report)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 from steereval.common.errors import InputError, StoreError
 from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.report.writers.leaderboard_table import flat_table
+from steereval.results.store.manifest import Manifest
 
 TRACKERS: Final = ("wandb", "trackio")
 """Packages that results can be logged to; none of them is installed with this one."""
@@ -18,16 +18,14 @@ TRACKERS: Final = ("wandb", "trackio")
 _FIGURES: Final = ("score", "difference", "difference_low", "difference_high", "p_adjusted", "mde")
 
 
-def log_results(
-    analysis: Analysis, manifest: Mapping[str, Any], tracker: str, project: str
-) -> None:
+def log_results(analysis: Analysis, manifest: Manifest, tracker: str, project: str) -> None:
     """Log the grid as configuration, a figure for each arm and metric, and the leaderboard.
 
     One run of the tracker, named as the grid is. Raises InputError for a tracker that is not
     known or not installed, and StoreError where it does not take the results.
     """
     module = _module(tracker)
-    config = {name: manifest.get(name) for name in ("grid", "versions", "machine", "created")}
+    config = {n: getattr(manifest, n) for n in ("grid", "versions", "machine", "created")}
     table = flat_table(analysis.rows)
     try:
         module.init(project=project, name=analysis.plan.name, config=config)
