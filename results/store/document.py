@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from steereval.common.errors import StoreError
 from steereval.common.validation import Fault, faults_of
@@ -17,13 +17,13 @@ from steereval.common.validation import Fault, faults_of
 JsonObject = dict[str, Any]
 """A part of a document that this room does not look into."""
 
-CONFIG = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True)
+CONFIG = ConfigDict(strict=True, extra="allow", use_attribute_docstrings=True)
 
 
 class Part(BaseModel):
     """A document, or a part of one."""
 
-    model_config = CONFIG
+    model_config = ConfigDict(**CONFIG, frozen=True)
 
     def plain(self) -> JsonObject:
         """The values that were given, as JSON has them; defaults are left out."""
@@ -66,10 +66,10 @@ def read_document(model: type[P], name: str, value: JsonObject, remedy: str) -> 
         raise StoreError(f"{name}: {first.problem}", f"{first.remedy} {remedy}".strip()) from error
 
 
-def document_faults(model: type[BaseModel], value: object) -> list[Fault]:
-    """Everything in a document that does not fit `model`."""
+def document_faults(model: type, value: object) -> list[Fault]:
+    """Everything in a document, given as plain values, that does not fit `model`."""
     try:
-        model.model_validate(value)
+        TypeAdapter(model).validate_json(json.dumps(value))
     except ValidationError as error:
         return faults_of(error, model, "")
     return []
