@@ -68,11 +68,15 @@ def _table(where: str, part: Any) -> str:
         field = fields.get(name)
         cells = [
             f"`{name}`", _values(entry), _default(field), _part(field),
-            " ".join(entry.get("description", "").split()),
+            " ".join(_meaning(entry, field).split()),
         ]  # fmt: skip
         escaped = (cell.replace("|", r"\|") for cell in cells)
         lines.append(f"| {' | '.join(escaped)} |")
     return "\n".join(lines)
+
+
+def _meaning(entry: dict[str, Any], field: FieldInfo | None) -> str:
+    return str((field.description if field else None) or entry.get("description", ""))
 
 
 def _part(field: FieldInfo | None) -> str:
@@ -104,6 +108,9 @@ def _values(entry: dict[str, Any]) -> str:
     if "enum" in entry or "const" in entry:
         return ", ".join(f"`{value}`" for value in entry.get("enum", [entry.get("const")]))
     if "anyOf" in entry:
+        first, last = entry["anyOf"][0], entry["anyOf"][-1]
+        if last.get("type") == "array" and last["items"] == first:
+            return _values(last)
         return " or ".join(dict.fromkeys(_values(each) for each in entry["anyOf"]))
     if "$ref" in entry:
         return "mapping"
