@@ -36,13 +36,14 @@ class SerialExecutor:
         """Nothing takes long to start."""
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
-        """Run `works` in scheduling order. A StoreError ends the run: nothing can be kept."""
-        schedule = Schedule([replace(work, size=1.0) for work in works])
+        """Run `works` in their order. A StoreError ends the run: nothing can be kept."""
+        # A schedule puts the most expensive work first, which one worker gains nothing from.
+        schedule = Schedule([replace(work, size=1.0, cost=1.0) for work in works])
         process = _Here(factory, listener)
         events: list[Event] = [NodeJoined("here", 1.0)]
         while events:
             instructions = schedule.handle(events, time.monotonic())
-            events = [told for each in instructions if (told := process.do(each)) is not None]
+            events = [event for each in instructions if (event := process.do(each)) is not None]
 
 
 @dataclass
@@ -67,7 +68,7 @@ class _Here:
         return None
 
     def _work(self, work: Work, last: bool) -> tuple[int, ...]:
-        """Do one piece; the places of the units that should be tried again."""
+        """Do one piece; the indices of the units that should be tried again."""
         self.listener.began(work.units, "this process")
         start = time.perf_counter()
         try:

@@ -1,4 +1,4 @@
-"""Toxicity of a text by the embedded classifier, which runs in a process of its own.
+"""Toxicity of a text by the bundled classifier, which runs in a process of its own.
 
 The number is the probability of "offensive or hateful language" by alt-profanity-check 1.9.1 (a
 linear model over word counts). It knows words, not meaning: it misses politely worded toxicity
@@ -8,7 +8,6 @@ and flags quotations. It is a stand-in for the Perspective API, and not comparab
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import jsonlines
 
 from steereval.common.errors import TaskError
 from steereval.tasks.data.local_files import cached_file
@@ -74,8 +75,7 @@ class ProfanityClassifier:
         process = self._process or self._start()
         assert process.stdin is not None  # both are pipes, see _start
         try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
+            jsonlines.Writer(process.stdin, flush=True).write(request)
         except OSError:
             raise self._died() from None
         return self._read(process)
@@ -100,10 +100,10 @@ class ProfanityClassifier:
 
     def _read(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout is not None  # a pipe, see _start
-        line = process.stdout.readline()
-        if not line:
-            raise self._died()
-        message: dict[str, Any] = json.loads(line)
+        try:
+            message: dict[str, Any] = jsonlines.Reader(process.stdout).read(type=dict)
+        except EOFError:
+            raise self._died() from None
         return message
 
     def _died(self) -> TaskError:
@@ -130,9 +130,9 @@ def toxicity_scores(text: str, task: str) -> dict[str, float]:
 
 
 class ProfanityJudge:
-    """The embedded classifier as a judge of pairs (context, text), of which it reads the text."""
+    """The bundled classifier as a judge of pairs (context, text), of which it reads the text."""
 
-    def numbers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """The probability of toxicity of each text. Raises TaskError."""
         classifier = embedded_classifier(ASSET)
         return [(p,) for p in classifier.probabilities([text for _, text in pairs])]
