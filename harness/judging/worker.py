@@ -6,7 +6,6 @@ another, is not judged again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import CellError, SteerEvalError
+from steereval.common.text import first_line, short_hash
 from steereval.harness.assets import model_at_hand
 from steereval.harness.config.grid import JudgeSpec, RunSpec
 from steereval.harness.engine.environment import versions
@@ -118,8 +118,8 @@ def work_items(open_ones: Sequence[Assignment], run: RunSpec) -> list[Work]:
         for start in range(0, len(group), size):
             units = tuple(group[start : start + size])
             limit = None if run.time_limit is None else run.time_limit * len(units)
-            id = hashlib.sha256(f"{key}{[unit.cell.id for unit in units]}".encode())
-            found.append(Work(id.hexdigest()[:16], units, len(units), key, 1.0, 1.0, limit))
+            id = short_hash(f"{key}{[unit.cell.id for unit in units]}")
+            found.append(Work(id, units, len(units), key, 1.0, 1.0, limit))
     return found
 
 
@@ -279,7 +279,7 @@ def load_judge(spec: JudgeSpec, steered: str, settings: WorkerSettings) -> Loade
     }
     code = versions()["steereval"]
     identity = json.dumps([spec.name, facts, spec.dtype, code], sort_keys=True)
-    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    fingerprint = short_hash(identity)
     cache = None if spec.is_stand_in else JudgeCache.usual()
     return LoadedJudge(engine, facts | {"fingerprint": fingerprint}, cache, parts)
 
@@ -311,5 +311,4 @@ def _engine(
 def _in_words(error: Exception) -> str:
     if isinstance(error, SteerEvalError):
         return str(error)
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    return f"{type(error).__name__}: {first_line(error)}"

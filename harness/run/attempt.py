@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steereval.common.errors import CellError, SteerEvalError
+from steereval.common.text import first_line
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import ran_out
 from steereval.ray_jobs.work import Done
@@ -74,7 +75,7 @@ def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
     reported = error
     if not isinstance(error, SteerEvalError):
         reported = CellError(
-            f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
+            f"{cell} failed with {type(error).__name__}: {first_line(error)}",
             "The traceback is in the cell's record.",
         )
         reported.__cause__ = error
@@ -93,8 +94,3 @@ def _failure(cell: Cell, error: Exception, start: float) -> CellFacts:
         timings=Timings(total_seconds=time.perf_counter() - start),
         environment=Environment(host=socket.gethostname(), pid=os.getpid()),
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import re
 import tarfile
 import zipfile
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from steereval.common.errors import InputError
-from steereval.common.files import naming, sync_folder, temporary_sibling
+from steereval.common.files import naming, replacing
 from steereval.results.store import lease
 from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
@@ -51,17 +50,8 @@ def write_archive(run: RunFolder, out: Path) -> None:
         pass  # rows that no reader would take are not handed on
     root = _file_name(manifest.name)
     contents = ((f"{root}/{name}", data) for name, data in _contents(run, manifest))
-    temporary = temporary_sibling(out)
-    with naming(out):
-        try:
-            with temporary.open("xb") as file:
-                (_write_zip if out.name.endswith(ZIP_ENDING) else _write_tar)(file, contents)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(out)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(out.parent)
+    with naming(out), replacing(out) as temporary, temporary.open("xb") as file:
+        (_write_zip if out.name.endswith(ZIP_ENDING) else _write_tar)(file, contents)
 
 
 def check_sum_line(name: str, data: bytes) -> str:

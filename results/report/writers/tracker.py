@@ -7,6 +7,7 @@ import math
 from typing import Any, Final
 
 from steereval.common.errors import InputError, StoreError
+from steereval.common.text import first_line
 from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.report.writers.leaderboard_table import flat_table
@@ -32,9 +33,8 @@ def log_results(analysis: Analysis, manifest: Manifest, tracker: str, project: s
         module.log(figures(analysis) | {"leaderboard": module.Table(dataframe=table.to_pandas())})
         module.finish()
     except Exception as error:  # what trackers raise has nothing in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StoreError(
-            f"{tracker} did not take the results: {reason}",
+            f"{tracker} did not take the results: {first_line(error)}",
             "Log in to it first, or set WANDB_MODE=offline for wandb.",
         ) from error
 
