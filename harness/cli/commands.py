@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from steereval.common.errors import InputError, UnknownNameError
 from steereval.harness.assets import ASSETS, Asset, fetch
-from steereval.harness.config.grid import DiagnoseSpec, Grid, changed, load_grid, parse_grid
 from steereval.harness.deploy.job_submission import folder_of
 from steereval.tasks.data.local_files import data_folder
 
 if TYPE_CHECKING:
+    from steereval.harness.config.grid import Grid
     from steereval.harness.engine.fit_request import Lower
     from steereval.harness.estimate.simulation import Machines
     from steereval.harness.planning.cell import Cell
@@ -245,6 +245,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def diagnose(arguments: argparse.Namespace) -> int:
     """Measure barriers, trajectories, integrators and costs, and build the report."""
+    from steereval.harness.config.grid import DiagnoseSpec, changed, load_grid, parse_grid
     from steereval.harness.diagnose.command import diagnose_alone, diagnose_grid
     from steereval.results.report import publish_report
     from steereval.results.store.run_folder import RunFolder
@@ -446,6 +447,8 @@ def lm_eval(arguments: Sequence[str]) -> int:
 
 
 def _grid(arguments: argparse.Namespace) -> Grid:
+    from steereval.harness.config.grid import load_grid
+
     grid = load_grid(Path(arguments.grid))
     if arguments.limit is None:
         return grid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,6 @@ from steereval.harness.config.checks import check
 from steereval.harness.config.specs import Grid
 from steereval.harness.config.yaml_core import line_of, read_yaml
 
-_GRID = TypeAdapter(Grid)
 Spec = TypeVar("Spec")
 
 
@@ -78,11 +78,16 @@ def parse_grid(data: Any) -> Grid:
 def read_grid(data: Any) -> tuple[Grid | None, list[Fault]]:
     """A grid from plain values; None and the faults where it is not valid."""
     try:
-        grid = _GRID.validate_python(data)
+        grid = _adapter().validate_python(data)
     except ValidationError as error:
         return None, faults_of(error, Grid, "grid")
     faults = list(check(grid))
     return (None if faults else grid), faults
+
+
+@cache
+def _adapter() -> TypeAdapter[Grid]:
+    return TypeAdapter(Grid)
 
 
 def changed(spec: Spec, **changes: Any) -> Spec:

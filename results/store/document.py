@@ -23,7 +23,8 @@ CONFIG = ConfigDict(strict=True, extra="allow", use_attribute_docstrings=True)
 class Part(BaseModel):
     """A document, or a part of one."""
 
-    model_config = ConfigDict(**CONFIG, frozen=True)
+    # Validators are built when a document is first read, not when a command starts.
+    model_config = ConfigDict(**CONFIG, frozen=True, defer_build=True)
 
     def plain(self) -> JsonObject:
         """The values that were given, as JSON has them; defaults are left out."""

@@ -6,7 +6,7 @@ of another group, and no row depends on them.
 
 from __future__ import annotations
 
-from typing import Final
+from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -50,13 +50,15 @@ class Profile:
     """The cells; empty in files of before this was kept."""
 
 
-PROFILE: Final = TypeAdapter(Profile)
+@cache
+def _adapter() -> TypeAdapter[Profile]:
+    return TypeAdapter(Profile)
 
 
 def write_profile(place: Storage, profile: Profile) -> None:
     """Keep `profile` in the run folder at `place`. Raises StoreError."""
     place.make(FOLDER)
-    place.write(f"{FOLDER}/{profile.group}.json", PROFILE.dump_json(profile, indent=2) + b"\n")
+    place.write(f"{FOLDER}/{profile.group}.json", _adapter().dump_json(profile, indent=2) + b"\n")
 
 
 def read_profiles(place: Storage, members: frozenset[str] | None = None) -> list[Profile]:
@@ -80,7 +82,7 @@ def read_profiles(place: Storage, members: frozenset[str] | None = None) -> list
 
 def _read(place: Storage, name: str) -> Profile:
     try:
-        return PROFILE.validate_json(place.read(name) or b"")
+        return _adapter().validate_json(place.read(name) or b"")
     except ValidationError as error:
         first = faults_of(error, Profile, "")[0]
         raise StoreError(f"{place.at(name)}: {first.problem}", "Delete it.") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError, computed_field
 from pydantic.dataclasses import dataclass
@@ -67,7 +68,7 @@ class Progress:
 
     def plain(self) -> dict[str, Any]:
         """As it stands in JSON."""
-        plain: dict[str, Any] = PROGRESS.dump_python(self, mode="json")
+        plain: dict[str, Any] = _adapter().dump_python(self, mode="json")
         return plain
 
     @property
@@ -101,12 +102,14 @@ class Progress:
         )
 
 
-PROGRESS: Final = TypeAdapter(Progress)
+@cache
+def _adapter() -> TypeAdapter[Progress]:
+    return TypeAdapter(Progress)
 
 
 def write_progress(place: Storage, progress: Progress) -> None:
     """Replace the file in the run folder at `place`. Raises StoreError."""
-    place.write(FILE, PROGRESS.dump_json(progress) + b"\n")
+    place.write(FILE, _adapter().dump_json(progress) + b"\n")
 
 
 def end_progress(place: Storage, state: str) -> None:
@@ -124,7 +127,7 @@ def read_progress(place: Storage) -> Progress | None:
     if data is None:
         return None
     try:
-        return PROGRESS.validate_json(data)
+        return _adapter().validate_json(data)
     except ValidationError as error:
         first = faults_of(error, Progress, "")[0]
         raise StoreError(f"{place.at(FILE)}: {first.problem}", "Delete it.") from error

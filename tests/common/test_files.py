@@ -25,9 +25,13 @@ def test_what_ends_well_takes_the_place(tmp_path: Path, is_synced: bool) -> None
 def test_what_fails_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(KeyError), replacing(path) as temporary:
+
+    def fail(temporary: Path) -> None:
         temporary.write_text("half")
         raise KeyError
+
+    with pytest.raises(KeyError), replacing(path) as temporary:
+        fail(temporary)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -14,7 +14,7 @@ from steereval.common.text import first_line, short_hash, slug
     [("one\ntwo", "one"), ("\n  one  \ntwo", "one  "), ("", "KeyError"), ("\n", "KeyError")],
 )
 def test_first_line_of_an_error(message: str, line: str) -> None:
-    class KeyError(Exception):  # noqa: A001 - its message is not quoted
+    class KeyError(Exception):
         pass
 
     assert first_line(KeyError(message)) == line
