@@ -49,7 +49,7 @@ class ModelSpec:
     """A language model and where to steer it."""
 
     name: Identity[PathText]
-    """An embedded model (`steereval models`), a folder, or a name on the hub."""
+    """A bundled model (`steereval models`), a folder, or a name on the hub."""
     layers: Identity[Layers]
     """0-based blocks; each is a column of its own in the grid. A list within the list, or `all`, is
     one column in which several are steered together."""
@@ -149,7 +149,7 @@ class JudgeSpec:
     name: Identity[Text]
     """`truth`, `info`, `reward`, `toxicity` or `fluency`."""
     model: Identity[PathText | None] = None
-    """A folder, an embedded model or a name on the hub instead of the published judge; `stand-in`
+    """A folder, a bundled model or a name on the hub instead of the published judge; `stand-in`
     for a tiny one with random weights, whose numbers are never scores."""
     revision: Identity[Text] = "main"
     """Branch, tag or commit of the model on the hub."""

@@ -472,9 +472,9 @@ def test_names_are_checked_with_the_plan(
 
 
 def test_a_judge_is_named_once_and_has_a_known_dtype() -> None:
-    with pytest.raises(GridError, match="names the judge truth twice"):
+    with pytest.raises(GridError, match=r"judges names 'truth' twice"):
         grid("smollm2-135m", [{"name": "truth"}, {"name": "truth", "model": "x"}])
-    with pytest.raises(GridError, match="judge truth of task truthful_mini_gen has dtype 'int8'"):
+    with pytest.raises(GridError, match=r"judges.*dtype is 'int8'"):
         grid("smollm2-135m", [{"name": "truth", "dtype": "int8"}])
 
 
