@@ -38,7 +38,7 @@ def check_documents(run: RunFolder) -> Iterator[Finding]:
         try:
             value = json.loads(data)
         except ValueError as error:
-            yield Finding(name, f"it is not JSON: {error}")
+            yield Finding(name, f"it is damaged: {error}")
             continue
         for fault in document_faults(model, value):
             field = f"{path_of(fault.place)}: " if fault.place else ""
