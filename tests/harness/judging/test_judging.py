@@ -34,6 +34,7 @@ from steereval.harness.run.driver import Summary, run_grid
 from steereval.harness.run.worker import CellWorker
 from steereval.results.analysis.run_analysis import analyse
 from steereval.results.report import build_report
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.progress import read_progress
 from steereval.results.store.run_folder import RunFolder
 from steereval.tasks.data import hub
@@ -47,6 +48,10 @@ STAND_INS: Judges = [
     {"name": "toxicity", "scorer": "toxic_bert", "model": "stand-in"},
     {"name": "fluency", "model": "stand-in"},
 ]
+
+
+UNJUDGED = CellRecord.model_construct(judges={})
+"""A record of a cell that no judge has read."""
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +154,7 @@ def test_every_judge_gives_every_item_its_metrics(judged: Path) -> None:
     declared = RunFolder(judged).read_manifest().tasks["truthful_mini_gen"].metrics
     assert {row["metric"] for row in rows} == declared.keys()
     for row in rows:
-        assert row["higher_is_better"] == declared[row["metric"]]["higher_is_better"]
+        assert row["higher_is_better"] == declared[row["metric"]].higher_is_better
 
 
 def test_both_is_one_where_each_is(judged: Path) -> None:
@@ -564,7 +569,7 @@ def test_every_seed_is_compared_with_its_own_unsteered_cell() -> None:
         noise_floor="caa",
     )  # fmt: skip
     cells = make_plan(given)
-    found = assignments(cells, {cell.id for cell in cells}, {cell.id: {} for cell in cells})
+    found = assignments(cells, {cell.id for cell in cells}, {cell.id: UNJUDGED for cell in cells})
     known = {cell.id: cell for cell in cells}
     assert len(found) == len(cells) > 4
     for each in found:
@@ -580,7 +585,7 @@ def test_without_the_unsteered_model_nobody_wins() -> None:
         analysis={"baseline": "caa"},
     )  # fmt: skip
     cells = make_plan(given)
-    (found,) = assignments(cells, {cells[0].id}, {cells[0].id: {}})
+    (found,) = assignments(cells, {cells[0].id}, {cells[0].id: UNJUDGED})
     assert found.unsteered is None
 
 
