@@ -15,7 +15,7 @@ OUT ?= runs/quickstart
 # Images of Python often forbid it to keep what it has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-chaos check setup format clean
+.PHONY: quickstart test test-chaos check schema setup format clean
 
 setup: $(READY)
 
@@ -61,6 +61,9 @@ check: $(CHECKERS)
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(BIN)/pytest -q tests/test_architecture.py
+
+schema: $(READY)
+	$(BIN)/python -m steereval.harness.config.schemas docs
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

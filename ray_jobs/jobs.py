@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steereval.common.errors import InputError
+from steereval.common.text import first_line
 from steereval.ray_jobs.token import present_token
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def submit(
         )
     except RuntimeError as error:
         raise InputError(
-            f"{address} did not take the job {job}: {_first(error)}", "Look at its Ray's logs."
+            f"{address} did not take the job {job}: {first_line(error)}", "Look at its Ray's logs."
         ) from error
 
 
@@ -99,7 +100,7 @@ def _client(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"no Ray takes jobs at {address}: {_first(error)}",
+            f"no Ray takes jobs at {address}: {first_line(error)}",
             "Give the address of a dashboard, such as http://HOST:8265.",
         ) from error
     except AuthenticationError as error:
@@ -115,10 +116,5 @@ def _known(ask: Callable[[JobSubmissionClient], Any], address: str, job: str) ->
         return ask(client)
     except RuntimeError as error:
         raise InputError(
-            f"{address} knows no job {job}: {_first(error)}", "Look at `ray job list`."
+            f"{address} knows no job {job}: {first_line(error)}", "Look at `ray job list`."
         ) from error
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 
 from steereval.common.errors import InputError
+from steereval.common.text import first_line
 
 LOCAL = "local"
 """The address of a Ray that is started for one run."""
@@ -109,7 +110,7 @@ def _join(address: str, package: Path | None, quiet: dict[str, Any]) -> None:
         ray.init(address=address, runtime_env=environment, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"no Ray answers at {address}: {str(error).strip().splitlines()[0]}",
+            f"no Ray answers at {address}: {first_line(error)}",
             "Start one with `ray start --head`, set RAY_AUTH_MODE=token if it asks for a token, or "
             "use `--address local`.",
         ) from error

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from steereval.common.errors import CellError, SteerEvalError, StoreError
+from steereval.common.text import first_line
 from steereval.ray_jobs.actor import ActorHandle, spawn
 from steereval.ray_jobs.events import (
     Close,
@@ -173,7 +174,7 @@ class _Run:
             self._over(Outcome(work.units, _own_error(error), 0.0))
             return Finished(worker)
         except RayError as error:
-            return Died(worker, str(error).strip().splitlines()[0], handle.up)
+            return Died(worker, first_line(error), handle.up)
         if ref == handle.ready:
             handle.up = True
             self._give(worker, work, last)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steereval.common.errors import InputError
-from steereval.harness.config.grid import Grid, load_grid
 from steereval.harness.deploy.job_submission import travelling
 from steereval.ray_jobs.clusters.job import Job, Size
+
+if TYPE_CHECKING:
+    from steereval.harness.config.grid import Grid
 
 
 def kuberay(arguments: argparse.Namespace) -> int:
@@ -61,6 +64,8 @@ def ray_up(arguments: argparse.Namespace) -> int:
 
 def _asked(arguments: argparse.Namespace) -> tuple[Path, Grid, Size]:
     path = Path(arguments.grid)
+    from steereval.harness.config.grid import load_grid
+
     grid = load_grid(path)
     size = Size(
         arguments.nodes, arguments.gpus_per_node, arguments.cpus_per_node,

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from steereval.common.errors import InputError, UnknownNameError
 from steereval.harness.assets import ASSETS, Asset, fetch
-from steereval.harness.config.grid import DiagnoseSpec, Grid, check_diagnose, load_grid, parse_grid
 from steereval.harness.deploy.job_submission import folder_of
 from steereval.tasks.data.local_files import data_folder
 
 if TYPE_CHECKING:
+    from steereval.harness.config.grid import Grid
     from steereval.harness.engine.fit_request import Lower
     from steereval.harness.estimate.simulation import Machines
     from steereval.harness.planning.cell import Cell
@@ -245,6 +245,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def diagnose(arguments: argparse.Namespace) -> int:
     """Measure barriers, trajectories, integrators and costs, and build the report."""
+    from steereval.harness.config.grid import DiagnoseSpec, changed, load_grid, parse_grid
     from steereval.harness.diagnose.command import diagnose_alone, diagnose_grid
     from steereval.results.report import publish_report
     from steereval.results.store.run_folder import RunFolder
@@ -260,16 +261,15 @@ def diagnose(arguments: argparse.Namespace) -> int:
     grid = (
         load_grid(Path(arguments.run))
         if is_grid
-        else parse_grid(RunFolder(out).read_manifest()["grid"])
+        else parse_grid(RunFolder(out).read_manifest().grid)
     )
     items = {} if arguments.items is None else {"items": arguments.items}
     device = {} if arguments.device is None else {"device": arguments.device}
     grid = dataclasses.replace(
         grid,
-        diagnose=dataclasses.replace(grid.diagnose or DiagnoseSpec(), **items),
+        diagnose=changed(grid.diagnose or DiagnoseSpec(), **items),
         run=dataclasses.replace(grid.run, **device),
     )
-    check_diagnose(grid.diagnose)
     measure = diagnose_alone if is_grid else diagnose_grid
     failed = measure(grid, out, _data_dir(arguments), _say)
     for failure in failed:
@@ -282,7 +282,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     """Score a finished run again from its stored answers, and build the report."""
     from steereval.harness.rerun.rescore import rescore as score_again
     from steereval.results.report import build_report
-    from steereval.results.store.run_folder import FAILED, RunFolder
+    from steereval.results.store.run_folder import RunFolder
 
     renamed = dict(_renamed(text) for text in arguments.task)
     target = RunFolder(arguments.out)
@@ -290,7 +290,7 @@ def rescore(arguments: argparse.Namespace) -> int:
     count = score_again(source, target, renamed, _data_dir(arguments), _say)
     _say(f"{count} cells were scored again")
     print(build_report(target))
-    return 1 if any(record["status"] == FAILED for record in target.records().values()) else 0
+    return 0 if all(record.is_done for record in target.records().values()) else 1
 
 
 def _renamed(text: str) -> tuple[str, str]:
@@ -447,6 +447,8 @@ def lm_eval(arguments: Sequence[str]) -> int:
 
 
 def _grid(arguments: argparse.Namespace) -> Grid:
+    from steereval.harness.config.grid import load_grid
+
     grid = load_grid(Path(arguments.grid))
     if arguments.limit is None:
         return grid

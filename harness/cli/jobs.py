@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from steereval.common.errors import InputError
-from steereval.harness.config.grid import load_grid
 from steereval.harness.deploy.job_submission import folder_of, recall
 from steereval.harness.deploy.job_submission import submit as start
 from steereval.harness.run.progress import display, remaining
@@ -30,6 +29,8 @@ def submit(arguments: argparse.Namespace) -> int:
     from steereval.ray_jobs import jobs
 
     path = Path(arguments.grid)
+    from steereval.harness.config.grid import load_grid
+
     grid = load_grid(path)
     run = start(grid, path, arguments.address, arguments.out, _options(arguments), _set(arguments))
     print(run.id, flush=True)

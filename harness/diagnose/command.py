@@ -36,13 +36,12 @@ from steereval.harness.planning.task_resources import TaskResources
 from steereval.harness.run.driver import affinity, executor_of
 from steereval.harness.run.manifest import manifest, manifest_before
 from steereval.ray_jobs.work import Done, Outcome, Work
-from steereval.results.store.content import Content
+from steereval.results.store.content import Content, seen_by_cells, seen_by_diagnoses
 from steereval.results.store.diagnosis import (
     FOLDER,
     Diagnosis,
     diagnosed,
     errors_of,
-    record_of,
     remove_diagnosis,
     write_diagnosis,
 )
@@ -92,9 +91,9 @@ def _content(grid: Grid, data_dir: Path | None) -> Content:
 def _refuse_other_content(store: RunFolder, content: Content, whole: Set[str]) -> None:
     """Raise InputError where the run's cells, or diagnoses, were computed from something else."""
     earlier = store.read_manifest()
-    ids = {str(cell["cell_id"]) for cell in earlier["cells"]}
-    refuse_other_content(store.place, earlier, store.records(), ids, content)
-    diagnoses = {name: record_of(store.place, name) for name in whole}
+    ids = {cell.cell_id for cell in earlier.cells}
+    refuse_other_content(store.place, earlier, seen_by_cells(store.records()), ids, content)
+    diagnoses = seen_by_diagnoses(store.place, whole)
     refuse_other_content(store.place, earlier, diagnoses, whole, content)
 
 

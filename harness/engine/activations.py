@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -28,8 +27,9 @@ from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from steereval.common.errors import ContrastError
-from steereval.common.files import temporary_sibling
+from steereval.common.files import replacing
 from steereval.common.paths import cache_folder
+from steereval.common.text import short_hash
 from steereval.harness.engine.environment import versions
 from steereval.models.inference.extraction import States, Text, Under, read_states
 from steereval.models.steering.hook_points import Site
@@ -267,7 +267,7 @@ def _fed(texts: Sequence[Text]) -> str:
 
 
 def _digest(parts: Sequence[object]) -> str:
-    return hashlib.sha256(json.dumps([*parts, STORE_VERSION]).encode()).hexdigest()[:24]
+    return short_hash(json.dumps([*parts, STORE_VERSION]), 24)
 
 
 def _by_name(states: Mapping[Site, Tensor]) -> dict[str, Tensor]:
@@ -321,16 +321,12 @@ def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
     A cache that cannot be written is no error: this never raises for it, leaves no file behind and
     says so once.
     """
-    temporary = temporary_sibling(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(states), temporary, {"sha256": _content_of(states)})
-        temporary.replace(path)
+        with replacing(path, is_synced=False) as temporary:
+            save_file(dict(states), temporary, {"sha256": _content_of(states)})
     except (OSError, SafetensorError) as error:
         _say_not_kept(path.parent, str(error))
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _say_not_kept(folder: Path, reason: str) -> None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from steereval.common.errors import InputError, ModelError
 from steereval.common.paths import expanded
+from steereval.common.text import first_line
 from steereval.harness.assets import resolve_model
 from steereval.models.checkpoints.fingerprint import hash_of_weights, versions_of
 from steereval.models.inference.onednn_linear import use_onednn
@@ -60,9 +61,8 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         try:
             super().__init__(pretrained, **options)
         except UNLOADABLE as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise ModelError(
-                f"the model {name} cannot be loaded: {first}",
+                f"the model {name} cannot be loaded: {first_line(error)}",
                 "Give a name of `steereval models`, a folder with model and tokenizer, or a name "
                 "on the hub.",
             ) from error

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from steereval.common.errors import ModelError
+from steereval.common.text import first_line
 from steereval.harness.engine.backend import GenerationBatch
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.token_cost import Cost
@@ -151,7 +152,7 @@ class TokenCountingLM(SteeredLM):
                 model = AutoModelForCausalLM.from_config(config)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
-                f"the model {location} cannot be read: {str(error).strip().splitlines()[0]}",
+                f"the model {location} cannot be read: {first_line(error)}",
                 "Fetch it, or give a folder with a decoder's configuration and its tokenizer.",
             ) from error
         logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -6,7 +6,6 @@ What acts on a request does not travel with its text, which lm-eval may copy, bu
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from steereval.common.errors import CellError
+from steereval.common.text import short_hash
 from steereval.harness.engine.arms import TokenSteering
 
 
@@ -82,7 +82,7 @@ def item_keys(requests: Sequence[Instance]) -> list[str]:
     keys = []
     for request in requests:
         document = json.dumps(request.doc, sort_keys=True, default=str)
-        key = hashlib.sha256(f"{request.idx} {document}".encode()).hexdigest()[:16]
+        key = short_hash(f"{request.idx} {document}")
         keys.append(f"{key} {seen[key]}")
         seen[key] += 1
     return keys

@@ -28,20 +28,23 @@ def write_judgement(store: RunFolder, unit: Assignment, judgement: Judgement) ->
     items, _ = store.read_cell(unit.cell.id)
     record = store.read_record(unit.cell.id)
     name = unit.judge.name
-    facts = {"judges": record.get("judges", {}) | {name: dict(judgement.facts)}}
-    facts["content"] = record.get("content", {}) | dict(judgement.content)
-    errors = {k: v for k, v in record.get("judge_errors", {}).items() if k != name}
+    facts = {
+        "judges": record.judges | {name: dict(judgement.facts)},
+        "content": record.content | dict(judgement.content),
+        "judge_errors": {k: v for k, v in record.judge_errors.items() if k != name},
+    }
     rows = with_judgement(unit.cell.task, items.to_pylist(), judgement.values)
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
-    store.replace_items(unit.cell.id, table, record | facts | {"judge_errors": errors})
+    store.replace_items(unit.cell.id, table, record.model_copy(update=facts))
 
 
 def write_judge_error(store: RunFolder, unit: Assignment, error: str) -> None:
     """Say in a cell's record why a judge could not judge it; its rows stay. Raises StoreError."""
     items, _ = store.read_cell(unit.cell.id)
     record = store.read_record(unit.cell.id)
-    errors = record.get("judge_errors", {}) | {unit.judge.name: error}
-    store.replace_items(unit.cell.id, items, record | {"judge_errors": errors})
+    errors = record.judge_errors | {unit.judge.name: error}
+    facts = record.model_copy(update={"judge_errors": errors})
+    store.replace_items(unit.cell.id, items, facts)
 
 
 def with_judgement(

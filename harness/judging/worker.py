@@ -6,7 +6,6 @@ another, is not judged again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import CellError, SteerEvalError
+from steereval.common.text import first_line, short_hash
 from steereval.harness.assets import model_at_hand
 from steereval.harness.config.grid import JudgeSpec, RunSpec
 from steereval.harness.engine.environment import versions
@@ -29,6 +29,7 @@ from steereval.harness.planning.task_resources import TaskResources
 from steereval.models.inference.memory import ran_out, release
 from steereval.models.judges.engine import Engine
 from steereval.ray_jobs.work import Done, Work
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.content import digest_of
 from steereval.results.store.run_folder import RunFolder
 from steereval.tasks.catalogue.cards import card
@@ -83,7 +84,7 @@ class Judged:
 
 
 def assignments(
-    cells: Sequence[Cell], finished: Set[str], records: Mapping[str, Mapping[str, Any]]
+    cells: Sequence[Cell], finished: Set[str], records: Mapping[str, CellRecord]
 ) -> list[Assignment]:
     """Who has still to judge which of the finished cells."""
     references = {_peers(cell): cell.id for cell in reversed(cells) if _is_reference(cell)}
@@ -92,7 +93,7 @@ def assignments(
         for cell in cells
         if cell.id in finished
         for judge in cell.task.judges
-        if judge.name not in records[cell.id].get("judges", {})
+        if judge.name not in records[cell.id].judges
     ]
 
 
@@ -117,8 +118,8 @@ def work_items(open_ones: Sequence[Assignment], run: RunSpec) -> list[Work]:
         for start in range(0, len(group), size):
             units = tuple(group[start : start + size])
             limit = None if run.time_limit is None else run.time_limit * len(units)
-            id = hashlib.sha256(f"{key}{[unit.cell.id for unit in units]}".encode())
-            found.append(Work(id.hexdigest()[:16], units, len(units), key, 1.0, 1.0, limit))
+            id = short_hash(f"{key}{[unit.cell.id for unit in units]}")
+            found.append(Work(id, units, len(units), key, 1.0, 1.0, limit))
     return found
 
 
@@ -278,7 +279,7 @@ def load_judge(spec: JudgeSpec, steered: str, settings: WorkerSettings) -> Loade
     }
     code = versions()["steereval"]
     identity = json.dumps([spec.name, facts, spec.dtype, code], sort_keys=True)
-    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    fingerprint = short_hash(identity)
     cache = None if spec.is_stand_in else JudgeCache.usual()
     return LoadedJudge(engine, facts | {"fingerprint": fingerprint}, cache, parts)
 
@@ -310,5 +311,4 @@ def _engine(
 def _in_words(error: Exception) -> str:
     if isinstance(error, SteerEvalError):
         return str(error)
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    return f"{type(error).__name__}: {first_line(error)}"

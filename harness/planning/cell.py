@@ -6,8 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from steereval.harness.config.fields import Part
 from steereval.harness.config.grid import ContrastSpec, MethodSpec, ModelSpec, TaskSpec, plain
 from steereval.models.methods.registry import package_of
+from steereval.results.store.cell_record import PlannedCell
 from steereval.results.store.identity import id_of
 
 IDENTITY_VERSION = 6
@@ -93,22 +95,23 @@ class Cell:
 
     def summary(self) -> dict[str, Any]:
         """The columns by which rows name the cell."""
-        return {
-            "cell_id": self.id,
-            "model": self.model.name,
-            "method": self.label,
-            "strength": self.strength,
-            "layer": self.layer,
-            "task": self.task.name,
-            "fit_seed": self.fit_seed,
-            "sample_seed": self.sample_seed,
-            "fewshot_seed": self.fewshot_seed,
-        }
+        return self.planned().columns()
 
-    def planned(self) -> dict[str, Any]:
-        """What the manifest says of it: `summary`, and the id of the cell that it repeats."""
-        first = dataclasses.replace(self, is_repeat=False).id
-        return self.summary() | ({"repeats": first} if self.is_repeat else {})
+    def planned(self) -> PlannedCell:
+        """What the manifest says of it."""
+        first = {"repeats": dataclasses.replace(self, is_repeat=False).id} if self.is_repeat else {}
+        return PlannedCell(
+            cell_id=self.id,
+            model=self.model.name,
+            method=self.label,
+            strength=self.strength,
+            layer=self.layer,
+            task=self.task.name,
+            fit_seed=self.fit_seed,
+            sample_seed=self.sample_seed,
+            fewshot_seed=self.fewshot_seed,
+            **first,
+        )
 
     def __str__(self) -> str:
         """A short name for progress and errors."""
@@ -119,10 +122,8 @@ class Cell:
 
 def _identity_of(spec: Any) -> dict[str, Any]:
     """The fields of a spec that are part of a cell's identity."""
-    fields = spec.__dataclass_fields__.values()
-    wanted = [f.name for f in fields if f.metadata["part"] == "identity"]
     return {
         name: plain(getattr(spec, name))
-        for name in wanted
-        if not isinstance(getattr(spec, name), ContrastSpec)
+        for name, field in spec.__pydantic_fields__.items()
+        if Part.IDENTITY in field.metadata and not isinstance(getattr(spec, name), ContrastSpec)
     }

@@ -25,10 +25,12 @@ from steereval.harness.planning.model_content import COMMIT, content_at, content
 from steereval.harness.planning.plan import files_digest
 from steereval.harness.planning.task_resources import TaskResources
 from steereval.models.methods.registry import get_method
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.content import (
     SHOWN,
     Content,
     Parts,
+    Seen,
     changed_parts,
     contrast_subject,
     digest_of,
@@ -36,7 +38,7 @@ from steereval.results.store.content import (
     model_subject,
     task_subject,
 )
-from steereval.results.store.run_folder import FAILED
+from steereval.results.store.manifest import Manifest
 from steereval.tasks.catalogue.cards import categories_of
 from steereval.tasks.contrast.registry import ContrastSet
 from steereval.tasks.data.document_hash import doc_hash
@@ -217,18 +219,18 @@ def held(content: Content | None, subject: str, parts: Parts) -> None:
 
 def refuse_other_content(
     place: object,
-    earlier: Mapping[str, Any],
-    records: Mapping[str, Mapping[str, Any]],
+    earlier: Manifest | None,
+    seen: Mapping[str, Seen],
     ids: Iterable[str],
     content: Content,
 ) -> None:
-    """Raise InputError where a finished cell, of those with `ids`, was computed from something else
-    than `content`, which is there now; `earlier` is the manifest of before, which knows the parts.
+    """Raise InputError where one of those with `ids` was computed from something else than
+    `content`, which is there now; `earlier` is the manifest of before, which knows the parts.
     """
-    mismatch = next(mismatches(ids, records, content), None)
+    mismatch = next(mismatches(ids, seen, content), None)
     if mismatch is None:
         return
-    old: Parts = (earlier.get("content") or {}).get(mismatch.subject) or {}
+    old = (earlier.content if earlier else {}).get(mismatch.subject) or {}
     known = digest_of(old) == mismatch.seen
     change = (
         _in_words(old, content[mismatch.subject])
@@ -250,12 +252,10 @@ def _in_words(old: Parts, new: Parts) -> str:
     return f"{kind} {changes[0]}{more}".lstrip()
 
 
-def refuse_other_version(place: object, records: Mapping[str, Mapping[str, Any]]) -> None:
+def refuse_other_version(place: object, records: Mapping[str, CellRecord]) -> None:
     """Raise InputError where the cells that are there were computed by a version of this program
     that meant something else by its cells."""
-    identities = [
-        record.get("identity") or {} for record in records.values() if record["status"] != FAILED
-    ]
+    identities = [record.identity or {} for record in records.values() if record.is_done]
     versions = {
         int(each["version"]) for each in identities if "version" in each and "imported" not in each
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
 
+from steereval.common.text import short_hash
 from steereval.harness.config.grid import TaskSpec
 from steereval.harness.planning.cell import Cell
 from steereval.tasks.catalogue.cards import family_of
@@ -56,7 +56,7 @@ def _parts(cells: Sequence[Cell]) -> Iterator[tuple[Cell, ...]]:
 def group_id(cells: Sequence[Cell]) -> str:
     """Hash of the cells' ids: 16 hexadecimal digits."""
     ids = " ".join(sorted(cell.id for cell in cells))
-    return hashlib.sha256(ids.encode()).hexdigest()[:16]
+    return short_hash(ids)
 
 
 def one_of_each_task(cells: Sequence[Cell]) -> list[Cell]:

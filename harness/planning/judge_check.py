@@ -9,10 +9,11 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer
 
 from steereval.common.errors import GridError, InputError, ModelError
+from steereval.common.text import first_line
 from steereval.harness.assets import fetch, resolve_model
 from steereval.harness.config.grid import Grid, JudgeSpec
 from steereval.harness.planning.task_cards import claimed
-from steereval.tasks.data.hub import first_line, hub_in_reach, quick_hub
+from steereval.tasks.data.hub import hub_in_reach, quick_hub
 from steereval.tasks.judges.registry import get_judge, judged_metrics, scorer_of
 from steereval.tasks.scorers.perspective import KEY
 from steereval.tasks.scorers.profanity import ASSET

@@ -10,6 +10,7 @@ from typing import Any
 
 from steereval.common.errors import ModelError
 from steereval.common.hashing import hashes_of
+from steereval.common.text import first_line
 from steereval.harness.assets import model_at_hand
 from steereval.harness.config.grid import ModelSpec
 
@@ -132,9 +133,8 @@ def commit_of(name: str, revision: str, file: str = CONFIG) -> str:
     try:
         path = huggingface_hub.hf_hub_download(name, file, revision=revision)
     except (OSError, HfHubHTTPError, HFValidationError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"the commit of {name} ({revision}) on the hub cannot be found: {first}",
+            f"the commit of {name} ({revision}) on the hub cannot be found: {first_line(error)}",
             "Give a folder, or make the hub reachable.",
         ) from error
     return Path(path).parent.name

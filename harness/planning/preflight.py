@@ -15,6 +15,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from steereval.common.errors import GridError, ModelError, nearest_remedy
+from steereval.common.text import first_line
 from steereval.harness.assets import fetch, model_at_hand, resolve_model
 from steereval.harness.config.grid import ContrastSpec, Grid, ModelSpec, TaskSpec, contrasts_of
 from steereval.harness.planning.content import (
@@ -144,7 +145,7 @@ def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> Pretr
         AutoTokenizer.from_pretrained(location, revision=model.revision)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"the model {model.name} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"the model {model.name} cannot be loaded: {first_line(error)}",
             "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "
             "the hub.",
         ) from error

@@ -19,7 +19,7 @@ def model_of(files: Sequence[SampleFile], plan: Plan, asked: str | None) -> str:
     """
     if asked is not None:
         return asked
-    known = list(dict.fromkeys(str(cell["model"]) for cell in plan.cells))
+    known = list(dict.fromkeys(cell.model for cell in plan.cells))
     for name in known:
         if all(file.model is not None and _is_same(name, file.model) for file in files):
             return name

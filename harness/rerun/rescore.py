@@ -44,8 +44,9 @@ from steereval.harness.run.references import keep_references
 from steereval.harness.run.scoring import scoring_error
 from steereval.results.lm_eval.samples import without_direction, without_numbers
 from steereval.results.store.answers import AnswerStore
+from steereval.results.store.cell_record import CellFacts
 from steereval.results.store.content import digest_of, task_subject
-from steereval.results.store.manifest import parse_plan
+from steereval.results.store.manifest import Manifest, parse_plan
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 from steereval.tasks.catalogue.cards import card
@@ -69,11 +70,11 @@ def rescore(
     before = source.read_manifest()
     refuse_other_version(source.place, source.records())
     for name in renamed:
-        if name not in before["tasks"]:
-            raise InputError(f"the run has no task {name!r}", nearest_remedy(name, before["tasks"]))
+        if name not in before.tasks:
+            raise InputError(f"the run has no task {name!r}", nearest_remedy(name, before.tasks))
     for label in sorted(parse_plan(before).imported):
         say(f"{label} was imported and is left out: import it into the new folder as well")
-    old = parse_grid(before["grid"])
+    old = parse_grid(before.grid)
     new = _with_tasks(old, renamed)
     tasks = {task.name: configured(task, data_dir) for task in new.tasks}
     plan = list(zip(make_plan(old), make_plan(new), strict=True))
@@ -133,17 +134,19 @@ def _with_tasks(grid: Grid, renamed: Mapping[str, str]) -> Grid:
 
 
 def _manifest(
-    before: dict[str, Any], grid: Grid, cells: Sequence[Cell], tasks: Any, data_dir: Path | None
-) -> dict[str, Any]:
+    before: Manifest, grid: Grid, cells: Sequence[Cell], tasks: Any, data_dir: Path | None
+) -> Manifest:
     """The new folder's manifest: the models' answers are as old as they are, the scores new."""
     now = manifest(grid, cells, described(grid, tasks, data_dir))
-    scored_by = {"lm_eval": now["versions"]["lm_eval"], "created": now["created"]}
-    kept = {key: before[key] for key in ("versions", "created", "machine")}
-    of_tasks = {
-        subject: now["content"][subject] for subject in (task_subject(t.name) for t in grid.tasks)
+    subjects = [task_subject(task.name) for task in grid.tasks]
+    kept = {
+        "versions": before.versions,
+        "created": before.created,
+        "machine": before.machine,
+        "content": before.content | {subject: now.content[subject] for subject in subjects},
+        "rescored": {"lm_eval": now.versions["lm_eval"], "created": now.created},
     }
-    kept["content"] = (before.get("content") or {}) | of_tasks
-    return now | kept | {"rescored": scored_by}
+    return now.model_copy(update=kept)
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,8 @@ class Origin:
 
     responses: pa.Table
     """Its responses."""
-    record: Mapping[str, Any]
-    """Its record, or what is known of how it was answered."""
+    facts: CellFacts
+    """What is known of how it was answered."""
     sides: Mapping[str, Mapping[str, Any]]
     """Fold by item, and split where it was scored."""
     rows: Sequence[Mapping[str, Any]] = ()
@@ -198,7 +201,7 @@ def _kept(answered: Answered, cell: Cell) -> Origin:
     facts = answered.facts[cell.id]
     return Origin(
         pa.Table.from_pylist(answered.responses(cell), schema=RESPONSE_SCHEMA),
-        {**facts, "displacement": answered.displacement(cell)},
+        CellFacts.model_validate({**facts, "displacement": answered.displacement(cell)}),
         {item: {"fold": fold} for item, fold in answered.folds(cell).items()},
         perplexities=answered.perplexities(cell),
     )
@@ -224,7 +227,7 @@ def _score(attempt: Attempt, cell: Cell, task: Any, origin: Origin) -> None:
     facts = {
         "name": str(cell),
         "identity": cell.identity,
-        "content": (origin.record.get("content") or {})
+        "content": origin.facts.content
         | {task_subject(cell.task.name): digest_of(content_of_task(task))},
         "metrics_without_numbers": without_numbers(samples),
         "metrics_without_direction": without_direction(
@@ -232,7 +235,7 @@ def _score(attempt: Attempt, cell: Cell, task: Any, origin: Origin) -> None:
         ),
     }
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
-    attempt.store.write_cell(cell.id, table, responses, {**origin.record, **facts})
+    attempt.store.write_cell(cell.id, table, responses, origin.facts.model_copy(update=facts))
     attempt.stored.add(cell.id)
 
 

@@ -23,6 +23,7 @@ from steereval.harness.planning.preflight import described, prepare
 from steereval.harness.planning.task_resources import configured
 from steereval.harness.run.manifest import manifest
 from steereval.harness.run.worker import CellWorker
+from steereval.results.store.cell_record import CellRecord, PlannedCell
 from steereval.results.store.content import Content, changed_parts
 from steereval.results.store.diff import Difference, differences
 from steereval.results.store.run_folder import RunFolder
@@ -61,7 +62,7 @@ def check_grid(run: RunFolder, data_dir: Path | None) -> Iterator[Finding]:
     except StoreError:
         return  # told by verify_tables
     try:
-        grid = parse_grid(stored.get("grid"))
+        grid = parse_grid(stored.grid)
         cells = make_plan(grid)
         tasks = {task.name: configured(task, data_dir) for task in grid.tasks}
         fresh = manifest(grid, cells, described(grid, tasks, data_dir))
@@ -69,12 +70,13 @@ def check_grid(run: RunFolder, data_dir: Path | None) -> Iterator[Finding]:
         is_wrong = isinstance(error, GridError)
         yield Finding("grid", f"it cannot be planned again: {error.problem}", is_wrong)
         return
-    parts = [key for key in fresh if key not in _OF_THE_MOMENT]
-    fresh_values = json.loads(json.dumps({key: fresh[key] for key in parts}))
-    for found in differences({key: stored.get(key) for key in parts}, fresh_values):
+    before, now = stored.plain(), fresh.plain()
+    parts = [key for key in now if key not in _OF_THE_MOMENT]
+    old_parts, new_parts = ({key: each.get(key) for key in parts} for each in (before, now))
+    for found in differences(old_parts, new_parts):
         yield Finding("manifest", f"{found.path} is {found.first}; the grid gives {found.second}")
-    yield from _check_plan(stored["cells"], cells, records)
-    yield from _check_content(stored.get("content") or {}, fresh["content"], grid)
+    yield from _check_plan(stored.cells, cells, records)
+    yield from _check_content(stored.content, fresh.content, grid)
 
 
 def _check_content(stored: Content, found: Content, grid: Grid) -> Iterator[Finding]:
@@ -94,11 +96,11 @@ def _check_content(stored: Content, found: Content, grid: Grid) -> Iterator[Find
 
 
 def _check_plan(
-    stored: Sequence[Mapping[str, Any]], cells: Sequence[Cell], records: Mapping[str, Any]
+    stored: Sequence[PlannedCell], cells: Sequence[Cell], records: Mapping[str, CellRecord]
 ) -> Iterator[Finding]:
     """The ids in the manifest against those of the cells that the grid gives."""
-    before = {_setting(cell): str(cell["cell_id"]) for cell in stored}
-    now = {_setting(cell.planned()): cell for cell in cells}
+    before = {cell.setting: cell.cell_id for cell in stored}
+    now = {cell.planned().setting: cell for cell in cells}
     for setting in before.keys() - now.keys():
         yield Finding(before[setting], "the manifest plans this cell, and its grid does not")
     changes: dict[Difference, list[str]] = {}
@@ -107,17 +109,13 @@ def _check_plan(
         if old is None:
             yield Finding(str(cell), "the grid gives this cell, and the manifest lacks it")
         elif old != cell.id:
-            identity = records.get(old, {}).get("identity") or {}
+            identity = (records[old].identity if old in records else None) or {}
             new = json.loads(json.dumps(cell.identity))
             for found in differences(identity, new):
                 changes.setdefault(found, []).append(str(cell))
     for found, names in changes.items():
         more = f", and {len(names) - 1} more cells" if len(names) > 1 else ""
         yield Finding(f"{names[0]}{more}", _changed(found))
-
-
-def _setting(cell: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(v for name, v in sorted(cell.items()) if name not in ("cell_id", "repeats"))
 
 
 def _changed(found: Difference) -> str:
@@ -132,7 +130,7 @@ def run_again(run: RunFolder, again: Again, say: Say) -> Iterator[Finding]:
 
     Which ones depends on their ids alone. Raises an InputError if the grid cannot be run here.
     """
-    grid = parse_grid(run.read_manifest()["grid"])
+    grid = parse_grid(run.read_manifest().grid)
     finished, records = run.finished(), run.records()
     known = [cell for cell in make_plan(grid) if cell.id in finished]
     ranked = sorted(known, key=lambda cell: hashlib.sha256(cell.id.encode()).hexdigest())
@@ -221,19 +219,16 @@ def _distance(old: tuple[float, float], new: tuple[float, float]) -> float:
     return 0.0 if old[0] == new[0] else abs(old[0] - new[0]) / max(1.0, abs(old[0]))
 
 
-def _compare_fits(cell: Cell, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Finding]:
+def _compare_fits(cell: Cell, old: CellRecord, new: CellRecord) -> Iterator[Finding]:
     """The cards of a cell's steerers; their tensors are the same bits only on the same machine."""
-    before, now = ([_exact(card) for card in r.get("steerers", [])] for r in (old, new))
+    before, now = ([_exact(card) for card in r.steerers] for r in (old, new))
     for found in differences(before, now):
         yield Finding(
             str(cell), f"steerers{found.path} was {found.first} and is {found.second} now"
         )
-    hashes = [
-        [card.get("steerers_sha256") for card in record.get("steerers", [])]
-        for record in (old, new)
-    ]
+    hashes = [[card.get("steerers_sha256") for card in record.steerers] for record in (old, new)]
     if hashes[0] != hashes[1]:
-        same_place = old.get("environment") == new.get("environment")
+        same_place = old.environment == new.environment
         yield Finding(
             str(cell),
             "its steerers, fitted again, are not the same to the last bit"

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steereval.common.errors import CellError, SteerEvalError
+from steereval.common.text import first_line
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import ran_out
 from steereval.ray_jobs.work import Done
+from steereval.results.store.cell_record import CellFacts, CellFailure, Environment, Timings
 from steereval.results.store.run_folder import RunFolder
 
 
@@ -64,7 +66,7 @@ class GroupResult:
 
 
 def described(cell: Cell) -> dict[str, Any]:
-    """What every record says of its cell."""
+    """What every record says of its cell, as JSON has it."""
     return {"name": str(cell), "identity": cell.identity}
 
 
@@ -73,7 +75,7 @@ def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
     reported = error
     if not isinstance(error, SteerEvalError):
         reported = CellError(
-            f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
+            f"{cell} failed with {type(error).__name__}: {first_line(error)}",
             "The traceback is in the cell's record.",
         )
         reported.__cause__ = error
@@ -81,18 +83,14 @@ def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
     return str(reported)
 
 
-def _failure(cell: Cell, error: Exception, start: float) -> dict[str, Any]:
-    return described(cell) | {
-        "error": {
-            "type": type(error).__name__,
-            "message": str(error),
-            "traceback": traceback.format_exception(error),
-        },
-        "timings": {"total_seconds": time.perf_counter() - start},
-        "environment": {"host": socket.gethostname(), "pid": os.getpid()},
-    }
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
+def _failure(cell: Cell, error: Exception, start: float) -> CellFacts:
+    return CellFacts(
+        **described(cell),
+        error=CellFailure(
+            type=type(error).__name__,
+            message=str(error),
+            traceback=traceback.format_exception(error),
+        ),
+        timings=Timings(total_seconds=time.perf_counter() - start),
+        environment=Environment(host=socket.gethostname(), pid=os.getpid()),
+    )

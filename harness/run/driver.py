@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from steereval.harness.config.grid import Grid, RunSpec
 from steereval.harness.deploy.package_snapshot import package_folder
@@ -30,8 +29,10 @@ from steereval.models.inference.memory import release
 from steereval.ray_jobs.work import Executor, Work
 from steereval.results.lm_eval.import_samples import carry_imports
 from steereval.results.store.answers import AnswerStore
-from steereval.results.store.content import Content
+from steereval.results.store.cell_record import CellRecord
+from steereval.results.store.content import Content, seen_by_cells
 from steereval.results.store.lease import check_driver, driving
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.progress import ENDED, JUDGING, STOPPED, end_progress
 from steereval.results.store.retired import at_hand, describe_retired, replan, settle
 from steereval.results.store.run_folder import RunFolder
@@ -90,7 +91,8 @@ def run_grid(
             executor.begin()
         prepared = prepare(grid, data_dir, say)
         check_driver(store.place, lease.id)
-        refuse_other_content(store.place, earlier, records, [c.id for c in cells], prepared.content)
+        seen = seen_by_cells(records)
+        refuse_other_content(store.place, earlier, seen, [c.id for c in cells], prepared.content)
         _plan_again(store, earlier, manifest(grid, cells, prepared), say)
         keep_references(store.place, grid.tasks, prepared.loaded)
         if before:
@@ -126,7 +128,7 @@ def _worker_settings(
 
 
 def _plan_again(
-    store: RunFolder, earlier: dict[str, Any], planned: dict[str, Any], say: Callable[[str], None]
+    store: RunFolder, earlier: Manifest | None, planned: Manifest, say: Callable[[str], None]
 ) -> None:
     """Store the present plan, and report the cells that no longer count."""
     whole, lost = carry_imports(earlier, planned)
@@ -188,7 +190,7 @@ def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
 def _left(
     group: Sequence[Cell],
     finished: Set[str],
-    records: Mapping[str, dict[str, Any]],
+    records: Mapping[str, CellRecord],
     answered: Set[str],
 ) -> tuple[Cell, ...]:
     """The cells of a group that are answered or scored now: those that are not finished.
@@ -201,13 +203,12 @@ def _left(
     if all(cell.id in answered for cell in left):
         return left
     stored = [records[cell.id] for cell in group if cell.id in finished]
-    cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
-    # A disk that was full says nothing of the cell: its group was cut off.
-    failed = any(
-        records[cell.id]["error"]["type"] != "StoreError"
-        for cell in left
-        if "error" in records.get(cell.id, {})
+    cut_off = all(
+        record.group is not None and record.group.id == group_id(group) for record in stored
     )
+    # A disk that was full says nothing of the cell: its group was cut off.
+    errors = [records[cell.id].error for cell in left if cell.id in records]
+    failed = any(error is not None and error.type != "StoreError" for error in errors)
     return tuple(group) if left and stored and cut_off and not failed else left
 
 

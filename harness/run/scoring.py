@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from steereval.common.errors import CellError, ScoringError, SteerEvalError
+from steereval.common.text import first_line
 from steereval.harness.engine.replay import Asked, OtherRequests, Replay, evaluated
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.task_cards import claimed
@@ -85,9 +86,9 @@ def scoring_error(cell: Cell, error: Exception) -> ScoringError:
         )
     if isinstance(error, SteerEvalError):
         return ScoringError(error.problem, error.remedy)
-    lines = str(error).strip().splitlines() or ["no message"]
     return ScoringError(
-        f"{cell} was answered, but its scoring failed with {type(error).__name__}: {lines[0]}",
+        f"{cell} was answered, but its scoring failed with {type(error).__name__}: "
+        f"{first_line(error)}",
         "Mend the task's scoring and start the run again: the answers are kept and are scored "
         "without the model. The traceback is in the cell's record.",
     )

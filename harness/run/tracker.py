@@ -10,9 +10,10 @@ from typing import Any
 
 from steereval.common.errors import StoreError
 from steereval.harness.planning.cell import Cell
-from steereval.harness.run.attempt import GroupResult
+from steereval.harness.run.attempt import GroupResult, described
 from steereval.harness.run.progress import Display
 from steereval.ray_jobs.work import Outcome
+from steereval.results.store.cell_record import CellFacts, CellFailure
 from steereval.results.store.lease import check_driver
 from steereval.results.store.progress import Progress, write_progress
 from steereval.results.store.run_folder import RunFolder
@@ -114,8 +115,6 @@ class Tracker:
         finished = self.store.finished()
         lost = [cell for cell in cells if cell.id not in finished]
         for cell in lost:
-            failure = {"name": str(cell), "identity": cell.identity}
-            self.store.write_failure(
-                cell.id, failure | {"error": {"type": "death", "message": error}}
-            )
+            failure = CellFailure(type="death", message=error)
+            self.store.write_failure(cell.id, CellFacts(**described(cell), error=failure))
         return {cell.id: error for cell in lost}

@@ -36,6 +36,7 @@ from steereval.models.steering.phase_clock import Clock, measured, phase
 from steereval.models.steering.positions import Positions
 from steereval.ray_jobs.work import Done
 from steereval.results.store.answers import AnswerStore
+from steereval.results.store.cell_record import CellFacts
 from steereval.results.store.lease import check_driver
 from steereval.results.store.profiles import Profile, write_profile
 from steereval.results.store.run_folder import RunFolder
@@ -102,7 +103,7 @@ class CellWorker:
         steered = group[-1]
         profile = Profile(
             group_id(group), steered.model.name, tasks_named(group), steered.layer, len(group),
-            clock.seconds,
+            clock.seconds, tuple(cell.id for cell in group),
         )  # fmt: skip
         write_profile(attempt.store.place, profile)
         self._idle_since = time.perf_counter()
@@ -288,7 +289,8 @@ class CellWorker:
                 total = (time.perf_counter() - start) / len(answered.cells)
                 facts["timings"] = facts["timings"] | {"total_seconds": total}
                 with phase("storing"):
-                    attempt.store.write_cell(cell.id, items, responses, described(cell) | facts)
+                    whole = CellFacts.model_validate(described(cell) | facts)
+                    attempt.store.write_cell(cell.id, items, responses, whole)
             except StoreError as error:
                 # A full disk may still hold the few bytes of a record; else this raises.
                 attempt.failed(cell, error, start)

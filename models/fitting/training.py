@@ -7,13 +7,15 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from steereval.common.errors import FitError
+from steereval.common.limits import Positive
 
 Loss = Callable[[Tensor], Tensor]
 """Mean loss over the samples of the given indices."""
@@ -23,24 +25,16 @@ Loss = Callable[[Tensor], Tensor]
 class TrainingOptions:
     """How a network is trained. Methods set their own published defaults."""
 
-    epochs: int
+    epochs: Positive[int]
     """Most passes over the training part."""
-    learning_rate: float
+    learning_rate: Positive[float]
     """Peak rate of Adam."""
-    batch_size: int
+    batch_size: Positive[int]
     """Samples in a step."""
-    held_out: float = 0.1
+    held_out: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Share of the samples that is not trained on but watched."""
-    patience: int = 10
+    patience: Positive[int] = 10
     """Epochs without a better loss on the held-out part after which training stops."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        for name in ("epochs", "learning_rate", "batch_size", "patience"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not 0 <= self.held_out < 1:
-            raise ValueError(f"held_out must be at least 0 and below 1, not {self.held_out}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ own: what happens to it does not depend on the batch that it is in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -59,7 +60,8 @@ def exponential(field: Field, x: Tensor, step: float) -> Tensor:
 FIXED: dict[str, Increment] = {
     "euler": euler, "midpoint": midpoint, "rk4": rk4, "exponential": exponential,
 }  # fmt: skip
-SOLVERS = (*FIXED, "adaptive")
+Solver = Literal["euler", "midpoint", "rk4", "exponential", "adaptive"]
+SOLVERS: tuple[Solver, ...] = get_args(Solver)
 """Names of all solvers."""
 
 

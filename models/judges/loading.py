@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from steereval.common.errors import ModelError
+from steereval.common.text import first_line
 from steereval.models.judges.classifier import LABEL, Toxic
 from steereval.models.judges.engine import TextModel
 from steereval.models.judges.likelihood import Likelihood
@@ -51,7 +52,7 @@ def load_engine(
         model = loads.from_pretrained(location, revision=revision, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
-            f"the judge {location} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"the judge {location} cannot be loaded: {first_line(error)}",
             "Give a folder or a name on the hub that can be loaded.",
         ) from error
     return Loaded(asks(model.eval().to(device), tokenizer, batch_size))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from steereval.models.flow.integrators import SOLVERS, displacement
+from steereval.common.limits import Positive
+from steereval.models.flow.integrators import Solver, displacement
 from steereval.models.flow.sketch import safe_norm
 from steereval.models.steering.steerer import Steerer
 
@@ -21,40 +22,22 @@ from steereval.models.steering.steerer import Steerer
 class LogisticOptions:
     """How the barrier's weights are found."""
 
-    C: float = 1.0
+    C: Positive[float] = 1.0
     """Inverse strength of the logistic regression's penalty."""
-    max_iterations: int = 1000
+    max_iterations: Positive[int] = 1000
     """Upper bound on the solver's iterations."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        above_zero(self, "C", "max_iterations")
 
 
 @dataclass(frozen=True)
 class SolverOptions:
     """How a flow is integrated."""
 
-    solver: str = "euler"
+    solver: Solver = "euler"
     """euler, midpoint, rk4, exponential (keeps the norm) or adaptive."""
-    steps: int = 10
+    steps: Positive[int] = 10
     """Equal steps from time 0 to T; for adaptive, of which the first is one."""
-    tolerance: float = 1e-4
+    tolerance: Positive[float] = 1e-4
     """Error allowed in each step of the adaptive solver, in units of x."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        if self.solver not in SOLVERS:
-            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, not {self.solver!r}")
-        above_zero(self, "steps", "tolerance")
-
-
-def above_zero(options: object, *names: str) -> None:
-    """Raise ValueError unless the options of these names are above 0."""
-    for name in names:
-        value = getattr(options, name)
-        if not value > 0:
-            raise ValueError(f"{name} must be above 0, not {value}")
 
 
 @dataclass(frozen=True)

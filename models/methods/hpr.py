@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steereval.common.limits import Positive
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.fitting.logistic import fit_device
 from steereval.models.fitting.network import Weights, apply_mlp, frozen, linear_layers
@@ -29,11 +30,11 @@ from steereval.models.steering.steerer import Steerer, median_norm
 class HprOptions(TrainingOptions):
     """Training of probe and angle network, as published."""
 
-    epochs: int = 5
+    epochs: Positive[int] = 5
     """Most passes over the training part."""
-    learning_rate: float = 5e-4
+    learning_rate: Positive[float] = 5e-4
     """Peak rate of Adam, after a warm-up over 5 % of the steps."""
-    batch_size: int = 16
+    batch_size: Positive[int] = 16
     """Pairs in a step."""
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from steereval.common.errors import FitError
+from steereval.common.limits import Fraction, Positive
 from steereval.models.fitting.contrast_data import ContrastData, SiteData
 from steereval.models.fitting.logistic import fit_logistic
-from steereval.models.methods.barrier_flow import LogisticOptions, above_zero
+from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.caa import mean_difference, shift_along
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import CONSTANT, Method
@@ -29,17 +30,10 @@ from steereval.models.steering.steerer import Steerer
 class ItiHeadsOptions(LogisticOptions):
     """How heads are chosen."""
 
-    heads: int = 48
+    heads: Positive[int] = 48
     """Number of heads that are steered; all of them if the layers have fewer."""
-    held_out: float = 0.2
+    held_out: Fraction = 0.2
     """Share of the samples on which probes are compared."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        super().__post_init__()
-        above_zero(self, "heads")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out must lie between 0 and 1, not {self.held_out}")
 
 
 class ItiHeads(Method):

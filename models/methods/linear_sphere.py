@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from steereval.common.limits import Positive
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.flow.quadratic import WALKS, QuadraticForm
 from steereval.models.flow.sketch import over_norm, safe_norm
@@ -19,7 +20,6 @@ from steereval.models.methods.barrier_flow import (
     BarrierFlow,
     LogisticOptions,
     SolverOptions,
-    above_zero,
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
@@ -30,14 +30,8 @@ from steereval.models.steering.steerer import Steerer, median_norm
 class LinearSphereOptions(SolverOptions, LogisticOptions):
     """How the barrier is made and its flow integrated."""
 
-    gamma: float = 0.1
+    gamma: Positive[float] = 0.1
     """Weight of the inner product in the kernel, as for odesteer."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        LogisticOptions.__post_init__(self)
-        SolverOptions.__post_init__(self)
-        above_zero(self, "gamma")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from steereval.common.limits import NotNegative
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.iti import probe
@@ -26,14 +27,8 @@ from steereval.models.steering.steerer import Steerer, median_norm
 class MimicOptions(LogisticOptions):
     """How the transport is estimated."""
 
-    regularisation: float = 1e-2
+    regularisation: NotNegative[float] = 1e-2
     """Added to the variances of both classes."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        super().__post_init__()
-        if not self.regularisation >= 0:
-            raise ValueError(f"regularisation must not be below 0, not {self.regularisation}")
 
 
 @dataclass(frozen=True)

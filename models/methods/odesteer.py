@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from steereval.common.errors import FitError, InputError
+from steereval.common.limits import NotNegative, Positive
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.fitting.logistic import fit_logistic
 from steereval.models.flow.choice import prefers_exact
@@ -25,7 +26,6 @@ from steereval.models.methods.barrier_flow import (
     BarrierFlow,
     LogisticOptions,
     SolverOptions,
-    above_zero,
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.options import parse_options
@@ -36,31 +36,19 @@ from steereval.models.steering.steerer import Steerer, median_norm
 class BarrierOptions(LogisticOptions):
     """How the barrier is made."""
 
-    degree: int = 2
+    degree: Positive[int] = 2
     """Degree of the polynomial kernel."""
-    components: int = 8000
+    components: Positive[int] = 8000
     """Length of the sketch."""
-    gamma: float = 0.1
+    gamma: Positive[float] = 0.1
     """Weight of the inner product in the kernel."""
-    coef0: float = 1.0
+    coef0: NotNegative[float] = 1.0
     """Constant of the kernel."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        super().__post_init__()
-        above_zero(self, "degree", "components", "gamma")
-        if self.coef0 < 0:
-            raise ValueError(f"coef0 must not be below 0, not {self.coef0}")
 
 
 @dataclass(frozen=True)
 class FlowOptions(SolverOptions, BarrierOptions):
     """How the barrier is made and its flow integrated."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        BarrierOptions.__post_init__(self)
-        SolverOptions.__post_init__(self)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steereval.common.errors import FitError
+from steereval.common.limits import Positive
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.fitting.logistic import fit_device
 from steereval.models.fitting.network import (
@@ -26,7 +27,6 @@ from steereval.models.fitting.network import (
     relu_gradient,
 )
 from steereval.models.fitting.training import TrainingOptions, drawing_from, split_rows, train
-from steereval.models.methods.barrier_flow import above_zero
 from steereval.models.methods.method import SiteMethod
 from steereval.models.steering.steerer import Steerer, median_norm
 
@@ -35,25 +35,20 @@ from steereval.models.steering.steerer import Steerer, median_norm
 class ReControlOptions(TrainingOptions):
     """Training of the value network, and the steps along its gradient."""
 
-    epochs: int = 100
+    epochs: Positive[int] = 100
     """Most passes over the training part."""
-    learning_rate: float = 1e-4
+    learning_rate: Positive[float] = 1e-4
     """Rate of Adam."""
-    batch_size: int = 32
+    batch_size: Positive[int] = 32
     """Answers in a step."""
-    hidden: int = 4096
+    hidden: Positive[int] = 4096
     """Width of the two hidden layers."""
-    steps: int = 30
+    steps: Positive[int] = 30
     """Gradient steps for each token."""
-    rate: float = 1.0
+    rate: Positive[float] = 1.0
     """Length of a step in units of the gradient; the strength multiplies it."""
     reward: str = "label"
     """What answers are rewarded by: label, or a scorer of texts (`steereval tasks`)."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        super().__post_init__()
-        above_zero(self, "hidden", "steps", "rate")
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from steereval.common.errors import FitError
+from steereval.common.limits import NotNegative, Positive
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import (
     BarrierFlow,
     LogisticOptions,
     SolverOptions,
-    above_zero,
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
@@ -34,20 +34,12 @@ DISTANCE_SAMPLES = 2000
 class FourierOptions(SolverOptions, LogisticOptions):
     """How the barrier is made and its flow integrated."""
 
-    components: int = 8000
+    solver: Literal["euler", "midpoint", "rk4", "adaptive"] = "euler"
+    """All but exponential, which keeps the norm, as this flow does not."""
+    components: Positive[int] = 8000
     """Number of features."""
-    bandwidth: float = 0.0
+    bandwidth: NotNegative[float] = 0.0
     """sigma of the Gaussian kernel; 0: the median distance over sqrt(2)."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        LogisticOptions.__post_init__(self)
-        SolverOptions.__post_init__(self)
-        above_zero(self, "components")
-        if self.bandwidth < 0:
-            raise ValueError(f"bandwidth must not be below 0, not {self.bandwidth}")
-        if self.solver == "exponential":
-            raise ValueError("solver exponential keeps the norm, which this flow does not")
 
 
 @dataclass(frozen=True)

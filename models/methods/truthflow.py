@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steereval.common.errors import FitError
+from steereval.common.limits import Positive
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.fitting.logistic import fit_device
 from steereval.models.fitting.network import Weights, frozen, linear_layers
 from steereval.models.fitting.training import TrainingOptions, drawing_from, split_rows, train
-from steereval.models.methods.barrier_flow import above_zero
 from steereval.models.methods.method import SiteMethod
 from steereval.models.steering.steerer import Steerer, median_norm
 
@@ -35,21 +35,16 @@ STRENGTH = 1.5
 class TruthFlowOptions(TrainingOptions):
     """Training of the flow, and how its vectors are made."""
 
-    epochs: int = 40
+    epochs: Positive[int] = 40
     """Most passes over the training part."""
-    learning_rate: float = 1e-4
+    learning_rate: Positive[float] = 1e-4
     """Rate of AdamW."""
-    batch_size: int = 32
+    batch_size: Positive[int] = 32
     """Queries in a step."""
-    components: int = 20
+    components: Positive[int] = 20
     """Right singular vectors of the training differences that are kept; all if there are fewer."""
-    steps: int = 10
+    steps: Positive[int] = 10
     """Euler steps of the flow."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range with a ValueError."""
-        super().__post_init__()
-        above_zero(self, "components", "steps")
 
 
 @dataclass(frozen=True)

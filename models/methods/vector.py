@@ -6,13 +6,13 @@ vectors, lm-eval's `steered` files and decoders of sparse autoencoders.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import InputError
+from steereval.common.paths import expanded
 from steereval.models.fitting.contrast_data import ContrastData
 from steereval.models.methods.clamp import Clamp
 from steereval.models.methods.constant_shift import ConstantShift
@@ -44,7 +44,7 @@ class VectorOptions:
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be meant, with a ValueError; `~` in the path is the home."""
-        object.__setattr__(self, "path", os.path.expanduser(self.path))  # noqa: PTH111 - empty stays
+        object.__setattr__(self, "path", expanded(self.path))
         if not self.path:
             raise ValueError(
                 "option path is missing: name a .safetensors, .gguf, .pt or .pth file of vectors"

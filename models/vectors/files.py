@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 
 from steereval.common.errors import ArtefactError, StoreError
+from steereval.common.files import replacing
 from steereval.models.vectors.direction import unusable
 
 
@@ -44,18 +43,12 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     Raises StoreError if it cannot be written.
     """
-    staging = path.parent / f".tmp-{uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield staging
-        with staging.open("rb") as file:
-            os.fsync(file.fileno())
-        staging.replace(path)
+        with replacing(path) as staging:
+            yield staging
     except OSError as error:
         raise StoreError(
             f"the vectors cannot be written to {path}: {error.strerror or error}",
             "Choose a file in a folder that can be written and has room.",
         ) from error
-    finally:
-        with suppress(OSError):
-            staging.unlink()

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from steereval.results.store.manifest import Manifest
 
-def departures(manifest: Mapping[str, Any]) -> Iterator[str]:
+
+def departures(manifest: Manifest) -> Iterator[str]:
     """A sentence for every task that the grid does not run just as its authors define it."""
-    grid = manifest.get("grid") or {}
-    described = manifest.get("tasks") or {}
-    for task in grid.get("tasks") or ():
+    for task in manifest.grid.get("tasks") or ():
         if isinstance(task, Mapping):
-            parts = list(_of_task(task, described.get(task.get("name")) or {}))
-            if parts:
-                yield f"{task.get('name')}: {'; '.join(parts)}."
+            name = str(task.get("name"))
+            described = manifest.tasks.get(name)
+            if parts := list(_of_task(task, described.documents if described else None)):
+                yield f"{name}: {'; '.join(parts)}."
 
 
-def _of_task(task: Mapping[str, Any], described: Mapping[str, Any]) -> Iterator[str]:
-    limit, documents = task.get("limit"), described.get("documents")
+def _of_task(task: Mapping[str, Any], documents: int | None) -> Iterator[str]:
+    limit = task.get("limit")
     if limit is not None and (documents is None or limit < documents):
         whole = "" if documents is None else f" of {documents}"
         yield f"the first {limit}{whole} items (`limit`)"

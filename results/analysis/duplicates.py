@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from steereval.common.text import short_hash
 from steereval.results.stats.effect import Labels
 
 _REPEATED = re.compile(r"([0-9a-f]{16})-\d+")
@@ -31,7 +31,7 @@ def document_of(item_id: str) -> str:
 def content_of(requests: Iterable[tuple[str, str]]) -> str:
     """A digest of all (prompt, text to be scored) that an item asks, in any order."""
     text = "\0".join(f"{prompt}\1{scored}" for prompt, scored in sorted(requests))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_hash(text)
 
 
 def contents_of(responses: pa.Table) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from steereval.results.analysis.pairing import Setting
 from steereval.results.analysis.scores import Arm, Seed, TaskScores
+from steereval.results.store.cell_record import CellKey
 from steereval.results.store.manifest import Metric, Plan, Task
 
 
@@ -44,7 +45,7 @@ class Source:
     @property
     def models(self) -> list[str]:
         """The planned models, in the order of the grid."""
-        return list(dict.fromkeys(str(cell["model"]) for cell in self.plan.cells))
+        return list(dict.fromkeys(cell.model for cell in self.plan.cells))
 
     def tables(self) -> Iterator[tuple[str, Task, Metric]]:
         """Every model, task and metric that has a leaderboard, in the order of the grid."""
@@ -68,18 +69,18 @@ class Source:
 
     def planned_seeds(self, model: str, task: str, arm: Arm) -> set[Seed]:
         """The fit seeds that the plan has for an arm."""
-        return {cell["fit_seed"] for cell in self._cells(model, arm) if cell["task"] == task}
+        return {cell.fit_seed for cell in self._cells(model, arm) if cell.task == task}
 
     def planned_strengths(self, model: str, arm: Arm) -> set[float]:
         """The strengths that the plan has for an arm."""
-        return {float(cell["strength"]) for cell in self._cells(model, arm)}
+        return {cell.strength for cell in self._cells(model, arm)}
 
     def planned_arms(self, model: str, task: str) -> list[Arm]:
         """The arms that the plan has: the baseline first, then in the order of the grid."""
         arms = dict.fromkeys(
-            Arm(cell["method"], cell["layer"])
+            Arm(cell.method, cell.layer)
             for cell in self.plan.cells
-            if cell["model"] == model and cell["task"] == task
+            if cell.model == model and cell.task == task
         )
         return sorted(arms, key=lambda arm: arm.method != self.plan.baseline)
 
@@ -100,13 +101,9 @@ class Source:
         """Mean |y - x| of the steered tokens of `setting`, over its sites and finished cells."""
         return self._mean(model, task, setting, "displacement")
 
-    def _cells(self, model: str, arm: Arm) -> list[dict[str, Any]]:
+    def _cells(self, model: str, arm: Arm) -> list[CellKey]:
         wanted = (model, arm.method, arm.layer)
-        return [
-            cell
-            for cell in self.plan.cells
-            if (cell["model"], cell["method"], cell["layer"]) == wanted
-        ]
+        return [cell for cell in self.plan.cells if (cell.model, cell.method, cell.layer) == wanted]
 
     def _mean(self, model: str, task: str, setting: Setting, key: str) -> float | None:
         scores = self.scores.get((model, task))

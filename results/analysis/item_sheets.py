@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.pairing import Setting, one_side
 from steereval.results.analysis.scores import Cell, TaskScores
 from steereval.results.stats.effect import Floats
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.manifest import RATIO, Metric, Task
 
 
@@ -61,7 +61,7 @@ class ItemSheet:
 
 
 def item_sheets(
-    rows: Sequence[Row], source: Source, records: Mapping[str, dict[str, Any]]
+    rows: Sequence[Row], source: Source, records: Mapping[str, CellRecord]
 ) -> Iterator[ItemSheet]:
     """A sheet for every model and task that has a baseline and another arm with test items."""
     tables: dict[tuple[str, str], list[Row]] = {}
@@ -82,7 +82,7 @@ def item_sheets(
         )
 
 
-def _arm(row: Row, scores: TaskScores, records: Mapping[str, dict[str, Any]]) -> ArmOnItems:
+def _arm(row: Row, scores: TaskScores, records: Mapping[str, CellRecord]) -> ArmOnItems:
     ratio = row.metric.kind == RATIO
     side = one_side(scores, Setting(row.arm, row.strengths), row.metric.name, ratio)
     assert side is not None  # the row has a score
@@ -91,8 +91,8 @@ def _arm(row: Row, scores: TaskScores, records: Mapping[str, dict[str, Any]]) ->
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             values = np.exp(values / side.weights[scores.is_test])
     shown = _shown(row, scores)
-    counts = records[shown.cell_id].get("counts", {}) if shown is not None else {}
-    return ArmOnItems(row, values.mean(axis=1), shown, int(counts.get("responses", 0)))
+    counts = records[shown.cell_id].counts if shown is not None else None
+    return ArmOnItems(row, values.mean(axis=1), shown, counts.responses if counts else 0)
 
 
 def _shown(row: Row, scores: TaskScores) -> Cell | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from steereval.results.analysis.leaderboard import Row
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.manifest import Task
 
 JOINT = "true_informative"
@@ -22,16 +22,16 @@ def not_measured(tasks: Mapping[str, Task]) -> Iterator[str]:
             )
 
 
-def not_judged(records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def not_judged(records: Mapping[str, CellRecord]) -> Iterator[str]:
     """A sentence for every judge and task of which some cells were answered and not judged."""
     found: dict[tuple[str, str], list[str]] = {}
     for record in records.values():
-        task = (record.get("identity") or {}).get("task")
+        task = (record.identity or {}).get("task")
         if not isinstance(task, Mapping):  # an imported cell has the task's name alone
             continue
         for judge in task.get("judges") or ():
-            if record["status"] == "done" and judge["name"] not in record.get("judges", {}):
-                error = (record.get("judge_errors") or {}).get(judge["name"], "")
+            if record.is_done and judge["name"] not in record.judges:
+                error = record.judge_errors.get(judge["name"], "")
                 found.setdefault((judge["name"], task["name"]), []).append(error)
     for (judge, name), errors in found.items():
         first = next(filter(None, errors), "it was not asked yet.")

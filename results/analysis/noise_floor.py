@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,8 +16,9 @@ from steereval.results.analysis.inputs import Source
 from steereval.results.analysis.pairing import Pair, Setting, Side, one_side
 from steereval.results.analysis.scores import Cell, Scores, TaskScores, vectors
 from steereval.results.stats import Effect
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.manifest import RATIO, Metric, Task
-from steereval.results.store.run_folder import DONE, RunFolder
+from steereval.results.store.run_folder import RunFolder
 
 _ROUNDING = 1e-12
 """A spread below this share of the scores is that of their sums."""
@@ -70,11 +70,11 @@ class NoiseFloor:
 
 
 def noise_floors(
-    run: RunFolder, source: Source, records: Mapping[str, dict[str, Any]]
+    run: RunFolder, source: Source, records: Mapping[str, CellRecord]
 ) -> Iterator[NoiseFloor]:
     """Every metric of every pair of which both cells finished, in the order of the plan."""
-    finished = {cell_id for cell_id, record in records.items() if record["status"] == DONE}
-    places = {cell["cell_id"]: (cell["model"], cell["task"]) for cell in source.plan.cells}
+    finished = {cell_id for cell_id, record in records.items() if record.is_done}
+    places = {cell.cell_id: (cell.model, cell.task) for cell in source.plan.cells}
     for again, first in source.plan.repeats.items():
         if not {again, first} <= finished or first not in places:
             continue
@@ -95,7 +95,7 @@ def _floor(
     metric: Metric,
     cell: Cell,
     repeated: Scores,
-    records: tuple[dict[str, Any], dict[str, Any]],
+    records: tuple[CellRecord, CellRecord],
 ) -> NoiseFloor:
     first = scores.cells[cell][metric.name]
     items = scores.is_test & ~np.isnan(first.values) & ~np.isnan(repeated.values)
@@ -144,14 +144,11 @@ def _seed_spread(scores: TaskScores, metric: Metric, cell: Cell) -> tuple[float 
     return (spread if spread > _ROUNDING * size else 0.0), len(side.seeds)
 
 
-def _batch_sizes(first: dict[str, Any], again: dict[str, Any]) -> tuple[int, int] | None:
-    one, other = first.get("batch_size"), again.get("batch_size")
-    return None if one is None or other is None else (int(one), int(other))
+def _batch_sizes(first: CellRecord, again: CellRecord) -> tuple[int, int] | None:
+    one, other = first.batch_size, again.batch_size
+    return None if one is None or other is None else (one, other)
 
 
-def _is_other_worker(first: dict[str, Any], again: dict[str, Any]) -> bool | None:
-    one, other = (
-        (found.get("host"), found.get("pid"))
-        for found in (first.get("environment") or {}, again.get("environment") or {})
-    )
+def _is_other_worker(first: CellRecord, again: CellRecord) -> bool | None:
+    one, other = ((record.environment.host, record.environment.pid) for record in (first, again))
     return None if None in (*one, *other) else one != other

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,9 +23,10 @@ from steereval.results.analysis.scores import Arm, TaskScores, load_scores
 from steereval.results.analysis.selection import selection_rule
 from steereval.results.analysis.strength_response import StrengthPoint, points_of_table
 from steereval.results.analysis.winners_curse import Choosing, choosings
+from steereval.results.store.cell_record import CellFailure, CellRecord
 from steereval.results.store.content import check_content
 from steereval.results.store.manifest import Plan, Task, parse_plan
-from steereval.results.store.run_folder import FAILED, RunFolder
+from steereval.results.store.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,11 @@ def _begin(collapse: Collapse) -> float:
     return collapse.begins.strength
 
 
-def _measured(record: dict[str, Any]) -> dict[str, Any]:
+def _measured(record: CellRecord) -> dict[str, Any]:
     """The numbers of a cell's record that rows show a mean of."""
-    moved = list((record.get("displacement") or {}).values())
+    moved = list(record.displacement.values())
     displacement = {"displacement": float(np.mean(moved))} if moved else {}
-    return (record.get("timings") or {}) | displacement
+    return record.timings.plain() | displacement
 
 
 def _ranked(source: Source, rows: list[Row]) -> list[Row]:
@@ -173,9 +174,9 @@ def _ranked(source: Source, rows: list[Row]) -> list[Row]:
     return [replace(row, rank=ranks.get(i)) for i, row in enumerate(rows)]
 
 
-def _counts(plan: Plan, records: dict[str, dict[str, Any]]) -> CellCounts:
-    planned = {cell["cell_id"] for cell in plan.cells} | set(plan.repeats)
-    failed = sum(record["status"] == FAILED for record in records.values())
+def _counts(plan: Plan, records: Mapping[str, CellRecord]) -> CellCounts:
+    planned = {cell.cell_id for cell in plan.cells} | set(plan.repeats)
+    failed = sum(not record.is_done for record in records.values())
     return CellCounts(
         planned=len(planned),
         done=len(records) - failed,
@@ -184,18 +185,15 @@ def _counts(plan: Plan, records: dict[str, dict[str, Any]]) -> CellCounts:
     )
 
 
-def _failures(records: dict[str, dict[str, Any]]) -> Iterator[Failure]:
+def _failures(records: Mapping[str, CellRecord]) -> Iterator[Failure]:
     for cell_id, record in records.items():
-        if record["status"] == FAILED:
-            name = str(record.get("name") or "not recorded")
-            yield Failure(cell_id, name, _error_in_words(record.get("error")))
+        if not record.is_done:
+            yield Failure(cell_id, record.name or "not recorded", _error_in_words(record.error))
 
 
-def _error_in_words(error: object) -> str:
-    if isinstance(error, dict):
-        parts = [str(error[key]) for key in ("type", "message") if error.get(key)]
-        return ": ".join(parts) or "no message was recorded"
-    return str(error) if error else "no message was recorded"
+def _error_in_words(error: CellFailure | None) -> str:
+    parts = [error.type, error.message] if error is not None else []
+    return ": ".join(filter(None, parts)) or "no message was recorded"
 
 
 def _notes(source: Source) -> Iterator[str]:
@@ -234,16 +232,16 @@ def _repeated(model: str, scores: TaskScores) -> Iterator[str]:
         )
 
 
-def _imports(records: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _imports(records: Mapping[str, CellRecord]) -> Iterator[str]:
     """What was not measured by this run."""
     for record in records.values():
-        if (source := record.get("imported")) is None:
+        if (source := record.imported) is None:
             continue
         text = (
-            f"{record['name']}: lm-eval {source['lm_eval'] or 'of unknown version'}, "
-            f"{source['file']}, SHA-256 {source['sha256'][:16]}…"
+            f"{record.name}: lm-eval {source.lm_eval or 'of unknown version'}, "
+            f"{source.file}, SHA-256 {source.sha256[:16]}…"
         )
-        if other := source["documents_with_other_prompts"]:
+        if other := source.documents_with_other_prompts:
             text += f"; {other} of its items were asked about in other words than in this run"
         yield text + "."
 

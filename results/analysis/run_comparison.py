@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,10 @@ from steereval.results.analysis.scores import Arm, load_scores
 from steereval.results.analysis.selection import NOT_CHOSEN
 from steereval.results.analysis.verdicts import Verdict, detectable_effect, judge
 from steereval.results.stats import adjust
+from steereval.results.store.cell_record import SETTING_COLUMNS
 from steereval.results.store.content import check_content, content_of_cell
 from steereval.results.store.diff import Difference, differences
-from steereval.results.store.manifest import RATIO, Metric, Task, parse_plan
+from steereval.results.store.manifest import RATIO, Manifest, Metric, Task, parse_plan
 from steereval.results.store.run_folder import RunFolder
 
 IDENTICAL = "identical"
@@ -35,7 +37,7 @@ class OneRun:
     """How the user calls it."""
     source: Source
     """Plan and scores."""
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     """As it was read."""
 
 
@@ -278,48 +280,47 @@ def _notes(model: str, task: str, both: Joined) -> Iterator[str]:
 
 
 _Setting = tuple[Any, ...]
-_NAMES = ("model", "task", "method", "layer", "strength", "fit_seed", "sample_seed", "fewshot_seed")
+_SHOWN = SETTING_COLUMNS[:5]
+"""Model, method, strength, layer and task: the others are seeds."""
 
 
 def _settings(run: OneRun, other: OneRun) -> dict[_Setting, object]:
     """{setting: what it computes} of the planned cells: the cell's id, and the content that it is
     computed from, as far as both runs say it."""
-    known = other.manifest.get("content") or {}
+    known = other.manifest.content
     return {
-        tuple(cell[name] for name in _NAMES): (
-            cell["cell_id"],
-            content_of_cell(run.manifest, cell, known),
-        )
+        cell.setting: (cell.cell_id, content_of_cell(run.manifest, cell, known))
         for cell in run.source.plan.cells
     }
 
 
 def _in_words(settings: Sequence[_Setting]) -> list[str]:
     """A line for each model, task, method, layer and strength, with its number of cells."""
-    counts: dict[_Setting, int] = {}
-    for setting in settings:
-        counts[setting[:5]] = counts.get(setting[:5], 0) + 1
+    counts = Counter(setting[: len(_SHOWN)] for setting in settings)
     return [
         f"{Arm(method, layer).label}, strength {strength:g}, on {task}, {model}: "
         f"{count} cell{'' if count == 1 else 's'}"
-        for (model, task, method, layer, strength), count in counts.items()
+        for (model, method, strength, layer, task), count in counts.items()
     ]
 
 
-def _keyed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _keyed(manifest: Manifest) -> dict[str, Any]:
     """The grid without how it runs; models, methods and tasks go by name, not by order."""
     return {
         key: {str(each.get("label") or each["name"]): each for each in value}
         if key in ("models", "methods", "tasks")
         else value
-        for key, value in (manifest.get("grid") or {}).items()
+        for key, value in manifest.grid.items()
         if key != "run"
     }
 
 
 def _made_with(run: OneRun, other: OneRun) -> dict[str, Any]:
     """Versions and machine, and the content of what both runs are computed from."""
-    known = other.manifest.get("content") or {}
-    content = (run.manifest.get("content") or {}).items()
-    common = {"content": {subject: parts for subject, parts in content if subject in known}}
-    return common | {key: run.manifest.get(key) or {} for key in ("versions", "machine")}
+    known = other.manifest.content
+    common = {subject: parts for subject, parts in run.manifest.content.items() if subject in known}
+    return {
+        "content": common,
+        "versions": run.manifest.versions,
+        "machine": run.manifest.machine,
+    }

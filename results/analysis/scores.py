@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from steereval.common.errors import StoreError
 from steereval.results.analysis.duplicates import REQUEST_COLUMNS, contents_of, linked, twins
 from steereval.results.stats.effect import Floats, Labels
+from steereval.results.store.cell_record import CELL_COLUMNS
 from steereval.results.store.run_folder import RunFolder
 
 Mask = npt.NDArray[np.bool_]
@@ -23,11 +24,6 @@ Seed = int | None
 """A fit seed; None where nothing was fitted (an unsteered model)."""
 
 NO_FOLD = -1
-
-_IDENTITY = (
-    *("cell_id", "model", "method", "strength", "layer", "task"),
-    *("fit_seed", "sample_seed", "fewshot_seed"),
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -174,8 +170,8 @@ def load_scores(
 
 def _identified(tables: Iterable[pa.Table]) -> Iterator[_Rows]:
     for table in tables:
-        first = {name: table[name][0].as_py() for name in _IDENTITY}
-        mixed = [name for name in _IDENTITY if pc.count_distinct(table[name], "all").as_py() > 1]
+        first = {name: table[name][0].as_py() for name in CELL_COLUMNS}
+        mixed = [name for name in CELL_COLUMNS if pc.count_distinct(table[name], "all").as_py() > 1]
         if mixed:
             raise StoreError(f"cell {first['cell_id']} has several values of {', '.join(mixed)}")
         arm = Arm(first["method"], first["layer"])

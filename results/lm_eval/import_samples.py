@@ -24,9 +24,10 @@ from steereval.results.lm_eval.samples import (
     without_direction,
     without_numbers,
 )
+from steereval.results.store.cell_record import CellFacts, CellKey, ImportSource
 from steereval.results.store.identity import id_of
 from steereval.results.store.lease import driving
-from steereval.results.store.manifest import Plan, parse_plan
+from steereval.results.store.manifest import ImportedArms, Manifest, Plan, parse_plan
 from steereval.results.store.retired import at_hand, replan, retired
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
@@ -115,19 +116,19 @@ def _imported(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> list[
     plan = parse_plan(manifest)
     _check_arm(plan, arm)
     drafts = {(draft := _draft(run, plan, file, arm)).cell_id: draft for file in files}
-    before = (manifest.get("imported") or {}).get("cells", [])
-    cells = {cell["cell_id"]: cell for cell in before} | {i: d.cell for i, d in drafts.items()}
+    before = manifest.imported.cells if manifest.imported else []
+    cells = {cell.cell_id: cell for cell in before} | {i: d.cell for i, d in drafts.items()}
     _check_settings(list(cells.values()))
-    imported = {"baseline": _baseline(manifest, arm), "cells": list(cells.values())}
+    imported = ImportedArms(baseline=_baseline(manifest, arm), cells=list(cells.values()))
     known = at_hand(run, drafts).finished
     fresh = [draft for draft in drafts.values() if draft.cell_id not in known]
-    _add(run, fresh, manifest | {"imported": imported})
+    _add(run, fresh, manifest.model_copy(update={"imported": imported}))
     return [
         _stored(run, draft) if draft.cell_id in known else draft.told for draft in drafts.values()
     ]
 
 
-def _add(run: RunFolder, drafts: Sequence[_Draft], manifest: dict[str, Any]) -> None:
+def _add(run: RunFolder, drafts: Sequence[_Draft], manifest: Manifest) -> None:
     """Store new cells, and write the manifest that has them.
 
     They wait among the retired cells until the manifest stands: a kill at any moment leaves a run
@@ -138,7 +139,7 @@ def _add(run: RunFolder, drafts: Sequence[_Draft], manifest: dict[str, Any]) -> 
         if drafts:
             apart.create()
         for draft in drafts:
-            apart.write_cell(draft.cell_id, draft.items, draft.responses, draft.record)
+            apart.write_cell(draft.cell_id, draft.items, draft.responses, draft.facts)
         replan(run, manifest)
     except BaseException:
         with suppress(StoreError):
@@ -149,9 +150,7 @@ def _add(run: RunFolder, drafts: Sequence[_Draft], manifest: dict[str, Any]) -> 
         raise
 
 
-def carry_imports(
-    before: Mapping[str, Any], now: dict[str, Any]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def carry_imports(before: Manifest | None, now: Manifest) -> tuple[Manifest, tuple[str, ...]]:
     """Take the imported cells of a run into the manifest of its next start.
 
     An imported cell has the splits and clusters of the run's own cells on its model, task and
@@ -159,7 +158,7 @@ def carry_imports(
     validation, a task less) it pairs with nothing and is left out; it can be imported again.
 
     Args:
-        before: The manifest so far; empty if the run begins.
+        before: The manifest so far; None if the run begins.
         now: The manifest of the grid alone.
 
     Returns:
@@ -168,40 +167,41 @@ def carry_imports(
     Raises:
         InputError: If a method of the grid has the label of an imported arm.
     """
-    imported = before.get("imported")
-    if imported is None:
+    if before is None or before.imported is None:
         return now, ()
-    known = {cell["cell_id"] for cell in before["cells"]}
-    same = {_pairing(cell) for cell in now["cells"] if cell["cell_id"] in known}
-    kept = [cell for cell in imported["cells"] if _pairing(cell) in same]
-    labels = {cell["method"] for cell in kept}
-    if both := sorted(labels & now["methods"].keys()):
+    imported = before.imported
+    known = {cell.cell_id for cell in before.cells}
+    same = {_pairing(cell) for cell in now.cells if cell.cell_id in known}
+    kept = [cell for cell in imported.cells if _pairing(cell) in same]
+    labels = {cell.method for cell in kept}
+    if both := sorted(labels & now.methods.keys()):
         raise InputError(
             f"{both[0]!r} is a method of the grid and an arm that was imported into the run",
             "Give the method another `label`.",
         )
-    baseline = imported["baseline"] if imported["baseline"] in labels else None
-    lost = {cell["method"] for cell in imported["cells"] if _pairing(cell) not in same}
-    return now | {"imported": {"baseline": baseline, "cells": kept}}, tuple(sorted(lost))
+    baseline = imported.baseline if imported.baseline in labels else None
+    lost = {cell.method for cell in imported.cells if _pairing(cell) not in same}
+    arms = ImportedArms(baseline=baseline, cells=kept)
+    return now.model_copy(update={"imported": arms}), tuple(sorted(lost))
 
 
-def _pairing(cell: Mapping[str, Any]) -> tuple[Any, ...]:
-    return cell["model"], cell["task"], cell["fewshot_seed"]
+def _pairing(cell: CellKey) -> tuple[str, str, int]:
+    return cell.model, cell.task, cell.fewshot_seed
 
 
 @dataclass(frozen=True)
 class _Draft:
     """A cell that is ready to be stored."""
 
-    cell: dict[str, Any]
+    cell: CellKey
     items: pa.Table
     responses: pa.Table
-    record: dict[str, Any]
+    facts: CellFacts
     told: Imported
 
     @property
     def cell_id(self) -> str:
-        return str(self.cell["cell_id"])
+        return self.cell.cell_id
 
 
 def _items(count: int) -> str:
@@ -213,7 +213,7 @@ def _check_arm(plan: Plan, arm: NewArm) -> None:
         raise InputError("the label is empty", "Give the arm a name with --label.")
     if arm.label in plan.methods:
         raise InputError(f"{arm.label!r} is a method of the run's grid", "Choose another --label.")
-    models = {str(cell["model"]) for cell in plan.cells}
+    models = {cell.model for cell in plan.cells}
     if arm.model not in models:
         raise InputError(f"the run has no model {arm.model!r}", nearest_remedy(arm.model, models))
 
@@ -234,7 +234,7 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
         "sha256": file.sha256,
     }
     cell = _cell(identity)
-    known = known_items(run, plan, arm.model, file.task, cell["fewshot_seed"])
+    known = known_items(run, plan, arm.model, file.task, cell.fewshot_seed)
     directions = file.directions | known.directions
     rows = list(_rows(cell, file, known, directions))
     if not rows:
@@ -242,52 +242,52 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
             f"none of the documents of {file.path} with a score is one that the run scored",
             "Both must read the same documents: compare the versions of the task, and limits.",
         )
-    answers = response_rows(cell["cell_id"], file.task, file.samples)
+    answers = response_rows(cell.cell_id, file.task, file.samples)
     scored = {row["item_id"] for row in rows}
     responses = [row for row in answers if row["item_id"] in scored]
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
-    run.check_items(table, cell["cell_id"], f"Check the scores in {file.path}.")
+    run.check_items(table, cell.cell_id, f"Check the scores in {file.path}.")
     told = _told(file, known, rows, responses, directions)
-    record = {
-        "name": f"{arm.label} (imported) on {file.task}, {arm.model}",
-        "identity": identity,
-        "imported": file.provenance
-        | {
-            "documents_left_out": told.n_foreign,
-            "documents_with_other_prompts": told.n_other_prompts,
-        },
-        "metrics_without_numbers": list(told.unnumbered),
-        "metrics_without_direction": list(told.undirected),
+    source = file.provenance | {
+        "documents_left_out": told.n_foreign,
+        "documents_with_other_prompts": told.n_other_prompts,
     }
+    facts = CellFacts(
+        name=f"{arm.label} (imported) on {file.task}, {arm.model}",
+        identity=identity,
+        imported=ImportSource.model_validate(source),
+        metrics_without_numbers=list(told.unnumbered),
+        metrics_without_direction=list(told.undirected),
+    )
     draft = _Draft(
         cell,
         table,
         pa.Table.from_pylist(responses, schema=RESPONSE_SCHEMA),
-        record,
+        facts,
         told,
     )
-    run.check_cell(draft.cell_id, draft.items, draft.responses, record)
+    run.check_cell(draft.cell_id, draft.items, draft.responses, facts)
     return draft
 
 
-def _cell(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _cell(identity: Mapping[str, Any]) -> CellKey:
     """The columns by which rows name the cell: an unsteered arm of its own name."""
-    return {
-        "cell_id": id_of(identity),
-        "model": identity["model"],
-        "method": identity["imported"],
-        "strength": 0.0,
-        "layer": "",
-        "task": identity["task"],
-        "fit_seed": None,
-        "sample_seed": identity["sample_seed"],
-        "fewshot_seed": identity["fewshot_seed"],
-    }
+    return CellKey(
+        cell_id=id_of(identity),
+        model=identity["model"],
+        method=identity["imported"],
+        strength=0.0,
+        layer="",
+        task=identity["task"],
+        fit_seed=None,
+        sample_seed=identity["sample_seed"],
+        fewshot_seed=identity["fewshot_seed"],
+    )
 
 
 def _seed(plan: Plan, task: str, arm: NewArm, name: str) -> int:
     """The seed of the run's cells that imported rows pair with."""
-    known = sorted({cell[name] for cell in plan.cells if cell["task"] == task})
+    known = sorted({getattr(cell, name) for cell in plan.cells if cell.task == task})
     given: int | None = getattr(arm, name)
     option = "--" + name.replace("_", "-")
     if given is None:
@@ -306,7 +306,7 @@ def _seed(plan: Plan, task: str, arm: NewArm, name: str) -> int:
 
 
 def _rows(
-    cell: Mapping[str, Any], file: SampleFile, known: KnownItems, directions: Mapping[str, bool]
+    cell: CellKey, file: SampleFile, known: KnownItems, directions: Mapping[str, bool]
 ) -> Iterator[dict[str, Any]]:
     for score in scores_of(file.samples, file.task):
         better = directions.get(score.name, directions.get(score.metric))
@@ -314,7 +314,7 @@ def _rows(
             continue
         cluster, split = known.items[score.item_id]
         yield {
-            **cell,
+            **cell.columns(),
             "metric": score.name,
             "higher_is_better": better,
             "item_id": score.item_id,
@@ -347,24 +347,22 @@ def _told(
     )
 
 
-def _check_settings(cells: Sequence[Mapping[str, Any]]) -> None:
+def _check_settings(cells: Sequence[CellKey]) -> None:
     """Refuse two imported cells of one setting: they would be two answers to one question."""
     seen: set[tuple[Any, ...]] = set()
     for cell in cells:
-        names = ("method", "model", "task", "sample_seed", "fewshot_seed")
-        setting = tuple(cell[name] for name in names)
-        if setting in seen:
+        if cell.setting in seen:
             raise InputError(
-                f"{cell['method']!r} has other samples of {cell['task']} already",
+                f"{cell.method!r} has other samples of {cell.task} already",
                 "Choose another --label; for another draw, another --sample-seed or "
                 "--fewshot-seed of the run.",
             )
-        seen.add(setting)
+        seen.add(cell.setting)
 
 
-def _baseline(manifest: Mapping[str, Any], arm: NewArm) -> str | None:
+def _baseline(manifest: Manifest, arm: NewArm) -> str | None:
     """The label of the imported baseline from now on; None for the grid's own."""
-    before: str | None = (manifest.get("imported") or {}).get("baseline")
+    before = manifest.imported.baseline if manifest.imported else None
     if arm.is_baseline is None:
         return before
     if arm.is_baseline:
@@ -380,5 +378,5 @@ def _stored(run: RunFolder, draft: _Draft) -> Imported:
     items, responses = run.read_cell(draft.cell_id)
     if items.equals(draft.items) and responses.equals(draft.responses):
         return replace(draft.told, is_new=False)
-    run.write_cell(draft.cell_id, draft.items, draft.responses, draft.record)
+    run.write_cell(draft.cell_id, draft.items, draft.responses, draft.facts)
     return draft.told

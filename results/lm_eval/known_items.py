@@ -55,10 +55,9 @@ def known_items(run: RunFolder, plan: Plan, model: str, task: str, fewshot_seed:
     """
     wanted = (model, task, fewshot_seed)
     own = {
-        cell["cell_id"]
+        cell.cell_id
         for cell in plan.cells
-        if (cell["model"], cell["task"], cell["fewshot_seed"]) == wanted
-        and cell["method"] not in plan.imported
+        if (cell.model, cell.task, cell.fewshot_seed) == wanted and cell.method not in plan.imported
     }
     known = KnownItems()
     for cell_id in sorted(own & run.finished()):

@@ -6,7 +6,6 @@ doc, doc_hash, filter, arguments, resps, metrics and, for each metric, its value
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steereval.common.errors import CellError
+from steereval.common.text import short_hash
 
 Sample = Mapping[str, Any]
 
@@ -140,7 +140,7 @@ def response_rows(cell_id: str, task: str, samples: Sequence[Sample]) -> Iterato
 def asked_and_answered(arguments: Sequence[Any], answer: Any) -> dict[str, Any]:
     """The columns of a response that hold a request's arguments and its answer."""
     prompt = str(arguments[0])
-    digest = hashlib.sha256(prompt.encode()).hexdigest()[:16]
+    digest = short_hash(prompt)
     return {"prompt_hash": digest, "prompt": prompt} | _answer(arguments, answer)
 
 

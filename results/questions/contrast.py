@@ -33,7 +33,7 @@ Drawn = tuple[Row, float]
 
 def contrast(evidence: Evidence) -> Answer | None:
     """The answer; None if the manifest has no card."""
-    cards = evidence.manifest.get("contrasts") or {}
+    cards = evidence.manifest.contrasts
     findings = tuple(_finding(evidence, str(name), card) for name, card in cards.items())
     return Answer(5, QUESTION, METHOD, findings) if findings else None
 
@@ -113,7 +113,7 @@ def _length_warning(card: Card) -> str:
 
 def _fitted_to(evidence: Evidence, name: str) -> Iterator[Drawn]:
     """(row, share drawn) of compared target rows that were fitted to `name` with several seeds."""
-    only = len(evidence.manifest.get("contrasts") or {}) == 1
+    only = len(evidence.manifest.contrasts) == 1
     for model in evidence.analysis.models:
         for row in targets(evidence, model):
             found = evidence.fitted(row.arm.method, row.task.name)

@@ -18,6 +18,7 @@ from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.questions.fitted import Fitted, fitted_to
 from steereval.results.questions.matrix import UNSEEDED, Matrix, matrix_of
 from steereval.results.store.diagnosis import DATA, UNSTEERED, Diagnosis
+from steereval.results.store.manifest import Manifest, MethodEntry
 
 COMMAND = "`steereval diagnose RUN`"
 """What measures the rest."""
@@ -105,7 +106,7 @@ class Evidence:
     analysis: Analysis
     """The rows."""
 
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     """What was planned."""
 
     diagnoses: Mapping[str, Diagnosis]
@@ -207,11 +208,16 @@ class Evidence:
 
     def fitted(self, label: str, task: str | None = None) -> Fitted | None:
         """What a method was fitted to, as the grid says."""
-        return fitted_to(self.manifest.get("grid") or {}, label, task)
+        return fitted_to(self.manifest.grid, label, task)
 
     def kind(self, label: str) -> str:
         """The method behind a label."""
-        return str((self.manifest.get("methods") or {}).get(label, {}).get("name", label))
+        method = self.method(label)
+        return method.name if method and method.name else label
+
+    def method(self, label: str) -> MethodEntry | None:
+        """What the manifest says of the method behind a label; None of an imported arm."""
+        return self.manifest.methods.get(label)
 
     def traits(self, label: str) -> frozenset[str]:
         """Traits of the method behind a label.
@@ -219,8 +225,10 @@ class Evidence:
         The manifest says them; of a run whose manifest does not, what was diagnosed shows whether
         the method has a barrier of its own and a solver.
         """
-        told = (self.manifest.get("methods") or {}).get(label, {}).get("traits")
-        return self._shown_traits.get(label, frozenset()) if told is None else frozenset(told)
+        method = self.method(label)
+        if method is None or method.traits is None:
+            return self._shown_traits.get(label, frozenset())
+        return frozenset(method.traits)
 
     @functools.cached_property
     def _shown_traits(self) -> dict[str, frozenset[str]]:

@@ -223,8 +223,8 @@ def _matched(evidence: Evidence, model: str) -> list[tuple[Row, Row, Estimate]]:
 
 def _is_matched(evidence: Evidence, row: Row) -> bool:
     """Whether its strengths are displacements."""
-    method = (evidence.manifest.get("methods") or {}).get(row.arm.method, {})
-    return bool(method.get("unit") == DISPLACEMENT)
+    method = evidence.method(row.arm.method)
+    return method is not None and method.unit == DISPLACEMENT
 
 
 def _are_alike(ode: Row, row: Row) -> bool:

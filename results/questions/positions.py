@@ -162,11 +162,10 @@ def _fitted_at(evidence: Evidence, label: str) -> str:
 
 def _steered(evidence: Evidence) -> dict[str, str]:
     """{label: which tokens it steers}, of the methods that steer."""
-    methods = evidence.manifest.get("methods") or {}
     return {
-        label: str(method["positions"])
-        for label, method in methods.items()
-        if method.get("positions") and label != evidence.analysis.plan.baseline
+        label: method.positions
+        for label, method in evidence.manifest.methods.items()
+        if method.positions and label != evidence.analysis.plan.baseline
     }
 
 
@@ -246,7 +245,7 @@ def _plan_tables(evidence: Evidence) -> tuple[Table, ...]:
     rows = _best(_all_targets(evidence)) if several else {}
     layers = {
         label: ", ".join(
-            dict.fromkeys(c["layer"] for c in evidence.analysis.plan.cells if c["method"] == label)
+            dict.fromkeys(c.layer for c in evidence.analysis.plan.cells if c.method == label)
         )
         for label in steered
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from steereval.results.analysis.conclusion import short_verdict
 from steereval.results.analysis.departures import departures
@@ -30,6 +29,7 @@ from steereval.results.report.sections.tasks import tasks_section
 from steereval.results.report.summary import legend, summary
 from steereval.results.report.tables.verdict_matrix import Costs, matrix_grid, matrix_words
 from steereval.results.store.diagnosis import Diagnosis
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.profiles import Profile
 
 
@@ -63,7 +63,7 @@ class Content:
 
 def content_of(
     analysis: Analysis,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     profiles: Sequence[Profile] = (),
     items: Sequence[ItemChunk] = (),
     diagnoses: Mapping[str, Diagnosis] = MappingProxyType({}),

@@ -10,18 +10,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from steereval.common.errors import InputError
-from steereval.common.files import naming, sync_folder, temporary_sibling
+from steereval.common.files import naming, replacing
 from steereval.results.store import lease
-from steereval.results.store.manifest import planned_cells
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
 
 CHECKSUMS = "CHECKSUMS.sha256"
@@ -49,19 +48,10 @@ def write_archive(run: RunFolder, out: Path) -> None:
     manifest = run.read_manifest()
     for _ in run.iter_items():
         pass  # rows that no reader would take are not handed on
-    root = _file_name(str(manifest.get("name")))
+    root = _file_name(manifest.name)
     contents = ((f"{root}/{name}", data) for name, data in _contents(run, manifest))
-    temporary = temporary_sibling(out)
-    with naming(out):
-        try:
-            with temporary.open("xb") as file:
-                (_write_zip if out.name.endswith(ZIP_ENDING) else _write_tar)(file, contents)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(out)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(out.parent)
+    with naming(out), replacing(out) as temporary, temporary.open("xb") as file:
+        (_write_zip if out.name.endswith(ZIP_ENDING) else _write_tar)(file, contents)
 
 
 def check_sum_line(name: str, data: bytes) -> str:
@@ -69,13 +59,13 @@ def check_sum_line(name: str, data: bytes) -> str:
     return f"{hashlib.sha256(data).hexdigest()}  {name}\n"
 
 
-def _contents(run: RunFolder, manifest: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+def _contents(run: RunFolder, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
     """Instructions, the run's files, and the sums of both."""
     lines = []
     own = {INSTRUCTIONS: _instructions(manifest)}
     # An unpacked archive that is archived once more holds both already; a driver runs this folder.
     left_out = (CHECKSUMS, INSTRUCTIONS, lease.FILE)
-    files = run.files(frozenset(planned_cells(manifest)))
+    files = run.files(frozenset(manifest.members))
     others = ((name, data) for name, data in files if name not in left_out)
     for name, data in (*own.items(), *others):
         lines.append(check_sum_line(name, data))
@@ -110,15 +100,13 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "run"
 
 
-def _instructions(manifest: Mapping[str, Any]) -> bytes:
-    versions = manifest.get("versions") or {}
-    packages = " ".join(f'"{name}=={version}"' for name, version in versions.items())
-    grid = manifest.get("grid") or {}
-    models = ", ".join(str(model.get("name")) for model in grid.get("models", [])) or "see the grid"
+def _instructions(manifest: Manifest) -> bytes:
+    packages = " ".join(f'"{name}=={version}"' for name, version in manifest.versions.items())
+    models = ", ".join(dict.fromkeys(cell.model for cell in manifest.cells)) or "see the grid"
     text = f"""# How to check this run
 
-The folder is a run of [steereval](https://pypi.org/project/steereval/), “{manifest.get("name")}”,
-planned {manifest.get("created", "at a time that was not recorded")}: its plan (`manifest.json`),
+The folder is a run of [steereval](https://pypi.org/project/steereval/), “{manifest.name}”,
+planned {manifest.created or "at a time that was not recorded"}: its plan (`manifest.json`),
 every item's score (`cells/`), every request and answer (`responses/`) and the report
 (`report/index.html`).
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from steereval.results.store.manifest import parse_plan, planned_cells
+from steereval.results.store.cell_record import CellRecord, cell_fields
 from steereval.results.store.run_folder import RunFolder
 
 PENDING = "pending"
@@ -15,11 +15,7 @@ _TEXT, _NUMBER, _COUNT = pa.string(), pa.float64(), pa.int64()
 
 CELL_SCHEMA: Final = pa.schema(
     [
-        *[pa.field(name, _TEXT, False) for name in ("cell_id", "model", "method")],
-        pa.field("strength", _NUMBER, False),
-        *[pa.field(name, _TEXT, False) for name in ("layer", "task")],
-        pa.field("fit_seed", _COUNT),
-        *[pa.field(name, _COUNT, False) for name in ("sample_seed", "fewshot_seed")],
+        *cell_fields().values(),
         pa.field("status", _TEXT, False),
         pa.field("imported", pa.bool_(), False),
         ("repeats", _TEXT),
@@ -35,31 +31,35 @@ CELL_SCHEMA: Final = pa.schema(
 def cell_table(run: RunFolder) -> pa.Table:
     """A row of CELL_SCHEMA for each planned and imported cell, in the order of the plan."""
     manifest, records = run.read_manifest(), run.records()
-    imported = parse_plan(manifest).imported
+    repeats = {cell.cell_id: cell.repeats for cell in manifest.cells}
     rows = [
-        cell | {"imported": cell["method"] in imported} | _measured(records.get(cell_id))
-        for cell_id, cell in planned_cells(manifest).items()
+        {
+            **cell.columns(),
+            "imported": cell_id not in repeats,
+            "repeats": repeats.get(cell_id),
+            **_measured(records.get(cell_id)),
+        }
+        for cell_id, cell in manifest.members.items()
     ]
     return pa.Table.from_pylist(rows, schema=CELL_SCHEMA)
 
 
-def _measured(record: dict[str, Any] | None) -> dict[str, Any]:
+def _measured(record: CellRecord | None) -> dict[str, Any]:
     if record is None:
         return {"status": PENDING}
-    timings, environment = record.get("timings") or {}, record.get("environment") or {}
-    counts, error = record.get("counts") or {}, record.get("error") or {}
-    moved = list((record.get("displacement") or {}).values())
+    timings, counts = record.timings, record.counts
+    moved = list(record.displacement.values())
     return {
-        "status": record["status"],
-        **{name: counts.get(name) for name in ("items", "rows", "responses")},
+        "status": record.status,
+        **{name: getattr(counts, name, None) for name in ("items", "rows", "responses")},
         **{
-            name: timings.get(name)
+            name: getattr(timings, name)
             for name in ("tokens", "seconds", "fit_seconds", "tokens_per_second")
         },
         "displacement": sum(moved) / len(moved) if moved else None,
-        "group_id": (record.get("group") or {}).get("id"),
-        "path": record.get("path"),
-        "host": environment.get("host"),
-        "device": environment.get("device"),
-        "error": error.get("message"),
+        "group_id": record.group.id if record.group else None,
+        "path": record.path,
+        "host": record.environment.host,
+        "device": record.environment.device,
+        "error": record.error.message if record.error else None,
     }

@@ -12,12 +12,13 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from steereval.common.errors import StoreError
+from steereval.results.store.cell_record import CellKey, CellRecord
 from steereval.results.store.diagnosis import diagnosed, record_of
-from steereval.results.store.manifest import planned_cells
-from steereval.results.store.run_folder import FAILED, RunFolder
+from steereval.results.store.manifest import Manifest
+from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.storage import Storage
 
 Parts = Mapping[str, str]
 """{part of a subject: its hash}."""
@@ -43,14 +44,12 @@ def contrast_subject(name: str, answers: str) -> str:
     return f"{_CONTRAST}{name}" + ("" if answers == "all" else f" ({answers})")
 
 
-def content_of_cell(
-    manifest: Mapping[str, Any], cell: Mapping[str, Any], known: Collection[str]
-) -> dict[str, Parts]:
+def content_of_cell(manifest: Manifest, cell: CellKey, known: Collection[str]) -> dict[str, Parts]:
     """What a planned cell is computed from by its manifest, of the subjects in `known`: its model,
     its task, and, if it is steered, the contrast sets."""
-    content: Content = manifest.get("content") or {}
-    own = {model_subject(cell["model"]), task_subject(cell["task"])}
-    if cell["layer"]:
+    content = manifest.content
+    own = {model_subject(cell.model), task_subject(cell.task)}
+    if cell.layer:
         own |= {subject for subject in content if subject.startswith(_CONTRAST)}
     return {s: parts for s, parts in content.items() if s in own and s in known}
 
@@ -82,27 +81,42 @@ def digest_of(parts: Parts) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a cell or a diagnosis was computed from."""
+
+    where: str
+    """The cell in words, or a diagnosis by its name."""
+    digests: Mapping[str, str]
+    """{subject: one hash of all of its parts}; empty where no content was recorded."""
+
+
+def seen_by_cells(records: Mapping[str, CellRecord]) -> dict[str, Seen]:
+    """What the finished cells were computed from, by id."""
+    return {
+        cell_id: Seen(record.name or cell_id, record.content)
+        for cell_id, record in records.items()
+        if record.is_done
+    }
+
+
+def seen_by_diagnoses(place: Storage, names: Iterable[str]) -> dict[str, Seen]:
+    """What diagnoses were computed from, by name. Raises StoreError."""
+    return {name: Seen(name, record_of(place, name).get("content") or {}) for name in names}
+
+
 def mismatches(
-    ids: Iterable[str], records: Mapping[str, Mapping[str, Any]], content: Content
+    ids: Iterable[str], seen: Mapping[str, Seen], content: Content
 ) -> Iterator[Mismatch]:
-    """Where the records with `ids` hold other hashes than `content`, in the order of the ids.
-
-    Failed cells, and those of versions that recorded no content, have nothing to compare.
-    """
+    """Where those with `ids` saw other hashes than those of `content`, in the order of the ids."""
     digests = {subject: digest_of(parts) for subject, parts in content.items()}
-    for cell_id in sorted(records.keys() & set(ids)):
-        record = records[cell_id]
-        if record.get("status") == FAILED:
-            continue
-        for subject, seen in (record.get("content") or {}).items():
-            if digests.get(subject, seen) != seen:
-                where = str(record.get("name", cell_id))
-                yield Mismatch(where, subject, seen, digests[subject])
+    for each in sorted(seen.keys() & set(ids)):
+        for subject, digest in seen[each].digests.items():
+            if digests.get(subject, digest) != digest:
+                yield Mismatch(seen[each].where, subject, digest, digests[subject])
 
 
-def check_content(
-    run: RunFolder, manifest: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]
-) -> None:
+def check_content(run: RunFolder, manifest: Manifest, records: Mapping[str, CellRecord]) -> None:
     """Raise StoreError if a planned cell, or a diagnosis, was computed from something else than the
     manifest says. What reads a run's rows calls this first.
     """
@@ -111,13 +125,13 @@ def check_content(
 
 
 def disagreements(
-    run: RunFolder, manifest: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]
+    run: RunFolder, manifest: Manifest, records: Mapping[str, CellRecord]
 ) -> Iterator[Mismatch]:
     """Where cells and diagnoses of a run hold other hashes than its manifest."""
-    content = manifest.get("content") or {}
-    yield from mismatches(planned_cells(manifest), records, content)
+    content = manifest.content
+    yield from mismatches(manifest.members, seen_by_cells(records), content)
     names = diagnosed(run.place) if content else set()
-    yield from mismatches(names, {name: record_of(run.place, name) for name in names}, content)
+    yield from mismatches(names, seen_by_diagnoses(run.place, names), content)
 
 
 def changed_parts(old: Parts, new: Parts) -> list[str]:

@@ -1,17 +1,157 @@
-"""The manifest of a run as typed values: what was planned, and how it is to be analysed."""
+"""The manifest of a run: what was planned, and how it is to be analysed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from steereval.common.errors import StoreError
+from steereval.results.store.cell_record import CellKey, PlannedCell
+from steereval.results.store.document import JsonObject, Part
 
 BINARY = "binary"
 BOUNDED = "bounded"
 RATIO = "ratio"
 TARGET = "target"
+
+WRITE_AGAIN = "Start the run again with the same grid, which writes the manifest again."
+
+
+class MetricEntry(Part):
+    """A metric of a task, as it is declared."""
+
+    kind: str
+    """`binary`, `bounded` (0 to 1), `continuous`, or `ratio` (of sums: perplexity)."""
+    higher_is_better: bool
+    """Whether more of it is an improvement."""
+
+
+class JudgeEntry(Part):
+    """A judge of a task's answers."""
+
+    stand_in: bool
+    """Whether it has random weights and so measures nothing."""
+    scorer: str | None = None
+    """What measures toxicity."""
+    model: str | None = None
+    """Its model, if the grid names another than the published one."""
+
+
+class TaskEntry(Part):
+    """A task of the grid."""
+
+    role: str
+    """`target`: to be improved; `capability`: to be kept."""
+    margin: float | None = None
+    """Largest loss that counts as none, in the metric's own unit; relative for a ratio."""
+    primary_metric: str
+    """The metric that the confirmatory family tests."""
+    cluster: str | None = None
+    """What its clusters are, in words."""
+    benchmark: str | None = None
+    """The benchmark that it is; null for a stand-in."""
+    documents: int | None = None
+    """Documents of the whole task, whatever the grid's limit."""
+    metrics: dict[str, MetricEntry]
+    """{name: metric}."""
+    judges: dict[str, JudgeEntry] = {}
+    """{name: judge}."""
+
+
+class MethodEntry(Part):
+    """A method of the grid."""
+
+    name: str = ""
+    """The registered name."""
+    options: JsonObject = {}
+    """Options that the grid gives."""
+    unit: str | None = None
+    """Unit of the strengths: `absolute`, `relative` or `displacement`."""
+    positions: str | None = None
+    """Which tokens are steered."""
+    incremental: bool = False
+    """Whether it is fitted layer by layer."""
+    reduced: dict[str, list[int | float]] = {}
+    """{option: [value, default]} of training options below their defaults."""
+    traits: list[str] | None = None
+    """Traits of the method with these options; null in files of before they were kept."""
+
+
+class SelectEntry(Part):
+    """How strengths are chosen."""
+
+    metric: str | None = None
+    """Metric to choose by."""
+    task: str | None = None
+    """Task to choose on for all."""
+    on: str = "validation"
+    """Items to choose on."""
+    share: float | None = None
+    """Share of the items set aside for choosing."""
+
+
+class AnalysisEntry(Part):
+    """How the tables are read."""
+
+    baseline: str = "none"
+    """Label of the method that all others are compared with."""
+    confidence: float = 0.95
+    """Level of the intervals."""
+    correction: str = "holm"
+    """Correction within the confirmatory family."""
+
+
+class ImportedArms(Part):
+    """Arms that were measured elsewhere."""
+
+    baseline: str | None
+    """Label of the one that is the baseline; null: that of the grid."""
+    cells: list[CellKey]
+    """Their cells."""
+
+
+class Manifest(Part):
+    """`manifest.json`: what was planned, from what, and how it is to be analysed."""
+
+    schema_version: int
+    """Version of the tables' schema."""
+    name: str
+    """The run's name."""
+    grid: JsonObject = {}
+    """The whole grid, as `docs/schema/grid.json` describes it."""
+    cells: list[PlannedCell]
+    """The cells of the grid, repetitions too."""
+    tasks: dict[str, TaskEntry]
+    """{name: task}, in the order of the grid."""
+    methods: dict[str, MethodEntry]
+    """{label: method}, in the order of the grid."""
+    select: SelectEntry | None = None
+    """How strengths are chosen; null: every strength is a row of its own."""
+    analysis: AnalysisEntry
+    """How the tables are read."""
+    contrasts: dict[str, JsonObject] = {}
+    """{contrast set: its card}."""
+    content: dict[str, dict[str, str]] = {}
+    """{subject: {part: its hash}} of models, tasks and contrast sets."""
+    versions: dict[str, str] = {}
+    """{package: version}."""
+    created: str = ""
+    """When it was planned, in ISO 8601."""
+    machine: JsonObject = {}
+    """Where it was planned."""
+    imported: Annotated[ImportedArms | None, BeforeValidator(lambda value: value or None)] = None
+    """Arms that were measured elsewhere."""
+    rescored: JsonObject | None = None
+    """When and with which lm-eval the answers were scored again."""
+
+    @property
+    def members(self) -> dict[str, CellKey]:
+        """{id: cell} of what makes up the run: the grid's cells, then imported ones."""
+        imported = self.imported.cells if self.imported else []
+        return {cell.cell_id: cell for cell in (*self.cells, *imported)}
 
 
 @dataclass(frozen=True)
@@ -88,9 +228,8 @@ class Plan:
     name: str
     """The run's name."""
 
-    cells: tuple[dict[str, Any], ...]
-    """The planned cells and the imported ones, each with its id and its identity; repetitions
-    aside."""
+    cells: tuple[CellKey, ...]
+    """The planned cells and the imported ones, without repetitions."""
 
     repeats: dict[str, str]
     """{id of a cell that is computed a second time: id of the cell that it repeats}."""
@@ -126,118 +265,61 @@ class Plan:
         return 1.0 - self.confidence
 
 
-def parse_plan(manifest: dict[str, Any]) -> Plan:
-    """The plan in `manifest`; StoreError that names what is missing or of the wrong form."""
-    try:
-        return _plan(manifest)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+def parse_plan(manifest: Manifest) -> Plan:
+    """What an analysis needs of a manifest; StoreError where it contradicts itself."""
+    imported = manifest.imported or ImportedArms(baseline=None, cells=[])
+    labels = frozenset(cell.method for cell in imported.cells)
+    if both := sorted(labels & manifest.methods.keys()):
         raise StoreError(
-            f"manifest.json does not say what an analysis needs: {type(error).__name__}: {error}",
-            "Start the run again with the same grid, which writes the manifest anew.",
-        ) from error
-
-
-def planned_cells(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The cells that make up a run.
-
-    Args:
-        manifest: The content of manifest.json.
-
-    Returns:
-        {cell id: what the manifest says of it}: the grid's cells, repetitions too, then imported
-        ones.
-
-    Raises:
-        StoreError: If the manifest has no list of cells.
-    """
-    try:
-        imported = (manifest.get("imported") or {}).get("cells", [])
-        return {str(cell["cell_id"]): cell for cell in (*manifest["cells"], *imported)}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(
-            f"manifest.json does not list the run's cells: {type(error).__name__}: {error}",
-            "Start the run again with the same grid, which writes the manifest again.",
-        ) from error
-
-
-def metric_kinds(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """{(task, metric): kind} of the declared metrics; a manifest without tasks declares none."""
-    return {
-        (str(task), str(metric)): str(known["kind"])
-        for task, entry in _entries(manifest.get("tasks"))
-        for metric, known in _entries(entry.get("metrics"))
-        if "kind" in known
-    }
-
-
-def _entries(found: object) -> list[tuple[str, Mapping[str, Any]]]:
-    """The entries of an object of objects; what has another form is for `parse_plan` to refuse."""
-    if not isinstance(found, Mapping):
-        return []
-    return [(key, entry) for key, entry in found.items() if isinstance(entry, Mapping)]
-
-
-def _plan(manifest: dict[str, Any]) -> Plan:
-    select, analysis = manifest.get("select"), manifest["analysis"]
-    imported = manifest.get("imported") or {"baseline": None, "cells": []}
-    labels = frozenset(str(cell["method"]) for cell in imported["cells"])
-    if both := sorted(labels & manifest["methods"].keys()):
-        raise ValueError(f"{both[0]!r} is a method of the grid and an imported arm")
+            f"manifest.json: {both[0]!r} is a method of the grid and an imported arm", WRITE_AGAIN
+        )
+    select, analysis = manifest.select, manifest.analysis
+    planned = [cell for cell in manifest.cells if cell.repeats is None]
     return Plan(
-        name=str(manifest["name"]),
-        cells=tuple(
-            _cell(cell)
-            for cell in (*manifest["cells"], *imported["cells"])
-            if "repeats" not in cell
-        ),
-        repeats={c["cell_id"]: str(c["repeats"]) for c in manifest["cells"] if "repeats" in c},
-        tasks={name: _task(name, entry) for name, entry in manifest["tasks"].items()},
-        methods=tuple(manifest["methods"]),
-        reduced=_reduced(manifest["methods"]),
-        select=Selection(select.get("metric") or "", select.get("task")) if select else None,
-        baseline=str(imported["baseline"] or analysis.get("baseline", "none")),
+        name=manifest.name,
+        cells=(*planned, *imported.cells),
+        repeats={cell.cell_id: cell.repeats for cell in manifest.cells if cell.repeats},
+        tasks={name: _task(name, entry) for name, entry in manifest.tasks.items()},
+        methods=tuple(manifest.methods),
+        reduced=_reduced(manifest.methods),
+        select=Selection(select.metric or "", select.task) if select else None,
+        baseline=imported.baseline or analysis.baseline,
         imported=labels,
-        confidence=float(analysis.get("confidence", 0.95)),
-        correction=str(analysis.get("correction", "holm")),
+        confidence=analysis.confidence,
+        correction=analysis.correction,
     )
 
 
-def _reduced(methods: dict[str, dict[str, Any]]) -> dict[str, str]:
+def metric_kinds(manifest: Manifest) -> dict[tuple[str, str], str]:
+    """{(task, metric): kind} of the declared metrics."""
+    return {
+        (task, metric): known.kind
+        for task, entry in manifest.tasks.items()
+        for metric, known in entry.metrics.items()
+    }
+
+
+def _reduced(methods: Mapping[str, MethodEntry]) -> dict[str, str]:
     return {
         label: ", ".join(
-            f"{name} {value} instead of {full}" for name, (value, full) in short.items()
+            f"{name} {value} instead of {full}" for name, (value, full) in method.reduced.items()
         )
         for label, method in methods.items()
-        if (short := method.get("reduced"))
+        if method.reduced
     }
 
 
-def _cell(cell: dict[str, Any]) -> dict[str, Any]:
-    """A planned cell with the types of the item rows; an unsteered one may leave fields null."""
-    names = ("cell_id", "model", "method", "task", "fit_seed", "sample_seed", "fewshot_seed")
-    known = {name: cell[name] for name in names}
-    layer, strength = cell["layer"], cell["strength"]
-    return known | {
-        "layer": "" if layer is None else str(layer),
-        "strength": 0.0 if strength is None else float(strength),
-    }
-
-
-def _task(name: str, entry: dict[str, Any]) -> Task:
-    metrics = {
-        metric: Metric(metric, str(known["kind"]), bool(known["higher_is_better"]))
-        for metric, known in entry["metrics"].items()
-    }
-    margin = entry.get("margin")
+def _task(name: str, entry: TaskEntry) -> Task:
     return Task(
         name=name,
-        role=str(entry["role"]),
-        margin=None if margin is None else float(margin),
-        primary=str(entry["primary_metric"]),
-        cluster=entry.get("cluster"),
-        metrics=metrics,
-        benchmark=entry.get("benchmark"),
-        stand_ins=tuple(
-            name for name, judge in (entry.get("judges") or {}).items() if judge["stand_in"]
-        ),
+        role=entry.role,
+        margin=entry.margin,
+        primary=entry.primary_metric,
+        cluster=entry.cluster,
+        metrics={
+            metric: Metric(metric, known.kind, known.higher_is_better)
+            for metric, known in entry.metrics.items()
+        },
+        benchmark=entry.benchmark,
+        stand_ins=tuple(name for name, judge in entry.judges.items() if judge.stand_in),
     )

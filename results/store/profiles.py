@@ -6,12 +6,14 @@ of another group, and no row depends on them.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from steereval.common.errors import StoreError
+from steereval.common.validation import faults_of
+from steereval.results.store.document import CONFIG
 from steereval.results.store.storage import Storage
 
 FOLDER = "profile"
@@ -28,7 +30,7 @@ PHASES = (
 """In the order in which they are shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Profile:
     """The time of one group."""
 
@@ -42,17 +44,21 @@ class Profile:
     """The steered layers."""
     cells: int
     """How many cells were answered together."""
-    seconds: Mapping[str, float]
+    seconds: dict[str, float]
     """By phase."""
     ids: tuple[str, ...] = ()
     """The cells; empty in files of before this was kept."""
 
 
+@cache
+def _adapter() -> TypeAdapter[Profile]:
+    return TypeAdapter(Profile)
+
+
 def write_profile(place: Storage, profile: Profile) -> None:
     """Keep `profile` in the run folder at `place`. Raises StoreError."""
     place.make(FOLDER)
-    text = json.dumps(vars(profile) | {"seconds": dict(profile.seconds)}, indent=2)
-    place.write(f"{FOLDER}/{profile.group}.json", text.encode() + b"\n")
+    place.write(f"{FOLDER}/{profile.group}.json", _adapter().dump_json(profile, indent=2) + b"\n")
 
 
 def read_profiles(place: Storage, members: frozenset[str] | None = None) -> list[Profile]:
@@ -76,7 +82,7 @@ def read_profiles(place: Storage, members: frozenset[str] | None = None) -> list
 
 def _read(place: Storage, name: str) -> Profile:
     try:
-        values: dict[str, Any] = json.loads(place.read(name) or b"")
-        return Profile(**values | {"ids": tuple(values.get("ids", ()))})
-    except (ValueError, TypeError) as error:
-        raise StoreError(f"{place.at(name)} cannot be read: {error}", "Delete it.") from error
+        return _adapter().validate_json(place.read(name) or b"")
+    except ValidationError as error:
+        first = faults_of(error, Profile, "")[0]
+        raise StoreError(f"{place.at(name)}: {first.problem}", "Delete it.") from error

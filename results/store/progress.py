@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError, computed_field
+from pydantic.dataclasses import dataclass
+
 from steereval.common.errors import StoreError
+from steereval.common.validation import faults_of
+from steereval.results.store.document import CONFIG
 from steereval.results.store.lease import Life, Observer
 from steereval.results.store.storage import Storage
 
@@ -22,7 +27,7 @@ INTERRUPTED = "interrupted"
 """As seen from outside: the driver died before it could say how the run ended."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={**CONFIG, "extra": "ignore"})
 class Progress:
     """A run at one moment."""
 
@@ -48,13 +53,14 @@ class Progress:
     """Expected seconds to the end; None until a cell has ended."""
     updated: float
     """Unix time."""
-    errors: tuple[str, ...] = field(default=())
+    errors: tuple[str, ...] = ()
     """The failed cells with their errors."""
     driver: str = ""
     """Id of the driver that wrote it; empty in files of before this was kept."""
     interrupted: tuple[str, ...] = ()
     """Cells that were being answered when the driver died, by name."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def tokens_per_second(self) -> float:
         """Of the answers, since this start."""
@@ -62,7 +68,8 @@ class Progress:
 
     def plain(self) -> dict[str, Any]:
         """As it stands in JSON."""
-        return asdict(self) | {"tokens_per_second": self.tokens_per_second}
+        plain: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        return plain
 
     @property
     def is_over(self) -> bool:
@@ -95,9 +102,14 @@ class Progress:
         )
 
 
+@cache
+def _adapter() -> TypeAdapter[Progress]:
+    return TypeAdapter(Progress)
+
+
 def write_progress(place: Storage, progress: Progress) -> None:
     """Replace the file in the run folder at `place`. Raises StoreError."""
-    place.write(FILE, json.dumps(progress.plain()).encode() + b"\n")
+    place.write(FILE, _adapter().dump_json(progress) + b"\n")
 
 
 def end_progress(place: Storage, state: str) -> None:
@@ -115,12 +127,10 @@ def read_progress(place: Storage) -> Progress | None:
     if data is None:
         return None
     try:
-        values = json.loads(data)
-        values.pop("tokens_per_second")
-        lists = {name: tuple(values.get(name, ())) for name in ("running", "errors", "interrupted")}
-        return Progress(**values | lists)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{place.at(FILE)} cannot be read: {error}", "Delete it.") from error
+        return _adapter().validate_json(data)
+    except ValidationError as error:
+        first = faults_of(error, Progress, "")[0]
+        raise StoreError(f"{place.at(FILE)}: {first.problem}", "Delete it.") from error
 
 
 def watched_progress(observer: Observer, life: Life) -> Progress | None:

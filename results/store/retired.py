@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from steereval.common.errors import StoreError
-from steereval.results.store.manifest import planned_cells
+from steereval.results.store.cell_record import CellRecord
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import CELL_FOLDERS, CELLS, RETIRED, RunFolder, cell_of
 from steereval.results.store.storage import location_within
 
@@ -28,7 +28,7 @@ NAMED = 3
 class AtHand:
     """What a run folder holds of some cells, in the run or set apart."""
 
-    records: Mapping[str, dict[str, Any]]
+    records: Mapping[str, CellRecord]
     """By cell id: of those that finished or failed."""
     finished: frozenset[str]
     """Ids of those with complete files."""
@@ -53,7 +53,7 @@ def at_hand(run: RunFolder, cells: Collection[str]) -> AtHand:
     )
 
 
-def replan(run: RunFolder, manifest: dict[str, Any]) -> None:
+def replan(run: RunFolder, manifest: Manifest) -> None:
     """Write `manifest`, set apart the cells that it lacks, and bring back those that it has.
 
     Only for the driver of the folder.
@@ -61,7 +61,7 @@ def replan(run: RunFolder, manifest: dict[str, Any]) -> None:
     Raises:
         StoreError: If the folder cannot be written to; the next start goes on.
     """
-    members = frozenset(planned_cells(manifest))
+    members = frozenset(manifest.members)
     _set_apart(run, run.stored() - members)
     run.write_manifest(manifest)
     _bring_back(run, members)
@@ -109,7 +109,7 @@ def _recorded(apart: RunFolder) -> list[str]:
 def _name(apart: RunFolder, cell_id: str) -> str:
     """The cell's name; its id where the record cannot be read."""
     try:
-        return str(apart.read_record(cell_id).get("name") or cell_id)
+        return apart.read_record(cell_id).name or cell_id
     except StoreError:
         return cell_id
 

@@ -13,23 +13,27 @@ Every file appears whole or not at all, so a reader may look at any moment. Noth
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from steereval.common.errors import StoreError
 from steereval.results.store import parquet
-from steereval.results.store.manifest import metric_kinds, planned_cells
+from steereval.results.store.cell_record import (
+    DONE,
+    FAILED,
+    CellFacts,
+    CellRecord,
+    Counts,
+    FileDigest,
+)
+from steereval.results.store.document import json_bytes, parse_json, read_document
+from steereval.results.store.manifest import WRITE_AGAIN, Manifest, metric_kinds
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA, SCHEMA_VERSION
 from steereval.results.store.storage import LocalStorage, storage_of
-
-DONE = "done"
-FAILED = "failed"
 
 MANIFEST = "manifest.json"
 CELLS = "cells"
@@ -66,13 +70,12 @@ class RunFolder:
         """Whether it has a manifest."""
         return MANIFEST in self.place.sizes("")
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Replace the manifest; the schema version is added if it is not in it."""
-        versioned = {"schema_version": SCHEMA_VERSION} | manifest
-        self.place.write(MANIFEST, json_bytes(versioned, "the manifest"))
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest. Raises StoreError."""
+        self.place.write(MANIFEST, json_bytes(manifest, "the manifest"))
         self._kinds = None
 
-    def read_manifest(self) -> dict[str, Any]:
+    def read_manifest(self) -> Manifest:
         """The manifest; StoreError if it is missing, damaged or of another version."""
         data = self.place.read(MANIFEST)
         if data is None:
@@ -81,29 +84,29 @@ class RunFolder:
                 "Give the folder that `steereval run GRID.yaml --out FOLDER` wrote.",
             )
         name = self.place.at(MANIFEST)
-        manifest = _parsed(name, data, "Start the run again, which writes it anew.")
-        parquet.check_version(manifest.get("schema_version"), name)
-        return manifest
+        value = parse_json(name, data, WRITE_AGAIN)
+        parquet.check_version(value.get("schema_version"), name)
+        return read_document(Manifest, name, value, WRITE_AGAIN)
 
     def write_cell(
-        self, cell_id: str, items: pa.Table, responses: pa.Table, record: dict[str, Any]
+        self, cell_id: str, items: pa.Table, responses: pa.Table, facts: CellFacts
     ) -> None:
         """Store a finished cell: rows of ITEM_SCHEMA and RESPONSE_SCHEMA, and its record.
 
-        The record is kept with "status": "done", the counts, and size and hash of both files; it
-        is written last. Rows that do not fit their schema, rows that `check_items` refuses, or a
+        The record holds `facts`, the counts, and size and hash of both files; it is written last.
+        Rows that do not fit their schema, rows that `check_items` refuses, or a
         folder that cannot be written are a StoreError, and the cell does not count as finished.
         """
-        files = self._files_of(cell_id, items, responses, record)
+        files = self._files_of(cell_id, items, responses, facts)
         self.place.remove(_record(cell_id))
         for name, data in files.items():
             self.place.write(name, data)
 
     def check_cell(
-        self, cell_id: str, items: pa.Table, responses: pa.Table, record: dict[str, Any]
+        self, cell_id: str, items: pa.Table, responses: pa.Table, facts: CellFacts
     ) -> None:
         """Raise the StoreError that `write_cell` would raise for such a cell; write nothing."""
-        self._files_of(cell_id, items, responses, record)
+        self._files_of(cell_id, items, responses, facts)
 
     def discard(self, cell_id: str) -> None:
         """Remove all files of a cell, its record first."""
@@ -111,7 +114,7 @@ class RunFolder:
             self.place.remove(name)
 
     def _files_of(
-        self, cell_id: str, items: pa.Table, responses: pa.Table, record: dict[str, Any]
+        self, cell_id: str, items: pa.Table, responses: pa.Table, facts: CellFacts
     ) -> dict[str, bytes]:
         """{name: content} of the files of a finished cell, in the order in which they appear."""
         _check_id(cell_id)
@@ -120,25 +123,24 @@ class RunFolder:
         self.check_items(items, cell_id, parquet.CHECK_SCORING)
         parquet.check_cell_column(items, cell_id, "items")
         parquet.check_cell_column(responses, cell_id, "responses")
-        finished = _identified(record, cell_id, DONE) | {
-            "counts": {
-                "items": pc.count_distinct(items["item_id"]).as_py(),
-                "rows": items.num_rows,
-                "responses": responses.num_rows,
-            },
-            "files": {
-                "items": parquet.digest(item_bytes),
-                "responses": parquet.digest(response_bytes),
-            },
+        counts = {
+            "items": pc.count_distinct(items["item_id"]).as_py(),
+            "rows": items.num_rows,
+            "responses": responses.num_rows,
         }
+        digests = {
+            "items": parquet.digest(item_bytes),
+            "responses": parquet.digest(response_bytes),
+        }
+        finished = _record_of(facts, cell_id, DONE, counts=counts, files=digests)
         return {
             _response_file(cell_id): response_bytes,
             _item_file(cell_id): item_bytes,
             _record(cell_id): json_bytes(finished, f"the record of cell {cell_id}"),
         }
 
-    def replace_items(self, cell_id: str, items: pa.Table, record: dict[str, Any]) -> None:
-        """Give a finished cell other item rows and the record `record`; its responses stay.
+    def replace_items(self, cell_id: str, items: pa.Table, facts: CellFacts) -> None:
+        """Give a finished cell other item rows and other facts; its responses stay.
 
         What cannot be written is a StoreError, and leaves the cell as it was. Only between the two
         files, rows and record, does the cell not count as finished.
@@ -147,11 +149,19 @@ class RunFolder:
         item_bytes = parquet.encode(items, ITEM_SCHEMA, f"items of cell {cell_id}")
         self.check_items(items, cell_id, parquet.CHECK_SCORING)
         parquet.check_cell_column(items, cell_id, "items")
-        counts = {"items": pc.count_distinct(items["item_id"]).as_py(), "rows": items.num_rows}
-        finished = _identified(record, cell_id, DONE) | {
-            "counts": before["counts"] | counts,
-            "files": before["files"] | {"items": parquet.digest(item_bytes)},
-        }
+        responses = before.tables.responses
+        counts = Counts(
+            items=pc.count_distinct(items["item_id"]).as_py(),
+            rows=items.num_rows,
+            responses=before.counts.responses if before.counts else 0,
+        )
+        finished = _record_of(
+            facts,
+            cell_id,
+            DONE,
+            counts=counts.plain(),
+            files={"items": parquet.digest(item_bytes), "responses": responses.plain()},
+        )
         record_bytes = json_bytes(finished, f"the record of cell {cell_id}")
         self.place.write(_item_file(cell_id), item_bytes)
         self.place.write(_record(cell_id), record_bytes)
@@ -167,10 +177,11 @@ class RunFolder:
             self._kinds = metric_kinds(self.read_manifest()) if has_manifest else {}
         parquet.check_items(items, cell_id, self._kinds, remedy)
 
-    def write_failure(self, cell_id: str, record: dict[str, Any]) -> None:
-        """Record that a cell failed, with the error in `record`; an earlier try's rows go."""
+    def write_failure(self, cell_id: str, facts: CellFacts) -> None:
+        """Record that a cell failed, with the error in `facts`; an earlier try's rows go."""
         _check_id(cell_id)
-        failed = json_bytes(_identified(record, cell_id, FAILED), f"the record of cell {cell_id}")
+        record = _record_of(facts, cell_id, FAILED)
+        failed = json_bytes(record, f"the record of cell {cell_id}")
         self.place.write(_record(cell_id), failed)
         self.place.remove(_item_file(cell_id))
         self.place.remove(_response_file(cell_id))
@@ -186,14 +197,14 @@ class RunFolder:
         """
         if not self.exists():
             return None
-        return frozenset(planned_cells(self.read_manifest()))
+        return frozenset(self.read_manifest().members)
 
     def stored(self) -> frozenset[str]:
         """Ids of all cells of which a file is here, whether they are in the run or not."""
         names = [name for folder in CELL_FOLDERS for name in self.place.sizes(folder)]
         return frozenset(cell_id for name in names if (cell_id := cell_of(name)))
 
-    def records(self, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    def records(self, among: Collection[str] | None = None) -> dict[str, CellRecord]:
         """The records of the run's cells that finished or failed.
 
         Args:
@@ -215,7 +226,7 @@ class RunFolder:
                     found[cell_id] = record
         return found
 
-    def read_record(self, cell_id: str) -> dict[str, Any]:
+    def read_record(self, cell_id: str) -> CellRecord:
         """The record of one cell that finished or failed; StoreError if there is none."""
         record = self._read_record(cell_id)
         if record is None:
@@ -241,9 +252,10 @@ class RunFolder:
         return {
             cell_id
             for cell_id, record in self.records(among).items()
-            if record["status"] == DONE
+            if record.files is not None
+            and record.is_done
             and all(
-                found.get(f"{cell_id}.parquet") == record["files"][kind]["bytes"]
+                found.get(f"{cell_id}.parquet") == getattr(record.files, kind).bytes
                 for kind, found in sizes.items()
             )
         }
@@ -251,7 +263,7 @@ class RunFolder:
     def read_cell(self, cell_id: str) -> tuple[pa.Table, pa.Table]:
         """The item rows and the responses of one finished cell; damage is a StoreError."""
         record = self._read_record(cell_id)
-        if record is None or record["status"] != DONE:
+        if record is None or not record.is_done:
             raise StoreError(f"{self.place} has no finished cell {cell_id}", parquet.START_AGAIN)
         return self._items(record), self._rows_of_responses(record)
 
@@ -262,7 +274,7 @@ class RunFolder:
     def iter_items(self) -> Iterator[pa.Table]:
         """The item rows of the run's finished cells, cell by cell in the order of their ids."""
         for record in self.records().values():
-            if record["status"] == DONE:
+            if record.is_done:
                 yield self._items(record)
 
     def read_responses(self) -> pa.Table:
@@ -272,7 +284,7 @@ class RunFolder:
     def iter_responses(self) -> Iterator[pa.Table]:
         """The responses of the run's finished cells, cell by cell in the order of their ids."""
         for record in self.records().values():
-            if record["status"] == DONE:
+            if record.is_done:
                 yield self._rows_of_responses(record)
 
     def read_requests(self, cell_id: str, columns: Sequence[str]) -> pa.Table:
@@ -300,30 +312,34 @@ class RunFolder:
         for folder in ("", *CELL_FOLDERS, *(f"{RETIRED}/{each}" for each in CELL_FOLDERS)):
             self.place.sweep(folder)
 
-    def _items(self, record: dict[str, Any]) -> pa.Table:
-        cell_id = record["cell_id"]
-        items = self._table(_item_file(cell_id), ITEM_SCHEMA, record["files"]["items"])
+    def _items(self, record: CellRecord) -> pa.Table:
+        cell_id = record.cell_id
+        items = self._table(_item_file(cell_id), ITEM_SCHEMA, record.tables.items)
         self.check_items(items, cell_id, _remedy(cell_id))
         return items
 
     def _rows_of_responses(
-        self, record: dict[str, Any], columns: Sequence[str] | None = None
+        self, record: CellRecord, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        name, expected = _response_file(record["cell_id"]), record["files"]["responses"]
+        name, expected = _response_file(record.cell_id), record.tables.responses.plain()
         data = self.place.read(name)
         return parquet.decode(self.place.at(name), data, RESPONSE_SCHEMA, expected, columns)
 
-    def _table(self, name: str, schema: pa.Schema, expected: dict[str, Any]) -> pa.Table:
-        return parquet.decode(self.place.at(name), self.place.read(name), schema, expected)
+    def _table(self, name: str, schema: pa.Schema, expected: FileDigest) -> pa.Table:
+        data = self.place.read(name)
+        return parquet.decode(self.place.at(name), data, schema, expected.plain())
 
-    def _read_record(self, cell_id: str) -> dict[str, Any] | None:
+    def _read_record(self, cell_id: str) -> CellRecord | None:
         """The record of a cell; None if there is none (any more)."""
         data = self.place.read(_record(cell_id))
         if data is None:
             return None
         name = self.place.at(_record(cell_id))
-        record = _parsed(name, data, parquet.START_AGAIN)
-        _check_record(record, name)
+        value = parse_json(name, data, parquet.START_AGAIN)
+        parquet.check_version(value.get("schema_version"), name)
+        record = read_document(CellRecord, name, value, parquet.START_AGAIN)
+        if record.cell_id != cell_id:
+            raise StoreError(f"{name} is the record of cell {record.cell_id}", parquet.START_AGAIN)
         return record
 
 
@@ -370,45 +386,12 @@ def _check_id(cell_id: str) -> None:
         )
 
 
-def _identified(record: dict[str, Any], cell_id: str, status: str) -> dict[str, Any]:
-    return record | {"schema_version": SCHEMA_VERSION, "cell_id": cell_id, "status": status}
-
-
-def _check_record(record: dict[str, Any], name: str) -> None:
-    parquet.check_version(record.get("schema_version"), name)
-    complete = record.get("status") == FAILED or (
-        record.get("status") == DONE and _has_files(record.get("files"))
-    )
-    cell_id = PurePosixPath(name).stem
-    if not complete or record.get("cell_id") != cell_id:
-        raise StoreError(f"{name} is not the record of cell {cell_id}", parquet.START_AGAIN)
-
-
-def _has_files(files: object) -> bool:
-    return isinstance(files, dict) and all(
-        isinstance(files.get(name), dict) and "bytes" in files[name]
-        for name in ("items", "responses")
-    )
+def _record_of(facts: CellFacts, cell_id: str, status: str, **parts: object) -> CellRecord:
+    """The record of a cell: what is known of it, and what became of it."""
+    known = {"schema_version": SCHEMA_VERSION, "cell_id": cell_id, "status": status}
+    return CellRecord.model_validate(facts.plain() | known | parts)
 
 
 def _concatenated(parts: Iterator[pa.Table], schema: pa.Schema) -> pa.Table:
     found = list(parts)
     return pa.concat_tables(found) if found else schema.empty_table()
-
-
-def json_bytes(value: dict[str, Any], what: str) -> bytes:
-    """`value`, called `what` in errors, as JSON that other programs read; else StoreError."""
-    try:
-        return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{what} cannot be written as JSON: {error}") from error
-
-
-def _parsed(name: str, data: bytes, remedy: str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise StoreError(f"{name} is damaged: {error}", f"Delete it. {remedy}") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"{name} is damaged: it holds no object", f"Delete it. {remedy}")
-    return value

@@ -9,6 +9,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from steereval.results.store.cell_record import cell_fields
+
 SCHEMA_VERSION: Final = 1
 """Raised by one with every change to a column's name, type or meaning."""
 
@@ -24,26 +26,22 @@ KINDS: Final = ("loglikelihood", "generation")
 _METADATA = {VERSION_KEY: str(SCHEMA_VERSION).encode()}
 
 
+_CELL = cell_fields()
+
+
 def _field(name: str, kind: pa.DataType, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable)
 
 
 ITEM_SCHEMA: Final = pa.schema(
     [
-        _field("cell_id", pa.string()),
-        _field("model", pa.string()),
-        _field("method", pa.string()),
-        _field("strength", pa.float64()),
-        _field("layer", pa.string()),
-        _field("task", pa.string()),
+        *(_CELL[name] for name in ("cell_id", "model", "method", "strength", "layer", "task")),
         _field("metric", pa.string()),
         _field("higher_is_better", pa.bool_()),
         _field("item_id", pa.string()),
         _field("cluster_id", pa.string(), nullable=True),
         _field("split", pa.string()),
-        _field("fit_seed", pa.int64(), nullable=True),
-        _field("sample_seed", pa.int64()),
-        _field("fewshot_seed", pa.int64()),
+        *(_CELL[name] for name in ("fit_seed", "sample_seed", "fewshot_seed")),
         _field("fold", pa.int64(), nullable=True),
         _field("value", pa.float64()),
         _field("weight", pa.float64()),

@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 
 from steereval.common import files as atomic
 from steereval.common.errors import InputError, StoreError
+from steereval.common.text import first_line
 
 STORES = ("s3", "gs", "gcs", "abfs")
 """Kinds of URI that pyarrow knows itself."""
@@ -244,7 +245,7 @@ class RemoteStorage:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = first_line(error)
             raise StoreError(
                 f"{self.at(name)} cannot be {what}: {reason}",
                 "Check the address, the credentials and the connection.",

@@ -10,33 +10,33 @@ import pyarrow.compute as pc
 
 from steereval.common.errors import StoreError
 from steereval.results.store import parquet
+from steereval.results.store.cell_record import CellKey, CellRecord
 from steereval.results.store.content import disagreements
 from steereval.results.store.identity import id_of
-from steereval.results.store.manifest import planned_cells
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.retired import retired
-from steereval.results.store.run_folder import DONE, RunFolder
+from steereval.results.store.run_folder import RunFolder
 from steereval.results.verification.finding import Finding
 
-Records = Mapping[str, Mapping[str, Any]]
+Records = Mapping[str, CellRecord]
 
 
-def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -> Iterator[Finding]:
+def check_cells(run: RunFolder, manifest: Manifest, records: Records) -> Iterator[Finding]:
     """Hashes, schema, counts, ids and columns of all cells, and which are missing or too many."""
-    planned, apart = planned_cells(manifest), retired(run).stored()
+    planned, apart = manifest.members, retired(run).stored()
     for cell_id, cell in planned.items():
         if cell_id not in records:
             how = "is still set apart: start the run again" if cell_id in apart else "has no record"
             yield Finding(_name(cell), f"the cell {cell_id} is planned and {how}")
-        if cell.get("repeats", cell_id) not in planned:
-            yield Finding(
-                _name(cell), f"it repeats the cell {cell['repeats']}, which is not planned"
-            )
+    for planned_cell in manifest.cells:
+        if (first := planned_cell.repeats) is not None and first not in planned:
+            yield Finding(_name(planned_cell), f"it repeats the cell {first}, which is not planned")
     for found in disagreements(run, manifest, records):
         yield Finding(found.where, str(found))
     for cell_id, record in records.items():
-        where = f"{cell_id} ({record.get('name', 'unnamed')})"
+        where = f"{cell_id} ({record.name or 'unnamed'})"
         yield from _identity(where, cell_id, record, planned[cell_id])
-        if record["status"] == DONE:
+        if record.is_done:
             yield from _files(run, where, cell_id, record, planned[cell_id])
     for cell_id in sorted(run.stored() - planned.keys()):
         yield Finding(
@@ -46,24 +46,22 @@ def check_cells(run: RunFolder, manifest: Mapping[str, Any], records: Records) -
         )
 
 
-def _name(cell: Mapping[str, Any]) -> str:
-    seed = "" if cell["fit_seed"] is None else f" seed {cell['fit_seed']}"
-    return f"{cell['method']} T={cell['strength']:g}{seed} on {cell['task']}, {cell['model']}"
+def _name(cell: CellKey) -> str:
+    seed = "" if cell.fit_seed is None else f" seed {cell.fit_seed}"
+    return f"{cell.method} T={cell.strength:g}{seed} on {cell.task}, {cell.model}"
 
 
-def _identity(
-    where: str, cell_id: str, record: Mapping[str, Any], cell: Mapping[str, Any]
-) -> Iterator[Finding]:
-    identity = record.get("identity")
+def _identity(where: str, cell_id: str, record: CellRecord, cell: CellKey) -> Iterator[Finding]:
+    identity = record.identity
     if identity is None:
         yield Finding(where, "its record holds no identity")
         return
     if (found := id_of(identity)) != cell_id:
         yield Finding(where, f"its identity has the id {found}")
     for name, value in _columns(identity).items():
-        if value != cell[name]:
+        if value != (planned := getattr(cell, name)):
             yield Finding(
-                where, f"{name} is {value!r} in its identity and {cell[name]!r} in the manifest"
+                where, f"{name} is {value!r} in its identity and {planned!r} in the manifest"
             )
 
 
@@ -87,8 +85,8 @@ def _files(
     run: RunFolder,
     where: str,
     cell_id: str,
-    record: Mapping[str, Any],
-    cell: Mapping[str, Any],
+    record: CellRecord,
+    cell: CellKey,
 ) -> Iterator[Finding]:
     try:
         items, responses = run.read_cell(cell_id)
@@ -102,13 +100,12 @@ def _files(
         "rows": items.num_rows,
         "responses": responses.num_rows,
     }
-    if counts != record.get("counts"):
-        yield Finding(where, f"it holds {counts}, and its record says {record.get('counts')}")
+    recorded = record.counts.plain() if record.counts else None
+    if counts != recorded:
+        yield Finding(where, f"it holds {counts}, and its record says {recorded}")
     if foreign := set(_values(responses, "item_id")) - set(_values(items, "item_id")):
         yield Finding(where, f"{len(foreign)} items were asked about and not scored")
-    for name, value in cell.items():
-        if name == "repeats":
-            continue
+    for name, value in cell.columns().items():
         found = _values(items, name)
         if found != [value]:
             yield Finding(where, f"{name} is {found} in its rows and {value!r} in the manifest")

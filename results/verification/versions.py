@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from steereval.results.store.run_folder import DONE
 from steereval.results.verification.cells import Records
 from steereval.results.verification.finding import Finding
 
@@ -20,8 +19,8 @@ def check_versions(
     """
     others: Counter[tuple[str, str]] = Counter()
     for record in records.values():
-        if record["status"] == DONE:
-            ran_on = (record.get("environment") or {}).get("versions") or {}
+        if record.is_done:
+            ran_on = record.environment.versions
             others.update(
                 (package, found)
                 for package, found in ran_on.items()

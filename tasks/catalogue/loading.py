@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import TaskError
+from steereval.common.text import first_line
 from steereval.tasks.benchmarks.mmlu_all import documents as mmlu_all
 from steereval.tasks.benchmarks.realtoxicity import documents as realtoxicity
 from steereval.tasks.benchmarks.truthfulqa_open import documents as truthfulqa_open
@@ -16,7 +17,7 @@ from steereval.tasks.benchmarks.ultrafeedback import documents as ultrafeedback
 from steereval.tasks.catalogue.index import manager_for
 from steereval.tasks.catalogue.templates import keep_compiled
 from steereval.tasks.data import truthfulqa
-from steereval.tasks.data.hub import first_line, quick_hub
+from steereval.tasks.data.hub import quick_hub
 
 TRUTHFULQA_CONFIGURATIONS = {
     "truthfulqa_mc1": "multiple_choice",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steereval.common.errors import ContrastError, TaskError, UnknownNameError
+from steereval.common.paths import expanded
 from steereval.tasks.benchmarks.truthful_mini import documents
 from steereval.tasks.benchmarks.ultrafeedback_mini import documents as preferences
 from steereval.tasks.contrast import public
@@ -74,7 +75,7 @@ def load_contrast(
 def _load(name_or_path: str, data_dir: Path | None) -> ContrastSet:
     if name_or_path in _LOADERS:
         return _LOADERS[name_or_path](data_dir)
-    path = Path(name_or_path).expanduser()
+    path = Path(expanded(name_or_path))
     if path.suffix == ".jsonl":
         return read_contrast_file(path)
     if path.exists():

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from steereval.common.errors import TaskError
+from steereval.common.text import first_line
 
 REACH_SECONDS = 5.0
 """How long the hub may take to answer before it counts as out of reach."""
@@ -94,11 +95,6 @@ def hub_in_reach() -> bool:
         asking.start()
         asking.join(REACH_SECONDS)
     return _reached.is_set()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, to be quoted in another one."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _ask_hub() -> None:

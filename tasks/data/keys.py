@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
+
+from steereval.common.text import short_hash
 
 _PLAIN_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _SEPARATOR = "\x1f"
@@ -31,4 +32,4 @@ def pair_key(*parts: str) -> str:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256(_SEPARATOR.join(parts).encode()).hexdigest()[:16]
+    return short_hash(_SEPARATOR.join(parts))

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from steereval.common.errors import TaskError
-from steereval.common.paths import cache_folder
+from steereval.common.paths import cache_folder, expanded
 
 CONTENTS = ".contents.json"
 """Says in the folder of an asset what its files are."""
@@ -43,6 +43,6 @@ def _is_as_fetched(path: Path) -> bool:
 def data_folder(given: Path | None) -> Path | None:
     """The folder that holds public data sets: the one given, else STEEREVAL_DATA, else None."""
     if given is not None:
-        return given.expanduser()
+        return Path(expanded(str(given)))
     named = os.environ.get("STEEREVAL_DATA")
-    return Path(named).expanduser() if named else None
+    return Path(expanded(named)) if named else None

@@ -16,6 +16,7 @@ from typing import Any
 import jsonlines
 
 from steereval.common.errors import TaskError
+from steereval.common.text import first_line
 from steereval.tasks.data.hub import load_files_from_hub
 from steereval.tasks.data.local_files import data_folder
 
@@ -102,7 +103,7 @@ def _read(path: Path) -> list[Row]:
         return _READERS[path.suffix](path)
     except (OSError, ValueError, KeyError) as error:
         raise TaskError(
-            f"{path} cannot be read: {str(error).strip().splitlines()[0]}",
+            f"{path} cannot be read: {first_line(error)}",
             "Put the file there again as it is distributed.",
         ) from error
 

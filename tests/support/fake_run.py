@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steereval.results.store.cell_record import CellFacts
 from steereval.results.store.identity import id_of
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 
@@ -233,43 +235,62 @@ def response_table(cell: dict[str, Any], item_ids: list[str]) -> pa.Table:
     return pa.table(columns, schema=RESPONSE_SCHEMA)
 
 
-def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "name": "fake-run",
-        "grid": {"name": "fake-run"},
-        "cells": cells,
-        "tasks": {
-            task.name: {
-                "role": task.role,
-                "margin": task.margin,
-                "primary_metric": task.metric,
-                "cluster": "the question's category" if task.n_clusters else None,
-                "benchmark": task.benchmark,
-                "metrics": {
-                    each.metric: {"kind": each.kind, "higher_is_better": each.higher_is_better}
-                    for each in (task, *task.beside)
-                },
-            }
-            for task in run.tasks
-        },
-        "methods": {
-            method.name: {
-                "name": method.name,
-                "options": {},
-                "unit": "absolute",
-                "reduced": method.reduced,
-                "traits": TRAITS.get(method.name, []),
-            }
-            for method in [FakeMethod("none"), *run.methods]
-        },
-        "select": run.select,
-        "analysis": {"baseline": "none", "confidence": 0.95, "correction": "holm"},
-        "contrasts": {"truthful-mini": {"hash": "abc", "n_positive": 800, "n_negative": 900}},
-        "versions": VERSIONS,
-        "created": "2026-01-01T00:00:00+00:00",
-        "machine": {"cpu": "test"},
-    }
+def manifest_of(run: FakeRun, cells: list[dict[str, Any]]) -> Manifest:
+    return Manifest.model_validate(
+        {
+            "schema_version": 1,
+            "name": "fake-run",
+            "grid": {"name": "fake-run"},
+            "cells": cells,
+            "tasks": {
+                task.name: {
+                    "role": task.role,
+                    "margin": task.margin,
+                    "primary_metric": task.metric,
+                    "cluster": "the question's category" if task.n_clusters else None,
+                    "benchmark": task.benchmark,
+                    "metrics": {
+                        each.metric: {"kind": each.kind, "higher_is_better": each.higher_is_better}
+                        for each in (task, *task.beside)
+                    },
+                }
+                for task in run.tasks
+            },
+            "methods": {
+                method.name: {
+                    "name": method.name,
+                    "options": {},
+                    "unit": "absolute",
+                    "reduced": method.reduced,
+                    "traits": TRAITS.get(method.name, []),
+                }
+                for method in [FakeMethod("none"), *run.methods]
+            },
+            "select": run.select,
+            "analysis": {"baseline": "none", "confidence": 0.95, "correction": "holm"},
+            "contrasts": {"truthful-mini": {"hash": "abc", "n_positive": 800, "n_negative": 900}},
+            "versions": VERSIONS,
+            "created": "2026-01-01T00:00:00+00:00",
+            "machine": {"cpu": "test"},
+        }
+    )
+
+
+def bare_manifest(*cells: dict[str, Any], **parts: Any) -> Manifest:
+    """A manifest with hardly more than it must have."""
+    needed: dict[str, Any] = {"tasks": {}, "methods": {}, "analysis": {}, "schema_version": 1}
+    return Manifest.model_validate(needed | {"name": "x", "cells": list(cells)} | parts)
+
+
+def with_methods(manifest: Manifest, **changes: Any) -> Manifest:
+    """`manifest` with other values of each of its methods."""
+    methods = {m: entry.model_copy(update=changes) for m, entry in manifest.methods.items()}
+    return manifest.model_copy(update={"methods": methods})
+
+
+def facts(**parts: Any) -> CellFacts:
+    """What is known of a cell."""
+    return CellFacts.model_validate(parts)
 
 
 def write_run(run: FakeRun, path: Path) -> RunFolder:
@@ -289,7 +310,7 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
         if run.fails(cell):
             error = {"error": {"type": "CellError", "message": "the layer <14> is gone"}}
             name = f"{cell['method']} T={cell['strength']:g} on {cell['task']}, {cell['model']}"
-            folder.write_failure(cell["cell_id"], {"name": name} | error)
+            folder.write_failure(cell["cell_id"], facts(name=name, **error))
             continue
         items = item_table(run, tasks[cell["task"]], cell)
         if "repeats" in cell:
@@ -299,19 +320,18 @@ def _write_run(run: FakeRun, path: Path) -> RunFolder:
             cell["cell_id"],
             items,
             (run.responses or response_table)(cell, items["item_id"].unique().to_pylist()),
-            cell
-            | {
-                "name": f"{cell['method']} on {cell['task']}",
-                "identity": identity_of(cell),
-                "timings": {"seconds": 2.0, "tokens_per_second": speed},
-                "displacement": displacements.get(cell["method"], {}),
-                "batch_size": 16 if "repeats" in cell else 32,
-                "environment": {
+            facts(
+                name=f"{cell['method']} on {cell['task']}",
+                identity=identity_of(cell),
+                timings={"seconds": 2.0, "tokens_per_second": speed},
+                displacement=displacements.get(cell["method"], {}),
+                batch_size=16 if "repeats" in cell else 32,
+                environment={
                     "host": "here",
                     "pid": 2 if "repeats" in cell else 1,
                     "versions": VERSIONS,
                 },
-            },
+            ),
         )
     return folder
 

@@ -42,7 +42,7 @@ def ordered(table: pa.Table, *keys: str) -> bytes:
 def same_tables(one: Path, other: Path) -> None:
     """Both runs have finished the same cells, and their tables are equal byte for byte."""
     first, second = RunFolder(one), RunFolder(other)
-    planned = {cell["cell_id"] for cell in first.read_manifest()["cells"]}
+    planned = {cell.cell_id for cell in first.read_manifest().cells}
     assert first.finished() == second.finished() == planned
     keys = ("cell_id", "metric", "item_id")
     assert ordered(first.read_items(), *keys) == ordered(second.read_items(), *keys)

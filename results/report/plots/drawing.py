@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import re
 from collections.abc import Collection, Iterator
@@ -14,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from steereval.common.text import short_hash
 from steereval.results.analysis.scores import Arm
 from steereval.results.report.plots.palette import (
     INK,
@@ -85,7 +85,7 @@ class Picture:
         text = re.sub(r"<title>.*?</title>", "", text, count=1, flags=re.DOTALL)
         text = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", text, count=1)
         text = with_variables(text)
-        prefix = "f" + hashlib.sha256(self.name.encode()).hexdigest()[:8]
+        prefix = "f" + short_hash(self.name, 8)
         text = re.sub(r'\bid="', f'id="{prefix}-', text)
         return re.sub(r"(url\(|xlink:href=\")#", rf"\g<1>#{prefix}-", text)
 

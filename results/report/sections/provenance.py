@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.report.blocks import Block, Code, Facts, Fold, Items, Section, Text
 from steereval.results.report.glossary import how_to_read
 from steereval.results.report.item_chunks import ItemChunk
 from steereval.results.report.tables.secondary import failure_table, profile_table, seed_table
-from steereval.results.store.manifest import Plan
+from steereval.results.store.manifest import Manifest, Plan
 from steereval.results.store.profiles import Profile
 
 BROWSE = (
@@ -53,7 +52,7 @@ def failures_section(analysis: Analysis) -> Section | None:
 
 
 def provenance_section(
-    analysis: Analysis, manifest: dict[str, Any], profiles: Sequence[Profile]
+    analysis: Analysis, manifest: Manifest, profiles: Sequence[Profile]
 ) -> Section:
     """Versions, machine, seeds, documents, and where the time went."""
     blocks: list[Block] = [Facts(tuple(_facts(analysis, manifest))), seed_table(analysis)]
@@ -62,33 +61,33 @@ def provenance_section(
             Fold("Where the time went", (Text(TIMES, "explain"), profile_table(profiles)))
         )
     blocks += [Fold(title, (Code(text),)) for title, text in _documents(manifest)]
-    created = str(manifest.get("created", "")).replace("T", " ")[:16]
+    created = manifest.created.replace("T", " ")[:16]
     hint = ", ".join(filter(None, (created and f"planned {created}", "versions, seeds, grid")))
     return Section("provenance", "Provenance", tuple(blocks), hint)
 
 
-def _facts(analysis: Analysis, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(analysis: Analysis, manifest: Manifest) -> Iterator[tuple[str, str]]:
     cells = analysis.cells
-    yield "Planned", str(manifest.get("created", "not recorded"))
+    yield "Planned", manifest.created or "not recorded"
     yield (
         "Cells",
         f"{cells.planned} planned, {cells.done} finished, {cells.failed} failed, "
         f"{cells.pending} without a record",
     )
-    yield "Schema version", str(manifest.get("schema_version"))
-    for task, entry in (manifest.get("tasks") or {}).items():
-        for judge, told in (entry.get("judges") or {}).items():
-            who = told["model"] or told["scorer"] or "the published model"
-            yield f"Judge {judge} of {task}", str(who)
-    for section in ("versions", "machine"):
-        known = manifest.get(section) or {}
-        yield from ((str(name), str(value)) for name, value in known.items())
+    yield "Schema version", str(manifest.schema_version)
+    for task, entry in manifest.tasks.items():
+        for judge, judged_by in entry.judges.items():
+            who = judged_by.model or judged_by.scorer or "the published model"
+            yield f"Judge {judge} of {task}", who
+    for known in (manifest.versions, manifest.machine):
+        yield from ((name, str(value)) for name, value in known.items())
 
 
-def _documents(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    cards = manifest.get("contrasts") or {}
-    documents = [(f"Contrast set {name}", card) for name, card in cards.items()]
-    documents += [("Methods", manifest.get("methods")), ("Grid", manifest.get("grid"))]
+def _documents(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    cards = manifest.contrasts.items()
+    documents: list[tuple[str, object]] = [(f"Contrast set {name}", card) for name, card in cards]
+    methods = {label: method.plain() for label, method in manifest.methods.items()}
+    documents += [("Methods", methods), ("Grid", manifest.grid)]
     for title, value in documents:
         if value:
             yield title, json.dumps(value, indent=2, ensure_ascii=False)

@@ -139,7 +139,7 @@ def seed_table(analysis: Analysis) -> ReportTable:
     columns = (Column("Kind"), Column("Values"), Column("Planned cells", True))
     rows = []
     for kind in ("fit_seed", "sample_seed", "fewshot_seed"):
-        values = [cell.get(kind) for cell in analysis.plan.cells]
+        values = [getattr(cell, kind) for cell in analysis.plan.cells]
         known = sorted({value for value in values if value is not None})
         n_cells = sum(value is not None for value in values)
         entry = Entry(", ".join(map(str, known)) or "–")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from steereval.results.report.writers.folder import replaced_whole
 from steereval.results.report.writers.leaderboard_post import posted_markdown
 from steereval.results.report.writers.leaderboard_table import flat_table
 from steereval.results.store.cell_table import cell_table
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.schema import ITEM_SCHEMA
 
@@ -41,7 +41,7 @@ def write_dataset(run: RunFolder, folder: Path) -> None:
         (fresh / CARD).write_text(card, encoding="utf-8")
 
 
-def _card(analysis: Analysis, manifest: dict[str, Any], n_rows: int) -> str:
+def _card(analysis: Analysis, manifest: Manifest, n_rows: int) -> str:
     """The dataset's card: metadata as the hub reads it, then the leaderboard and how to load it."""
     size = next((name for limit, name in SIZES if n_rows < limit), "1M<n<10M")
     metadata = {
@@ -54,7 +54,7 @@ def _card(analysis: Analysis, manifest: dict[str, Any], n_rows: int) -> str:
             for name in ("leaderboard", "rows", "cells")
         ],
     }
-    versions = ", ".join(f"{k} {v}" for k, v in (manifest.get("versions") or {}).items())
+    versions = ", ".join(f"{k} {v}" for k, v in manifest.versions.items())
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     return f"""---
 {front}---
@@ -77,7 +77,7 @@ together: do not count them as items.
 
 ## Provenance
 
-Planned {manifest.get("created", "at a time that was not recorded")} with
+Planned {manifest.created or "at a time that was not recorded"} with
 {versions or "unknown versions"}. Prompts and answers are not part of this data set. The licences of
 the benchmarks apply to what is derived from them; add the one that you choose to the metadata
 above.

@@ -9,12 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from steereval.results.store.cell_record import CELL_COLUMNS
 from steereval.results.store.run_folder import RunFolder
-
-_SHARED = (
-    *("cell_id", "model", "method", "strength", "layer", "task"),
-    *("fit_seed", "sample_seed", "fewshot_seed"),
-)
 
 
 def write_item_lines(run: RunFolder, path: Path) -> None:
@@ -32,7 +28,7 @@ def write_item_lines(run: RunFolder, path: Path) -> None:
 
 def _lines(table: pa.Table, items: list[str], metrics: list[str]) -> Iterator[str]:
     """Put together from pieces, since most of a line is the same for all items of a cell."""
-    head = _json({name: table[name][0].as_py() for name in _SHARED})[:-1]
+    head = _json({name: table[name][0].as_py() for name in CELL_COLUMNS})[:-1]
     values, weights = table["value"].to_pylist(), table["weight"].to_pylist()
     scores: dict[str, list[str]] = {}
     for item, metric, value, weight in zip(items, metrics, values, weights, strict=True):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 from steereval.common.errors import InputError, StoreError
+from steereval.common.text import first_line
 from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.report.writers.leaderboard_table import flat_table
+from steereval.results.store.manifest import Manifest
 
 TRACKERS: Final = ("wandb", "trackio")
 """Packages that results can be logged to; none of them is installed with this one."""
@@ -18,25 +19,22 @@ TRACKERS: Final = ("wandb", "trackio")
 _FIGURES: Final = ("score", "difference", "difference_low", "difference_high", "p_adjusted", "mde")
 
 
-def log_results(
-    analysis: Analysis, manifest: Mapping[str, Any], tracker: str, project: str
-) -> None:
+def log_results(analysis: Analysis, manifest: Manifest, tracker: str, project: str) -> None:
     """Log the grid as configuration, a figure for each arm and metric, and the leaderboard.
 
     One run of the tracker, named as the grid is. Raises InputError for a tracker that is not
     known or not installed, and StoreError where it does not take the results.
     """
     module = _module(tracker)
-    config = {name: manifest.get(name) for name in ("grid", "versions", "machine", "created")}
+    config = {n: getattr(manifest, n) for n in ("grid", "versions", "machine", "created")}
     table = flat_table(analysis.rows)
     try:
         module.init(project=project, name=analysis.plan.name, config=config)
         module.log(figures(analysis) | {"leaderboard": module.Table(dataframe=table.to_pandas())})
         module.finish()
     except Exception as error:  # what trackers raise has nothing in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StoreError(
-            f"{tracker} did not take the results: {reason}",
+            f"{tracker} did not take the results: {first_line(error)}",
             "Log in to it first, or set WANDB_MODE=offline for wandb.",
         ) from error
 

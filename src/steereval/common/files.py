@@ -21,19 +21,38 @@ def temporary_sibling(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: written beside it, synced, then renamed. Fails with StoreError."""
+@contextlib.contextmanager
+def replacing(path: Path, is_synced: bool = True) -> Iterator[Path]:
+    """A temporary sibling to write, which takes the place of `path` once the block ends well.
+
+    Args:
+        path: The file to replace; it need not exist.
+        is_synced: Whether the file survives a crash of the machine: not needed for a cache.
+
+    Yields:
+        The temporary path, in the same folder.
+
+    Raises:
+        OSError: If it cannot take the place.
+    """
     temporary = temporary_sibling(path)
-    with naming(path):
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
+    try:
+        yield temporary
+        if is_synced:
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+    if is_synced:
         sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, whole or not at all. Fails with StoreError."""
+    with naming(path), replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def remove(path: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from steereval.common import files
 from steereval.common.errors import InputError, StoreError
 from steereval.common.paths import cache_folder
+from steereval.common.text import short_hash
 
 SETTLED = 2.0
 """Seconds since a file's last change before its hash is remembered: file systems count time in
@@ -86,7 +87,7 @@ def _read(path: Path) -> str:
 
 
 def _memory(path: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    name = short_hash(os.fsencode(path), 32)
     return cache_folder() / "file-hashes" / f"{name}.json"
 
 

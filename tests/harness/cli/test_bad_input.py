@@ -152,7 +152,7 @@ CASES: dict[str, Case] = {
                 methods=["none", {"name": "odesteer", "strengths": [1], "options": {"steps": 0}}]
             ),
         ],
-        "steps must be above 0",
+        "options.steps is 0",
     ),
     "duplicate cells": (
         lambda b: [

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from steereval.common.errors import GridError
-from steereval.harness.config import grid as spec
-from steereval.harness.config.grid import Grid, load_grid, parse_grid, plain
+from steereval.common.validation import Place
+from steereval.harness.config import specs
+from steereval.harness.config.fields import Part
+from steereval.harness.config.grid import Grid, changed, load_grid, parse_grid, plain
+from steereval.harness.config.load import read_grid
+from steereval.harness.config.yaml_core import line_of, read_yaml
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -61,68 +63,64 @@ def test_repetitions_have_another_batch_size() -> None:
     assert parse_grid(given).repeat_batch_size == 7
 
 
-def specs() -> list[type]:
-    return [
-        value
-        for value in vars(spec).values()
-        if isinstance(value, type) and dataclasses.is_dataclass(value)
-    ]
+SPECS = [value for value in vars(specs).values() if hasattr(value, "__pydantic_fields__")]
 
 
-def test_every_field_is_identity_analysis_or_runtime() -> None:
-    """A new field must say what it is part of: in spec.py, `_part("identity" | ...)`."""
-    unclassified = [
-        f"{kind.__name__}.{field.name}"
-        for kind in specs()
-        for field in dataclasses.fields(kind)
-        if field.metadata.get("part") not in ("identity", "analysis", "runtime")
-    ]
-    assert unclassified == []
+def test_every_field_is_identity_analysis_or_runtime_and_described() -> None:
+    """A new field says what it is part of by its type, `Identity[...]` for example."""
+    fields = [(kind, *item) for kind in SPECS for item in kind.__pydantic_fields__.items()]
+    assert len(fields) > 50
+    for kind, name, field in fields:
+        assert sum(isinstance(mark, Part) for mark in field.metadata) == 1, f"{kind}.{name}"
+        assert field.description, f"{kind}.{name}"
 
 
-def test_every_field_is_documented() -> None:
-    source = Path(spec.__file__).read_text()
-    lines = [line.strip() for line in source.splitlines()]
-    undocumented = [
-        line
-        for line, following in itertools.pairwise(lines)
-        if " = _part(" in line and not following.startswith('"""')
-    ]
-    assert undocumented == []
-
-
-BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown key": (small(modles=[]), "unknown key 'modles'. Did you mean 'models'"),
-    "unknown nested key": (small(tasks=[{"name": "t", "limt": 3}]), "Did you mean 'limit'"),
-    "no models": (small(models=[]), "grid.models is empty"),
-    "missing name": ({k: v for k, v in small().items() if k != "name"}, "grid has no 'name'"),
-    "no layers": (small(models=[{"name": "m", "layers": []}]), "has no layers"),
-    "negative layer": (small(models=[{"name": "m", "layers": [-1]}]), "has layer -1"),
-    "layer twice": (small(models=[{"name": "m", "layers": [1, 1]}]), "names a layer twice"),
-    "dtype": (small(models=[{"name": "m", "layers": [1], "dtype": "fp32"}]), "dtype 'fp32'"),
-    "text for a number": (small(tasks=[{"name": "t", "limit": "many"}]), "a whole number"),
-    "zero limit": (small(tasks=[{"name": "t", "limit": 0}]), "limit 0"),
-    "true for a number": (small(tasks=[{"name": "t", "limit": True}]), "a whole number"),
+# What is refused, where the fault lies, and the name that the remedy suggests.
+BAD: dict[str, tuple[dict[str, Any], Place, str]] = {
+    "unknown key": (small(modles=[]), ("modles",), "models"),
+    "unknown nested key": (small(tasks=[{"name": "t", "limt": 3}]), ("tasks", 0, "limt"), "limit"),
+    "no models": (small(models=[]), ("models",), ""),
+    "missing name": ({k: v for k, v in small().items() if k != "name"}, ("name",), ""),
+    "no layers": (small(models=[{"name": "m", "layers": []}]), ("models", 0, "layers"), ""),
+    "negative layer": (
+        small(models=[{"name": "m", "layers": [-1]}]),
+        ("models", 0, "layers", 0),
+        "",
+    ),
+    "layer twice": (small(models=[{"name": "m", "layers": [1, 1]}]), ("models", 0, "layers"), ""),
+    "dtype": (
+        small(models=[{"name": "m", "layers": [1], "dtype": "fp32"}]),
+        ("models", 0, "dtype"),
+        "float32",
+    ),
+    "text for a number": (small(tasks=[{"name": "t", "limit": "many"}]), ("tasks", 0, "limit"), ""),
+    "zero limit": (small(tasks=[{"name": "t", "limit": 0}]), ("tasks", 0, "limit"), ""),
+    "true for a number": (small(tasks=[{"name": "t", "limit": True}]), ("tasks", 0, "limit"), ""),
     "infinite strength": (
         small(methods=["none", {"name": "caa", "strengths": [float("inf")]}]),
-        "a finite number",
+        ("methods", 1, "strengths", 0),
+        "",
     ),
-    "no strengths": (small(methods=["none", "caa"]), "caa has no strengths"),
+    "no strengths": (small(methods=["none", "caa"]), ("methods", 1), ""),
     "strength for none": (
         small(methods=[{"name": "none", "strengths": [1]}]),
-        "none has strengths",
+        ("methods", 0, "strengths"),
+        "",
     ),
     "strength twice": (
         small(methods=["none", {"name": "caa", "strengths": [1, 1.0]}]),
-        "names a strength twice",
+        ("methods", 1, "strengths"),
+        "",
     ),
     "method twice": (
         small(methods=["none", {"name": "caa", "strengths": [1]}] * 2),
-        "names 'none' twice",
+        ("methods", 2),
+        "",
     ),
     "unit": (
         small(methods=["none", {"name": "caa", "strengths": [1], "unit": "relativ"}]),
-        "Did you mean 'relative'",
+        ("methods", 1, "unit"),
+        "relative",
     ),
     "displacements that differ": (
         small(
@@ -133,40 +131,47 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
                 {"name": "repe", "strengths": [0.1]},
             ],
         ),
-        "method repe has the displacements [0.1], and caa has [0.1, 0.2]",
+        ("methods", 2, "strengths"),
+        "",
     ),
     "a unit beside a match": (
         small(
             match="displacement",
             methods=["none", {"name": "caa", "strengths": [1], "unit": "relative"}],
         ),
-        "method caa has unit relative, and the grid has `match: displacement`",
+        ("methods", 1, "unit"),
+        "",
     ),
     "a displacement below 0": (
         small(methods=["none", {"name": "caa", "strengths": [-0.1], "unit": "displacement"}]),
-        "caa has the displacement -0.1",
+        ("methods", 1, "strengths", 0),
+        "",
     ),
     "a displacement layer by layer": (
         small(
             match="displacement",
             methods=["none", {"name": "caa", "strengths": [0.1], "incremental": True}],
         ),
-        "caa is fitted layer by layer at its own strength",
+        ("methods", 1, "incremental"),
+        "",
     ),
     "a task that is none": (
         small(methods=["none", {"name": "caa", "strengths": [1], "tasks": ["truthful_mini_mx"]}]),
-        "Did you mean 'truthful_mini_mc'",
+        ("methods", 1, "tasks", 0),
+        "truthful_mini_mc",
     ),
     "a baseline on some tasks": (
         small(
             tasks=["truthful_mini_mc", "truthful_mini_gen"],
             methods=[{"name": "none", "tasks": ["truthful_mini_gen"]}],
         ),
-        "the baseline none is not run on truthful_mini_mc",
+        ("methods", 0, "tasks"),
+        "",
     ),
     "a contrast of the unsteered": (
         small(methods=[{"name": "none", "contrast": "truthful-mini"}]),
-        "method none has a contrast",
+        ("methods", 0, "contrast"),
+        "",
     ),
     "a method's fraction": (
         small(
@@ -179,53 +184,120 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
                 },
             ]
         ),
-        "fraction is 0",
+        ("methods", 1, "contrast", "fraction"),
+        "",
     ),
-    "fraction": (small(contrast={"name": "truthful-mini", "fraction": 1.5}), "fraction is 1.5"),
-    "baseline": (small(analysis={"baseline": "nothing"}), "which is no method of the grid"),
-    "confidence": (small(analysis={"confidence": 95}), "between 0.5 and 1"),
-    "select task": (small(select={"task": "truthful_mini_mx"}), "Did you mean 'truthful_mini_mc'"),
-    "select share": (small(select={"share": 1}), "select.share is 1.0"),
-    "seed twice": (small(seeds={"fit": [1, 1]}), "distinct whole numbers"),
-    "several sample seeds": (small(seeds={"sample": [0, 1]}), "no task samples"),
-    "several few-shot seeds": (small(seeds={"fewshot": [0, 1]}), "no task has few-shot examples"),
+    "fraction": (
+        small(contrast={"name": "truthful-mini", "fraction": 1.5}),
+        ("contrast", "fraction"),
+        "",
+    ),
+    "baseline": (small(analysis={"baseline": "nothing"}), ("analysis", "baseline"), ""),
+    "confidence": (small(analysis={"confidence": 95}), ("analysis", "confidence"), ""),
+    "select task": (
+        small(select={"task": "truthful_mini_mx"}),
+        ("select", "task"),
+        "truthful_mini_mc",
+    ),
+    "select share": (small(select={"share": 1}), ("select", "share"), ""),
+    "seed twice": (small(seeds={"fit": [1, 1]}), ("seeds", "fit"), ""),
+    "several sample seeds": (small(seeds={"sample": [0, 1]}), ("seeds", "sample"), ""),
+    "several few-shot seeds": (small(seeds={"fewshot": [0, 1]}), ("seeds", "fewshot"), ""),
     "unknown option of generation": (
         small(tasks=[{"name": "t", "generation": {"do_smaple": True}}]),
-        "Did you mean",
+        ("tasks", 0, "generation", "do_smaple"),
+        "do_sample",
     ),
-    "noise floor of no method": (small(noise_floor="cas"), "Did you mean 'caa'"),
-    "noise floor of the unsteered": (small(noise_floor="none"), "no steered method"),
+    "noise floor of no method": (small(noise_floor="cas"), ("noise_floor", "method"), "caa"),
+    "noise floor of the unsteered": (small(noise_floor="none"), ("noise_floor", "method"), ""),
     "noise floor as the run": (
         small(noise_floor={"method": "caa", "batch_size": 32}),
-        "another number than the run's 32",
+        ("noise_floor", "batch_size"),
+        "",
     ),
-    "margin": (small(tasks=[{"name": "t", "margin": -0.1}]), "margin -0.1"),
-    "no workers": (small(run={"workers": 0}), "below 1"),
-    "a list": ([1, 2], "must be a mapping"),  # type: ignore[dict-item]
+    "margin": (small(tasks=[{"name": "t", "margin": -0.1}]), ("tasks", 0, "margin"), ""),
+    "no workers": (small(run={"workers": 0}), ("run", "workers"), ""),
+    "a list": ([1, 2], (), ""),  # type: ignore[dict-item]
 }
 
 
-@pytest.mark.parametrize(("data", "message"), BAD.values(), ids=BAD.keys())
-def test_bad_grids_are_refused_in_one_sentence(data: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("data", "place", "suggestion"), BAD.values(), ids=BAD.keys())
+def test_bad_grids_are_refused_with_the_place(
+    data: dict[str, Any], place: Place, suggestion: str
+) -> None:
+    grid, faults = read_grid(data)
+    assert grid is None
+    assert faults[0].place == place
+    assert f"'{suggestion}'" in faults[0].remedy or not suggestion
     with pytest.raises(GridError) as caught:
         parse_grid(data)
-    assert message in str(caught.value)
+    assert (caught.value.problem, caught.value.remedy) == (faults[0].problem, faults[0].remedy)
     assert "\n" not in str(caught.value)
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "line"),
     [
-        ("name: [", "not valid YAML at line"),
-        ("name: a\nname: b\n", "given twice"),
-        ("", "must be a mapping"),
+        ("name: [", 1),
+        ("name: a\nname: b\n", 2),
+        ("name: a\n? [b]\n: 1\n", 2),
+        ("name: a\nmodels:\n  - {name: m, layers: 1}\n  - name: n\n    layer: 2\n", 5),
+        ("name: a\nmodels: {name: m, layers: 1}\nmethods: none\ntasks: t\nrun: {workers: 0}", 5),
+        ("name: a\nmodels: {name: m, layers: 1}\nmethods:\n- caa\n- none\ntasks: t\n", 4),
     ],
 )
-def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_bad_file_is_refused_with_the_line(tmp_path: Path, text: str, line: int) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(text)
-    with pytest.raises(GridError, match=message):
+    with pytest.raises(GridError, match=f"line {line}\\b"):
         load_grid(path)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.touch()
+    with pytest.raises(GridError, match="None"):
+        load_grid(path)
+
+
+def test_a_changed_part_is_validated() -> None:
+    grid = parse_grid(small())
+    assert changed(grid.run, workers=3).workers == 3
+    with pytest.raises(GridError, match="0"):
+        changed(grid.run, workers=0)
+
+
+WORDS = {
+    "no": "no", "on": "on", "Yes": "Yes", "true": True, "FALSE": False, "~": None, "null": None,
+    "1e-4": 1e-4, "1E3": 1000.0, "+.5": 0.5, "2.": 2.0, "010": 10, "0o10": 8, "0x1f": 31,
+    "-7": -7, "1_000": "1_000", "1:30": "1:30", "2024-01-01": "2024-01-01", "1.2.3": "1.2.3",
+    ".inf": float("inf"), "=": "=", "'010'": "010", "e5": "e5", "NULL_": "NULL_",
+}  # fmt: skip
+"""Plain words by the core schema of YAML 1.2."""
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_are_what_yaml_1_2_says(word: str) -> None:
+    data, _ = read_yaml(f"[{word}]")
+    assert data == [WORDS[word]]
+    assert type(data[0]) is type(WORDS[word])
+
+
+def test_merge_keys_work_and_the_line_is_where_the_key_stands() -> None:
+    text = "base: &base {name: caa, strengths: 1}\nmethods:\n  - <<: *base\n    strengths: 2\n"
+    data, root = read_yaml(text)
+    assert data["methods"] == [{"name": "caa", "strengths": 2}]
+    assert root is not None
+    assert line_of(root, ("methods", 0, "strengths")) == 4
+
+
+def test_options_of_generation_stay_as_they_are_written() -> None:
+    """They are part of a cell's id, in which 1 and 1.0 differ."""
+    for value in (1, 1.0):
+        grid = parse_grid(small(tasks=[{"name": "t", "generation": {"temperature": value}}]))
+        assert plain(grid)["tasks"][0]["generation"] == {"temperature": value}
+        assert type(grid.tasks[0].generation["temperature"]) is type(value)
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:

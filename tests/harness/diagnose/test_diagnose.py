@@ -369,7 +369,7 @@ def test_a_grid_alone_gets_a_report(
     assert diagnosis is not None
     blocks = {record["layer"]: record["block"] for record in diagnosis.record.values()}
     assert blocks == {"1": 1, "all": 2}
-    assert len(RunFolder(out).read_manifest()["cells"]) == 3
+    assert len(RunFolder(out).read_manifest().cells) == 3
 
 
 @pytest.mark.chaos

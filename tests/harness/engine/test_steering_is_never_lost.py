@@ -217,7 +217,7 @@ def test_a_cell_that_steers_no_token_is_an_error(tiny_folder: str, tmp_path: Pat
     )
     run_grid(some, tmp_path, None, lambda line: None)
     records = RunFolder(tmp_path).records()
-    status = {cell.method.name: records[cell.id]["status"] for cell in make_plan(some)}
+    status = {cell.method.name: records[cell.id].status for cell in make_plan(some)}
     assert status == {"none": "done", "caa": "failed"}
 
 

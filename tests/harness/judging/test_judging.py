@@ -34,6 +34,7 @@ from steereval.harness.run.driver import Summary, run_grid
 from steereval.harness.run.worker import CellWorker
 from steereval.results.analysis.run_analysis import analyse
 from steereval.results.report import build_report
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.progress import read_progress
 from steereval.results.store.run_folder import RunFolder
 from steereval.tasks.data import hub
@@ -47,6 +48,10 @@ STAND_INS: Judges = [
     {"name": "toxicity", "scorer": "toxic_bert", "model": "stand-in"},
     {"name": "fluency", "model": "stand-in"},
 ]
+
+
+UNJUDGED = CellRecord.model_construct(judges={})
+"""A record of a cell that no judge has read."""
 
 
 @pytest.fixture(autouse=True)
@@ -146,10 +151,10 @@ def test_every_judge_gives_every_item_its_metrics(judged: Path) -> None:
     given = ("true", "informative", "true_informative", "reward", "win", "fluency", "toxicity")
     for method in ("none", "caa"):
         assert {counts[method, metric] for metric in (*given, "toxic", "perplexity")} == {4}
-    declared = RunFolder(judged).read_manifest()["tasks"]["truthful_mini_gen"]["metrics"]
+    declared = RunFolder(judged).read_manifest().tasks["truthful_mini_gen"].metrics
     assert {row["metric"] for row in rows} == declared.keys()
     for row in rows:
-        assert row["higher_is_better"] == declared[row["metric"]]["higher_is_better"]
+        assert row["higher_is_better"] == declared[row["metric"]].higher_is_better
 
 
 def test_both_is_one_where_each_is(judged: Path) -> None:
@@ -169,14 +174,14 @@ def test_the_unsteered_model_ties_with_itself_and_more_reward_wins(judged: Path)
 
 def test_a_record_says_who_judged(judged: Path, tiny_judges: dict[str, str]) -> None:
     for record in RunFolder(judged).records().values():
-        assert record["judges"].keys() == {"truth", "info", "reward", "fluency", "toxicity"}
-        toxicity = record["judges"]["toxicity"]
+        assert record.judges.keys() == {"truth", "info", "reward", "fluency", "toxicity"}
+        toxicity = record.judges["toxicity"]
         assert toxicity["model"] == tiny_judges["classifier"]
         assert toxicity["scorer"] == "toxic_bert"
         assert toxicity["stand_in"] is False
         assert toxicity["content"].startswith("sha256:")
-        assert record["judge_errors"] == {}
-        prints = [judge["fingerprint"] for judge in record["judges"].values()]
+        assert record.judge_errors == {}
+        prints = [judge["fingerprint"] for judge in record.judges.values()]
         assert len(set(prints)) == 5
 
 
@@ -240,8 +245,8 @@ def test_a_stand_in_runs_and_measures_nothing(tiny_folder: str, tmp_path: Path) 
     metrics = {row["metric"] for row in store.read_items().to_pylist()}
     assert metrics.isdisjoint(m for judge in JUDGES.values() for m in judge.metrics)
     for record in store.records().values():
-        assert [judge["stand_in"] for judge in record["judges"].values()] == [True] * 4
-        assert all(judge["answers"] == 4 for judge in record["judges"].values())
+        assert [judge["stand_in"] for judge in record.judges.values()] == [True] * 4
+        assert all(judge["answers"] == 4 for judge in record.judges.values())
     sentence = (
         "Not measured: the judge truth of truthful_mini_gen is a stand-in with random weights."
     )
@@ -390,13 +395,13 @@ def test_a_judge_that_fails_leaves_the_other_rows(
     assert len(values(tmp_path / "run", "true")) == 8
     assert values(tmp_path / "run", "fluency") == {}
     for record in RunFolder(tmp_path / "run").records().values():
-        assert record["status"] == "done"
-        assert record["judge_errors"] == {"fluency": "RuntimeError: the device is broken"}
+        assert record.status == "done"
+        assert record.judge_errors == {"fluency": "RuntimeError: the device is broken"}
     notes = " ".join(analyse(RunFolder(tmp_path / "run")).notes)
     assert "fluency has not judged 2 cells" in notes
     assert run(given, tmp_path / "run").unjudged == ()
     assert len(values(tmp_path / "run", "fluency")) == 8
-    assert all(r["judge_errors"] == {} for r in RunFolder(tmp_path / "run").records().values())
+    assert all(r.judge_errors == {} for r in RunFolder(tmp_path / "run").records().values())
 
 
 def test_a_number_that_is_none_is_a_failure(
@@ -472,9 +477,9 @@ def test_names_are_checked_with_the_plan(
 
 
 def test_a_judge_is_named_once_and_has_a_known_dtype() -> None:
-    with pytest.raises(GridError, match="names the judge truth twice"):
+    with pytest.raises(GridError, match=r"judges names 'truth' twice"):
         grid("smollm2-135m", [{"name": "truth"}, {"name": "truth", "model": "x"}])
-    with pytest.raises(GridError, match="judge truth of task truthful_mini_gen has dtype 'int8'"):
+    with pytest.raises(GridError, match=r"judges.*dtype is 'int8'"):
         grid("smollm2-135m", [{"name": "truth", "dtype": "int8"}])
 
 
@@ -548,7 +553,7 @@ def test_perspective_is_asked_and_its_key_is_kept_nowhere(
     found = values(tmp_path / "run", "toxicity")
     assert sorted(set(found.values())) == [0.5, 0.75]
     (record,) = RunFolder(tmp_path / "run").records().values()
-    judge = record["judges"]["toxicity"]
+    judge = record.judges["toxicity"]
     assert (judge["scorer"], judge["model"], judge["content"]) == ("perspective", None, "TOXICITY")
     for path in (tmp_path / "run").rglob("*"):
         assert not path.is_file() or b"secret-key" not in path.read_bytes()
@@ -564,7 +569,7 @@ def test_every_seed_is_compared_with_its_own_unsteered_cell() -> None:
         noise_floor="caa",
     )  # fmt: skip
     cells = make_plan(given)
-    found = assignments(cells, {cell.id for cell in cells}, {cell.id: {} for cell in cells})
+    found = assignments(cells, {cell.id for cell in cells}, {cell.id: UNJUDGED for cell in cells})
     known = {cell.id: cell for cell in cells}
     assert len(found) == len(cells) > 4
     for each in found:
@@ -580,7 +585,7 @@ def test_without_the_unsteered_model_nobody_wins() -> None:
         analysis={"baseline": "caa"},
     )  # fmt: skip
     cells = make_plan(given)
-    (found,) = assignments(cells, {cells[0].id}, {cells[0].id: {}})
+    (found,) = assignments(cells, {cells[0].id}, {cells[0].id: UNJUDGED})
     assert found.unsteered is None
 
 

@@ -188,17 +188,17 @@ def test_files_that_are_not_loaded(
 
 def test_records_and_manifest_hold_what_was_seen(finished: Path, model: Path) -> None:
     manifest, records = RunFolder(finished).read_manifest(), RunFolder(finished).records()
-    parts = manifest["content"][f"model {model}"]
+    parts = manifest.content[f"model {model}"]
     assert {"model.safetensors", "chat_template.jinja"} < set(parts)
     assert "adapter: adapter_model.safetensors" in parts
-    seen = [record["content"] for record in records.values()]
+    seen = [record.content for record in records.values()]
     assert [len(each) for each in seen].count(2) == [len(each) for each in seen].count(3) == 1
     assert list(check_cells(RunFolder(finished), manifest, records)) == []
 
 
 def test_readers_refuse_cells_of_another_content(finished: Path, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(finished, tmp_path / "run"))
-    subject = next(s for s in folder.read_manifest()["content"] if s.startswith("model"))
+    subject = next(s for s in folder.read_manifest().content if s.startswith("model"))
     edit(
         folder.path / "manifest.json",
         lambda values: values["content"][subject].update({"model.safetensors": "0" * 64}),
@@ -248,8 +248,8 @@ def test_a_worker_that_loads_something_else(
             patch.setattr(CellWorker, "run", runs)
         assert len(start(grid(str(folder), [1]), out).failed) == 2
     records = RunFolder(out).records().values()
-    assert {record["error"]["type"] for record in records} == {"CellError"}
-    assert all("model.safetensors" in record["error"]["message"] for record in records)
+    assert {record.error.type for record in records} == {"CellError"}
+    assert all("model.safetensors" in record.error.message for record in records)
     assert start(grid(str(folder), [1]), out) == Summary(2, 0, ())
 
 
@@ -313,7 +313,7 @@ def test_a_branch_that_moved(hub: Callable[[str], str], tmp_path: Path) -> None:
     """Its commit stands for all files: another one is refused, the same one is gone on with."""
     out, first = tmp_path / "run", hub("a")
     assert start(grid("org/tiny", [1]), out).failed == ()
-    assert RunFolder(out).read_manifest()["content"]["model org/tiny"] == {COMMIT: first}
+    assert RunFolder(out).read_manifest().content["model org/tiny"] == {COMMIT: first}
     second = hub("b")
     with pytest.raises(InputError) as refused:
         start(grid("org/tiny", [1, 2]), out)
@@ -360,7 +360,7 @@ def test_a_judges_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]  # fmt: skip
     assert start(grid(str(model), [1], tasks=tasks), out).unjudged == ()
     subject = "judge fluency of task truthful_mini_gen"
-    assert all(subject in each["content"] for each in RunFolder(out).records().values())
+    assert all(subject in each.content for each in RunFolder(out).records().values())
     reweigh(judge, 1.5)
     with pytest.raises(InputError, match=subject):
         start(grid(str(model), [1, 2], tasks=tasks), out)

@@ -47,7 +47,7 @@ def test_the_same_task_gives_the_same_rows(finished: Path, tmp_path: Path, no_mo
     out = tmp_path / "again"
     assert rescore(RunFolder(finished), RunFolder(out), {}, None, lambda line: None) == 6
     assert rows(out) == rows(finished)
-    assert RunFolder(out).read_manifest()["rescored"]["lm_eval"]
+    assert RunFolder(out).read_manifest().rescored["lm_eval"]
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def again(run: RunFolder, cells: int = 9) -> tuple[list[str], list[str]]:
 
 
 def cell_of(run: RunFolder, method: str) -> str:
-    cells = run.read_manifest()["cells"]
-    return next(str(cell["cell_id"]) for cell in cells if cell["method"] == method)
+    cells = run.read_manifest().cells
+    return next(cell.cell_id for cell in cells if cell.method == method)
 
 
 def test_a_run_as_it_was_made(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

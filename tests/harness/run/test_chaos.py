@@ -290,8 +290,8 @@ def test_a_cell_that_kills_every_worker(
     out = tmp_path / "run"
     assert run(grid, out, "--address", "local", "--workers", 2) == 1
     records = RunFolder(out).records()
-    assert [id for id, record in records.items() if record["status"] == FAILED] == [deadly]
-    assert "its worker was lost 1 times" in records[deadly]["error"]["message"]
+    assert [id for id, record in records.items() if record.status == FAILED] == [deadly]
+    assert "its worker was lost 1 times" in records[deadly].error.message
     trouble.clear()
     assert run(grid, out) == 0
     one, other = (RunFolder(each).read_items().sort_by(
@@ -344,10 +344,10 @@ def test_a_model_that_does_not_load(
     out, whole = tmp_path / "run", tmp_path / "whole"
     assert run(path, out, "--address", "local", "--workers", 2) == 1
     records = RunFolder(out).records().values()
-    failed = [record for record in records if record["status"] == FAILED]
-    assert {record["identity"]["model"]["name"] for record in failed} == {str(broken)}
+    failed = [record for record in records if record.status == FAILED]
+    assert {record.identity["model"]["name"] for record in failed} == {str(broken)}
     assert len(failed) * 2 == len(list(records))
-    assert all("cannot be loaded" in record["error"]["message"] for record in failed)
+    assert all("cannot be loaded" in record.error.message for record in failed)
     weights.write_bytes(good)
     assert run(path, out, "--address", "local", "--workers", 2) == 0
     assert run(path, whole) == 0
@@ -370,11 +370,11 @@ def test_activations_that_are_no_numbers(tiny_folder: str, tmp_path: Path) -> No
     out, whole = tmp_path / "run", tmp_path / "whole"
     assert run(path, out) == 1
     records = RunFolder(out).records().values()
-    assert {record["status"] for record in records} == {FAILED}
+    assert {record.status for record in records} == {FAILED}
     for record in records:
-        steered = " layer " in record["name"]
+        steered = " layer " in record.name
         words = "activations at layer 1 are not finite" if steered else "are not finite"
-        assert words in record["error"]["message"], record["name"]
+        assert words in record.error.message, record.name
     weights.write_bytes(good)
     assert run(path, out) == 0
     assert run(path, whole) == 0

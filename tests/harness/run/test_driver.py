@@ -113,14 +113,14 @@ def test_seeds_and_strengths_change_the_scores(finished: Path) -> None:
 
 def test_records_say_what_was_fitted(finished: Path, tiny_folder: str) -> None:
     records = RunFolder(finished).records().values()
-    steered = [record for record in records if record["steerers"]]
+    steered = [record for record in records if record.steerers]
     assert len(steered) == 6
     for record in steered:
-        assert [card["fold_left_out"] for card in record["steerers"]] == [0, 1]
-        assert {card["model"] for card in record["steerers"]} == {tiny_folder}
-        assert {card["model_revision"] for card in record["steerers"]} == {"main"}
-        assert record["path"] == "shared"
-        assert record["timings"]["seconds"] > 0
+        assert [card["fold_left_out"] for card in record.steerers] == [0, 1]
+        assert {card["model"] for card in record.steerers} == {tiny_folder}
+        assert {card["model_revision"] for card in record.steerers} == {"main"}
+        assert record.path == "shared"
+        assert record.timings.seconds > 0
 
 
 def test_responses_hold_what_was_asked_and_answered(finished: Path) -> None:
@@ -167,9 +167,9 @@ def test_the_report_comes_from_the_tables(finished: Path) -> None:
 def test_readers_learn_traits_documents_and_correct_answers(finished: Path) -> None:
     run = RunFolder(finished)
     manifest = run.read_manifest()
-    traits = {label: entry["traits"] for label, entry in manifest["methods"].items()}
+    traits = {label: entry.traits for label, entry in manifest.methods.items()}
     assert traits == {"none": [], "caa": ["constant"], "odesteer": ["barrier", "flow"]}
-    assert manifest["tasks"]["truthful_mini_mc"]["documents"] == 376
+    assert manifest.tasks["truthful_mini_mc"].documents == 376
     items = set(run.read_items()["item_id"].to_pylist())
     found = read_correct_answers(run.place)["truthful_mini_mc"]
     assert set(found) == items
@@ -258,7 +258,7 @@ def test_cells_together_are_cells_alone(
         same = value if isinstance(value, str) else pytest.approx(value, abs=1e-4, rel=2e-5)
         assert together[key] == same
     moved = [
-        {id: record["displacement"] for id, record in RunFolder(tmp_path / name).records().items()}
+        {id: record.displacement for id, record in RunFolder(tmp_path / name).records().items()}
         for name in ("together", "alone")
     ]
     assert sum(bool(sites) for sites in moved[0].values()) == len(methods) - 1
@@ -382,8 +382,8 @@ def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_pa
     out = tmp_path / "run"
     summary = run_grid(bad, out, None, lambda line: None)
     assert len(summary.failed) == 1
-    (record,) = [r for r in RunFolder(out).records().values() if r["status"] == "failed"]
-    assert "not finite" in record["error"]["message"]
+    (record,) = [r for r in RunFolder(out).records().values() if r.status == "failed"]
+    assert "not finite" in record.error.message
     assert len(RunFolder(out).finished()) == 2
     assert build_report(RunFolder(out)).exists()
 
@@ -402,7 +402,7 @@ def test_a_model_that_does_not_load_is_tried_once_for_a_group(
     summary = run_grid(grid(tiny_folder), out, None, lambda line: None)
     assert len(tried) == len(groups(make_plan(grid(tiny_folder)))) == 1
     assert len(summary.failed) == summary.planned == 7
-    assert all("it is damaged" in r["error"]["message"] for r in RunFolder(out).records().values())
+    assert all("it is damaged" in r.error.message for r in RunFolder(out).records().values())
 
 
 def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
@@ -417,7 +417,7 @@ def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
     (failure,) = run_grid(only, out, None, lambda line: None).failed
     assert "failed with ZeroDivisionError: broken on purpose" in failure
     (record,) = RunFolder(out).records().values()
-    assert any("in broken" in line for line in record["error"]["traceback"])
+    assert any("in broken" in line for line in record.error.traceback)
 
 
 def test_a_score_that_is_not_a_number_fails_the_cell(
@@ -513,8 +513,8 @@ def test_cells_are_computed_twice_for_the_noise_floor(
         "caa (repeated)",
     }
     records = RunFolder(noise).records()
-    assert {record["batch_size"] for name, record in records.items() if name in again} == {3}
-    assert {record["batch_size"] for name, record in records.items() if name not in again} == {32}
+    assert {record.batch_size for name, record in records.items() if name in again} == {3}
+    assert {record.batch_size for name, record in records.items() if name not in again} == {32}
     floors = analyse(RunFolder(noise)).noise_floors
     assert {floor.cell.arm.method for floor in floors} == {"none", "caa"}
     assert {floor.task.name for floor in floors} == {"truthful_mini_mc", "truthful_mini_gen"}

@@ -30,6 +30,7 @@ from steereval.harness.run import worker
 from steereval.harness.run.driver import run_grid
 from steereval.harness.run.worker import CellWorker
 from steereval.results.store.answers import ANSWER_SCHEMA, FOLDER, AnswerStore
+from steereval.results.store.cell_record import Timings
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.storage import LocalStorage
 from steereval.tasks.catalogue import cards
@@ -134,9 +135,12 @@ def same_records(one: Path, other: Path) -> None:
     found = []
     for out in (one, other):
         records = RunFolder(out).records()
-        for record in records.values():
-            record["timings"] = record["timings"]["tokens"]
-        found.append(records)
+        found.append(
+            {
+                id: (record.timings.tokens, record.model_copy(update={"timings": Timings()}))
+                for id, record in records.items()
+            }
+        )
     assert found[0] == found[1]
 
 
@@ -154,8 +158,8 @@ def test_a_broken_scorer_costs_no_answer(
     assert sum(rows for kind, rows in asked if kind == "generate_until") == 24
     assert len(asked) == len(groups(make_plan(both))) == 2
     records = RunFolder(out).records().values()
-    assert {record["error"]["type"] for record in records} == {ScoringError.__name__}
-    assert all("ModuleNotFoundError" in record["error"]["message"] for record in records)
+    assert {record.error.type for record in records} == {ScoringError.__name__}
+    assert all("ModuleNotFoundError" in record.error.message for record in records)
     assert RunFolder(out).finished() == set()
     scorer.clear()
     no_model()
@@ -178,7 +182,7 @@ def test_rescore_scores_what_could_not_be_scored(
     no_model()
     failing, mended = RunFolder(tmp_path / "failing"), RunFolder(tmp_path / "mended")
     assert rescore(RunFolder(out), failing, {}, None, lambda _: None) == 0
-    assert {record["error"]["type"] for record in failing.records().values()} == {"ScoringError"}
+    assert {record.error.type for record in failing.records().values()} == {"ScoringError"}
     scorer.clear()
     assert rescore(RunFolder(out), mended, {}, None, lambda _: None) == 8
     same_tables(mended.path, quiet)

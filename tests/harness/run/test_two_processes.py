@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from fake_run import bare_manifest
 
 from steereval.common import folders
 from steereval.common.folders import is_whole, publish_folder
@@ -249,7 +250,7 @@ def test_archives(tmp_path: Path) -> None:
     """Two of one run are the same file; unpacked twice, one of both processes is refused."""
     run = RunFolder(tmp_path / "run")
     run.create()
-    run.write_manifest({"name": "packed", "cells": []})
+    run.write_manifest(bare_manifest(name="packed"))
     for number in range(30):
         run.place.write(f"cells/{number}.bin", bytes([number]) * 1000)
     for number, delay in enumerate(STAGGERED):

@@ -413,7 +413,7 @@ def test_what_cannot_stand_behind_a_gate(inner: str) -> None:
 
 def test_options_of_the_method_behind_the_gate_are_checked() -> None:
     given_options = {"method": "odesteer", "method_options": {"stps": 3}}
-    with pytest.raises(InputError, match="method odesteer has no option 'stps'"):
+    with pytest.raises(InputError, match=r"odesteer.*'stps'"):
         get_method("conditional").options(given_options)
 
 

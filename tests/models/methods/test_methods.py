@@ -251,7 +251,7 @@ def test_a_fit_that_does_not_converge(method: str) -> None:
 
 @each_two_class_method
 def test_unknown_option(method: str) -> None:
-    with pytest.raises(InputError, match=f"method {method} has no option 'komponents'"):
+    with pytest.raises(InputError, match=f"{method}.*'komponents'"):
         fit_steerer(method, *samples(0), komponents=3)
 
 

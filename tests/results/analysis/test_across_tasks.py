@@ -118,8 +118,8 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
     for correction in ("holm", "max-t"):
         folder = write_run(run, tmp_path / correction)
         manifest = folder.read_manifest()
-        manifest["analysis"]["correction"] = correction
-        folder.write_manifest(manifest)
+        analysis = manifest.analysis.model_copy(update={"correction": correction})
+        folder.write_manifest(manifest.model_copy(update={"analysis": analysis}))
         rows = [row for row in analyse(folder).rows if not row.is_baseline]
         raw = [row.comparison.effect.p_value for row in rows if row.comparison is not None]
         found[correction] = np.array([row.p_adjusted for row in rows], dtype=float)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fake_run import (
     FakeRun,
     FakeTask,
     cells_of,
+    facts,
     item_table,
     manifest_of,
     planted,
@@ -380,7 +382,7 @@ def test_items_that_one_arm_lacks_are_dropped_from_all_and_counted(tmp_path: Pat
         lacks = (cell["method"], cell["fit_seed"]) == ("caa", 2)
         kept = items.slice(0, 290) if lacks else items
         responses = response_table(cell, kept["item_id"].to_pylist())
-        folder.write_cell(cell["cell_id"], kept, responses, cell)
+        folder.write_cell(cell["cell_id"], kept, responses, facts())
     analysis = analyse(folder)
     rows = [row for row in analysis.rows if row.task.name == "truth"]
     assert {row.n_dropped_items for row in rows} == {10}
@@ -455,7 +457,7 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     index = items.schema.get_field_index("split")
     leaked = items.set_column(index, items.schema.field(index), pa.array(["test"] * 300))
     responses = response_table(cell, items["item_id"].to_pylist())
-    folder.write_cell(cell["cell_id"], leaked, responses, cell)
+    folder.write_cell(cell["cell_id"], leaked, responses, facts())
     with pytest.raises(StoreError, match="says another split of item"):
         analyse(folder)
 
@@ -463,8 +465,9 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 def test_a_manifest_that_lacks_something_is_named(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
-    folder.write_manifest({"name": "x", "cells": [], "tasks": {}})
-    with pytest.raises(StoreError, match=r"manifest\.json does not say.*analysis"):
+    text = json.dumps({"schema_version": 1, "name": "x", "cells": [], "tasks": {}, "methods": {}})
+    (folder.path / "manifest.json").write_text(text)
+    with pytest.raises(StoreError, match=r"manifest\.json: .*'analysis'"):
         analyse(folder)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from steereval.results.analysis.judge_coverage import not_judged, not_measured, products_of_means
 from steereval.results.analysis.leaderboard import Row
+from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.manifest import Task
 
 
@@ -38,9 +39,11 @@ def test_only_stand_ins_have_not_measured() -> None:
     ]
 
 
-def record(status: str = "done", **facts: Any) -> dict[str, Any]:
+def record(status: str = "done", **facts: Any) -> CellRecord:
     task = {"name": "t", "judges": [{"name": "truth"}]}
-    return {"status": status, "identity": {"task": task}, **facts}
+    files = {"items": {"bytes": 1}, "responses": {"bytes": 1}}
+    needed = {"schema_version": 1, "cell_id": "x", "status": status, "files": files}
+    return CellRecord.model_validate(needed | {"identity": {"task": task}} | facts)
 
 
 def test_what_was_answered_and_not_judged_is_counted() -> None:
@@ -49,7 +52,7 @@ def test_what_was_answered_and_not_judged_is_counted() -> None:
         "b": record(),
         "c": record(judge_errors={"truth": "no memory."}),
         "d": record("failed"),
-        "e": {"status": "done", "imported": {}},
+        "e": record(identity={"task": "t", "imported": "hf"}),
     }
     assert list(not_judged(records)) == ["The judge truth has not judged 2 cells of t: no memory."]
     assert list(not_judged({"b": record()})) == [

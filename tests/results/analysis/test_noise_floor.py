@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fake_run import FakeMethod, FakeRun, FakeTask, write_run
+from fake_run import FakeMethod, FakeRun, FakeTask, facts, write_run
 
 from steereval.results.analysis.noise_floor import NoiseFloor
 from steereval.results.analysis.run_analysis import Analysis, analyse
@@ -84,11 +84,11 @@ def test_items_that_only_a_repetition_lacks_stay_in(tmp_path: Path) -> None:
     """A repetition that scored other items neither adds items nor takes any from the rows."""
     run = write_run(RUN, tmp_path)
     (again,) = [
-        cell for cell in run.read_manifest()["cells"]
-        if cell["method"] == "none (repeated)"
+        cell for cell in run.read_manifest().cells
+        if cell.method == "none (repeated)"
     ]  # fmt: skip
-    items, responses = run.read_cell(again["cell_id"])
-    run.write_cell(again["cell_id"], items.slice(0, 30), responses, dict(again))
+    items, responses = run.read_cell(again.cell_id)
+    run.write_cell(again.cell_id, items.slice(0, 30), responses, facts())
     found = analyse(run)
     assert floors(found)["none"].n_items == 20
     assert {row.n_dropped_items for row in found.rows} == {0}

@@ -123,10 +123,10 @@ def test_grids_and_versions_that_differ_are_named(
         "seeds": {"fit": [0, 1]},
         "run": {"workers": 2},
     }
-    other.write_manifest(first | {"grid": changed, "versions": {"torch": "9"}})
+    other.write_manifest(first.model_copy(update={"grid": changed, "versions": {"torch": "9"}}))
     shutil.copytree(runs["old"].path, tmp_path / "first")
     mine = RunFolder(tmp_path / "first")
-    mine.write_manifest(first | {"grid": grid, "versions": {"torch": "8"}})
+    mine.write_manifest(first.model_copy(update={"grid": grid, "versions": {"torch": "8"}}))
     (two,) = compared({"a": mine, "b": other})
     assert [(d.path, d.first, d.second) for d in two.grid] == [
         ("methods.caa.options.a", "1", "2"),
@@ -141,8 +141,9 @@ def test_cells_of_one_name_that_compute_something_else(
     shutil.copytree(runs["old"].path, tmp_path / "copy")
     other = RunFolder(tmp_path / "copy")
     manifest = other.read_manifest()
-    manifest["cells"][0]["cell_id"] = "feed" * 4
-    other.write_manifest(manifest)
+    first, *others = manifest.cells
+    cells = [first.model_copy(update={"cell_id": "feed" * 4}), *others]
+    other.write_manifest(manifest.model_copy(update={"cells": cells}))
     (two,) = compared({"a": runs["old"], "b": other})
     assert (two.n_same, two.n_changed) == (6, 1)
 
@@ -155,9 +156,9 @@ def test_cells_of_one_id_that_were_computed_from_something_else(
     for name, digest in (("a", "1"), ("b", "2")):
         folder = RunFolder(shutil.copytree(runs["old"].path, tmp_path / name))
         manifest = folder.read_manifest()
-        model = manifest["cells"][0]["model"]
+        model = manifest.cells[0].model
         content = {f"model {model}": {"model.safetensors": digest}, "task x": {"documents": "3"}}
-        folder.write_manifest(manifest | {"content": content})
+        folder.write_manifest(manifest.model_copy(update={"content": content}))
         both.append(folder)
     (two,) = compared({"a": both[0], "b": both[1]})
     assert (two.n_same, two.n_changed) == (0, 7)

@@ -26,7 +26,7 @@ from steereval.results.lm_eval.samples import as_number, scores_of
 from steereval.results.report import build_report, report_reader
 from steereval.results.store.identity import id_of
 from steereval.results.store.lease import FILE, driving
-from steereval.results.store.manifest import parse_plan, planned_cells
+from steereval.results.store.manifest import ImportedArms, parse_plan
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.verification import verify_tables
 
@@ -97,10 +97,10 @@ def test_rows_carry_the_clusters_and_splits_of_the_run(run: RunFolder, tmp_path:
 def test_the_record_says_where_it_comes_from(run: RunFolder, tmp_path: Path) -> None:
     path = log(run, tmp_path)
     imported(run, path)
-    (record,) = (r for r in run.records().values() if "imported" in r)
-    assert record["imported"]["sha256"] == read_sample_file(path).sha256
-    assert record["imported"]["model_args"]["dtype"] == "float32"
-    assert record["cell_id"] == id_of(record["identity"])
+    (record,) = (r for r in run.records().values() if r.imported)
+    assert record.imported.sha256 == read_sample_file(path).sha256
+    assert record.imported.model_args["dtype"] == "float32"
+    assert record.cell_id == id_of(record.identity)
 
 
 def test_the_same_file_again_changes_nothing(run: RunFolder, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_same_file_pairs_with_items_that_came_later(run: RunFolder, tmp_path
     grown = FakeRun(RUN.methods, (more,), fit_seeds=(0, 1))
     manifest = run.read_manifest()
     write_run(grown, run.path)
-    run.write_manifest(run.read_manifest() | {"imported": manifest["imported"]})
+    run.write_manifest(run.read_manifest().model_copy(update={"imported": manifest.imported}))
     (second,) = imported(run, path)
     assert (second.n_items, second.n_foreign, second.is_new) == (N + 5, 0, True)
 
@@ -170,7 +170,7 @@ def test_documents_of_another_task_do_not_pair(run: RunFolder, tmp_path: Path) -
     path = log(run, tmp_path, range(N, N + 5))
     with pytest.raises(InputError, match="none of the documents"):
         imported(run, path)
-    assert "imported" not in run.read_manifest()
+    assert run.read_manifest().imported is None
 
 
 def test_one_bad_file_of_several_leaves_the_run_alone(run: RunFolder, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_one_bad_file_of_several_leaves_the_run_alone(run: RunFolder, tmp_path: 
     with pytest.raises(InputError):
         imported(run, good, bad)
     assert run.records() == before
-    assert "imported" not in run.read_manifest()
+    assert run.read_manifest().imported is None
 
 
 def test_other_prompts_are_told(run: RunFolder, tmp_path: Path) -> None:
@@ -206,9 +206,9 @@ def test_all_metrics_come_along_and_one_without_direction_is_told(
     rows = [row for row in run.read_items().to_pylist() if row["method"] == "hf"]
     found = {row["metric"]: (row["value"], row["weight"], row["higher_is_better"]) for row in rows}
     assert found == {"acc": (1, 1, True), "f": (0.5, 1, True), "nll": (3, 7, False)}
-    (record,) = (r for r in run.records().values() if "imported" in r)
-    assert record["metrics_without_numbers"] == ["text"]
-    assert record["metrics_without_direction"] == ["odd"]
+    (record,) = (r for r in run.records().values() if r.imported)
+    assert record.metrics_without_numbers == ["text"]
+    assert record.metrics_without_direction == ["odd"]
 
 
 def test_filters_are_part_of_the_metric(run: RunFolder, tmp_path: Path) -> None:
@@ -281,9 +281,9 @@ def test_a_baseline_without_the_metric_is_told(run: RunFolder, tmp_path: Path) -
 def test_a_method_that_takes_the_label_is_refused(run: RunFolder, tmp_path: Path) -> None:
     imported(run, log(run, tmp_path))
     manifest = run.read_manifest()
-    manifest["methods"]["hf"] = manifest["methods"]["none"]
+    methods = manifest.methods | {"hf": manifest.methods["none"]}
     with pytest.raises(StoreError, match="'hf' is a method of the grid and an imported arm"):
-        parse_plan(manifest)
+        parse_plan(manifest.model_copy(update={"methods": methods}))
 
 
 def test_the_report_shows_it(run: RunFolder, tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_a_full_disk_leaves_the_run_as_it_was(run: RunFolder, tmp_path: Path) ->
             try:
                 imported(run, path)
             except StoreError:
-                if "imported" not in run.read_manifest():
+                if run.read_manifest().imported is None:
                     assert state(run.path) == before
                 continue
         break
@@ -383,7 +383,7 @@ def test_an_import_that_is_killed_is_done_or_not(
     run: RunFolder, tmp_path: Path, midway: bool
 ) -> None:
     path = log(run, tmp_path)
-    own = {cell["cell_id"] for cell in run.read_manifest()["cells"]}
+    own = {cell.cell_id for cell in run.read_manifest().cells}
     for change in itertools.count():
         shutil.copytree(run.path, tmp_path / str(change))
         copy = RunFolder(tmp_path / str(change))
@@ -391,7 +391,7 @@ def test_an_import_that_is_killed_is_done_or_not(
             with killed_at(change, midway):
                 imported(copy, path)
         except Killed:
-            planned = set(planned_cells(copy.read_manifest()))
+            planned = set(copy.read_manifest().members)
             assert analyse(copy).cells.done - len(own) <= len(planned) - len(own) <= 1
             assert {p.stem for p in (copy.path / "cells").glob("*.parquet")} <= planned
             copy.place.remove(FILE)  # the next driver finds this one dead
@@ -438,12 +438,12 @@ def test_an_arm_that_pairs_with_nothing_any_more_leaves_with_its_label(
 ) -> None:
     imported(run, log(run, tmp_path), is_baseline=True)
     before = run.read_manifest()
-    now = {name: value for name, value in before.items() if name != "imported"}
+    now = before.model_copy(update={"imported": None})
     assert carry_imports(before, now) == (before, ())
-    other = [cell | {"cell_id": f"other{i}"} for i, cell in enumerate(now["cells"])]
-    carried, lost = carry_imports(before, now | {"cells": other})
-    assert carried["imported"] == {"baseline": None, "cells": []}
+    other = [c.model_copy(update={"cell_id": f"other{i}"}) for i, c in enumerate(now.cells)]
+    carried, lost = carry_imports(before, now.model_copy(update={"cells": other}))
+    assert carried.imported == ImportedArms(baseline=None, cells=[])
     assert lost == ("hf",)
-    assert carry_imports({}, now) == (now, ())
+    assert carry_imports(None, now) == (now, ())
     with pytest.raises(InputError, match="'hf' is a method of the grid"):
-        carry_imports(before, now | {"methods": {"hf": {}}})
+        carry_imports(before, now.model_copy(update={"methods": {"hf": now.methods["none"]}}))

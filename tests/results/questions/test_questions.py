@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fake_diagnosis import ITEMS, around, diagnosed_run, fake_diagnosis, flow_run
-from fake_run import FakeMethod, FakeTask, manifest_of, write_run
+from fake_run import FakeMethod, FakeTask, manifest_of, with_methods, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +39,7 @@ from steereval.results.questions.registry import ALL, answers_of
 from steereval.results.questions.remarks import remarks
 from steereval.results.stats import crossed_effect
 from steereval.results.store.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
 
 
@@ -61,12 +62,12 @@ def analysis(run: RunFolder) -> Analysis:
 
 
 @pytest.fixture(scope="module")
-def manifest(run: RunFolder) -> dict[str, Any]:
+def manifest(run: RunFolder) -> Manifest:
     return run.read_manifest()
 
 
 @pytest.fixture
-def ask(analysis: Analysis, manifest: dict[str, Any]) -> Any:
+def ask(analysis: Analysis, manifest: Manifest) -> Any:
     """The finding on a question, given what the diagnosis found."""
 
     def asked(number: int, **changes: Any) -> Finding:
@@ -138,7 +139,7 @@ def test_effects_are_drawn_over_speed(ask: Any) -> None:
     assert "gradient_ascent" not in points
 
 
-def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: Manifest) -> None:
     """Rounds of one step that differ by a fifth from those of ten."""
     rows = fake_diagnosis().table().to_pylist()
     for row in rows:
@@ -149,7 +150,7 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: dict[str, Any]
     assert "one has a cost that these timings are too rough to tell (" in answer.sentences[0]
 
 
-def test_cost_is_told_where_it_was_measured(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_cost_is_told_where_it_was_measured(analysis: Analysis, manifest: Manifest) -> None:
     """Another contrast set of the same model and layers has the same cost."""
     timed = fake_diagnosis().diagnosis()
     other = fake_diagnosis(contrast="toxicity", left_out=("tokens_per_second",)).diagnosis()
@@ -208,13 +209,11 @@ def test_positions_are_in_the_order_of_the_text(ask: Any) -> None:
     ]
 
 
-def test_recorded_positions_are_told(analysis: Analysis, manifest: dict[str, Any]) -> None:
-    methods = {
-        name: method | {"positions": "generated"} for name, method in manifest["methods"].items()
-    }
-    methods["caa"]["positions"] = "all"
+def test_recorded_positions_are_told(analysis: Analysis, manifest: Manifest) -> None:
+    methods = dict(with_methods(manifest, positions="generated").methods)
+    methods["caa"] = methods["caa"].model_copy(update={"positions": "all"})
     grid = {"contrast": {"name": "a"}, "methods": [{"name": "caa", "contrast": {"token": "mean"}}]}
-    planned = manifest | {"methods": methods, "grid": grid}
+    planned = manifest.model_copy(update={"methods": methods, "grid": grid})
     answers = _answers(analysis, planned, {})
     (finding,) = (f for a in answers if a.number == 2 for f in a.findings)
     assert finding.sentence == (
@@ -276,8 +275,7 @@ def test_rows_at_equal_displacement(tmp_path: Path, effect: float, verdict: str)
     manifest = folder.read_manifest()
     analysis = analyse(folder)
     assert all(a.number != 3 for a in _answers(analysis, manifest, {}))
-    for method in manifest["methods"].values():
-        method["unit"] = "displacement"
+    manifest = with_methods(manifest, unit="displacement")
     (answer,) = (a for a in _answers(analysis, manifest, {}) if a.number == 3)
     assert answer.sentences[0].startswith(f"The ODE {verdict} caa: at equal displacement")
     ours, theirs = (
@@ -356,10 +354,10 @@ CARD = {
     ],
 )
 def test_length_that_gives_classes_away(
-    analysis: Analysis, manifest: dict[str, Any], auc: float, told: str, warned: bool
+    analysis: Analysis, manifest: Manifest, auc: float, told: str, warned: bool
 ) -> None:
     cards = {"truthful-mini": CARD | {"length_auc": auc}}
-    answers = _answers(analysis, manifest | {"contrasts": cards}, {})
+    answers = _answers(analysis, manifest.model_copy(update={"contrasts": cards}), {})
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     assert finding.sentence == (
         "truthful-mini (version 1) holds 800 positive and 900 negative statements on 300 "
@@ -371,17 +369,19 @@ def test_length_that_gives_classes_away(
     assert facts["Mean length, negative (characters)"] == "52.5"
 
 
-def test_a_warning_of_the_card_is_said_once(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_a_warning_of_the_card_is_said_once(analysis: Analysis, manifest: Manifest) -> None:
     warnings = ["length alone separates the classes: AUC 0.80", "3 statements repeat another one"]
     cards = {"truthful-mini": CARD | {"length_auc": 0.8, "warnings": warnings}}
-    answers = _answers(analysis, manifest | {"contrasts": cards}, {})
+    answers = _answers(analysis, manifest.model_copy(update={"contrasts": cards}), {})
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     assert finding.warnings == tuple(f"truthful-mini: {text}" for text in warnings)
 
 
-def test_effects_over_subsets(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_effects_over_subsets(analysis: Analysis, manifest: Manifest) -> None:
     grid = {"contrast": {"name": "truthful-mini", "fraction": 0.8}}
-    answers = _answers(analysis, manifest | {"grid": grid}, fake_diagnosis().diagnoses())
+    answers = _answers(
+        analysis, manifest.model_copy(update={"grid": grid}), fake_diagnosis().diagnoses()
+    )
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     spread, agreement = map(plain, finding.more)
     assert spread.startswith("Between draws of 80 % of the questions the effect of ")
@@ -417,7 +417,7 @@ def test_the_barrier_property(ask: Any, rises: float, verdict: str) -> None:
     assert text.endswith("on its own h it rises in 100 % [83, 100], by construction.")
 
 
-def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: Manifest) -> None:
     rows = fake_diagnosis().table().to_pylist()
     rows += [
         row | {"method": "caa", "strength": 2.0}
@@ -438,7 +438,7 @@ def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
     assert f"rises in 70.0 % [{low:.1f}, {high:.1f}]" in bare(ask(6))
 
 
-def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
     own = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
     found = {"own": Diagnosis(pa.Table.from_pylist(own, schema=DIAGNOSIS_SCHEMA), {})}
@@ -483,7 +483,7 @@ def test_probe_and_texts_are_told(ask: Any, analysis: Analysis) -> None:
     assert row.verdict.sentence.split(";")[0] in texts
 
 
-def test_others_that_leave_the_data_are_named(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_others_that_leave_the_data_are_named(analysis: Analysis, manifest: Manifest) -> None:
     rows = fake_diagnosis(leaves=0.05).table().to_pylist()
     rows += [
         row | {"method": "caa", "strength": 2.0}
@@ -532,7 +532,7 @@ def test_a_constant_field_has_cosine_one(ask: Any) -> None:
 
 
 def test_without_a_diagnosis_only_what_the_rows_answer(
-    analysis: Analysis, manifest: dict[str, Any]
+    analysis: Analysis, manifest: Manifest
 ) -> None:
     answers = _answers(analysis, manifest, {})
     assert [answer.number for answer in answers] == [2, 4, 5, 7]
@@ -548,7 +548,7 @@ def test_a_diagnosis_without_rows_is_reported(tmp_path: Path) -> None:
     assert [answer.number for answer in answers] == [1, 2, 3, 5, 6, 7, 8]
 
 
-def test_several_places_are_told_apart(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_several_places_are_told_apart(analysis: Analysis, manifest: Manifest) -> None:
     both = {layer: fake_diagnosis(layer=layer).diagnosis() for layer in ("14", "all")}
     answers = _answers(analysis, manifest, both)
     for answer in (a for a in answers if a.number not in (4, 5)):
@@ -560,7 +560,7 @@ def test_several_places_are_told_apart(analysis: Analysis, manifest: dict[str, A
 
 
 def test_two_diagnoses_of_one_place_are_told_by_their_methods(
-    analysis: Analysis, manifest: dict[str, Any]
+    analysis: Analysis, manifest: Manifest
 ) -> None:
     """As of fits to other shares of one contrast set: both have the unsteered model's rows."""
     both = {name: fake_diagnosis().diagnosis() for name in ("first", "second")}
@@ -592,7 +592,7 @@ def test_the_chosen_strength_is_the_usual_one(tmp_path: Path) -> None:
     assert evidence.subject(unchosen, found) == Setting("odesteer", 20.0)
 
 
-def test_two_values_for_one_item_are_refused(analysis: Analysis, manifest: dict[str, Any]) -> None:
+def test_two_values_for_one_item_are_refused(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
     found = {"twice": Diagnosis(pa.concat_tables([table, table]), {})}
     with pytest.raises(StoreError, match="two values of"):
@@ -617,7 +617,7 @@ def test_pairs_share_items_and_seeds() -> None:
 
 
 def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
-    analysis: Analysis, manifest: dict[str, Any]
+    analysis: Analysis, manifest: Manifest
 ) -> None:
     """Fit seed 0 moves the first half of the items, whose h rises; the others are as ever."""
     rows = [
@@ -637,7 +637,7 @@ def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
 
 
 def test_stays_are_counted_in_the_seeds_that_reached(
-    analysis: Analysis, manifest: dict[str, Any]
+    analysis: Analysis, manifest: Manifest
 ) -> None:
     """Of what reaches under one fit seed alone, what stays there is not lost."""
     rows = fake_diagnosis().table().to_pylist()

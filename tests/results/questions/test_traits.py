@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from fake_diagnosis import diagnosed_run, fake_diagnosis
-from fake_run import FakeMethod, FakeTask
+from fake_run import FakeMethod, FakeTask, with_methods
 
 from steereval.results.analysis.run_analysis import Analysis, analyse
 from steereval.results.questions import cost
 from steereval.results.questions.evidence import BARRIER, CONSTANT, FLOW, Evidence
 from steereval.results.questions.registry import answers_of
 from steereval.results.store.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
 
 TASKS = (FakeTask("truth", n_validation=0, n_test=60),)
@@ -27,7 +27,7 @@ def only(method: str, found: Diagnosis) -> Diagnosis:
     return Diagnosis(found.table.filter(kept), found.record)
 
 
-def asked(analysis: Analysis, manifest: dict[str, Any], found: Diagnosis) -> list[int]:
+def asked(analysis: Analysis, manifest: Manifest, found: Diagnosis) -> list[int]:
     answers = answers_of(Evidence(analysis, manifest, {"x": found}))
     return [answer.number for answer in answers]
 
@@ -59,7 +59,8 @@ def own_method(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def test_a_method_of_ones_own_gets_the_questions_of_its_traits(own_method: RunFolder) -> None:
     manifest = own_method.read_manifest()
-    manifest["methods"]["mine"]["traits"] = ["barrier", "flow"]
+    mine = manifest.methods["mine"].model_copy(update={"traits": ["barrier", "flow"]})
+    manifest = manifest.model_copy(update={"methods": manifest.methods | {"mine": mine}})
     found = renamed(fake_diagnosis().diagnosis(), "odesteer", "mine")
     evidence = Evidence(analyse(own_method), manifest, {"x": found})
     answers = {answer.number: answer for answer in answers_of(evidence)}
@@ -73,9 +74,7 @@ def test_a_method_of_ones_own_gets_the_questions_of_its_traits(own_method: RunFo
 
 def test_without_traits_in_the_manifest_the_diagnosis_shows_them(own_method: RunFolder) -> None:
     """As in a run folder of an earlier version."""
-    manifest = own_method.read_manifest()
-    for method in manifest["methods"].values():
-        del method["traits"]
+    manifest = with_methods(own_method.read_manifest(), traits=None)
     found = renamed(fake_diagnosis().diagnosis(), "odesteer", "mine")
     evidence = Evidence(analyse(own_method), manifest, {"x": found})
     assert evidence.traits("mine") == {BARRIER, FLOW}

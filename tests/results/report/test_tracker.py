@@ -59,7 +59,7 @@ def test_a_tracker_is_told_the_grid_the_figures_and_the_leaderboard(
     (_, begun), (_, logged), (end, _) = tracker.calls
     manifest = planted_run.read_manifest()
     assert (begun["project"], begun["name"], end) == ("mine", "fake-run", "finish")
-    assert begun["config"]["versions"] == manifest["versions"]
+    assert begun["config"]["versions"] == manifest.versions
     frame = logged.pop("leaderboard").dataframe
     assert list(frame.columns) == FLAT_SCHEMA.names
     assert len(frame) == 12

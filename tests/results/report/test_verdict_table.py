@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from fake_diagnosis import diagnosed_run
-from fake_run import FakeMethod, FakeRun, FakeTask, write_run
+from fake_run import FakeMethod, FakeRun, FakeTask, bare_manifest, write_run
 
 from steereval.results.analysis.conclusion import conclusion, short_verdict, verdict_words
 from steereval.results.analysis.departures import departures
@@ -226,17 +226,18 @@ def test_a_pipe_that_knows_no_shapes_gets_the_words(analysis: Analysis) -> None:
 
 
 def test_departures_are_told(tmp_path: Path) -> None:
-    manifest = {
-        "grid": {
-            "tasks": [
-                {"name": "a", "limit": 24, "num_fewshot": None, "generation": {}},
-                {"name": "b", "limit": None, "num_fewshot": 3, "generation": {"do_sample": True}},
-                {"name": "c", "limit": 50, "num_fewshot": None, "generation": {}},
-                {"name": "d", "limit": 50, "num_fewshot": None, "generation": {}},
-            ]
-        },
-        "tasks": {"a": {"documents": 817}, "b": {"documents": 9}, "c": {"documents": 50}, "d": {}},
-    }
+    limits = {"a": 24, "b": None, "c": 50, "d": 50}
+    tasks = [
+        {"name": name, "limit": limit, "num_fewshot": None, "generation": {}}
+        for name, limit in limits.items()
+    ]
+    tasks[1] |= {"num_fewshot": 3, "generation": {"do_sample": True}}
+    entry = {"role": "target", "primary_metric": "acc", "metrics": {}}
+    documents = {"a": 817, "b": 9, "c": 50, "d": None}
+    manifest = bare_manifest(
+        grid={"tasks": tasks},
+        tasks={name: entry | {"documents": count} for name, count in documents.items()},
+    )
     assert list(departures(manifest)) == [
         "a: the first 24 of 817 items (`limit`).",
         "b: 3 examples in the prompt (`num_fewshot`); generation with do_sample true.",

@@ -44,8 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     log = write_log(folder, [sample(i, {"acc": 1.0}) for i in range(40)])
     import_samples(run, [read_sample_file(log)], NewArm("hf", "tiny"))
     manifest = run.read_manifest()
-    later = manifest["cells"][0] | {"cell_id": "feed" * 4, "sample_seed": 9}
-    run.write_manifest(manifest | {"cells": [*manifest["cells"], later]})
+    later = manifest.cells[0].model_copy(update={"cell_id": "feed" * 4, "sample_seed": 9})
+    run.write_manifest(manifest.model_copy(update={"cells": [*manifest.cells, later]}))
     return run
 
 

@@ -92,7 +92,7 @@ def run(whole: Path, tmp_path: Path) -> RunFolder:
 
 def rewrite(run: RunFolder, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> str:
     """Other rows for the baseline's cell, with a record that fits them; the cell's id."""
-    cell = str(run.read_manifest()["cells"][0]["cell_id"])
+    cell = run.read_manifest().cells[0].cell_id
     rows = change(run.read_cell(cell)[0].to_pylist())
     data = parquet.encode(pa.Table.from_pylist(rows, schema=ITEM_SCHEMA), ITEM_SCHEMA, "rows")
     (run.path / f"cells/{cell}.parquet").write_bytes(data)
@@ -180,7 +180,7 @@ def test_an_undeclared_metric_may_have_any_value_but_nan(run: RunFolder) -> None
 
 
 def test_the_writer_refuses_too_and_leaves_the_cell_as_it_was(run: RunFolder) -> None:
-    cell = str(run.read_manifest()["cells"][0]["cell_id"])
+    cell = run.read_manifest().cells[0].cell_id
     items, responses = run.read_cell(cell)
     values = [7.0, *items["value"].to_pylist()[1:]]
     place = items.schema.get_field_index("value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import duckdb
 import pytest
-from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, manifest_of, write_run
+from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, facts, manifest_of, write_run
 from killed import Killed, killed_at
 
 from steereval.common.errors import StoreError
@@ -18,7 +19,7 @@ from steereval.results.analysis.run_analysis import analyse
 from steereval.results.report import report_reader
 from steereval.results.store.archive import write_archive
 from steereval.results.store.cell_table import cell_table
-from steereval.results.store.manifest import planned_cells
+from steereval.results.store.manifest import Manifest
 from steereval.results.store.profiles import Profile, read_profiles, write_profile
 from steereval.results.store.query import query
 from steereval.results.store.retired import at_hand, count_retired, describe_retired, replan, settle
@@ -41,7 +42,7 @@ def ids(run: FakeRun) -> set[str]:
     return {cell["cell_id"] for cell in cells_of(run)}
 
 
-def manifest(run: FakeRun) -> dict[str, Any]:
+def manifest(run: FakeRun) -> Manifest:
     return manifest_of(run, list(cells_of(run)))
 
 
@@ -74,7 +75,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_counts_nothing_wrong(
             with killed_at(changes, midway):
                 replan(run, manifest(AFTER))
         except Killed:
-            members = set(planned_cells(run.read_manifest()))
+            members = set(run.read_manifest().members)
             assert raw(run) <= members
             assert set(run.records()) <= members
             assert analyse(run).cells.planned == len(members)
@@ -150,9 +151,9 @@ def test_a_cell_that_was_computed_again_stands_over_the_one_set_apart(tmp_path: 
     (cell,) = ids(BEFORE) - ids(AFTER)
     items, _ = run.read_cell(cell)
     replan(run, manifest(AFTER))
-    run.write_cell(cell, items, RESPONSE_SCHEMA.empty_table(), {"newer": True})
+    run.write_cell(cell, items, RESPONSE_SCHEMA.empty_table(), facts(name="newer"))
     replan(run, manifest(BEFORE))
-    assert run.read_record(cell)["newer"]
+    assert run.read_record(cell).name == "newer"
     assert cell in run.finished()
     assert count_retired(run) == 0
 
@@ -169,8 +170,9 @@ def test_a_damaged_record_set_apart_does_not_stop_the_line_that_counts(tmp_path:
 @pytest.mark.parametrize("cells", [None, "no list", [{}]])
 def test_a_manifest_without_cells_is_named(tmp_path: Path, cells: Any) -> None:
     run = write_run(BEFORE, tmp_path / "run")
-    run.write_manifest(manifest(BEFORE) | {"cells": cells})
-    with pytest.raises(StoreError, match="does not list the run's cells"):
+    text = json.dumps(manifest(BEFORE).plain() | {"cells": cells})
+    (run.path / "manifest.json").write_text(text)
+    with pytest.raises(StoreError, match=r"manifest\.json: cells"):
         run.read_items()
 
 

@@ -15,11 +15,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_run import FakeMethod, FakeRun, FakeTask, cells_of, item_table, response_table
+from fake_run import (
+    FakeMethod,
+    FakeRun,
+    FakeTask,
+    bare_manifest,
+    cells_of,
+    facts,
+    item_table,
+    response_table,
+)
 
 from steereval.common.errors import StoreError
+from steereval.results.store.cell_record import Counts, Timings
 from steereval.results.store.run_folder import RunFolder
-from steereval.results.store.schema import ITEM_SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from steereval.results.store.schema import ITEM_SCHEMA, VERSION_KEY
 
 RUN = FakeRun(
     methods=(FakeMethod("caa"),),
@@ -31,7 +41,7 @@ CELL = CELLS[1]
 ITEMS = item_table(RUN, RUN.tasks[0], CELL)
 RESPONSES = response_table(CELL, ITEMS["item_id"].to_pylist())
 ID = CELL["cell_id"]
-MANIFEST = {"name": "x", "cells": [CELL]}
+MANIFEST = bare_manifest(CELL)
 
 
 @pytest.fixture
@@ -39,7 +49,7 @@ def folder(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path / "run")
     run.create()
     run.write_manifest(MANIFEST)
-    run.write_cell(ID, ITEMS, RESPONSES, {"timings": {"seconds": 1.0}})
+    run.write_cell(ID, ITEMS, RESPONSES, facts(timings={"seconds": 1.0}))
     return run
 
 
@@ -61,10 +71,10 @@ def test_what_is_written_is_read_again(folder: RunFolder) -> None:
     assert folder.read_responses().equals(RESPONSES)
     assert folder.finished() == {ID}
     record = folder.records()[ID]
-    assert record["status"] == "done"
-    assert record["counts"] == {"items": 8, "rows": 8, "responses": 8}
-    assert record["timings"] == {"seconds": 1.0}
-    assert folder.read_manifest() == {"schema_version": SCHEMA_VERSION} | MANIFEST
+    assert record.status == "done"
+    assert record.counts == Counts(items=8, rows=8, responses=8)
+    assert record.timings == Timings(seconds=1.0)
+    assert folder.read_manifest() == MANIFEST
 
 
 def test_the_version_stands_in_the_files(folder: RunFolder) -> None:
@@ -84,12 +94,12 @@ def test_an_empty_run_reads_as_empty_tables(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_a_record_without_rows(folder: RunFolder) -> None:
-    folder.write_failure(ID, {"error": {"type": "CellError", "message": "out of memory"}})
-    assert folder.records()[ID]["error"]["message"] == "out of memory"
+    folder.write_failure(ID, facts(error={"type": "CellError", "message": "out of memory"}))
+    assert folder.records()[ID].error.message == "out of memory"
     assert folder.finished() == set()
     assert folder.read_items().num_rows == 0
     assert not list(folder.path.glob("*/*.parquet"))
-    folder.write_cell(ID, ITEMS, RESPONSES, {})
+    folder.write_cell(ID, ITEMS, RESPONSES, facts())
     assert folder.finished() == {ID}
 
 
@@ -132,7 +142,7 @@ def test_a_damaged_manifest_is_named(folder: RunFolder) -> None:
 
 
 def test_an_unknown_version_is_said(folder: RunFolder) -> None:
-    folder.write_manifest({"schema_version": 99})
+    folder.write_manifest(bare_manifest(schema_version=99))
     with pytest.raises(StoreError, match="has schema version 99, and this program reads version 1"):
         folder.read_manifest()
     folder.write_manifest(MANIFEST)
@@ -174,7 +184,7 @@ def test_rows_that_no_analysis_could_use_are_refused(
     run = RunFolder(tmp_path)
     run.create()
     with pytest.raises(StoreError, match=message):
-        run.write_cell(ID, items, RESPONSES, {})
+        run.write_cell(ID, items, RESPONSES, facts())
     assert run.finished() == set()
     assert list((tmp_path / "cells").iterdir()) == []
 
@@ -182,19 +192,19 @@ def test_rows_that_no_analysis_could_use_are_refused(
 def test_infinite_values_are_kept(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.create()
-    run.write_cell(ID, change("value", float("inf")), RESPONSES, {})
+    run.write_cell(ID, change("value", float("inf")), RESPONSES, facts())
     assert run.read_items()["value"].to_pylist()[0] == float("inf")
 
 
 @pytest.mark.parametrize("cell_id", ["", "../x", "a/b", ".hidden", "a b"])
 def test_names_that_would_leave_the_folder_are_refused(folder: RunFolder, cell_id: str) -> None:
     with pytest.raises(StoreError, match="is no cell id"):
-        folder.write_failure(cell_id, {})
+        folder.write_failure(cell_id, facts())
 
 
 def test_a_record_that_json_cannot_hold_is_refused(folder: RunFolder) -> None:
     with pytest.raises(StoreError, match="cannot be written as JSON"):
-        folder.write_failure(ID, {"seconds": float("nan")})
+        folder.write_failure(ID, facts(timings={"seconds": float("nan")}))
     assert folder.finished() == {ID}
 
 
@@ -207,14 +217,14 @@ def test_a_full_disk_names_the_path_and_leaves_nothing(
     before = folder.read_manifest()
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"manifest\.json cannot be written: No space.*Free some"):
-        folder.write_manifest({"name": "other"})
+        folder.write_manifest(bare_manifest(name="other"))
     monkeypatch.undo()
     assert folder.read_manifest() == before
     assert not list(folder.path.glob(".tmp-*"))
 
 
 def test_other_rows_leave_the_responses(folder: RunFolder) -> None:
-    record = folder.read_record(ID) | {"judges": {"truth": {}}}
+    record = folder.read_record(ID).model_copy(update={"judges": {"truth": {}}})
     place = ITEM_SCHEMA.names.index("metric")
     other = ITEMS.set_column(place, ITEM_SCHEMA.field("metric"), [["true"] * ITEMS.num_rows])
     more = pa.concat_tables([ITEMS, other])
@@ -224,10 +234,10 @@ def test_other_rows_leave_the_responses(folder: RunFolder) -> None:
     assert items.equals(more)
     assert responses.equals(RESPONSES)
     now = folder.read_record(ID)
-    assert now["counts"] == {"items": 8, "rows": 16, "responses": RESPONSES.num_rows}
-    assert (now["judges"], now["timings"]) == ({"truth": {}}, {"seconds": 1.0})
+    assert now.counts == Counts(items=8, rows=16, responses=RESPONSES.num_rows)
+    assert (now.judges, now.timings) == ({"truth": {}}, Timings(seconds=1.0))
     folder.replace_items(ID, ITEMS, folder.read_record(ID))
-    assert folder.read_record(ID)["counts"]["rows"] == 8
+    assert folder.read_record(ID).counts.rows == 8
 
 
 def test_other_rows_that_cannot_be_stored_leave_the_cell_as_it_was(
@@ -250,7 +260,7 @@ def test_other_rows_that_cannot_be_stored_leave_the_cell_as_it_was(
 
 def test_rows_of_a_cell_that_is_not_there_are_refused(folder: RunFolder) -> None:
     with pytest.raises(StoreError, match="has no record of cell absent"):
-        folder.replace_items("absent", ITEMS, {})
+        folder.replace_items("absent", ITEMS, facts())
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -259,14 +269,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"{tmp_path / 'file' / 'run'} cannot be written"):
         run.create()
     with pytest.raises(StoreError, match="cannot be written"):
-        run.write_manifest({})
+        run.write_manifest(MANIFEST)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_named(folder: RunFolder) -> None:
     (folder.path / "cells").chmod(0o500)
     with pytest.raises(StoreError, match="Choose a folder that can be written to"):
-        folder.write_failure("other", {})
+        folder.write_failure("other", facts())
 
 
 def test_left_over_temporary_files_are_never_read_and_are_cleaned(folder: RunFolder) -> None:
@@ -290,11 +300,11 @@ WRITER = """
     number, cells = 0, []
     while True:
         name = f"cell{number % 7}-{number:05d}"
-        cells.append({"cell_id": name})
-        folder.write_manifest({"number": number, "cells": cells})
+        cells.append(cell | {"cell_id": name})
+        folder.write_manifest(bare_manifest(*cells, created=str(number)))
         items = item_table(run, run.tasks[0], cell | {"cell_id": name})
         folder.write_cell(
-            name, items, response_table({"cell_id": name, "task": "truth"}, ["a"] * 400), {}
+            name, items, response_table({"cell_id": name, "task": "truth"}, ["a"] * 400), facts()
         )
         print(name, flush=True)
         number += 1
@@ -326,7 +336,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_cells(tmp_path: Path) -> Non
         assert set(told) <= folder.finished()
         assert folder.read_items().num_rows == 400 * len(folder.finished())
         assert folder.read_responses().num_rows == 400 * len(folder.finished())
-        assert "number" in folder.read_manifest()
+        assert folder.read_manifest().created
         assert all(pq.read_table(p).num_rows == 400 for p in folder.path.glob("*/[!.]*.parquet"))
         folder.clean()
         for path in folder.path.glob("*/*"):
@@ -336,7 +346,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_cells(tmp_path: Path) -> Non
 def test_files_are_named_from_the_folder_on(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create()
-    folder.write_manifest({"name": "x"})
+    folder.write_manifest(MANIFEST)
     (folder.path / "report" / "figures").mkdir(parents=True)
     (folder.path / "report" / "figures" / "a.svg").write_text("<svg/>")
     (folder.path / "cells" / ".tmp-1-a.json").write_text("half")
@@ -349,7 +359,7 @@ def test_files_of_a_run_elsewhere(tmp_path: Path) -> None:
     """By fsspec's file system in memory, as by any other."""
     folder = RunFolder(f"memory://{tmp_path.name}/run")
     folder.create()
-    folder.write_manifest({"name": "x"})
+    folder.write_manifest(MANIFEST)
     folder.place.make("report/figures")
     folder.place.write("report/figures/a.svg", b"<svg/>")
     assert [name for name, _ in folder.files()] == ["manifest.json", "report/figures/a.svg"]

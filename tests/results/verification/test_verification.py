@@ -51,8 +51,8 @@ def wrong(run: RunFolder, strict: bool = True) -> list[str]:
 
 
 def some_cell(run: RunFolder, method: str = "helps") -> str:
-    cells = run.read_manifest()["cells"]
-    return next(str(cell["cell_id"]) for cell in cells if cell["method"] == method)
+    cells = run.read_manifest().cells
+    return next(cell.cell_id for cell in cells if cell.method == method)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -158,8 +158,18 @@ def test_a_manifest_that_analyses_otherwise_than_the_report(run: RunFolder) -> N
 
 def test_a_manifest_that_says_nothing(run: RunFolder) -> None:
     (run.path / "manifest.json").write_text('{"schema_version": 1}')
-    (told,) = wrong(run)
-    assert "does not say what an analysis needs" in told
+    told = wrong(run)
+    for field in ("name", "cells", "tasks", "methods", "analysis"):
+        assert any(f"manifest.json: {field}: " in line for line in told), field
+
+
+def test_a_field_of_another_form_is_named_with_its_file(run: RunFolder) -> None:
+    cell = some_cell(run)
+    edit(run.path / "cells" / f"{cell}.json", lambda record: record["timings"].update(seconds="2"))
+    edit(run.path / "manifest.json", lambda m: m["tasks"]["truth"].update(margin="none"))
+    told = wrong(run)
+    assert any(f"cells/{cell}.json: timings.seconds: " in line for line in told)
+    assert any("manifest.json: tasks.truth.margin: " in line for line in told)
 
 
 def test_a_changed_identity(run: RunFolder) -> None:
@@ -244,7 +254,7 @@ def test_repetitions_are_cells_like_others(tmp_path: Path) -> None:
     run = write_run(replace(RUN, repeated=("none", "helps")), tmp_path / "run")
     build_report(run)
     assert found(run) == []
-    cells = run.read_manifest()["cells"]
-    place = next(i for i, cell in enumerate(cells) if "repeats" in cell)
+    cells = run.read_manifest().cells
+    place = next(i for i, cell in enumerate(cells) if cell.repeats)
     edit(run.path / "manifest.json", lambda m: m["cells"][place].update(repeats="feed" * 4))
     assert any("it repeats the cell feedfeedfeedfeed" in told for told in wrong(run))
