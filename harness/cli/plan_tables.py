@@ -53,9 +53,9 @@ def print_plan(grid: Grid, cells: Sequence[Cell], resources: TaskResources, is_w
     rows = list(outlook.rows) if is_whole else fitting_rows(outlook.rows)
     _print_costs(outlook, rows)
     _print_hours(outlook)
-    _print_gaps(outlook, is_whole)
+    hidden = _print_gaps(outlook, is_whole)
     if not is_whole:
-        print_text("`--all` shows every model, task, method and layer.", "dim")
+        print_text(f"`--all` shows every model, task, method and layer{hidden}.", "dim")
 
 
 def fitting_rows(rows: Sequence[CostRow]) -> list[CostRow]:
@@ -151,8 +151,7 @@ def _warning(task: TaskOutlook) -> str:
 
 def _print_costs(outlook: CostOutlook, rows: Sequence[CostRow]) -> None:
     print_text(
-        f"{outlook.groups} groups of cells, each answered in one pass. Tokens, alone and together "
-        "(below and above the steering):"
+        f"Tokens of {outlook.groups} groups: alone, and together below and above the steering."
     )
     names = [name for name in ("model", "task", "layer") if any(getattr(r, name) for r in rows)]
     lines = [
@@ -166,8 +165,8 @@ def _print_costs(outlook: CostOutlook, rows: Sequence[CostRow]) -> None:
     print_table((*(name.upper() for name in names), *COSTS), lines, numeric=("LAYER", *COSTS))
     if total.tokens_unshared:
         print_text(
-            f"{rounded(total.flops_alone)} FLOP one cell after the other, {rounded(total.flops)} "
-            f"together; at most {rounded(total.generated)} tokens are generated."
+            f"{rounded(total.flops_alone)} FLOP alone, {rounded(total.flops)} together; at most "
+            f"{rounded(total.generated)} tokens are generated."
         )
 
 
@@ -183,9 +182,9 @@ def _print_hours(outlook: CostOutlook) -> None:
     if not seconds.alone:
         return
     print_text(
-        f"About {_hours(seconds.alone)} GPU hours one cell after the other, "
-        f"{_hours(seconds.together)} together, {_hours(seconds.generating)} of them to write "
-        "answers (A100, bfloat16, without loading and training; docs/reproducing-the-paper.md)."
+        f"About {_hours(seconds.alone)} GPU hours alone, {_hours(seconds.together)} together "
+        f"({_hours(seconds.generating)} of them to write answers), on an A100 in bfloat16, without "
+        "loading and training."
     )
     extras = [
         _extra("to read the contrast sets", outlook.fitting),
@@ -202,18 +201,22 @@ def _extra(purpose: str, work: ExtraWork) -> str:
     return f"about {_hours(work.seconds)} {purpose}{unknown}"
 
 
-def _print_gaps(outlook: CostOutlook, is_whole: bool) -> None:
-    """Print why groups were not counted, one reason for all unless every row is shown."""
+def _print_gaps(outlook: CostOutlook, is_whole: bool) -> str:
+    """Print why groups were not counted, one reason for all unless every row is shown.
+
+    Returns:
+        The number of reasons that are not shown, as the end of a sentence.
+    """
     shown = outlook.reasons if is_whole else outlook.reasons[:1]
     for reason in shown:
         print_text(f"Tokens not counted: {reason}", "yellow")
-    if len(outlook.reasons) > len(shown):
-        print_text(f"{len(outlook.reasons) - len(shown)} more reasons: see --all.", "yellow")
     if outlook.estimated:
         print_text(
             f"{outlook.estimated} of {outlook.groups} groups are estimated from the models' known "
             "shapes and the tasks' known sizes."
         )
+    missing = len(outlook.reasons) - len(shown)
+    return f", and {missing} more reasons" if missing else ""
 
 
 def _hours(seconds: float) -> str:
