@@ -74,13 +74,13 @@ def _machines(
     nodes: int | None, gpus_per_node: int | None, failures: float | None
 ) -> Machines | None:
     """The cluster to simulate; None without --simulate."""
-    from steereval.harness.estimate.simulation import Machines
-
     if nodes is None:
         for name, value in (("--gpus-per-node", gpus_per_node), ("--failures", failures)):
             if value is not None:
                 raise InputError(f"{name} is {value:g} without --simulate", "Add --simulate NODES.")
         return None
+    from steereval.harness.estimate.simulation import Machines
+
     return Machines(
         nodes, 8 if gpus_per_node is None else gpus_per_node, 0.0 if failures is None else failures
     )

@@ -160,13 +160,15 @@ def _print_costs(outlook: CostOutlook, rows: Sequence[CostRow]) -> None:
     ]
     total = outlook.total
     if total.tokens_unshared:
-        cells = str(sum(row.cells for row in rows))
-        lines.append(("in all", *[""] * (len(names) - 1), cells, *_tokens(total)))
+        known = sum(row.cells for row in outlook.rows if row.cost is not None)
+        name = "in all" if known == sum(row.cells for row in rows) else "known"
+        lines.append((name, *[""] * (len(names) - 1), str(known), *_tokens(total)))
     print_table((*(name.upper() for name in names), *COSTS), lines, numeric=("LAYER", *COSTS))
     if total.tokens_unshared:
+        written = f"; at most {rounded(total.generated)} tokens are generated"
         print_text(
-            f"{rounded(total.flops_alone)} FLOP alone, {rounded(total.flops)} together; at most "
-            f"{rounded(total.generated)} tokens are generated."
+            f"{rounded(total.flops_alone)} FLOP alone, {rounded(total.flops)} together"
+            f"{written if total.generated else ''}."
         )
 
 

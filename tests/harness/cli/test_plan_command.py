@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from steereval.harness.cli.main import main
 from steereval.harness.cli.plan_tables import MOST_ROWS, fitting_rows, noise_floor_sentence, rounded
@@ -29,6 +30,7 @@ def table(text: str, heading: str) -> list[list[str]]:
     return [line.split() for line in lines[start + 1 : end]]
 
 
+@pytest.mark.slow
 def test_the_papers_grid_fits_a_screen(no_hub: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(EXAMPLES / "paper.yaml")]) == 0
     text = capsys.readouterr().out
@@ -38,15 +40,29 @@ def test_the_papers_grid_fits_a_screen(no_hub: None, capsys: pytest.CaptureFixtu
     assert "10172 cells" in text
 
 
-def test_all_rows_on_request(no_hub: None, capsys: pytest.CaptureFixture[str]) -> None:
-    grid = str(EXAMPLES / "paper-small.yaml")
-    assert main(["plan", grid]) == 0
+def test_all_rows_on_request(
+    no_hub: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {
+        "name": "g",
+        "models": [{"name": f"org/model{number}", "layers": [1]} for number in range(5)],
+        "contrast": "truthful-mini",
+        "methods": ["none", *({"name": name, "strengths": [1, 2]} for name in ("caa", "repe"))],
+        "tasks": [
+            {"name": name, "limit": 8} for name in ("truthful_mini_mc", "arc_mini", "mmlu_mini")
+        ],
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(data))
+    assert main(["plan", str(tmp_path / "grid.yaml")]) == 0
     short = capsys.readouterr().out
-    assert main(["plan", grid, "--all"]) == 0
+    assert main(["plan", str(tmp_path / "grid.yaml"), "--all"]) == 0
     whole = capsys.readouterr().out
     assert len(short.splitlines()) <= 40 < len(whole.splitlines())
     rows = table(whole, "MODEL")
-    assert sum(int(row[-1]) for row in rows) == int(whole.split(" cells")[0].split()[-1])
+    assert len(rows) == 5 * 3 * 3
+    assert sum(int(row[-1]) for row in rows) == 5 * 3 * (1 + 2 + 2)
+    assert short.count("Tokens not counted") == 1
+    assert whole.count("Tokens not counted") == 5
     assert "\x1b" not in short + whole
 
 
