@@ -14,10 +14,7 @@ from steereval.results.store.run_folder import RunFolder
 PROGRAM = """
 import sys
 from steereval.harness.cli.main import main
-try:
-    status = main(sys.argv[1:])
-except SystemExit as end:
-    status = end.code or 0
+status = main(sys.argv[1:])
 loaded = {"torch", "transformers", "lm_eval", "ray", "datasets", "sklearn"} & set(sys.modules)
 print("loaded:", *sorted(loaded), file=sys.stderr)
 sys.exit(status)

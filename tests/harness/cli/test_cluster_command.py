@@ -121,7 +121,5 @@ def test_bad_input(
 
 
 def test_a_misspelt_kind_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["cluster", "slrm", "grid.yaml"])
-    assert end.value.code == 2
-    assert "Did you mean 'slurm'?" in capsys.readouterr().err
+    assert main(["cluster", "slrm", "grid.yaml"]) == 2
+    assert "'slurm'" in capsys.readouterr().err

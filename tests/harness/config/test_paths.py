@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 import steereval.common.paths
-from steereval.harness.cli.main import _expand_paths, _parser, main
+from steereval.harness.cli.index import cli
+from steereval.harness.cli.main import main
 from steereval.harness.config.grid import LayerSet, ModelSpec, parse_grid
 from steereval.harness.config.model_args import split_options
 from steereval.harness.engine.loading import WorkerSettings
@@ -70,28 +71,30 @@ def test_names_that_are_no_paths_stay_as_they_are() -> None:
         assert steereval.common.paths.expanded(name) == name
 
 
+def parameters(name: str, *words: str) -> dict[str, Any]:
+    """What the callback of a command gets."""
+    return cli.commands[name].make_context(name, list(words)).params
+
+
 def test_every_path_of_the_command_line(home: Path) -> None:
     for words, name in (
         (["plan", "~/g.yaml", "--data-dir=~/d"], "data_dir"),
         (["run", "g.yaml", "--out=~/d"], "out"),
         (["report", "~/d", "~/e"], "runs"),
-        (["verify", "r", "--report=~/d"], "report"),
+        (["verify", "r", "--report=~/d"], "report_dir"),
         (["import", "~/d", "--into=~/d", "--label", "x"], "samples"),
         (["fit", "--model=~/d", "--method", "caa", "--contrast=~/c.jsonl", "--layer=1",
           "--out=~/o"], "model"),
     ):  # fmt: skip
-        arguments = _parser().parse_args(words)
-        _expand_paths(arguments)
-        first = getattr(arguments, name)
-        assert (first[0] if isinstance(first, list) else first) == str(home / "d")
+        value = parameters(*words)[name]
+        assert (value[0] if isinstance(value, tuple) else value) == str(home / "d")
 
 
 def test_folders_of_a_cluster_have_its_home(home: Path) -> None:
     words = ["submit", "~/g.yaml", "--address", "http://x", "--out=~/run", "--data-dir=~/d"]
-    arguments = _parser().parse_args(words)
-    _expand_paths(arguments)
-    assert (arguments.grid, arguments.out) == (str(home / "g.yaml"), "~/run")
-    assert arguments.data_dir == "~/d"
+    values = parameters(*words)
+    assert (values["grid"], values["out"]) == (str(home / "g.yaml"), "~/run")
+    assert values["data_dir"] == "~/d"
 
 
 def test_model_arguments(home: Path) -> None:

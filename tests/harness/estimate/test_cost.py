@@ -13,10 +13,11 @@ from steereval.harness.config.grid import Grid, parse_grid
 from steereval.harness.engine.loading import WorkerSettings
 from steereval.harness.engine.replay import Asked, Replay, evaluated
 from steereval.harness.estimate.cost import Counter
-from steereval.harness.estimate.description import _count, describe_cost, describe_noise_floor
+from steereval.harness.estimate.cost_outlook import CostRow, cost_outlook, merged_rows
 from steereval.harness.planning.groups import groups
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.planning.task_resources import TaskResources
+from steereval.harness.planning.token_cost import Cost
 from steereval.harness.run.answered import Answered
 from steereval.harness.run.worker import CellWorker
 from steereval.models.steering.hook_points import find_blocks
@@ -79,21 +80,6 @@ def test_likelihoods(tiny_folder: str, worker: CellWorker, methods: Any) -> None
     assert cost.flops < cost.flops_alone
 
 
-def test_a_plan_says_what_is_computed_twice() -> None:
-    data: dict[str, Any] = {
-        "name": "g",
-        "models": [{"name": "m", "layers": [1]}],
-        "contrast": "truthful-mini",
-        "methods": ["none", {"name": "caa", "strengths": [1]}],
-        "tasks": ["truthful_mini_mc", "truthful_mini_gen"],
-    }
-    grid = parse_grid(data)
-    assert describe_noise_floor(grid, make_plan(grid)).startswith("no cell is computed twice")
-    grid = parse_grid(data | {"noise_floor": {"method": "caa", "batch_size": 7}})
-    told = describe_noise_floor(grid, make_plan(grid))
-    assert told == "4 cells are computed twice, with batches of 7"
-
-
 def fed_to_lm_eval(folder: str, cell: Any) -> int:
     """Tokens that lm-eval's own model is fed, without padding."""
     task = TaskResources(None).task(cell)
@@ -139,11 +125,12 @@ def test_the_arithmetic(tiny_folder: str) -> None:
 
 def test_a_model_that_is_not_at_hand(tmp_path: Path) -> None:
     model = str(tmp_path / "nothing")
-    lines = list(describe_cost(grid(model), make_plan(grid(model)), TaskResources(None)))
-    assert "tokens not counted" in lines[-1]
-    assert "nothing" in lines[-1]
-    assert "?" in lines[2]
-    assert not any("in all" in line for line in lines)
+    outlook = cost_outlook(grid(model), make_plan(grid(model)), TaskResources(None))
+    (reason,) = outlook.reasons
+    assert "nothing" in reason
+    assert {row.cost for row in outlook.rows} == {None}
+    assert outlook.total == Cost()
+    assert outlook.estimated == 0
 
 
 def test_groups_that_feed_the_same_are_counted_once(
@@ -163,17 +150,34 @@ def test_groups_that_feed_the_same_are_counted_once(
     counted = []
     count = Counter.count
     monkeypatch.setattr(Counter, "count", lambda s, group: counted.append(group) or count(s, group))
-    lines = list(describe_cost(some, cells, TaskResources(None)))
+    total = cost_outlook(some, cells, TaskResources(None)).total
     assert len(counted) < len(found)
-    whole = sum(cost.tokens_unshared for cost in each), sum(cost.flops for cost in each)
-    (shown,) = (line for line in lines if "together" in line)
-    assert f"{_count(whole[1])} together" in shown
-    assert _count(whole[0]) in lines[2]
+    assert total.tokens_unshared == sum(cost.tokens_unshared for cost in each)
+    assert total.flops == pytest.approx(sum(cost.flops for cost in each))
 
 
 def test_the_table_adds_up(tiny_folder: str) -> None:
     some = grid(tiny_folder, tasks=["truthful_mini_mc"], methods=SHIFTS[:2])
     cells = make_plan(some)
-    lines = list(describe_cost(some, cells, TaskResources(None)))
-    assert [line.split()[-1][-1] for line in lines[2:-1]] == ["x", "x"]
-    assert lines[2].split()[3:] == lines[3].split()[2:]
+    outlook = cost_outlook(some, cells, TaskResources(None))
+    (row,) = outlook.rows
+    assert row.cost == outlook.total
+    assert row.cells == len(cells)
+
+
+def test_rows_are_summed_over_columns_that_are_left_out() -> None:
+    cost = Cost(tokens_unshared=3, below=1, flops=2.0)
+    rows = [
+        CostRow("a", "t", "1", 2, cost),
+        CostRow("b", "t", "1", 4, cost),
+        CostRow("a", "u", "2", 8, None),
+    ]
+    assert merged_rows(rows, "model", "task", "layer") == rows
+    assert merged_rows(rows, "task") == [
+        CostRow("", "t", "", 6, cost + cost),
+        CostRow("", "u", "", 8, None),
+    ]
+    assert merged_rows(rows, "model") == [
+        CostRow("a", "", "", 10, None),
+        CostRow("b", "", "", 4, cost),
+    ]

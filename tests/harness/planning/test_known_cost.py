@@ -8,8 +8,9 @@ import pytest
 
 from steereval.harness.config.grid import Grid, parse_grid
 from steereval.harness.estimate.cost import Counter
-from steereval.harness.estimate.description import describe, describe_cost
+from steereval.harness.estimate.cost_outlook import cost_outlook
 from steereval.harness.estimate.gpu_hours import BANDWIDTH, RATE, Seconds, seconds_of
+from steereval.harness.estimate.task_outlook import TaskOutlook, task_outlooks
 from steereval.harness.planning import known_cost as rough
 from steereval.harness.planning.groups import groups
 from steereval.harness.planning.plan import make_plan
@@ -115,10 +116,10 @@ def test_beside_the_exact_count(
         contrast="truthful-mini",
         methods=["none", {"name": "caa", "strengths": [1, 2, 3]}],
     )
-    resources = TaskResources(None)
+    supplies = TaskResources(None)
     (group,) = groups(make_plan(given))
-    exact = Counter(resources, 64).count(group)
-    size = measured(resources.task(group[0]), tiny_folder)
+    exact = Counter(supplies, 64).count(group)
+    size = measured(supplies.task(group[0]), tiny_folder)
     monkeypatch.setattr(rough, "known_shape", lambda name: shape)
     monkeypatch.setattr(rough, "known_size", lambda cell: size)
     found = rough.known_cost(group)
@@ -183,7 +184,7 @@ def test_hours_by_hand() -> None:
     found = seconds_of(written, 32)
     assert found is not None
     assert found.generating == pytest.approx(10 / 115)
-    assert found.alone == pytest.approx(10 / 115 + 100 * whole / RATE)
+    assert found.tokens_unshared == pytest.approx(10 / 115 + 100 * whole / RATE)
     assert found.together == pytest.approx(10 / 115 + 10 * whole / RATE)
 
 
@@ -219,29 +220,32 @@ def test_a_plan_in_which_nothing_could_be_significant(
     tasks = [{"name": "truthful_mini_mc", "limit": limit}]
     methods = ["none", *({"name": "caa", "strengths": [s], "label": f"m{s}"} for s in strengths)]
     given = grid({}, tasks=tasks, seeds={"fit": fits}, methods=methods)
-    lines = list(describe(given, make_plan(given), TaskResources(None)))
-    assert any("no outcome can be significant" in line for line in lines) == warned
+    (outlook,) = task_outlooks(given, make_plan(given), TaskResources(None))
+    assert isinstance(outlook, TaskOutlook)
+    assert (outlook.out_of_reach is not None) == warned
 
 
 def test_a_plan_without_a_hub(no_hub: None) -> None:
     models = [{"name": "meta-llama/Llama-3.1-8B", "layers": [13], "dtype": "bfloat16"}]
     tasks = ["truthfulqa_open", {"name": "arc_challenge", "limit": 100}]
     given = grid({}, models=models, tasks=tasks, seeds={"fit": [0, 1, 2]})
-    cells, resources = make_plan(given), TaskResources(None)
-    told = list(describe(given, cells, resources))
-    assert told[0].startswith("truthfulqa_open: 817 items by its card (0 for choosing")
-    assert told[1].startswith("  detects 4.4 points or more")
-    assert told[2].startswith("arc_challenge: 100 items by its card")
-    lines = list(describe_cost(given, cells, resources))
+    cells, supplies = make_plan(given), TaskResources(None)
+    first, second = task_outlooks(given, cells, supplies)
+    assert isinstance(first, TaskOutlook)
+    assert isinstance(second, TaskOutlook)
+    assert (first.items, first.validation, first.is_counted) == (817, 0, False)
+    assert first.detectable == pytest.approx(0.0438, abs=1e-4)
+    assert (second.name, second.items) == ("arc_challenge", 100)
+    outlook = cost_outlook(given, cells, supplies)
     whole = 2 * (32 * 218112000 + 128256 * 4096)
     # One cell unsteered, two strengths with three fits each.
     alone = 7 * (817 * (18 + 50) + 100 * 4 * 35)
     written = 7 * 817 * 50
-    hours = ((alone - written) * whole / RATE + written / 32 * whole / BANDWIDTH) / 3600
-    assert f"about {hours:.3g} GPU hours one cell after the other" in lines[6]
-    reading = 6204 * 29 * 64 * 218112000 / RATE / 3600
-    assert lines[7].startswith(f"about {reading:.3g} more for reading the contrast sets")
-    assert lines[-1].startswith("2 of 2 groups were not counted but estimated")
+    seconds = (alone - written) * whole / RATE + written / 32 * whole / BANDWIDTH
+    assert outlook.seconds.alone == pytest.approx(seconds, rel=1e-3)
+    reading = 6204 * 29 * 64 * 218112000 / RATE
+    assert outlook.fitting.seconds == pytest.approx(reading, rel=1e-3)
+    assert (outlook.groups, outlook.estimated) == (2, 2)
 
 
 def test_a_model_that_cannot_be_had_is_asked_for_once(
@@ -260,7 +264,7 @@ def test_a_model_that_cannot_be_had_is_asked_for_once(
     given = grid({}, tasks=tasks, seeds={"fit": list(range(20))})
     cells = make_plan(given)
     assert len(groups(cells)) == 9
-    lines = list(describe_cost(given, cells, TaskResources(None)))
+    outlook = cost_outlook(given, cells, TaskResources(None))
     assert len(asked) == 1
-    assert lines[-1].startswith("9 of 9 groups")
-    assert sum(line.startswith("tokens not counted") for line in lines) == 1
+    assert (outlook.groups, outlook.estimated) == (9, 9)
+    assert len(outlook.reasons) == 1

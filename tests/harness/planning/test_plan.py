@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from steereval.common.errors import GridError, InputError, UnknownNameError
-from steereval.harness.cli.commands import _grid
+from steereval.harness.cli.inputs import read_grid
 from steereval.harness.config.grid import load_grid, parse_grid, plain
 from steereval.harness.planning.cell import IDENTITY_VERSION, Cell
 from steereval.harness.planning.plan import make_plan
@@ -316,5 +315,5 @@ def test_a_limit_on_the_command_line_raises_none_of_the_grids(
     path = tmp_path / "grid.yaml"
     tasks = [{"name": "truthful_mini_mc", "limit": 10}, "truthful_mini_gen"]
     path.write_text(yaml.safe_dump(plain(grid(tasks=tasks))))
-    found = _grid(argparse.Namespace(grid=str(path), limit=asked))
-    assert [task.limit for task in found.tasks] == limits
+    limited = read_grid(str(path), asked)
+    assert [task.limit for task in limited.tasks] == limits

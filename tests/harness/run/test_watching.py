@@ -127,7 +127,7 @@ def test_a_dead_driver_elsewhere_whose_clock_was_ahead(
     write_progress(place, replace(NOW, driver="x"))
     elsewhere(place)
     monkeypatch.setattr(lease, "time", clock)
-    monkeypatch.setattr("steereval.harness.cli.jobs.time", clock)
+    monkeypatch.setattr("steereval.harness.cli.watch.time", clock)
     assert main([command, str(tmp_path)]) == (0 if command == "status" else 1)
     told = capsys.readouterr()
     assert "interrupted, 5 cells were running" in told.out + told.err
@@ -150,7 +150,7 @@ def test_a_living_driver_elsewhere_is_watched_to_its_end(
     clock = Clock(goes_on)
     write_progress(place, replace(NOW, driver="x"))
     elsewhere(place, seen=1.0)
-    for module in ("steereval.results.store.lease.time", "steereval.harness.cli.jobs.time"):
+    for module in ("steereval.results.store.lease.time", "steereval.harness.cli.watch.time"):
         monkeypatch.setattr(module, clock)
     assert main(["watch", str(tmp_path), "--json", "--every", "10"]) == 0
     assert [each["state"] for each in lines(capsys.readouterr().err)] == [
@@ -174,7 +174,7 @@ def test_who_waits_for_a_run_waits_for_an_interrupted_one_to_go_on(
         if now == 5:
             end_progress(place, "ended")
 
-    monkeypatch.setattr("steereval.harness.cli.jobs.time", Clock(begins))
+    monkeypatch.setattr("steereval.harness.cli.watch.time", Clock(begins))
     assert main(["watch", str(tmp_path), "--json", "--wait"]) == 0
     assert [each["state"] for each in lines(capsys.readouterr().err)] == ["running", "ended"]
 

@@ -60,7 +60,7 @@ def test_a_pilot_with_one_seed_says_that_it_knows_nothing_of_seeds(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "nothing to plan from"),
+        ((), "--var-item"),
         (("--var-item", "-1"), "those of no difference"),
         (("--var-item", "0.1", "--items", "0"), "are no design"),
         (("--var-item", "0.1", "--effect", "-1"), "wanted effect is -1"),

@@ -97,7 +97,7 @@ def test_a_tracker_that_is_not_installed_is_named(
 
 def test_no_tracker_is_imported_unless_it_is_asked_for() -> None:
     code = (
-        "import sys, steereval.harness.cli.commands, steereval.results.report.writers.tracker;"
+        "import sys, steereval.harness.cli.index, steereval.results.report.writers.tracker;"
         "print(sorted({'wandb', 'trackio'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,52 @@
+"""`steereval tasks`."""
+
+from __future__ import annotations
+
+import click
+
+from steereval.harness.cli.assets import assets_of, fetch_asset, fetch_parameters, print_assets
+from steereval.harness.cli.columns import print_table, print_text
+from steereval.harness.cli.command import command
+
+
+@command(
+    examples=[
+        "steereval tasks",
+        "steereval tasks fetch realtoxicity_mini",
+        "lm_eval --tasks truthful_mini_mc --include_path $(steereval tasks --path) ...",
+    ]
+)
+@click.option("--path", is_flag=True, help="Print the folder with the task files of lm-eval.")
+@fetch_parameters("Data to download.", "data")
+def tasks(path: bool, action: str | None, asset: str | None, accept_licence: bool) -> None:
+    """List tasks, contrast sets and judges, or fetch data.
+
+    Every task of lm-eval can be used too, by its name there.
+    """
+    from steereval.tasks.catalogue.index import task_folder
+
+    if path:
+        print(task_folder())
+    elif action == "fetch":
+        fetch_asset(asset, assets_of("data"), accept_licence)
+    else:
+        _list()
+
+
+def _list() -> None:
+    from steereval.tasks.catalogue.cards import list_tasks
+    from steereval.tasks.contrast.registry import CONTRAST_NAMES
+    from steereval.tasks.judges.registry import JUDGES
+
+    described = [(card.name, card.description) for card in list_tasks()]
+    print_table(
+        ("TASK", "DESCRIPTION"), [*described, ("any lm-eval task", "by its name in lm-eval")]
+    )
+    print()
+    print_text(f"Contrast sets: {', '.join(CONTRAST_NAMES)}, or a .jsonl file of your own pairs")
+    print()
+    print_table(
+        ("JUDGE", "QUESTION"), [(judge.name, judge.description) for judge in JUDGES.values()]
+    )
+    print()
+    print_assets("DATA TO FETCH", assets_of("data"))
