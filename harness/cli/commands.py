@@ -434,13 +434,13 @@ def power(arguments: argparse.Namespace) -> int:
 
 
 def lm_eval(arguments: Sequence[str]) -> int:
-    """lm-eval's own command line, with `odesteer` registered."""
+    """lm-eval's own command line, with the steered model registered."""
     import lm_eval.models  # noqa: F401 - its built-ins must be registered first
     from lm_eval.__main__ import cli_evaluate
-    from lm_eval.api.registry import model_registry
 
-    if "odesteer" not in model_registry:
-        model_registry.register("odesteer", target="steereval.harness.engine.steered_lm:SteeredLM")
+    from _steereval_hook import register
+
+    register()
     sys.argv = ["lm_eval", *arguments]
     cli_evaluate()
     return 0

@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_archive(subs).set_defaults(command=commands.archive)
     _add_query(subs).set_defaults(command=commands.query)
     _add_power(subs).set_defaults(command=commands.power)
-    _add(subs, "lm-eval", "lm-eval's own command line, with --model odesteer registered")
+    _add(subs, "lm-eval", "lm-eval's own command line, with --model steereval registered")
     return parser
 
 

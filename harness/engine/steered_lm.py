@@ -1,4 +1,4 @@
-"""The steered language model that lm-eval loads: `lm_eval --model odesteer`.
+"""The steered language model that lm-eval loads: `lm_eval --model steereval`.
 
 A subclass of lm-eval's own Hugging Face model, so that every one of its options works. What
 differs: activations are steered while it runs, and log-likelihoods share what requests have in
@@ -85,7 +85,7 @@ UNLOADABLE = (
 """What loading a model raises when it is not there, damaged or of an unknown kind."""
 
 
-@register_model("odesteer")
+@register_model("steereval", "odesteer")
 class SteeredLM(HFLM):  # type: ignore[misc]
     """A causal language model of Transformers, steered."""
 
