@@ -2,12 +2,14 @@
 # make test         set up and run the tests
 # make test-chaos   set up and run the tests that kill processes for minutes
 # make check        set up, then ruff, mypy, pyright and the import rules
+# make docs         set up and build the documentation into site/; a broken link is an error
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 USABLE := .venv/.usable
 READY := .venv/.ready
 CHECKERS := .venv/.checkers
+DOCUMENTERS := .venv/.documenters
 # What is imported is compiled then: to compile all files takes as long as the rest of the set-up.
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 # The pip that comes with Python 3.11 needs half as long again to find what to install.
@@ -20,7 +22,7 @@ OUT ?= runs/quickstart
 # Images of Python often forbid it to keep what it has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-chaos check setup format clean
+.PHONY: quickstart test test-chaos check docs setup format clean
 
 setup: $(READY)
 
@@ -39,6 +41,10 @@ $(READY): $(DECLARED)
 $(CHECKERS): $(READY)
 	$(INSTALL) --editable ".[dev,check]"
 	touch $(CHECKERS)
+
+$(DOCUMENTERS): $(USABLE)
+	$(INSTALL) --editable ".[docs]"
+	touch $(DOCUMENTERS)
 
 quickstart: $(USABLE)
 	$(BIN)/steereval run examples/quickstart.yaml --out $(OUT)
@@ -63,9 +69,12 @@ check: $(CHECKERS)
 	$(BIN)/pyright
 	$(BIN)/pytest -q tests/test_architecture.py
 
+docs: $(DOCUMENTERS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv build dist site src/*.egg-info

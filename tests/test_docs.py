@@ -280,7 +280,7 @@ def headings(path: Path) -> set[str]:
 
 
 def test_the_page_of_embedded_sets_agrees_with_the_cards() -> None:
-    text = (DOCS / "embedded-sets.md").read_text("utf-8")
+    text = (DOCS / "bundled-tasks.md").read_text("utf-8")
     rows = table(text, "| task | items | what it asks | primary metric | role |")
     ours = [described for described in list_tasks() if described.name in task_files()]
     assert {(row[0], row[3], row[4]) for row in rows} == {
@@ -295,7 +295,7 @@ def task_files() -> set[str]:
 
 @pytest.mark.parametrize("name", ["truthful", "ultrafeedback", "mmlu", "arc", "commonsense"])
 def test_the_page_of_embedded_sets_counts_right(name: str) -> None:
-    text = (DOCS / "embedded-sets.md").read_text("utf-8")
+    text = (DOCS / "bundled-tasks.md").read_text("utf-8")
     rows = table(text, "| task | items | what it asks | primary metric | role |")
     lines = (
         task_folder().joinpath(f"{name}_mini", f"{name}_mini.jsonl").read_text("utf-8").splitlines()
