@@ -1,4 +1,4 @@
-"""The laws that every steering method keeps: a kit with which users test methods of their own.
+"""The laws of every steering method: a test kit for methods of other packages.
 
     @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
     def test_laws(law):
@@ -114,7 +114,7 @@ def steer(steerer: Steerer, x: Tensor, strength: float) -> Tensor:
 
 
 def strength_zero_is_the_identity(case: MethodCase, seed: int = 0) -> None:
-    """Bit for bit, in every dtype, whatever the activations hold."""
+    """Bit for bit, in every dtype, for all activations."""
     steerer = case.fit()
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         x = points(seed, 3, 2).to(dtype)

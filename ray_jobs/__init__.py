@@ -1,5 +1,5 @@
 """Running opaque pieces of work on workers, here or on many machines.
 
-This package knows nothing of models, tasks or rows: a piece of work is an id, a cost, a key of
-affinity and a payload, and a worker is whatever class the caller hands over.
+This package depends on no model, task or row: a piece of work is an id, a cost, a key of
+affinity and a payload, and a worker is a class that the caller provides.
 """

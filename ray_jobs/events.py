@@ -68,7 +68,7 @@ class Give:
 
 @dataclass(frozen=True)
 class Close:
-    """End a worker, whatever it is doing."""
+    """End a worker immediately."""
 
     worker: int
 

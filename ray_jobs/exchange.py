@@ -1,6 +1,6 @@
 """Handing on what one worker made through Ray's object store.
 
-An actor knows what has been made, and who is making what; the bytes themselves are objects of the
+An actor lists finished items, and the workers on unfinished ones; the bytes are objects of the
 store, which moves them between nodes.
 """
 
@@ -57,14 +57,14 @@ class _Exchange:
         self._heard[worker] = time.monotonic()
 
     async def offer(self, key: str, packed: Packed) -> None:
-        """Put it into the store anew: an object goes when the process that put it ends."""
+        """Put it into the store again: an object goes when the process that put it ends."""
         async with self._changed:
             self._made[key] = ray.put(packed)
             self._makers.pop(key, None)
             self._changed.notify_all()
 
     async def forget(self, worker: int) -> None:
-        """Whatever `worker` was making is for another to make."""
+        """Give the unfinished items of `worker` to others."""
         async with self._changed:
             self._makers = {key: of for key, of in self._makers.items() if of != worker}
             self._changed.notify_all()

@@ -115,7 +115,7 @@ def _known(ask: Callable[[JobSubmissionClient], Any], address: str, job: str) ->
         return ask(client)
     except RuntimeError as error:
         raise InputError(
-            f"{address} knows no job {job}: {_first(error)}", "Look at `ray job list`."
+            f"{address} has no job {job}: {_first(error)}", "Look at `ray job list`."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What executors run, and what they tell."""
+"""Work of executors, and the events that they report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Done:
     """What a worker says of a piece of work that it came through."""
 
     result: Any = None
-    """Told to the listener."""
+    """The report to the listener."""
     again: tuple[int, ...] = ()
     """Places of the units that another worker should try, since this one may be what is broken."""
 
@@ -97,7 +97,7 @@ WorkerFactory = Callable[[], Worker]
 
 
 class Listener(Protocol):
-    """Hears what a run has to tell."""
+    """Receives the events of a run."""
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
         """`worker` was given these units."""
@@ -124,5 +124,5 @@ class Executor(Protocol):
         ...
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
-        """Run all of `works`; every unit is told once as ended."""
+        """Run all of `works`; every unit is reported once as ended."""
         ...

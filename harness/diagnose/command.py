@@ -122,7 +122,7 @@ def _work(unit: Unit) -> Work:
 
 @dataclass
 class _Heard:
-    """Tells of units that begin and end."""
+    """Prints units that begin and end."""
 
     say: Say
     planned: int

@@ -160,7 +160,7 @@ def _fed(group: Sequence[Cell]) -> str:
 
 def describe_cost(grid: Grid, cells: Sequence[Cell], supplies: TaskResources) -> Iterator[str]:
     """A table of the groups of cells by model, task and layers: tokens and work, with and without
-    sharing; fits and the perplexity of generated texts aside. Then how long a GPU would take, for
+    sharing; without fits and the perplexity of generated texts. Then how long a GPU would take, for
     large models.
 
     Alone means one cell after the other, as runs of lm-eval's own model would answer.

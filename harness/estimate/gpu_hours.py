@@ -5,7 +5,7 @@
                         unsteered model does: 115 tokens a second of one text, 8.03 billion weights
                         of two bytes each
 
-Loading models and training networks are aside. The larger of reading and computing counts
+Loading models and training networks are not included. The larger of reading and computing counts
 for a step. It is an estimate to plan by, not a measurement.
 """
 

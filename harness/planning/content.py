@@ -3,7 +3,7 @@
 A cell's id says what is asked of which names. What the names stand for (the weights in a folder,
 the commit of a branch, the documents of a task, the statements of a contrast) may change while the
 names stay. So a run records the content of each when it begins, a worker holds what it loads to
-that, and a run is only gone on with where its finished cells saw what is there now.
+that, and a run is only resumed if its finished cells have the current content.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Witness:
         return found
 
     def check(self, cell: Cell) -> None:
-        """Raise CellError where what `cell` reads, its model aside, is not what the run began with.
+        """Raise CellError if an input of `cell`, except its model, has changed since the start.
 
         The model is held to it when it is loaded.
         """
@@ -262,6 +262,6 @@ def refuse_other_version(place: object, records: Mapping[str, Mapping[str, Any]]
     if others := versions - {IDENTITY_VERSION}:
         raise InputError(
             f"the cells of {place} have identity version {max(others)}, and this program computes "
-            f"version {IDENTITY_VERSION}, so they cannot be gone on with",
+            f"version {IDENTITY_VERSION}, so they cannot be resumed",
             "Choose another --out; the folder can still be read with `steereval report`.",
         )

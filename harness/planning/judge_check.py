@@ -1,4 +1,4 @@
-"""Whether the judges of a grid can be had, before anything is answered."""
+"""Check that the judges of a grid are available, before any cell runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WEIGHTS = (
 
 
 def check_judges(grid: Grid, say: Callable[[str], None]) -> None:
-    """Raise ModelError or InputError for a judge that cannot be had; nothing large is loaded."""
+    """Raise ModelError or InputError for a judge that is not available; loads no weights."""
     for judge in dict.fromkeys(judge for task in grid.tasks for judge in task.judges):
         scorer = scorer_of(get_judge(judge.name), judge.scorer)
         if scorer.engine == "perspective":
@@ -80,7 +80,7 @@ def _check_model(judge: JudgeSpec, location: str, chats: bool) -> None:
 
 def _unreachable(judge: JudgeSpec, location: str, why: str) -> ModelError:
     return ModelError(
-        f"the judge {judge.name} ({location}) cannot be had: {why}",
+        f"the judge {judge.name} ({location}) is not available: {why}",
         "Make the hub reachable, give `model: FOLDER`, or remove the judge from the task.",
     )
 

@@ -1,6 +1,6 @@
 """What must be true before the first cell runs, checked at once and cheaply.
 
-A name that is misspelt, a layer that does not exist or data that cannot be had is an error
+A name that is misspelt, a layer that does not exist or data that is not available is an error
 here, not after an hour.
 """
 
@@ -144,7 +144,7 @@ def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> Pretr
         AutoTokenizer.from_pretrained(location, revision=model.revision)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"the model {model.name} cannot be had: {str(error).strip().splitlines()[0]}",
+            f"the model {model.name} is not available: {str(error).strip().splitlines()[0]}",
             "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "
             "the hub.",
         ) from error

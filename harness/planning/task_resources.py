@@ -1,4 +1,4 @@
-"""What cells need beside a model: tasks and contrast sets, each loaded once."""
+"""Tasks and contrast sets of cells, each loaded once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def own_text(task: Any) -> Callable[[Instance], str]:
 class TaskResources:
     """Loads and keeps tasks and contrast sets.
 
-    Tasks are loaded anew for other options: lm-eval keeps these in the task itself.
+    Tasks are loaded again for other options: lm-eval keeps these in the task itself.
     """
 
     data_dir: Path | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """What some cells feed their model, fits and the perplexity of generated texts aside."""
+    """Tokens that cells feed their model, without fits and the perplexity of generated texts."""
 
     tokens_unshared: int = 0
     """Tokens when `lm_eval --model hf` answers for one cell after the other."""
@@ -16,7 +16,7 @@ class Cost:
     above: int = 0
     """Tokens through the blocks above it then."""
     flops_alone: float = 0.0
-    """Operations of the products with weights, attention scores aside; two a weight and token."""
+    """Operations with weights, without attention scores; two per weight and token."""
     flops: float = 0.0
     """The same when the cells are answered together."""
     generated: int = 0

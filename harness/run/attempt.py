@@ -48,14 +48,14 @@ class Attempt:
             self.again.add(cell.id)
 
     def done(self, group: Sequence[Cell]) -> Done:
-        """What the executor is told."""
+        """The outcome, for the executor."""
         places = tuple(place for place, cell in enumerate(group) if cell.id in self.again)
         return Done(GroupResult(self.errors, self.tokens), places)
 
 
 @dataclass(frozen=True)
 class GroupResult:
-    """What a run hears of a group of cells."""
+    """Events of a group of cells, for the run."""
 
     errors: Mapping[str, str]
     """Recorded failures, by cell id."""

@@ -65,8 +65,8 @@ def run_grid(
 ) -> Summary:
     """Run every cell of `grid` that `out`, a path or a URI, does not hold yet.
 
-    A failed cell is recorded and the rest goes on; a later start tries it again. Raises InputError,
-    or StoreError where the folder cannot be written to or another driver runs it.
+    A failed cell is recorded and the others continue; a later start tries it again. Raises
+    InputError, or StoreError where the folder cannot be written to or another driver runs it.
     """
     cells = make_plan(grid)
     store = RunFolder(out)
@@ -110,7 +110,7 @@ def run_grid(
 def _plan_again(
     store: RunFolder, earlier: dict[str, Any], planned: dict[str, Any], say: Callable[[str], None]
 ) -> None:
-    """Let `store` hold what is planned now, and tell what is not counted any more."""
+    """Store the current plan, and report retired cells and lost imports."""
     whole, lost = carry_imports(earlier, planned)
     replan(store, whole)
     for label in lost:

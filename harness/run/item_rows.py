@@ -60,7 +60,7 @@ def _clusters(
 
 
 def contents(samples: Sequence[dict[str, Any]], task: Any) -> dict[str, str]:
-    """{item: digest of what it asks}, few-shot examples aside: these differ between documents."""
+    """{item: digest of its content}, without few-shot examples, which differ between documents."""
     return {
         item: content_of(_asked(sample, task))
         for item, sample in zip(item_ids(samples), samples, strict=True)
@@ -137,7 +137,7 @@ def assign_splits(
 ) -> dict[str, str]:
     """`validation` or `test` for each item: the `share` whose hashed ids come first.
 
-    The same for all methods, whatever the order of the items. Items that ask the same, by
+    Equal for all methods and any order of the items. Items that ask the same, by
     `contents`, stay together: a strength that was chosen on one would be tested on its twin. At
     least one item stays for the test, and with a share above 0 at least one for validation where
     there are two or more that differ.

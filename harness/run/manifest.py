@@ -21,7 +21,7 @@ from steereval.results.store.schema import SCHEMA_VERSION
 
 
 def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
-    """The manifest of the run that goes on here; empty if one begins.
+    """The manifest of the resumed run; empty for a new one.
 
     Refuses to mix two grids in one folder; a larger or smaller version of one is the same.
     """

@@ -30,7 +30,7 @@ class Lines:
     """A line for each cell, with counts and the time left."""
 
     def show(self, now: progress.Progress, ended: str | None = None) -> None:
-        """Print what ended; what merely goes on is not printed."""
+        """Print what ended, and nothing else."""
         if ended is not None:
             over = now.done + now.failed
             line = f"[{over}/{now.planned}] {ended}; {remaining(now)}"

@@ -1,4 +1,4 @@
-"""What a run hears of its cells: counted, shown, and kept for those who watch from elsewhere."""
+"""Events of the cells of a run: counted, shown, and stored for observers elsewhere."""
 
 from __future__ import annotations
 

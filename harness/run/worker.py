@@ -119,7 +119,7 @@ class CellWorker:
         try:
             for cell in group:
                 self._witness.check(cell)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+        except Exception as error:  # noqa: BLE001 - every error is recorded
             # What all need is not tried again for each.
             attempt.all_failed(group, error, start)
             return
@@ -136,7 +136,7 @@ class CellWorker:
             except Outdated as found:
                 logger.warning("the answers kept of %s are to other requests", found.task)
                 waiting += answered.without(found.task)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            except Exception as error:  # noqa: BLE001 - every error is recorded
                 if len(answered.cells) == 1:
                     attempt.failed(answered.cells[0], error, start)
                     continue
@@ -298,7 +298,7 @@ class CellWorker:
                 # A full disk may still hold the few bytes of a record; else this raises.
                 attempt.failed(cell, error, start)
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            except Exception as error:  # noqa: BLE001 - every error is recorded
                 attempt.failed(cell, scoring_error(cell, error), start)
                 continue
             attempt.stored.add(cell.id)

@@ -43,7 +43,7 @@ class Artefact:
     steerers: Mapping[Site, Steerer]
     """One steerer a site."""
     card: Mapping[str, Any]
-    """Method, options, model, contrast, counts, template, seed: whatever JSON holds."""
+    """Method, options, model, contrast, counts, template, seed: JSON values."""
 
 
 def save_artefact(artefact: Artefact, folder: Path) -> None:
@@ -78,7 +78,7 @@ def save_artefact(artefact: Artefact, folder: Path) -> None:
 
 
 def _refuse_other_content(folder: Path) -> None:
-    """Raise StoreError rather than delete what is no steerer."""
+    """Raise StoreError for a folder that is not a steerer, which must not be deleted."""
     if not folder.exists() or (folder / CARD).exists():
         return
     if not folder.is_dir() or any(folder.iterdir()):
@@ -88,7 +88,7 @@ def _refuse_other_content(folder: Path) -> None:
 
 
 def _digest(card: Mapping[str, Any], blob: bytes) -> str:
-    """A hash of the tensors and of all that the card says, its own hash aside."""
+    """A hash of the tensors and of the card without that hash."""
     content = {name: value for name, value in card.items() if name != "sha256"}
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode() + blob).hexdigest()

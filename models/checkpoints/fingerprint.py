@@ -1,4 +1,4 @@
-"""Names for a model's weights: by every bit of them, and by what tells that they were replaced."""
+"""Fingerprints of a model's weights: of every bit, and of signs of their replacement."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ class Shape:
     width: int
     """Of the residual stream."""
     vocabulary: int
-    """Tokens that it tells apart."""
+    """Number of tokens in the vocabulary."""
     block_parameters: int
     """Parameters of one block."""
 
     @property
     def block_flops(self) -> int:
-        """Operations of one block for a token, attention scores aside: two a weight."""
+        """Operations of one block for a token, without attention scores: two per weight."""
         return 2 * self.block_parameters
 
     @property

@@ -2,8 +2,8 @@
 
 The steps of Lin, Weng and Keerthi 2008 (as in scikit-learn's `newton-cg`), in torch, so that
 10 000 samples of 8 000 features take seconds on a GPU: only products of the sample matrix with
-vectors are needed. Few large eigenvalues beside a penalty of one, which is what barrier features
-have, need few of them.
+vectors are needed. Features of barriers have few eigenvalues that are large compared with a penalty
+of one, so they need few of these products.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 from steereval.common.errors import FitError
 
 TOLERANCE = 1e-7
-"""Newton stops when the gradient is this small beside the weights. The penalty's curvature is 1, so
-this bounds the relative error of the weights too."""
+"""Newton stops when the gradient is this small relative to the weights. The penalty's curvature is
+1, so this bounds the relative error of the weights too."""
 CG_STEPS = 500
 """Most conjugate-gradient steps within one Newton step."""
 
@@ -154,7 +154,7 @@ def _conjugate_gradient(
 def _line_search(
     problem: _Problem, v: Tensor, scores: Tensor, gradient: Tensor, step: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Halve the step until the objective falls enough (Armijo), rounding errors aside."""
+    """Halve the step until the objective falls enough (Armijo), up to rounding errors."""
     start, slope = problem.value(v, scores), gradient @ step
     along = problem.scores(step)
     length = 1.0

@@ -1,6 +1,6 @@
 """When the exact quadratic flow beats integrating the sketch: a small measured table.
 
-The exact flow multiplies by the basis Q [d, d] twice whatever the number of steps; the sketch costs
+The exact flow multiplies by the basis Q [d, d] twice for any number of steps; the sketch costs
 two scatter-adds and five Fourier transforms of its length for every evaluation of the field. Both
 grow with the tokens alike. So the sketch wins for few evaluations of a wide model.
 """

@@ -4,7 +4,7 @@ With w . phi(x) = e^T M e and S = M + M^T, let gamma S_xx = Q diag(lambda) Q^T. 
 neither norms nor inner products, so the flow can run on z = Q^T x, where
     u = lambda * z/|z| + beta,   beta = sqrt(gamma coef0) Q^T S_xc,
 is |x| times the gradient before its part along z is taken off. Two matrix products a token,
-whatever the number of steps; no approximation.
+for any number of steps; no approximation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
 _TINY = torch.finfo(torch.float32).tiny
 
 WALKS = ("euler", "exponential")
-"""Solvers that `QuadraticForm.walk` knows."""
+"""Solvers of `QuadraticForm.walk`."""
 
 
 @dataclass(frozen=True)

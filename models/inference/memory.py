@@ -75,7 +75,7 @@ def release() -> None:
 def keep_freed_memory() -> None:
     """Let this process use freed memory again, where the C library is glibc.
 
-    It gives large blocks back to the system, which clears them anew for every tensor: 6 % of
+    It gives large blocks back to the system, which clears them again for every tensor: 6 % of
     the time of passes on a CPU, and more where several workers do so.
     """
     if not sys.platform.startswith("linux"):

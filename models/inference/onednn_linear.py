@@ -2,7 +2,7 @@
 
 PyTorch's own product lays the weights out in every call, and its threads wait for each other:
 oneDNN's is faster (docs/benchmarks.md), the more threads there are, and a row's result does not
-depend on how many stand beside it, but for one row alone.
+depend on the number of rows, except for a single row.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ LABEL = "toxic"
 
 @dataclass
 class Toxic(TextModel):
-    """A sequence classifier with a label `toxic` beside others that do not exclude it."""
+    """A sequence classifier with a label `toxic` among labels that do not exclude each other."""
 
     def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
         """The probability of `toxic` for each pair's second text, cut to the model's window.

@@ -52,7 +52,7 @@ def load_engine(
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"the judge {location} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            "Give a folder or a name on the hub that can be had.",
+            "Give an existing folder or a name on the hub.",
         ) from error
     return Loaded(asks(model.eval().to(device), tokenizer, batch_size))
 

@@ -13,7 +13,7 @@ from steereval.models.judges.engine import Numbers, Pair, TextModel
 
 @dataclass
 class YesNo(TextModel):
-    """A causal language model that goes on with " yes" or " no"."""
+    """A causal language model that answers " yes" or " no"."""
 
     def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
         """For each pair, whose second text is empty, the probabilities of " yes" and " no" after

@@ -59,7 +59,7 @@ class GatedSteerer(Steerer):
     """The gate opens below this."""
 
     def begin(self, prompt_states: Tensor, row_keys: Sequence[str]) -> Tensor:
-        """The gate [q, 1], 1 or 0, and beside it what the inner steerer decides."""
+        """The gate [q, 1], 1 or 0, and the state of the inner steerer."""
         gate = self.opens(prompt_states.float())[:, None].float()
         if not self.inner.per_query:
             return gate

@@ -1,4 +1,4 @@
-"""A vector that is added whatever the activation: what many methods fit."""
+"""A vector that is added to every activation: the result of many methods."""
 
 from __future__ import annotations
 

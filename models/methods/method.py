@@ -43,7 +43,7 @@ class Method(ABC):
     budget: ClassVar[tuple[str, ...]] = ()
     """Options that limit training; a report marks values below their defaults."""
     has: ClassVar[frozenset[str]] = frozenset()
-    """Traits that hold whatever the options; see `traits`."""
+    """Traits for all options; see `traits`."""
     kinds: ClassVar[tuple[type[Steerer], ...]] = ()
     """Classes of the steerers that it yields, for loading them from disk."""
     Options: ClassVar[type] = NoOptions
@@ -65,7 +65,7 @@ class Method(ABC):
         return self.seeded
 
     def needs(self, options: Any) -> frozenset[str]:
-        """Parts of ContrastData needed beside the two classes: "pairs", "queries" ..."""
+        """Parts of ContrastData needed in addition to the two classes: "pairs", "queries" ..."""
         return frozenset()
 
     def reward(self, options: Any) -> str:

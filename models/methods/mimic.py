@@ -63,7 +63,7 @@ class GaussianTransport(Steerer):
         return x @ self.weights.to(x.dtype) > -self.intercept
 
     def displacement(self, x: Tensor) -> Tensor:
-        """From x to where the transport takes it, whatever the probe says."""
+        """From x to its transported point, regardless of the probe."""
         centred = x - self.source.to(x.dtype)
         return F.linear(centred, self.change.to(x.dtype), self.between.to(x.dtype))
 

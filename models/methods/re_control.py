@@ -128,7 +128,7 @@ def _refuse_equal(rewards: Tensor) -> None:
     if len(torch.unique(rewards)) < 2:
         raise FitError(
             f"all {len(rewards)} rewards are {float(rewards[0]):g}, so re_control learns nothing",
-            "Choose a reward that tells the answers apart.",
+            "Choose a reward that differs between the answers.",
         )
 
 

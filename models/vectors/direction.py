@@ -1,4 +1,4 @@
-"""What a file of directions says about one site, whatever its format."""
+"""The content of a file of directions for one site, in any format."""
 
 from __future__ import annotations
 

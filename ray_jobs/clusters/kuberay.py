@@ -86,7 +86,7 @@ def _ray_job(job: Job, files: Files, size: Size, image: str, secret: str | None)
             "entrypoint": f"bash {FOLDER}/{START}",
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": LATER,
-            # A driver that was lost goes on where it stopped.
+            # A new driver resumes the run of a lost one.
             "backoffLimit": 1,
             "rayClusterSpec": {
                 "rayVersion": version("ray"),

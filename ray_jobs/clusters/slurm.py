@@ -8,7 +8,7 @@ from pathlib import Path
 from steereval.ray_jobs.clusters.job import Job, Size
 
 WARNING = 120
-"""Seconds before the end of its time at which the run is told to stop."""
+"""Seconds before the end of its time at which the run receives the signal to stop."""
 TRIES = 120
 """How often the head is asked whether it has started, a second apart."""
 

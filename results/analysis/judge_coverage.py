@@ -42,7 +42,7 @@ def not_judged(records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def products_of_means(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:
     """{(model, task, name of a row): mean of `true` times mean of `informative`}.
 
-    What papers call True × Info. It is no rate of anything: the joint rate per answer is.
+    What papers call True × Info. It is not a rate of answers; the joint rate is.
     """
     parts: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in rows:

@@ -22,7 +22,7 @@ def temporary_sibling(path: Path) -> Path:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: written beside it, synced, then renamed. Fails with StoreError."""
+    """Replace `path` by `data` through a synced sibling. Raises StoreError."""
     temporary = temporary_sibling(path)
     with naming(path):
         try:

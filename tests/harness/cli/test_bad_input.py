@@ -180,13 +180,13 @@ CASES: dict[str, Case] = {
     ),
     "missing model": (
         lambda b: b.run(models=[{"name": str(b.folder / "no-model"), "layers": [1]}]),
-        "cannot be had",
+        "is not available",
     ),
     "model not fetched": (
         lambda b: b.run(models=[{"name": "gemma3-270m", "layers": [1]}]),
         "has not been fetched. Run `steereval models fetch gemma3-270m",
     ),
-    "model without a tokenizer": (without_tokenizer, "cannot be had"),
+    "model without a tokenizer": (without_tokenizer, "is not available"),
     "misspelt task": (
         lambda b: b.run(tasks=["truthful_mini_mx"]),
         "Did you mean 'truthful_mini_mc'",

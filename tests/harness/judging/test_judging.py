@@ -416,11 +416,11 @@ def test_a_number_that_is_none_is_a_failure(
 @pytest.mark.parametrize(
     ("judge", "error", "message"),
     [
-        ({"name": "truth", "model": "EMPTY"}, ModelError, "the judge truth .* cannot be had"),
+        ({"name": "truth", "model": "EMPTY"}, ModelError, "the judge truth .* is not available"),
         ({"name": "toxicity", "scorer": "perspective"}, InputError, "PERSPECTIVE_API_KEY is not"),
     ],
 )
-def test_a_judge_that_cannot_be_had_stops_the_run_before_it_begins(
+def test_a_missing_judge_stops_the_run_before_it_begins(
     judge: dict[str, Any],
     error: type[Exception],
     message: str,
@@ -486,7 +486,7 @@ def test_a_published_judge_out_of_reach_stops_the_run_before_it_begins(
     monkeypatch.setattr(judge_check, "hub_in_reach", lambda: False)
     monkeypatch.setattr(CellWorker, "run", refuse)
     given = grid(tiny_folder, [{"name": "truth", "revision": "no-such-revision"}])
-    with pytest.raises(ModelError, match=r"the judge truth \(allenai/.*cannot be had.*FOLDER"):
+    with pytest.raises(ModelError, match=r"the judge truth \(allenai/.*is not available.*FOLDER"):
         run(given, tmp_path / "run")
 
 

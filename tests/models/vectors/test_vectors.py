@@ -658,7 +658,7 @@ def test_a_clamp_is_exported_to_lm_eval_alone(tmp_path: Path) -> None:
     for site in clamps:
         assert torch.allclose(back[site](draw(4, 6), 1.0), clamps[site](draw(4, 6), 1.0))
     for name in ("a.gguf", "a.safetensors"):
-        with pytest.raises(InputError, match="clamp at layer 2 is no vector to add"):
+        with pytest.raises(InputError, match="clamp at layer 2 is not an added vector"):
             export_steerers(clamps, tmp_path / name)
         assert not (tmp_path / name).exists()
 
