@@ -1,4 +1,4 @@
-# make quickstart   set up and run the main job on the embedded model and data
+# make quickstart   set up and run the main job on the bundled model and data
 # make test         set up and run the tests
 # make test-chaos   set up and run the tests that kill processes for minutes
 # make check        set up, then ruff, mypy, pyright and the import rules

@@ -57,7 +57,7 @@ Score = tuple[float, bool]
 def main() -> int:
     """Print the rows asked for; 1 if answers differ."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="smollm2-135m", help="embedded model, or random-8b")
+    parser.add_argument("--model", default="smollm2-135m", help="bundled model, or random-8b")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--batch", type=int, default=32)

@@ -124,7 +124,7 @@ class _Costs:
     def of(self, group: Sequence[Cell]) -> Cost | None:
         """The cost of `group`; None where nothing is known of it.
 
-        A model or task that could not be had is not asked for again: that may take seconds. Nor is
+        A model or task that is not available is not requested again, which may take seconds. Nor is
         a group counted that feeds its model just what another one does.
         """
         model, tasks = group[0].model.name, {cell.task.name for cell in group}

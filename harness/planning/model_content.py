@@ -46,7 +46,7 @@ def content_of_model(spec: ModelSpec) -> dict[str, str]:
     """{part: its SHA-256, or the commit of a name on the hub} of a model and its adapter.
 
     Parts are files' names, those of an adapter after `adapter: `. Raises InputError for an
-    embedded model that is not here, or files that cannot be read.
+    bundled model that is not here, or files that cannot be read.
     """
     found = content_at(model_at_hand(spec.name), spec.revision)
     if spec.peft is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 ROWS = 256
 """Rows that weights are laid out for; other numbers of rows are as fast with that layout."""
 SHARE_OF_MEMORY = 0.25
-"""Share of the machine's memory that laid out weights, which stand beside the model's own, may
+"""Share of the machine's memory that laid out weights, in addition to the model's own, may
 take. Of all memory, not of what is free, so that all workers decide alike."""
 
 

@@ -40,7 +40,7 @@ def opened_safetensors(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place once the block has ended well.
+    """A temporary sibling of `path`, which replaces it once the block has succeeded.
 
     Raises StoreError if it cannot be written.
     """

@@ -58,7 +58,7 @@ def write_steered(directions: Mapping[Site, Direction], path: Path, blocks: str 
 
 
 def _entry(direction: Direction) -> dict[str, Any]:
-    """One value of the file; lm-eval refuses a bias beside "add"."""
+    """One value of the file; lm-eval refuses a bias with "add"."""
     bias = direction.bias if direction.action == "clamp" else None
     return {
         "steering_vector": _own(direction.vector),

@@ -9,7 +9,7 @@ from steereval.results.analysis.leaderboard import Row
 from steereval.results.store.manifest import Task
 
 JOINT = "true_informative"
-"""The metric beside which the product of two means stands, as it was published."""
+"""The metric shown with the product of two means, as it was published."""
 FACTORS = ("true", "informative")
 
 

@@ -484,7 +484,7 @@ def test_foreign_autoencoders(tmp_path: Path, tensors: dict[str, Tensor], messag
 def test_options_that_do_not_fit_the_file(written: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not say where it belongs"):
         read_vectors(written("sae.safetensors"), feature=1)
-    with pytest.raises(InputError, match="is no sparse autoencoder"):
+    with pytest.raises(InputError, match="is not a sparse autoencoder"):
         read_vectors(written("vectors.gguf"), feature=1)
     with pytest.raises(InputError, match="does not say which format"):
         read_vectors(tmp_path / "vectors.bin")
