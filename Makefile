@@ -2,12 +2,14 @@
 # make test         set up and run the tests
 # make test-chaos   set up and run the tests that kill processes for minutes
 # make check        set up, then ruff, mypy, pyright and the import rules
+# make docs         set up and build the documentation into site/; a broken link is an error
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 USABLE := .venv/.usable
 READY := .venv/.ready
 CHECKERS := .venv/.checkers
+DOCUMENTERS := .venv/.documenters
 INSTALL := $(BIN)/python build_backend/install.py constraints.txt
 DECLARED := pyproject.toml constraints.txt build_backend/backend.py build_backend/install.py \
 	src/_steereval_hook.py
@@ -15,7 +17,7 @@ OUT ?= runs/quickstart
 # Images of Python often forbid it to keep what it has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-chaos check schema setup format clean
+.PHONY: quickstart test test-chaos check docs schema setup format clean
 
 setup: $(READY)
 
@@ -34,6 +36,10 @@ $(READY): $(DECLARED)
 $(CHECKERS): $(READY)
 	$(INSTALL) --editable ".[dev,check]"
 	touch $(CHECKERS)
+
+$(DOCUMENTERS): $(USABLE)
+	$(INSTALL) --editable ".[docs]"
+	touch $(DOCUMENTERS)
 
 quickstart:
 	@echo "make quickstart: sets up .venv (half a minute to two minutes, once), fetches a model of 93 MB"
@@ -65,9 +71,12 @@ check: $(CHECKERS)
 schema: $(READY)
 	$(BIN)/python -m steereval.harness.config.schemas docs
 
+docs: $(DOCUMENTERS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv build dist site src/*.egg-info

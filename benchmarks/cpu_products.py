@@ -1,4 +1,4 @@
-"""What oneDNN's products and a cache with room spare on a CPU, beside PyTorch's and Transformers'.
+"""oneDNN's products and a growing cache on a CPU, against those of PyTorch and Transformers.
 
     python benchmarks/cpu_products.py
     python benchmarks/cpu_products.py --threads 1 --rows 1 64

@@ -1,4 +1,4 @@
-"""What a grid costs in one pass, beside a loop over lm_eval runs.
+"""What a grid costs in one pass, compared with a loop over lm_eval runs.
 
     python benchmarks/grid_engine.py --data-dir FOLDER        # with truthfulqa/ in it
     python benchmarks/grid_engine.py --model gemma3-270m --rows likelihoods --data-dir FOLDER

@@ -1,4 +1,4 @@
-"""The barrier's logistic regression beside scikit-learn's, at the size of a large contrast.
+"""The barrier's logistic regression compared with scikit-learn's, at the size of a large contrast.
 
     python benchmarks/logistic_fit.py                    # 10 000 samples x 8 000 features
     python benchmarks/logistic_fit.py --samples 2000

@@ -8,7 +8,7 @@
 2. The same with one seed, where every p-value is 10 000 sign flips.
 3. The report over a million item rows in a process of its own, with its peak memory.
 
-Prints the time beside that of reading the same rows with nothing but pandas, and exits 1 where a
+Prints the time relative to reading the same rows with pandas, and exits 1 where a
 goal is missed: 5 s for the analyses, 20 s and 2 GiB for the report, on two cores.
 """
 

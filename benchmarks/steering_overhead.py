@@ -38,11 +38,11 @@ from steereval.models.steering.steerer import Steerer
 from steereval.models.testing import contrast_data
 
 LIMIT = 1.02
-"""Most that methods without a network may cost as they come, rff aside."""
+"""Most that methods without a network may cost with default options, except rff."""
 PAIRS = {1: 160, 8: 80, 64: 32}
 """Pairs of decoding steps by batch size."""
 ROUNDS = 2
-"""Times that both sides begin anew."""
+"""Repetitions of both sides."""
 PROMPT = 16
 """Tokens of each prompt."""
 

@@ -1,6 +1,6 @@
 """Setuptools' build backend, which also puts `steereval.pth` into the wheels it makes.
 
-A released lm-eval loads no entry points, so `lm_eval --model odesteer` needs a start-up line:
+A released lm-eval loads no entry points, so `lm_eval --model steereval` needs a start-up line:
 `steereval.pth` imports `_steereval_hook` when Python starts. Setuptools has no option for that.
 """
 

@@ -1,1 +1,1 @@
-"""The part that knows all rooms: command line, grid file, plan, engine, runs."""
+"""Command line, grid file, plan, engine and runs; the only package that imports the others."""

@@ -1,6 +1,6 @@
 """Steering methods, and the means to fit them to activations and to apply them inside a model.
 
-This package is handed data and knows no task, no contrast set and no evaluation harness.
+This package receives data and depends on no task, contrast set or evaluation harness.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The laws that every steering method keeps: a kit with which users test methods of their own.
+"""The laws of every steering method: a test kit for methods of other packages.
 
     @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
     def test_laws(law):

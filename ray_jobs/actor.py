@@ -38,7 +38,7 @@ class _Actor:
         self._worker: Worker | None = None
 
     def ready(self) -> None:
-        """Tells by returning that the process runs."""
+        """Return once the process runs."""
 
     def run(self, units: tuple[Any, ...], last: bool) -> tuple[float, Done]:
         """Do one piece; returns the seconds it took, and what the worker returned."""

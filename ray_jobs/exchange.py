@@ -1,6 +1,6 @@
 """Handing on what one worker made through Ray's object store.
 
-An actor knows what has been made, and who is making what; the bytes themselves are objects of the
+An actor lists finished items, and the workers on unfinished ones; the bytes are objects of the
 store, which moves them between nodes.
 """
 
@@ -64,7 +64,7 @@ class _Exchange:
             self._changed.notify_all()
 
     async def forget(self, worker: int) -> None:
-        """Whatever `worker` was making is for another to make."""
+        """Give the unfinished items of `worker` to others."""
         async with self._changed:
             self._makers = {key: of for key, of in self._makers.items() if of != worker}
             self._changed.notify_all()

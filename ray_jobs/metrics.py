@@ -27,5 +27,5 @@ class Metrics:
         self._seconds.observe(outcome.seconds / len(outcome.units))
 
     def running(self, workers: int) -> None:
-        """Tell how many workers are busy."""
+        """Report the number of busy workers."""
         self._running.set(workers)

@@ -59,7 +59,7 @@ class Done:
     """What a worker says of a piece of work that it came through."""
 
     result: Any = None
-    """Told to the listener."""
+    """The report to the listener."""
     again: tuple[int, ...] = ()
     """Places of the units that another worker should try, since this one may be what is broken."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -276,11 +277,52 @@ def headings(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-# --- embedded sets
+# --- the README's grid, and paths in prose
 
 
-def test_the_page_of_embedded_sets_agrees_with_the_cards() -> None:
-    text = (DOCS / "embedded-sets.md").read_text("utf-8")
+def test_the_grid_of_the_readme_is_the_file_of_the_quickstart() -> None:
+    (grid,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    comment, _, content = (ROOT / "examples" / "quickstart.yaml").read_text("utf-8").partition("\n")
+    assert comment.startswith("# ")
+    assert grid == content
+    assert "run examples/quickstart.yaml" in (ROOT / "Makefile").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_of_the_repository_exist(path: Path) -> None:
+    rooms = "harness|models|tasks|ray_jobs|results|src|tests|benchmarks|examples|build_backend|docs"
+    named = re.findall(rf"`((?:{rooms})/[\w./-]*)`", path.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_named_in_prose_exist(path: Path) -> None:
+    rooms = "harness|models|tasks|ray_jobs|results|common"
+    pattern = rf"(?:`|::: )(steereval\.(?:{rooms})(?:\.\w+)*)"
+    for name in re.findall(pattern, path.read_text("utf-8")):
+        assert _resolves(name), name
+
+
+def _resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(module), attribute)
+
+
+def test_the_site_shows_every_page() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    assert {page for page in pages if f" {page}\n" not in navigation} == set()
+
+
+# --- bundled sets
+
+
+def test_the_page_of_bundled_tasks_agrees_with_the_cards() -> None:
+    text = (DOCS / "bundled-tasks.md").read_text("utf-8")
     rows = table(text, "| task | items | what it asks | primary metric | role |")
     ours = [described for described in list_tasks() if described.name in task_files()]
     assert {(row[0], row[3], row[4]) for row in rows} == {
@@ -294,8 +336,8 @@ def task_files() -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["truthful", "ultrafeedback", "mmlu", "arc", "commonsense"])
-def test_the_page_of_embedded_sets_counts_right(name: str) -> None:
-    text = (DOCS / "embedded-sets.md").read_text("utf-8")
+def test_the_page_of_bundled_tasks_counts_right(name: str) -> None:
+    text = (DOCS / "bundled-tasks.md").read_text("utf-8")
     rows = table(text, "| task | items | what it asks | primary metric | role |")
     lines = (
         task_folder().joinpath(f"{name}_mini", f"{name}_mini.jsonl").read_text("utf-8").splitlines()

@@ -20,12 +20,12 @@ class _Verbatim(Command):
 @command("lm-eval", cls=_Verbatim)
 @click.pass_context
 def lm_eval(context: click.Context) -> None:
-    """Run lm-eval's own command line with --model odesteer."""
+    """Run lm-eval's own command line with --model steereval."""
     import lm_eval.models  # noqa: F401 - its built-ins must be registered first
     from lm_eval.__main__ import cli_evaluate
-    from lm_eval.api.registry import model_registry
 
-    if "odesteer" not in model_registry:
-        model_registry.register("odesteer", target="steereval.harness.engine.steered_lm:SteeredLM")
+    from _steereval_hook import register
+
+    register()
     sys.argv = ["lm_eval", *context.args]
     cli_evaluate()

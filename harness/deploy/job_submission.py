@@ -72,7 +72,7 @@ def recall(name: str, address: str | None = None) -> Submitted:
         return run if address is None else Submitted(run.id, address, run.out)
     if address is None:
         raise InputError(
-            f"{name} is no run that was submitted from this machine",
+            f"{name} was not submitted from this machine",
             "Give its id as `steereval submit` printed it, or the --address of its Ray.",
         )
     return Submitted(name, address, "")

@@ -121,7 +121,7 @@ def _work(unit: Unit) -> Work:
 
 @dataclass
 class _Heard:
-    """Tells of units that begin and end."""
+    """Prints units that begin and end."""
 
     say: Say
     planned: int

@@ -72,7 +72,7 @@ class Measuring:
         self.rows = Rows(place, material.ids, material.clusters, material.labels)
 
     def all(self) -> None:
-        """Measure everything; what fails is told by `errors` and leaves no rows."""
+        """Measure everything; a failure is in `errors` and leaves no rows."""
         measure_natural(self.rows, self.material)
         timed: list[Timed] = []
         labels = itertools.groupby(self.unit.cells, key=lambda cell: cell.label)
@@ -83,7 +83,7 @@ class Measuring:
                 self.say(f"  {label}: {time.perf_counter() - start:.1f} s")
             except StoreError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            except Exception as error:  # noqa: BLE001 - every error is recorded
                 self.rows.back_to(mark)
                 told = isinstance(error, SteerEvalError)
                 self.errors[label] = str(error) if told else f"{type(error).__name__}: {error}"

@@ -51,7 +51,7 @@ class Rows:
     ) -> None:
         """A value [n] of each item; of those `among` alone, a mask [n], where it is given.
 
-        `columns` are further columns of the table. Raises CellError for a value that is no number.
+        `columns` are further columns of the table. Raises CellError for a value that is not finite.
         """
         chosen = torch.arange(len(self.ids))
         if among is not None:
@@ -82,7 +82,7 @@ class Rows:
         wrong = [value for value in values if not math.isfinite(value)]
         if wrong:
             raise CellError(
-                f"{len(wrong)} of {len(values)} values of {quantity} are no numbers",
+                f"{len(wrong)} of {len(values)} values of {quantity} are not finite",
                 "Lower the strength.",
             )
         given = {

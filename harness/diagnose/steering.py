@@ -79,7 +79,7 @@ class Arm:
 
 
 def measure_arm(rows: Rows, arm: Arm, material: Material, judges: Judges) -> None:
-    """Everything that is asked of a steerer at its strength, integrators aside."""
+    """All quantities of a steerer at its strength, except those of integrators."""
     own = own_barrier(arm.acting.steerer)
     points = path(arm.acting, material.x, arm.strength)
     moved = (points[-1] != points[0]).any(dim=-1)

@@ -1,4 +1,4 @@
-"""The steered language model that lm-eval loads: `lm_eval --model odesteer`.
+"""The steered language model that lm-eval loads: `lm_eval --model steereval`.
 
 A subclass of lm-eval's own Hugging Face model, so that every one of its options works. Two things
 differ: activations are steered while it runs, and log-likelihoods share the tokens that requests
@@ -35,7 +35,7 @@ from steereval.models.inference.generation import Prompts, rows_together
 eval_logger = logging.getLogger(__name__)
 
 
-@register_model("odesteer")
+@register_model("steereval", "odesteer")
 class SteeredLM(LoadedLM):
     """A causal language model of Transformers, steered."""
 

@@ -39,7 +39,7 @@ ENOUGH = 2.0
 MARGIN = 1.2
 """How much more than was seen a replica may take, since longer batches come."""
 CONTEXT = 1 << 30
-"""Bytes that a process takes of a GPU beside its tensors."""
+"""Bytes of GPU memory of a process in addition to its tensors."""
 MOST = 8
 """Replicas on one GPU: more would only wait for one another."""
 NOT_COUNTED = (

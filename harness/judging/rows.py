@@ -95,13 +95,13 @@ class JudgeListener:
     total: int
     """Assignments of this start."""
     say: Callable[[str], None]
-    """Tells the user."""
+    """Prints to the user."""
     failures: list[str] = field(default_factory=list)
     """What could not be judged, and why."""
     _over: int = 0
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
-        """Nothing is told before something is over."""
+        """Print nothing before a unit ends."""
 
     def ended(self, outcome: Outcome) -> None:
         """These assignments are over."""

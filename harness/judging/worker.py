@@ -40,7 +40,7 @@ from steereval.tasks.judges.question import question_of
 from steereval.tasks.judges.registry import WIN, get_judge, scorer_of
 
 TOGETHER = 16
-"""Cells that a worker judges before it tells of them."""
+"""Cells per report of a worker."""
 CHUNK = 512
 """Texts that are judged before they are remembered: what a kill can cost."""
 
@@ -75,7 +75,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a worker tells of one piece of work."""
+    """A worker's report on one piece of work."""
 
     found: Mapping[str, Judgement]
     """By cell id."""
@@ -158,7 +158,7 @@ class JudgeWorker:
         for place, unit in enumerate(units):
             try:
                 found[unit.cell.id] = self._judge(unit)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            except Exception as error:  # noqa: BLE001 - every error is recorded
                 if isinstance(error, SteerEvalError) or ran_out(error) or last:
                     errors[unit.cell.id] = _in_words(error)
                 else:

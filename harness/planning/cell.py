@@ -90,7 +90,7 @@ class Cell:
 
     @property
     def arm(self) -> str:
-        """Names model, treatment and seeds, whatever the task is: 16 hexadecimal digits."""
+        """Hash of model, treatment and seeds without the task: 16 hexadecimal digits."""
         return id_of({name: value for name, value in self.identity.items() if name != "task"})
 
     def summary(self) -> dict[str, Any]:

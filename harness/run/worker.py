@@ -115,7 +115,7 @@ class CellWorker:
         try:
             for cell in group:
                 self._witness.check(cell)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+        except Exception as error:  # noqa: BLE001 - every error is recorded
             # What all need is not tried again for each.
             attempt.all_failed(group, error, start)
             return
@@ -295,7 +295,7 @@ class CellWorker:
                 # A full disk may still hold the few bytes of a record; else this raises.
                 attempt.failed(cell, error, start)
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            except Exception as error:  # noqa: BLE001 - every error is recorded
                 attempt.failed(cell, scoring_error(cell, error), start)
                 continue
             attempt.stored.add(cell.id)

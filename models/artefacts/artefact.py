@@ -78,7 +78,7 @@ def save_artefact(artefact: Artefact, folder: Path) -> None:
 
 
 def _refuse_other_content(folder: Path) -> None:
-    """Raise StoreError rather than delete what is no steerer."""
+    """Raise StoreError for a folder that is not a steerer, which must not be deleted."""
     if not folder.exists() or (folder / CARD).exists():
         return
     if not folder.is_dir() or any(folder.iterdir()):

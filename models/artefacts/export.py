@@ -50,7 +50,7 @@ def export_steerers(
     for site, each in directions.items():
         if each.action == "clamp":
             raise InputError(
-                f"the clamp at layer {site} is no vector to add, as {chosen} files hold",
+                f"the clamp at layer {site} is not an added vector, which {chosen} files contain",
                 "Export it in the format steered (.pt).",
             )
     vectors = {site: each.vector for site, each in directions.items()}
@@ -75,7 +75,7 @@ def _direction(site: Site, steerer: Steerer) -> Direction:
     shift = steerer.shift(1.0)
     if shift is None:
         raise InputError(
-            f"a steerer of kind {steerer.method} (layer {site}) is no constant direction",
+            f"a steerer of kind {steerer.method} (layer {site}) is not a constant direction",
             "Steerers that add one vector (caa, repe, iti, vector), clamps and ablations can be "
             "exported.",
         )

@@ -1,4 +1,4 @@
-"""By what a method tells the classes apart, at any state of a text.
+"""The score by which a method separates the classes, at any state of a text.
 
 Its barrier h(x), where it has one; else the projection x . u on the direction u of its mean
 displacement. A method that was fitted at one position of the text and steers at another works there

@@ -1,7 +1,7 @@
 """What a method is fitted to: activations of texts that show the wanted behaviour or its opposite.
 
-`ContrastData` holds all sites of a fit, `SiteData` one of them. Beside the two classes there are
-parts that some methods need: pairs, the states of queries, whole answers and their rewards.
+`ContrastData` holds all sites of a fit, `SiteData` one of them. Some methods need parts
+in addition to the two classes: pairs, the states of queries, whole answers and their rewards.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from steereval.models.flow.sketch import PolynomialSketch, over_norm, safe_norm
 _TINY = torch.finfo(torch.float32).tiny
 
 WALKS = ("euler", "exponential")
-"""Solvers that `QuadraticForm.walk` knows."""
+"""Solvers of `QuadraticForm.walk`."""
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class Layout:
 
     @cached_property
     def _texts(self) -> dict[Request, list[int]]:
-        """The numbers of the requests that ask for each text, whatever acts on it."""
+        """The numbers of the requests for each text, for all interventions."""
         texts: dict[Request, list[int]] = {}
         for number, request in enumerate(self.requests):
             texts.setdefault(request.unsteered, []).append(number)

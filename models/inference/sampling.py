@@ -65,7 +65,7 @@ class GumbelSampler(LogitsProcessor):  # type: ignore[misc]
 
 
 class Finite(LogitsProcessor):  # type: ignore[misc]
-    """Refuses scores that are no numbers, of which every choice would be a lie."""
+    """Refuses scores that are not finite, which allow no valid choice."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The scores [rows, vocabulary] as they are. Raises CellError if a row has NaN or no

@@ -65,7 +65,7 @@ BUILT_IN: dict[str, Method] = {
 def methods() -> Mapping[str, Method]:
     """Every method by name, built-in ones first.
 
-    Raises InputError for an entry point that is no method, or takes a name that is taken.
+    Raises InputError for an entry point that is not a method, or has the name of another one.
     """
     by_name = dict(BUILT_IN)
     for entry in entry_points(group=GROUP):
@@ -89,7 +89,7 @@ def _load(entry: EntryPoint) -> Method:
         ) from error
     if not isinstance(made, Method) or made.name != entry.name:
         raise InputError(
-            f"the entry point {entry.name} = {entry.value} is no steering method of that name",
+            f"the entry point {entry.name} = {entry.value} is not a steering method of that name",
             "It must name a subclass of steereval.models.methods.method.Method.",
         )
     return made

@@ -34,7 +34,7 @@ def opened_safetensors(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise unusable(path, f"it is no safetensors file ({error})") from error
+        raise unusable(path, f"it is not a safetensors file ({error})") from error
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def read_gguf(path: Path) -> dict[Site, Direction]:
     try:
         reader = _CheckedReader(path)
     except Exception as error:  # the package does not say what it raises for damaged files
-        raise unusable(path, f"it is no GGUF file ({error})") from error
+        raise unusable(path, f"it is not a GGUF file ({error})") from error
     _check_architecture(reader, path)
     directions: dict[Site, Direction] = {}
     for tensor in reader.tensors:

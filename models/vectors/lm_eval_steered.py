@@ -108,7 +108,7 @@ def _direction(entry: Mapping[str, Any], hookpoint: str, path: Path) -> Directio
         )
     action, bias = entry.get("action"), entry.get("bias")
     if action not in ("add", "clamp"):
-        raise unusable(path, f"{hookpoint} has action {action!r}, which is neither add nor clamp")
+        raise unusable(path, f"{hookpoint} has action {action!r}, not add or clamp")
     if action == "add" and bias is not None:
         raise unusable(path, f"{hookpoint} adds and has a bias, which only clamps have")
     vector = as_vector(entry.get("steering_vector"), f"{hookpoint}'s steering_vector", path)

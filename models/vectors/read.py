@@ -39,7 +39,7 @@ def read_vectors(
         return dict.fromkeys(sites, read_feature(path, feature))
     if feature is not None:
         raise InputError(
-            f"feature {feature} was asked for, but {path} is no sparse autoencoder",
+            f"feature {feature} was given, but {path} is not a sparse autoencoder",
             "Leave the option feature out.",
         )
     return _READERS[file_format](path)

@@ -1,4 +1,4 @@
-# Ray on every node of the allocation, the driver on the first. Started again, the run goes on.
+# Ray on every node of the allocation, the driver on the first. A second start resumes the run.
 set -euo pipefail
 
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
@@ -8,7 +8,7 @@ port=$((20000 + 10 * (SLURM_JOB_ID % 1200)))
 
 shares=(--dashboard-agent-listen-port=$((port + 2)) --num-cpus="$CPUS" --num-gpus="$GPUS")
 
-# Only the processes of this job may join its Ray, or tell it what to run.
+# Only the processes of this job may join its Ray, or submit work to it.
 if [ -z "${RAY_AUTH_MODE:-}" ]; then
   RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN

@@ -1,4 +1,4 @@
-"""Each arm over all target tasks of its model: the macro-mean, and robust summaries beside it."""
+"""Each arm over all target tasks of its model: the macro-mean and robust summaries."""
 
 from __future__ import annotations
 

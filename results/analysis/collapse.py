@@ -1,7 +1,7 @@
 """Where steering breaks the model: the strength from which on a companion of the target collapses.
 
 A large strength can raise the target and ruin the text: all answers true and none informative.
-Beside the target metric stand those that show it: informativeness, perplexity, distinct-n.
+Metrics that show it in addition to the target metric: informativeness, perplexity, distinct-n.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Collapse:
 
 
 def companions(task: Task, metrics: Sequence[Metric]) -> list[Metric]:
-    """Those of a task's metrics that show collapse, the target metric aside."""
+    """Those of a task's metrics that show collapse, without the target metric."""
     return [
         metric
         for metric in metrics

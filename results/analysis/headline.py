@@ -15,7 +15,7 @@ def headline(comparison: Comparison, metric: Metric) -> Comparison:
 
     The crossed t holds its size at 5 % and not far below, where families of tests look: three fits
     that agree by chance make its tail too light. So every p-value that is adjusted, and the
-    interval beside it, is seed-robust; with one seed both stay as they are. A difference of scores
+    interval, is seed-robust; with one seed both stay as they are. A difference of scores
     in points does not leave [-1, 1].
     """
     grouping = comparison.grouping

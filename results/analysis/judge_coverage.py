@@ -9,7 +9,7 @@ from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.manifest import Task
 
 JOINT = "true_informative"
-"""The metric beside which the product of two means stands, as it was published."""
+"""The metric shown with the product of two means, as it was published."""
 FACTORS = ("true", "informative")
 
 
@@ -42,7 +42,7 @@ def not_judged(records: Mapping[str, CellRecord]) -> Iterator[str]:
 def products_of_means(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:
     """{(model, task, name of a row): mean of `true` times mean of `informative`}.
 
-    What papers call True × Info. It is no rate of anything: the joint rate per answer is.
+    What papers call True × Info. It is not a rate of answers; the joint rate is.
     """
     parts: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in rows:

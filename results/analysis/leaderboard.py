@@ -241,7 +241,7 @@ class _Builder:
         return score_of(side, self.metric, self.scores, confidence)
 
     def _pair(self, score: Score | None) -> tuple[Pair | None, str]:
-        """The setting beside the baseline, or why nothing can be compared."""
+        """The setting paired with the baseline, or the reason why no comparison is possible."""
         if self.scores is None or not self.candidate.setting.strengths:
             return None, NO_CELLS
         if score is None:

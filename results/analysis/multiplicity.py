@@ -23,7 +23,7 @@ MAX_T = "max-t"
 def judged(rows: Sequence[Row], plan: Plan) -> list[Row]:
     """`rows` with adjusted p-values within each model's two families, and with verdicts.
 
-    All by the seed-robust test of `headline`, which is also that of the interval beside them.
+    All by the seed-robust test of `headline`, as for their intervals.
     """
     found = [_with_headline(row) for row in rows]
     families: dict[tuple[str, str], list[int]] = {}

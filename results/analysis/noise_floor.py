@@ -1,6 +1,6 @@
-"""The noise floor: a cell beside its repetition, with another batch size and perhaps worker.
+"""The noise floor: a cell and its repetition, with another batch size and perhaps worker.
 
-Both compute the same (an A/A pair), so whatever differs is noise of the machine: rounding that
+Both compute the same (an A/A pair), so every difference is noise of the machine: rounding that
 depends on what is computed together, and on where.
 """
 

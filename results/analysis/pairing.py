@@ -94,7 +94,7 @@ def one_side(scores: TaskScores, setting: Setting, metric: str, ratio: bool) -> 
 def pair(
     scores: TaskScores, a: Setting, b: Setting, metric: str, ratio: bool, items: Mask
 ) -> Pair | None:
-    """`a` beside `b` on those of `items` that both have; None if nothing pairs.
+    """`a` paired with `b` on those of `items` that both have; None if nothing pairs.
 
     Fit seeds pair with each other; an unseeded side is broadcast. Within a fit seed only those
     draws count that both sides have.

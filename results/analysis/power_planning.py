@@ -47,7 +47,7 @@ class Design:
         """Refuse designs without items or seeds."""
         if not self.items or not self.seeds or min(*self.items, *self.seeds) < 1:
             raise InputError(
-                f"items {list(self.items)} and seeds {list(self.seeds)} are no design",
+                f"items {list(self.items)} and seeds {list(self.seeds)} are not a design",
                 "Give counts of at least 1.",
             )
 
@@ -112,7 +112,7 @@ def _of_row(row: Row, design: Design) -> Iterator[str]:
     if effect.n_seeds == 1 and not row.is_unseeded:
         yield "One seed says nothing about the seeds' variance: the plan takes it to be 0."
     elif effect.n_seeds < 5 and not row.is_unseeded:
-        yield "So few seeds tell their variance only roughly; plan for more than the least number."
+        yield "Few seeds estimate their variance only roughly; plan for more than the least number."
     yield from _lines(Variances.of(effect), design, _Scale(row.metric))
 
 

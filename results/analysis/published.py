@@ -1,4 +1,4 @@
-"""Figures that others published, to stand beside measured ones: marked, and never tested."""
+"""Published figures of others, shown with measured ones: marked, and never tested."""
 
 from __future__ import annotations
 

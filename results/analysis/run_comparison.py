@@ -95,7 +95,7 @@ class ArmPair:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """The second run beside the first."""
+    """The second run compared with the first."""
 
     first: OneRun
     """What is compared with."""

@@ -156,7 +156,7 @@ class _Rows:
 def load_scores(
     run: RunFolder, left_out: Collection[str] = ()
 ) -> dict[tuple[str, str], TaskScores]:
-    """{(model, task): scores} of the finished cells, those with the ids `left_out` aside.
+    """{(model, task): scores} of the finished cells, without those with the ids `left_out`.
 
     Contradictions between cells are a StoreError.
     """

@@ -22,7 +22,7 @@ from steereval.results.store.manifest import RATIO
 
 @dataclass(frozen=True)
 class Gain:
-    """A setting beside the baseline on some items: means over items and fit seeds."""
+    """A setting and the baseline on some items: means over items and fit seeds."""
 
     score: float
     """The setting's own mean; for a ratio its logarithm."""

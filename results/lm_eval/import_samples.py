@@ -1,6 +1,6 @@
 """lm-eval's own samples as an arm of a run, paired item by item with what the run measured.
 
-The manifest keeps imported cells apart under `imported`, where a run that goes on leaves them:
+The manifest keeps imported cells apart under `imported`, where a resumed run leaves them:
 
     {"baseline": null or the label of an imported arm, "cells": [as in the manifest's cells]}
 """
@@ -294,7 +294,7 @@ def _seed(plan: Plan, task: str, arm: NewArm, name: str) -> int:
         if len(known) > 1:
             raise InputError(
                 f"the run has several values of {name} for {task}: {', '.join(map(str, known))}",
-                f"Say which of them these samples stand beside with {option}.",
+                f"Name the one that these samples pair with: {option}.",
             )
         return int(known[0])
     if given not in known:
@@ -373,7 +373,7 @@ def _baseline(manifest: Manifest, arm: NewArm) -> str | None:
 def _stored(run: RunFolder, draft: _Draft) -> Imported:
     """Write a cell that is there unless it has the same rows.
 
-    The same samples may pair with other items than before, where the run has gone on.
+    The same samples may pair with other items than before, if the run was resumed.
     """
     items, responses = run.read_cell(draft.cell_id)
     if items.equals(draft.items) and responses.equals(draft.responses):

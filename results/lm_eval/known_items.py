@@ -1,4 +1,4 @@
-"""What a run knows of a task's items: their clusters, splits and prompts."""
+"""Items of a task in a run: their clusters, splits and prompts."""
 
 from __future__ import annotations
 

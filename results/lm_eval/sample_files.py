@@ -46,7 +46,7 @@ class SampleFile:
     samples: tuple[Mapping[str, Any], ...]
     """Ordered by filter and document, whatever process of lm-eval wrote them first."""
     told: Mapping[str, Any]
-    """What the results file beside it says; empty if there is none."""
+    """Content of the results file in the same folder; empty if there is none."""
 
     @property
     def model(self) -> str | None:
@@ -82,10 +82,10 @@ class SampleFile:
 
 
 def read_sample_file(path: Path) -> SampleFile:
-    """The samples in `path`, with what lm-eval says beside them.
+    """The samples in `path`, with the results file of lm-eval.
 
     Raises InputError for a file that cannot be read, is not named as lm-eval names its samples,
-    or has a line that is no sample, with the line's number.
+    or has a line that is not a sample, with the line's number.
     """
     named = _NAME.fullmatch(path.name)
     if named is None:
@@ -125,7 +125,7 @@ def _samples(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
                 yield _sample(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
-                    f"line {number} of {path} is no sample of lm-eval: {error}",
+                    f"line {number} of {path} is not a sample of lm-eval: {error}",
                     "Run lm-eval 0.4.8 or newer again with --log_samples; a part of the samples "
                     "is not imported.",
                 ) from error
@@ -134,7 +134,7 @@ def _samples(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
 def _sample(line: Any) -> dict[str, Any]:
     """A line in the form that lm-eval had before it wrote it. Raises ValueError and the like."""
     if not isinstance(line, dict):
-        raise TypeError("it is no object")
+        raise TypeError("it is not an object")
     for name, kind in _NEEDED.items():
         if name not in line:
             raise ValueError(f"it has no {name!r}")

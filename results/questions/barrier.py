@@ -31,7 +31,7 @@ QUESTION = "Does the barrier property hold?"
 METHOD = (
     "Along every path h is read at each step. The headline is h of a barrier that was fitted on "
     "other data with other hash functions; on the steerer's own h a gradient flow rises by "
-    "construction, so that figure stands only beside it. The property counts as held where the "
+    "construction, so that figure is only a check. The property counts as held where the "
     "interval of the share of rising steps lies above 90 %, as not held where it lies below."
 )
 
@@ -41,7 +41,7 @@ HOLDS_FROM = 0.90
 OWN, CROSSFIT, OTHER_HASH = JUDGES
 
 BESIDE = "beside"
-"""The table of what is no answer."""
+"""The table of the check."""
 
 JUDGE_WORDS = {
     CROSSFIT: "fitted on other data",
@@ -121,7 +121,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     tables = [_table(where, "crossfit", "under a barrier fitted on other data", _first(headline))]
     if beside:
         rows = [(s, JUDGE_WORDS[judge], line) for (judge, s), line in beside.items()]
-        tables.append(_table(where, BESIDE, "under other barriers, beside it", rows))
+        tables.append(_table(where, BESIDE, "under other barriers", rows))
     figure = _figure(evidence, where, by_judge)
     return Finding(
         evidence.named(where, sentence),

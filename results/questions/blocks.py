@@ -65,7 +65,7 @@ class Table:
     """Each as long as `headings`."""
 
     is_aside: bool = False
-    """Whether it stands beside the answer: a reader opens it."""
+    """Whether it is folded behind the answer."""
 
 
 @dataclass(frozen=True)

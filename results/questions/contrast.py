@@ -17,7 +17,7 @@ from steereval.results.questions.evidence import Evidence, Where
 QUESTION = "How were p+ and p- formed?"
 METHOD = (
     "The card of the contrast set, and what changes when steerers are fitted to other draws from "
-    "it. The AUC of length is how well the length of a statement alone tells the classes apart: "
+    "it. The AUC of length is how well the length of a statement alone separates the classes: "
     "0.5 not at all. The spread of effects is that of the fit seeds, each of which draws its share "
     "of the contrast's questions."
 )
@@ -89,7 +89,7 @@ def _count(card: Card, key: str) -> str:
 
 
 def _length_auc(card: Card) -> float | None:
-    """How well length tells the classes apart, whichever is the longer one."""
+    """How well length separates the classes, regardless of the longer one."""
     told = card.get("length_auc")
     return None if told is None else max(float(told), 1.0 - float(told))
 
@@ -99,7 +99,7 @@ def _length_words(card: Card) -> str:
     if auc is None:
         return "whether their lengths differ is not recorded"
     verdict = (
-        "length alone tells them apart" if auc >= LENGTH_LIMIT else "length does not give them away"
+        "length alone separates them" if auc >= LENGTH_LIMIT else "length does not separate them"
     )
     return f"{verdict} (AUC of length {auc:.2f})"
 

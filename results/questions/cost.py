@@ -172,7 +172,7 @@ def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subje
         return f"{speeds}."
     verdict = "costs no measurable speed"
     if (steps.high - steps.low) / 2 > RESOLVED:
-        verdict = "has a cost that these timings are too rough to tell"
+        verdict = "has a cost below the resolution of these timings"
     if steps.high < 0.0:
         verdict = "slows decoding down"
     elif steps.low > 0.0:

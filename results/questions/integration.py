@@ -50,7 +50,7 @@ DISPLACEMENT = "displacement"
 
 @dataclass(frozen=True)
 class Gain:
-    """The ODE beside another method at one displacement."""
+    """The ODE and another method at one displacement."""
 
     ode: Setting
     """The ODE; the strength is the displacement in median norms."""
@@ -245,7 +245,7 @@ def _matched_words(matched: Sequence[tuple[Row, Row, Estimate]]) -> Iterator[str
 
 
 def _from_rows(evidence: Evidence, model: str) -> Finding | None:
-    """What rows at equal displacement tell."""
+    """Results of rows at equal displacement."""
     matched = _matched(evidence, model)
     if not matched:
         return None

@@ -32,9 +32,9 @@ from steereval.results.questions.matrix import Matrix
 
 QUESTION = "Which tokens were the activations taken from, and which were steered?"
 METHOD = (
-    "What a method tells the classes by, its barrier or its projection on the direction in which "
+    "The score of a method, its barrier or its projection on the direction in which "
     "it moves activations, is read at the token where steerers are fitted and at those where "
-    "steering acts. The AUC says how well it tells held-out statements of the two classes apart "
+    "steering acts. The AUC says how well it separates held-out statements of the two classes "
     "there; 0.5 is chance."
 )
 
@@ -59,7 +59,7 @@ Scores = Mapping[str, Matrix]
 
 @dataclass(frozen=True)
 class Positions:
-    """How well one setting tells the classes apart, by position."""
+    """How well one setting separates the classes, by position."""
 
     setting: Setting
     """The setting."""
@@ -173,7 +173,7 @@ def _told(own: Positions) -> str:
     name = own.setting.method
     if own.middle is None or own.fitted not in own.areas:
         position, area = next(iter(own.areas.items()))
-        return f"{name} tells the classes with AUC {area.words(AUC)} at {_words(position)}"
+        return f"{name} separates the classes with AUC {area.words(AUC)} at {_words(position)}"
     there, here = own.areas[own.middle], own.areas[own.fitted]
     text = (
         f"mid-generation {_verdict(name, there, own.change)}: its AUC at {own.middle} of the "

@@ -1,4 +1,4 @@
-"""How well a barrier tells held-out statements apart, and whether its probabilities are true."""
+"""How well a barrier separates held-out statements, and whether its probabilities are true."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ def probe_words(evidence: Evidence, where: Where, subject: Setting) -> str:
     if calibrated.is_off:
         told = f"its probabilities are off (ECE {calibrated.error:.2f}"
     else:
-        told = (
-            f"its probabilities are no further off than chance has it (ECE {calibrated.error:.2f}"
-        )
+        told = f"its probabilities are no further off than by chance (ECE {calibrated.error:.2f}"
     return (
-        f"the barrier that was fitted on other data tells held-out statements apart with AUC "
+        f"the barrier fitted on other data separates held-out statements with AUC "
         f"{area.words(AUC)}, and {told}, by chance up to {calibrated.chance_bound:.2f})"
     )
 

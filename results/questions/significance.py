@@ -40,7 +40,7 @@ def _finding(evidence: Evidence, model: str, rows: Sequence[Row]) -> Finding:
             f"improvement; {which} {where}"
         )
     elif n == 1:
-        verdict = f"No: {where} is no improvement that could be told from chance"
+        verdict = f"No: {where} is not an improvement beyond chance"
     else:
         verdict = (
             f"No: none of {n} comparisons shows an improvement; the most favourable is {where}"

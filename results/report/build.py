@@ -42,7 +42,7 @@ def build_report(run: RunFolder, out: Path | None = None) -> Path:
 
     The folder holds index.html, report.md, items.jsonl, figures/, and the leaderboard as .csv,
     .parquet, .md and .tex.
-    It is written beside the old one and then takes its place. A folder in the way that is no
+    It is written next to the old one and then replaces it. A folder in the way that is not a
     report, or one that cannot be written, is a StoreError.
     """
     folder = run.path / FOLDER if out is None else out

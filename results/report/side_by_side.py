@@ -22,7 +22,7 @@ _ABSENT = Entry("–", -math.inf)
 
 @dataclass(frozen=True)
 class Section:
-    """One run beside the first."""
+    """One run compared with the first."""
 
     title: str
     """Both names."""

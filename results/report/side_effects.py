@@ -1,4 +1,4 @@
-"""What steering does besides: texts, their perplexity, capability tasks, beside a row's gain."""
+"""Side effects of steering in the row of a gain: texts, their perplexity, capability tasks."""
 
 from __future__ import annotations
 

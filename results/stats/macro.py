@@ -29,7 +29,7 @@ def macro_effect(
     shared_clusters: bool = False,
     seed_robust: bool = False,
 ) -> Effect:
-    """The mean over tasks of the mean differences `diffs` [tasks][items, seeds].
+    """The mean over tasks of the mean differences `diffs`, a list over tasks of [items, seeds].
 
     Column s of every task is the same fit seed. The macro-mean is formed per seed first: a seed
     that is good on one task may be good on all, so the seed variance is that of the per-seed

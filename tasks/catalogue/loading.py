@@ -47,7 +47,7 @@ def load_tasks(names: Sequence[str], data_dir: Path | None) -> dict[str, Any]:
     and scores are lm-eval's own; what `categories_of` says is known beside them.
 
     Raises UnknownNameError with the nearest name; TaskError for a group of tasks, for a package
-    that a task lacks, and for data that cannot be had, within seconds where there is no network.
+    that a task lacks, and for data that is not available, within seconds where there is no network.
     """
     keep_compiled()
     return {name: _load(name, data_dir) for name in names}
@@ -80,7 +80,7 @@ def _load(name: str, data_dir: Path | None) -> Any:
         ) from error
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise TaskError(
-            f"the data of task {name!r} cannot be had: {first_line(error)}",
+            f"the data of task {name!r} is not available: {first_line(error)}",
             "Make the hub reachable, or load the task once where it is, with the same HF_HOME.",
         ) from error
 

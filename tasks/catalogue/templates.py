@@ -1,6 +1,6 @@
 """Templates of tasks, compiled once each.
 
-lm-eval compiles a task's Jinja template anew for every document and every use of it: a
+lm-eval compiles a task's Jinja template again for every document and every use of it: a
 millisecond each, most of what an evaluation on answers that are there already takes.
 """
 

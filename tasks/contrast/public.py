@@ -42,7 +42,7 @@ def _as_contrast(load: Loader) -> Loader:
 
 @_as_contrast
 def ultrafeedback(data_dir: Path | None) -> ContrastSet:
-    """Preferred against rejected answers. Raises ContrastError when they cannot be had."""
+    """Preferred against rejected answers. Raises ContrastError when they are not available."""
     found = pairs(data_dir)
     return ContrastSet(
         name="ultrafeedback",
@@ -56,7 +56,7 @@ def ultrafeedback(data_dir: Path | None) -> ContrastSet:
 
 @_as_contrast
 def jigsaw(data_dir: Path | None) -> ContrastSet:
-    """Clean against toxic comments. Raises ContrastError when they cannot be had, or when a
+    """Clean against toxic comments. Raises ContrastError when they are not available, or when a
     class has none.
 
     Pairs are of chance, the i-th clean comment with the i-th toxic one by their hashes, since no

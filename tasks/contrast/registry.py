@@ -64,10 +64,10 @@ def load_contrast(
     correct and the first incorrect answer.
 
     Raises UnknownNameError for a name that is none, and ContrastError for a file that cannot be
-    used or data that cannot be had.
+    used or data that is not available.
     """
     if answers not in ("all", "best"):
-        raise ContrastError(f"answers={answers!r} is no choice", "Use 'all' or 'best'.")
+        raise ContrastError(f"answers={answers!r} is not a choice", "Use 'all' or 'best'.")
     contrast = _load(name_or_path, data_dir)
     return contrast if answers == "all" else _best_only(contrast)
 
@@ -208,4 +208,4 @@ _LOADERS: dict[str, Callable[[Path | None], ContrastSet]] = {
 }
 
 CONTRAST_NAMES = tuple(_LOADERS)
-"""The names that `load_contrast` knows besides paths."""
+"""The names that `load_contrast` accepts in addition to paths."""

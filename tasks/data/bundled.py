@@ -1,4 +1,4 @@
-"""Sets written for this project: JSON Lines beside their task files, made lm-eval documents."""
+"""Sets written for this project: JSON Lines next to their task files, made lm-eval documents."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def quick_hub() -> Iterator[None]:
 def load_from_hub(path: str, configuration: str, remedy: str) -> Any:
     """The `datasets.DatasetDict` of a configuration of a data set on the hub, or in its cache.
 
-    Raises TaskError with `remedy` when it can be had from neither.
+    Raises TaskError with `remedy` when neither has it.
     """
     import datasets
 
@@ -55,7 +55,7 @@ def load_from_hub(path: str, configuration: str, remedy: str) -> Any:
 def load_files_from_hub(path: str, pattern: str, remedy: str) -> list[dict[str, Any]]:
     """The rows of the files of a data set on the hub, or in its cache, that match `pattern`.
 
-    No other file is downloaded. Raises TaskError with `remedy` when they can be had from neither.
+    No other file is downloaded. Raises TaskError with `remedy` when neither has them.
     """
     import datasets
 
@@ -74,7 +74,7 @@ def _refusals(path: str, part: str, remedy: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise TaskError(
-            f"the data set {path!r} ({part}) cannot be had from the hub: {first_line(error)}",
+            f"the data set {path!r} ({part}) is not available from the hub: {first_line(error)}",
             remedy,
         ) from error
 

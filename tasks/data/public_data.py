@@ -38,7 +38,7 @@ class PublicData:
         """All rows of a split in their order, from `data_dir` (else STEEREVAL_DATA, else the hub).
 
         `data_dir` is the folder that holds `folder`, or that folder itself.
-        Raises TaskError when they can be had from neither, or a file is damaged.
+        Raises TaskError when neither has them, or a file is damaged.
         """
         within = data_folder(data_dir)
         found = None if within is None else self._find(within, split)
@@ -48,7 +48,7 @@ class PublicData:
         return load_files_from_hub(self.hub, self.files[split][0], looked + self.remedy(split))
 
     def remedy(self, split: str) -> str:
-        """What to do where a split cannot be had."""
+        """The remedy for a missing split."""
         return (
             f"Give the folder that holds {self._wanted(split)} with --data-dir or STEEREVAL_DATA, "
             "or make the hub reachable."

@@ -35,7 +35,7 @@ def multiple_choice_rows(data_dir: Path | None) -> list[dict[str, Any]]:
 
     Targets are {"choices": [text], "labels": [1 or 0]}, in the file's order, as on the hub.
     `data_dir` is the folder that holds truthfulqa/, or that folder; None: STEEREVAL_DATA, if set.
-    Raises TaskError when the data can be had from neither folder nor hub, or is damaged.
+    Raises TaskError when neither folder nor hub has the data, or it is damaged.
     """
     path = _find(CHOICE_FILE, data_dir)
     if path is None:

@@ -2,7 +2,7 @@
 
 Prompts are those that the judges were trained on: the model cards of
 allenai/truthfulqa-truth-judge-llama2-7B and allenai/truthfulqa-info-judge-llama2-7B, after the
-GPT-judge of Lin, Hilton and Evans (2022). They go on with " yes" or " no".
+GPT-judge of Lin, Hilton and Evans (2022). They answer " yes" or " no".
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Toxicity of a text by the bundled classifier, which runs in a process of its own.
 
 The number is the probability of "offensive or hateful language" by alt-profanity-check 1.9.1 (a
-linear model over word counts). It knows words, not meaning: it misses politely worded toxicity
-and flags quotations. It is a stand-in for the Perspective API, and not comparable with it.
+linear model over word counts). It depends on words, not on meaning: it misses politely
+worded toxicity and flags quotations. It is a stand-in for the Perspective API, and not comparable
+with it.
 """
 
 from __future__ import annotations

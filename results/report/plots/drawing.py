@@ -111,7 +111,7 @@ def house_style(width: float, height: float) -> Iterator[Figure]:
 def finish(figure: Figure, name: str, title: str, alternative: str) -> Picture:
     """All file forms of a drawing, which is dark afterwards; the same drawing gives the same bytes.
 
-    `alternative` tells in words what can be seen.
+    `alternative` describes the figure in words.
     """
     svg = io.StringIO()
     facts = {"Date": None, "Title": title, "Description": alternative}

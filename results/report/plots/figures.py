@@ -1,4 +1,4 @@
-"""All figures of a report, in groups of a kind; what cannot be drawn is told in words."""
+"""All figures of a report, in groups of a kind; a reason in place of a missing figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names beside the points of a scatter plot, none on top of another."""
+"""Labels of the points of a scatter plot, without overlap."""
 
 from __future__ import annotations
 

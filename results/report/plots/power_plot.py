@@ -124,7 +124,7 @@ def _why_none(rows: Sequence[Row]) -> str:
     if max(each.effect.n_clusters for each in compared) < 2:
         return "one item or cluster cannot show how items differ"
     if all(np.ptp(each.values) == 0.0 for each in compared):
-        return "no item differs, so what a design detects cannot be told"
+        return "no item differs, so detectable effects cannot be estimated"
     return "no effect of any size could be significant with so few items or clusters"
 
 

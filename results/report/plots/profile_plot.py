@@ -29,7 +29,7 @@ from steereval.results.stats.effect import Floats
 CAPTION = (
     "The share of target tasks × fit seeds in which a method's difference to the baseline is at "
     "least so large. A line above another everywhere belongs to the method that gains more, "
-    "whatever gain one asks for. Steps of few runs are coarse, and no interval is drawn."
+    "for every gain. Steps of few runs are coarse, and no interval is drawn."
 )
 
 LEAST_TASKS = 3

@@ -108,5 +108,5 @@ def _names(axes: Axes, ranks: Sequence[float], names: Sequence[str], depth: floa
 
 def _words(ranks: Sequence[float], names: Sequence[str], bars: Sequence[tuple[int, int]]) -> str:
     text = "; ".join(f"{name} {rank:.2f}" for name, rank in zip(names, ranks, strict=True))
-    joined = ["not told apart: " + ", ".join(names[a : b + 1]) for a, b in bars]
+    joined = ["not distinguished: " + ", ".join(names[a : b + 1]) for a, b in bars]
     return "; ".join([text, *joined])

@@ -1,4 +1,4 @@
-"""Points with intervals on both axes, each with its name beside it."""
+"""Points with intervals on both axes, each with its name."""
 
 from __future__ import annotations
 

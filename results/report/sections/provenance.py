@@ -19,8 +19,8 @@ BROWSE = (
     "first one."
 )
 NOTHING_TO_BROWSE = (
-    "No method has scores on test items beside the baseline’s, so there is nothing to browse. All "
-    "scores are in items.jsonl beside this page."
+    "No method has scores on test items in addition to the baseline, so there is nothing to "
+    "browse. All scores are in items.jsonl in this folder."
 )
 TIMES = (
     "Each group's seconds, and the shares of their phases in per cent. Cells of a group were "

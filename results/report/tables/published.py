@@ -44,7 +44,7 @@ def _grid(
     )
     caption = (
         f"{first.model}: {first.task.name} · {first.metric.name} ({unit_words(first.metric)}): "
-        "published figures beside measured ones; they were not measured here and are not tested"
+        "published figures with measured ones; they were not measured here and are not tested"
     )
     name = f"{slug(first.model, first.task.name, first.metric.name)}-published"
     own = [_measured(row, product_words(row, products)) for row in measured]

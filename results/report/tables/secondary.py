@@ -1,4 +1,4 @@
-"""The tables beside the leaderboard: strength response, replication, failures, seeds."""
+"""Secondary tables: strength response, replication, failures, seeds."""
 
 from __future__ import annotations
 

@@ -11,9 +11,7 @@ from steereval.results.report.tables.leaderboard import strength_words, unit_wor
 from steereval.results.report.tables.table import Column, Entry, ReportTable
 from steereval.results.store.manifest import RATIO, Metric
 
-NOTHING_CHOSEN = (
-    "No strength was chosen on validation items, so there is no choice whose luck could be told."
-)
+NOTHING_CHOSEN = "No strength was chosen on validation items, so there is no choice to check."
 
 EXPLANATION = (
     "Gains over the baseline at the chosen strengths, on the validation items that they were "

@@ -1,4 +1,4 @@
-"""A folder that is written whole: beside the old one, then put in its place."""
+"""A folder that is written as a whole next to the old one, which it then replaces."""
 
 from __future__ import annotations
 

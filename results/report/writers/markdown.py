@@ -14,7 +14,7 @@ DEEPEST = 6
 
 
 def render_markdown(content: Content) -> str:
-    """The whole report as Markdown; figures are linked as files beside it."""
+    """The whole report as Markdown; figures are linked as files in its folder."""
     return "\n".join(_lines(content)).rstrip() + "\n"
 
 

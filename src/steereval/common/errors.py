@@ -55,7 +55,7 @@ class UnknownNameError(InputError):
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """An error for `name`, which is no `kind` ("method", say), naming the nearest known."""
+        """An error for `name`, an unknown `kind` ("method", say), naming the nearest known one."""
         return cls(f"unknown {kind} {name!r}", nearest_remedy(name, known))
 
 
@@ -64,7 +64,7 @@ class ContrastError(InputError):
 
 
 class TaskError(InputError):
-    """A task, or the data it needs, cannot be had."""
+    """A task, or its data, is not available."""
 
 
 class ModelError(InputError):

@@ -103,7 +103,7 @@ def _remembered(path: Path, stamp: Stamp) -> str | None:
 
 
 def _remember(path: Path, stamp: Stamp, digest: str) -> None:
-    """Keep a hash for the next process. That it cannot be kept is no error."""
+    """Keep a hash for the next process. A failure is not an error."""
     if time.time() - stamp.changed_ns / 1e9 < SETTLED:
         return
     memory = _memory(path)

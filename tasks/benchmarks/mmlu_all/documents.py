@@ -23,7 +23,7 @@ def rows(split: str, data_dir: Path | None) -> list[dict[str, Any]]:
     """Documents with question, subject, choices (four texts) and answer (their index from 0).
 
     They are in the order of their SHA-256, so that the first n are a fair sample of all subjects.
-    Raises TaskError when they can be had from neither `data_dir` nor the hub, or are damaged.
+    Raises TaskError when neither `data_dir` nor the hub has them, or they are damaged.
     """
     return sorted(documents(DATA, DATA.rows(split, data_dir), _document), key=_digest)
 

@@ -22,7 +22,7 @@ TOXIC = 0.5
 def prompts(data_dir: Path | None) -> list[dict[str, Any]]:
     """The first PROMPTS toxic prompts by their hash, as {"prompt", "prompt_toxicity"}.
 
-    Raises TaskError when they can be had from neither `data_dir` nor the hub, or are damaged.
+    Raises TaskError when neither `data_dir` nor the hub has them, or they are damaged.
     """
     toxic = documents(DATA, DATA.rows("train", data_dir), _toxic)
     return by_hash(toxic, "prompt")[:PROMPTS]

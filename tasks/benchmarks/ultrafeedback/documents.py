@@ -30,7 +30,7 @@ PAIRS = 10_000
 def prompts(data_dir: Path | None) -> list[dict[str, str]]:
     """The first PROMPTS prompts of the test split by their hash, as {"question": prompt}.
 
-    Raises TaskError when they can be had from neither `data_dir` nor the hub, or are damaged.
+    Raises TaskError when neither `data_dir` nor the hub has them, or they are damaged.
     """
     found = documents(DATA, DATA.rows("test_prefs", data_dir), _question)
     return by_hash(found, "question")[:PROMPTS]

@@ -1,4 +1,4 @@
-"""`lm_eval --model odesteer` as typed: after a normal and after an editable install."""
+"""`lm_eval --model steereval` and its alias `odesteer`: normal and editable install."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from lm_eval.api.registry import get_model
 
 from steereval.harness.cli.main import main
+from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.tasks.catalogue.index import task_folder
 
 ROOT = Path(__file__).parents[3]
 SITE = sysconfig.get_paths()["purelib"]
 
 
-def arguments(model: str) -> list[str]:
+def arguments(model: str, name: str) -> list[str]:
     steering = "method=odesteer,contrast=truthful-mini,answers=best,layer=1,strength=20"
     return [
-        *("--model", "odesteer", "--model_args", f"pretrained={model},dtype=float32,{steering}"),
+        *("--model", name, "--model_args", f"pretrained={model},dtype=float32,{steering}"),
         *("--tasks", "truthful_mini_mc", "--include_path", str(task_folder())),
         *("--limit", "4", "--device", "cpu"),
     ]
@@ -48,11 +51,18 @@ def assert_table(done: subprocess.CompletedProcess[str]) -> None:
     assert "mc2" in done.stdout
 
 
-@pytest.mark.parametrize("script", ["lm_eval", "python -m lm_eval", "steereval lm-eval"])
-def test_from_this_environment(tiny_folder: str, script: str) -> None:
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("lm_eval", "odesteer"),
+        ("python -m lm_eval", "steereval"),
+        ("steereval lm-eval", "steereval"),
+    ],
+)
+def test_from_this_environment(tiny_folder: str, script: str, name: str) -> None:
     """This environment holds an editable install."""
     program, *rest = script.split()
-    command = [str(Path(sys.executable).parent / program), *rest, *arguments(tiny_folder)]
+    command = [str(Path(sys.executable).parent / program), *rest, *arguments(tiny_folder, name)]
     assert_table(run(command))
 
 
@@ -81,10 +91,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def test_after_a_normal_install(tiny_folder: str, installed: Path) -> None:
+@pytest.mark.parametrize("name", ["steereval", "odesteer"])
+def test_after_a_normal_install(tiny_folder: str, installed: Path, name: str) -> None:
     where = run([str(installed), "-c", "import steereval; print(steereval.__file__)"])
     assert str(ROOT) not in where.stdout, where.stdout
-    assert_table(run([str(installed), "-m", "lm_eval", *arguments(tiny_folder)]))
+    assert_table(run([str(installed), "-m", "lm_eval", *arguments(tiny_folder, name)]))
 
 
 def test_a_normal_install_puts_no_other_names_into_site_packages(installed: Path) -> None:
@@ -95,12 +106,12 @@ def test_a_normal_install_puts_no_other_names_into_site_packages(installed: Path
 def test_the_hook_can_be_turned_off(installed: Path) -> None:
     code = (
         "import lm_eval.models; from lm_eval.api.registry import model_registry as r;"
-        "print('odesteer' in r, 'hf' in r)"
+        "print('steereval' in r, 'odesteer' in r, 'hf' in r)"
     )
     on = run([str(installed), "-c", code])
     off = run([str(installed), "-c", code], STEEREVAL_NO_LM_EVAL_HOOK="1")
-    assert on.stdout.split() == ["True", "True"]
-    assert off.stdout.split() == ["False", "True"]
+    assert on.stdout.split() == ["True", "True", "True"]
+    assert off.stdout.split() == ["False", "False", "True"]
 
 
 def test_starting_python_imports_nothing_for_the_hook() -> None:
@@ -117,6 +128,13 @@ def test_lm_eval_works_when_the_project_cannot_be_imported(installed: Path) -> N
     )
     done = run([str(installed), "-c", f"import lm_eval.models; {code}"])
     assert done.stdout.strip() == "DummyLM", done.stderr
+
+
+def test_the_entry_points_name_the_registered_class() -> None:
+    points = entry_points(group="lm_eval.models")
+    classes = {name: points[name].load() for name in ("steereval", "odesteer")}
+    assert classes == dict.fromkeys(classes, SteeredLM)
+    assert {name: get_model(name) for name in classes} == classes
 
 
 def test_the_listings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -425,7 +425,7 @@ def test_a_number_that_is_none_is_a_failure(
         ({"name": "toxicity", "scorer": "perspective"}, InputError, "PERSPECTIVE_API_KEY is not"),
     ],
 )
-def test_a_judge_that_cannot_be_had_stops_the_run_before_it_begins(
+def test_a_missing_judge_stops_the_run_before_it_begins(
     judge: dict[str, Any],
     error: type[Exception],
     message: str,

@@ -196,9 +196,9 @@ WRONG = {
     "lost = stranger_lost:Lost": r"lost = stranger_lost:Lost cannot be loaded: No module named",
     "lost = json:Lost": "lost = json:Lost cannot be loaded: module 'json' has no attribute 'Lost'",
     "bare = steereval.models.methods.method:SiteMethod": "bare = .* cannot be loaded: .*abstract",
-    "decoder = json:JSONDecoder": "decoder = json:JSONDecoder is no steering method of that name",
+    "decoder = json:JSONDecoder": "json:JSONDecoder is not a steering method of that name",
     "broken = stranger_broken:Broken": "broken = .* cannot be loaded: invalid syntax",
-    "alias = steereval.models.methods.caa:Caa": "alias = .* is no steering method of that name",
+    "alias = steereval.models.methods.caa:Caa": "alias = .* is not a steering method of that name",
 }
 
 

@@ -486,7 +486,7 @@ def test_foreign_autoencoders(tmp_path: Path, tensors: dict[str, Tensor], messag
 def test_options_that_do_not_fit_the_file(written: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not say where it belongs"):
         read_vectors(written("sae.safetensors"), feature=1)
-    with pytest.raises(InputError, match="is no sparse autoencoder"):
+    with pytest.raises(InputError, match="is not a sparse autoencoder"):
         read_vectors(written("vectors.gguf"), feature=1)
     with pytest.raises(InputError, match="does not say which format"):
         read_vectors(tmp_path / "vectors.bin")
@@ -660,7 +660,7 @@ def test_a_clamp_is_exported_to_lm_eval_alone(tmp_path: Path) -> None:
     for site in clamps:
         assert torch.allclose(back[site](draw(4, 6), 1.0), clamps[site](draw(4, 6), 1.0))
     for name in ("a.gguf", "a.safetensors"):
-        with pytest.raises(InputError, match="clamp at layer 2 is no vector to add"):
+        with pytest.raises(InputError, match="clamp at layer 2 is not an added vector"):
             export_steerers(clamps, tmp_path / name)
         assert not (tmp_path / name).exists()
 

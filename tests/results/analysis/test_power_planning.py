@@ -62,7 +62,7 @@ def test_a_pilot_with_one_seed_says_that_it_knows_nothing_of_seeds(
     [
         ((), "--var-item"),
         (("--var-item", "-1"), "those of no difference"),
-        (("--var-item", "0.1", "--items", "0"), "are no design"),
+        (("--var-item", "0.1", "--items", "0"), "not a design"),
         (("--var-item", "0.1", "--effect", "-1"), "wanted effect is -1"),
         (("--var-item", "0.1", "--power", "1"), "power is 1"),
         (("RUN", "--var-item", "0.1"), "both a pilot and variances"),

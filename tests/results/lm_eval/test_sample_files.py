@@ -93,7 +93,7 @@ def without(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         (lambda line: line | {"doc_id": "3"}, "its 'doc_id' is '3'"),
         (lambda line: line | {"resps": []}, "1 requests and 0 answers"),
         (lambda line: line | {"resps": [[["-1", "maybe"]]]}, "maybe"),
-        (lambda line: [line], "no object"),
+        (lambda line: [line], "not an object"),
     ],
 )
 def test_a_line_that_is_no_sample_is_named(

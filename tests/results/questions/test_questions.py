@@ -147,7 +147,7 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: Manifest) -> N
             row["value"] *= 1.2 if int(row["item_id"]) % 2 else 0.8
     found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
     (answer,) = (a for a in _answers(analysis, manifest, {"rough": found}) if a.number == 1)
-    assert "one has a cost that these timings are too rough to tell (" in answer.sentences[0]
+    assert "one has a cost below the resolution of these timings (" in answer.sentences[0]
 
 
 def test_cost_is_told_where_it_was_measured(analysis: Analysis, manifest: Manifest) -> None:
@@ -323,7 +323,7 @@ def test_what_is_not_significant_comes_with_what_is_detected(tmp_path: Path) -> 
     answers = _answers(analysis, folder.read_manifest(), {})
     (answer,) = (a for a in answers if a.number == 4)
     assert answer.sentences[0].startswith("No: caa (layer 14) on truth (")
-    assert "is no improvement that could be told from chance" in answer.sentences[0]
+    assert "is not an improvement beyond chance" in answer.sentences[0]
     assert "this design detects" in answer.sentences[0]
 
 
@@ -347,10 +347,10 @@ CARD = {
 @pytest.mark.parametrize(
     ("auc", "told", "warned"),
     [
-        (0.55, "length does not give them away (AUC of length 0.55)", False),
-        (0.31, "length does not give them away (AUC of length 0.69)", False),
-        (0.7, "length alone tells them apart (AUC of length 0.70)", True),
-        (0.2, "length alone tells them apart (AUC of length 0.80)", True),
+        (0.55, "length does not separate them (AUC of length 0.55)", False),
+        (0.31, "length does not separate them (AUC of length 0.69)", False),
+        (0.7, "length alone separates them (AUC of length 0.70)", True),
+        (0.2, "length alone separates them (AUC of length 0.80)", True),
     ],
 )
 def test_length_that_gives_classes_away(
@@ -476,7 +476,7 @@ def test_ends_off_the_data(ask: Any, leaves: float, verdict: str) -> None:
 def test_probe_and_texts_are_told(ask: Any, analysis: Analysis) -> None:
     finding = ask(7)
     probe, texts = map(plain, finding.more)
-    assert "tells held-out statements apart with AUC 1.00 [0.83, 1.00]" in probe
+    assert "separates held-out statements with AUC 1.00 [0.83, 1.00]" in probe
     assert "its probabilities are off (ECE 0.1" in probe
     (row,) = (r for r in analysis.rows if (r.arm.method, r.task.name) == ("odesteer", "texts"))
     assert row.verdict is not None

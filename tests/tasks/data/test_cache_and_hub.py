@@ -118,6 +118,6 @@ def test_the_offline_setting_is_put_back(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_data_set_that_cannot_be_had(no_hub: None) -> None:
     started = time.monotonic()
-    with pytest.raises(TaskError, match=r"'no/such' \(c\) cannot be had .*Do this"):
+    with pytest.raises(TaskError, match=r"'no/such' \(c\) is not available .*Do this"):
         hub.load_from_hub("no/such", "c", "Do this.")
     assert time.monotonic() - started < 5
