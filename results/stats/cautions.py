@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from steereval.results.stats.clusters import jackknife_shifts
+from steereval.results.stats.clusters import jackknife_shifts, jackknife_variances
 from steereval.results.stats.effect import Floats, Labels
 from steereval.results.stats.guard import Guard
 
 FEW_CLUSTERS = "few clusters"
 FEW_CARRIERS = "a few items make the difference"
 FEW_DIFFER = "few items differ"
-FITS_DISAGREE = "fits hardly agree on any item"
+FITS_DISAGREE = "fits agree little on the items"
 ONE_ITEM = "one more item could overturn it"
 OUT_OF_REACH = "too few clusters for any claim"
 NO_VARIATION = "no item differs from another"
@@ -28,8 +28,8 @@ LEAST_CARRIERS = 20.0
 LEAST_DIFFERING = 25
 """Items of binary scores that differ in a run, below which a comparison is cautioned."""
 
-LEAST_SHARED = 0.05
-"""Share of an item's variance that the fits have in common, below which a test is too cautious."""
+LEAST_AGREEMENT = 2.5
+"""Mean square of items over that of the residual, below which a test is too cautious."""
 
 
 def cautions(diff: Floats, clusters: Labels, se: float, reach: float, guard: Guard) -> list[str]:
@@ -51,7 +51,7 @@ def cautions(diff: Floats, clusters: Labels, se: float, reach: float, guard: Gua
         found.append(FEW_CARRIERS)
     if guard.is_binary and few_differ(diff):
         found.append(FEW_DIFFER)
-    if fits_disagree(diff):
+    if fits_disagree(diff, clusters):
         found.append(FITS_DISAGREE)
     if one_item_overturns(len(diff), se, guard):
         found.append(ONE_ITEM)
@@ -85,20 +85,20 @@ def few_differ(diff: Floats) -> bool:
     return bool(np.count_nonzero(diff) < LEAST_DIFFERING * diff.shape[1])
 
 
-def fits_disagree(diff: Floats) -> bool:
-    """Whether items of three seeds or more differ from seed to seed as much as from each other.
+def fits_disagree(diff: Floats, clusters: Labels) -> bool:
+    """Whether items of three seeds or more differ little more from each other than between seeds.
 
-    The seeds' mean square then exceeds the items' by chance in half of the experiments, and takes
-    the few degrees of freedom of the seeds: sizes are near 0.02 where 0.05 is aimed at.
+    The seeds' mean square then often exceeds the items' by chance, and the interval takes the few
+    degrees of freedom of the seeds: at 0.05 sizes are 0.02 to 0.03, coverages 0.97 to 0.98.
     """
     n, seeds = diff.shape
     if seeds < 3 or n < 2:
         return False
     means = diff.mean(axis=1)
-    own = diff - means[:, None] - (diff.mean(axis=0) - diff.mean())[None, :]
-    residual = float(np.sum(own**2)) / ((n - 1) * (seeds - 1))
-    item = max(float(means.var(ddof=1)) - residual / seeds, 0.0)
-    return bool(residual > 0.0 and item < LEAST_SHARED * (item + residual))
+    interaction = diff - means[:, None] - (diff.mean(axis=0) - diff.mean())[None, :]
+    residual = float(np.sum(interaction**2)) / ((n - 1) * (seeds - 1))
+    item = n * seeds * float(jackknife_variances(means[None], clusters)[0])
+    return bool(residual > 0.0 and item < LEAST_AGREEMENT * residual)
 
 
 def one_item_overturns(n: int, se: float, guard: Guard) -> bool:
