@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from steereval.results.stats.anova import MeanSquareTable
@@ -24,7 +27,7 @@ _LEAST_FACTOR = 0.5
 """Larger ones are multiplied by (p/0.01)^-0.3, and never by less than a half."""
 
 
-def seed_robust_p(estimate: Floats, table: MeanSquareTable, cells: int) -> Floats:
+def seed_robust_p(estimate: Floats, table: MeanSquareTable, cells: npt.ArrayLike) -> Floats:
     """Two-sided p-values that few seeds that agree by chance do not make small.
 
     The generalised p-value, recalibrated by `recalibrated`. It is meant to be combined with the
@@ -35,7 +38,7 @@ def seed_robust_p(estimate: Floats, table: MeanSquareTable, cells: int) -> Float
     Args:
         estimate: Mean differences [matrices].
         table: Their mean squares, of at least two seeds; not all of one may be 0.
-        cells: Number of items × seeds.
+        cells: Number of items × seeds, one or [matrices].
 
     Returns:
         p-values [matrices].
@@ -63,7 +66,7 @@ def recalibrated(p_values: Floats, df_seed: float) -> Floats:
     return np.asarray(p_values * np.maximum(factors, least), dtype=np.float64)
 
 
-def generalised_p(estimate: Floats, table: MeanSquareTable, cells: int) -> Floats:
+def generalised_p(estimate: Floats, table: MeanSquareTable, cells: npt.ArrayLike) -> Floats:
     """Two-sided generalised p-values (Weerahandi 1995).
 
     MS_S (S - 1)/χ²_{S-1}, the fiducial distribution of the seeds' mean square, takes the place of
@@ -74,22 +77,30 @@ def generalised_p(estimate: Floats, table: MeanSquareTable, cells: int) -> Float
     Args:
         estimate: Mean differences [matrices].
         table: Their mean squares, of at least two seeds; not all of one may be 0.
-        cells: Number of items × seeds.
+        cells: Number of items × seeds, one or [matrices].
 
     Returns:
         p-values [matrices].
     """
     df_item, df_seed, _ = table.degrees
-    factors = df_seed / (2.0 * special.gammaincinv(df_seed / 2.0, _PROBABILITIES))
+    factors = _fiducial_factors(df_seed)
+    df_items = np.broadcast_to(df_item, estimate.shape)[:, None]
+    counts = np.broadcast_to(cells, estimate.shape)[:, None]
     found = np.empty(len(estimate))
     for start in range(0, len(estimate), _ROWS):
         rows = slice(start, start + _ROWS)
         item, seed, residual = (square[rows, None] for square in table.squares)
-        variance = np.maximum(item + seed * factors - residual, item) / cells
+        variance = np.maximum(item + seed * factors - residual, item) / counts[rows]
         size = np.abs(estimate[rows, None])
         # Items all alike leave only the seeds' spread, which is none where its factor is 0.
         ratio = np.full(variance.shape, np.inf)
         np.divide(size, np.sqrt(variance), out=ratio, where=variance > 0.0)
-        tails = t_tails(np.where(size > 0.0, ratio, 0.0), df_item)
+        tails = t_tails(np.where(size > 0.0, ratio, 0.0), df_items[rows])
         found[rows] = 2.0 * (tails @ _WEIGHTS) / _WEIGHTS.sum()
     return np.asarray(np.minimum(found, 1.0), dtype=np.float64)
+
+
+@lru_cache(maxsize=2048)
+def _fiducial_factors(df_seed: float) -> Floats:
+    """df/χ² at the nodes."""
+    return np.asarray(df_seed / (2.0 * special.gammaincinv(df_seed / 2.0, _PROBABILITIES)))
