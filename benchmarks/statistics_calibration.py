@@ -16,18 +16,19 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats as scipy_stats
 from statistics_edges import edges
 from statistics_families import report as families
-from statistics_report_test import ACCURACY, FREE, PERPLEXITY, reported
+from statistics_report_test import ACCURACY, FREE, PERPLEXITY, Checked
 
 from steereval.results import stats
 from steereval.results.stats.cautions import LEAST_DIFFERING
 from steereval.results.stats.crossed import CrossedEstimates
+from steereval.results.stats.skewness import one_sided_p
 from steereval.results.stats.student import t_tails
 
 Floats = npt.NDArray[np.float64]
@@ -117,11 +118,13 @@ class Line:
     bootstrap: float | None = None
     size_bounds: Bounds = ANY
     coverage_bounds: Bounds = ANY
-    repetitions: int = field(default=0)
+    repetitions: int = 0
+    disagreements: int = 0
+    """Experiments in which the report itself says something else than these figures."""
 
     def broken(self) -> list[str]:
         """The bounds that this line breaks."""
-        found = []
+        found = [f"{self.design}: {self.disagreements} reports differ"] * bool(self.disagreements)
         for what, value, (low, high) in (
             ("size", self.size, self.size_bounds),
             ("coverage", self.coverage, self.coverage_bounds),
@@ -182,7 +185,7 @@ def main() -> int:
     lines = [crossed_line(design, repetitions) for design in CROSSED]
     lines += [line for design in ONE_SEED for line in one_seed_lines(design, repetitions)]
     lines += [*binary_lines(repetitions), *interval_lines(repetitions), ratio_line(repetitions)]
-    lines += [margin_line(repetitions)]
+    lines += [*margin_lines(repetitions)]
     print(f"{repetitions} experiments a design, nominal size 0.05, nominal coverage 0.95.\n")
     print(table(lines), flush=True)
     broken = [what for line in lines for what in line.broken()]
@@ -207,51 +210,85 @@ def crossed_line(design: Design, repetitions: int) -> Line:
     """The test of a report, beside the crossed t, rows pooled as items, and a percentile bootstrap
     over the seeds."""
     rng = generator(design.name)
-    effects: list[stats.Effect] = []
-    crossed, pooled, excluded = [], [], []
+    tested: Checked | MacroTested = MacroTested()
+    if design.n_tasks == 1:
+        tested = Checked(ACCURACY if design.binary else FREE, design.clusters, design.folds)
+    found, pooled, excluded = [], [], []
     for count in chunks(repetitions):
         diff = design.draw(rng, count)
-        effects += [reported_effect(design, tasks) for tasks in diff]
-        crossed.append(crossed_p(design, diff))
+        found.append(tested.add(diff if design.n_tasks > 1 else diff[:, 0]))
         pooled.append(pooled_p(diff))
         excluded.append(bootstrap_excludes(rng, diff.mean(axis=(1, 2))))
     variances = design.variances
     if design.binary:  # what latent scores make of right and wrong has no simple formula
-        parts = [(e.var_item, e.var_seed, e.var_residual) for e in effects]
-        variances = stats.Variances(*np.mean(parts, axis=0))
-    moved = float(stats.detectable_effects(variances, design.n * design.n_tasks, design.seeds))
-    enough = design.seeds > 2
+        variances = stats.Variances(*np.mean([components(each) for each in found], axis=(0, 2)))
+    few = design.seeds < 3
     return Line(
         design.name,
         shape_words(design),
         "macro-mean, seed-robust t" if design.n_tasks > 1 else "seed-robust t",
-        size=float(np.mean([e.p_value < 0.05 for e in effects])),
-        coverage=float(np.mean([e.low <= 0.0 <= e.high for e in effects])),
-        power=float(np.mean([e.low + moved > 0.0 or e.high + moved < 0.0 for e in effects])),
-        crossed=float(np.mean(np.concatenate(crossed) < 0.05)),
+        size=tested.size,
+        coverage=tested.coverage,
+        power=power_at_mde(design, variances, repetitions),
+        crossed=tested.crossed_size,
         pooled=float(np.mean(np.concatenate(pooled) < 0.05)),
         bootstrap=float(np.mean(np.concatenate(excluded))),
-        size_bounds=SIZE if enough else AT_MOST,
-        coverage_bounds=COVERAGE if enough else (COVERAGE[0], 1.0),
+        size_bounds=AT_MOST if few else SIZE,
+        coverage_bounds=(COVERAGE[0], 1.0) if few else COVERAGE,
         repetitions=repetitions,
+        disagreements=tested.disagreements,
     )
 
 
-def reported_effect(design: Design, tasks: Floats) -> stats.Effect:
-    """What a report shows of one experiment [tasks, items, seeds]."""
-    if design.n_tasks > 1:
-        guards = [stats.Guard(-1.0, 1.0)] * design.n_tasks
-        return stats.macro_effect(list(tasks), guards=guards, seed_robust=True)
-    metric = ACCURACY if design.binary else FREE
-    return reported(tasks[0], metric, design.clusters, design.folds)
+def components(found: CrossedEstimates) -> Floats:
+    """[3, experiments]: the variances between items, between seeds, and of what is left."""
+    return np.array([found.var_item, found.var_seed, found.var_residual])
 
 
-def crossed_p(design: Design, diff: Floats) -> Floats:
-    """p-values of the crossed t with its guard."""
-    if design.n_tasks > 1:
-        return np.array([stats.macro_effect(list(tasks)).p_value for tasks in diff])
-    guard = BINARY if design.binary else stats.Guard()
-    return stats.crossed_estimates(diff[:, 0], design.clusters, design.folds, guard=guard).p_value
+def power_at_mde(design: Design, variances: stats.Variances, repetitions: int) -> float:
+    """How often an effect of the detectable size is claimed, in other experiments."""
+    rng = generator(f"power {design.name}")
+    effect = float(stats.detectable_effects(variances, design.n * design.n_tasks, design.seeds))
+    tested: Checked | MacroTested = MacroTested()
+    if design.n_tasks == 1:
+        tested = Checked(FREE, design.clusters, design.folds)
+    for count in chunks(repetitions):
+        diff = design.draw(rng, count) + effect
+        tested.add(diff if design.n_tasks > 1 else diff[:, 0])
+    return tested.size
+
+
+class MacroTested:
+    """`Checked` for macro-means, all of which are put through the test of a report."""
+
+    disagreements = 0
+
+    def __init__(self) -> None:
+        self._p_values: list[float] = []
+        self._crossed: list[float] = []
+
+    def add(self, batch: Floats) -> CrossedEstimates:
+        """Test a batch [experiments, tasks, items, seeds]; the estimates of the first task."""
+        guards = [stats.Guard()] * batch.shape[1]
+        effects = [stats.macro_effect(list(tasks), guards=guards) for tasks in batch]
+        self._p_values += [effect.p_robust for effect in effects]
+        self._crossed += [effect.p_value for effect in effects]
+        return stats.crossed_estimates(batch[:, 0])
+
+    @property
+    def size(self) -> float:
+        """How often the report's test claims something at 5 %."""
+        return float(np.mean(np.array(self._p_values) < 0.05))
+
+    @property
+    def coverage(self) -> float:
+        """How often its interval holds 0."""
+        return 1.0 - self.size
+
+    @property
+    def crossed_size(self) -> float:
+        """How often the crossed t claims something."""
+        return float(np.mean(np.array(self._crossed) < 0.05))
 
 
 def pooled_p(diff: Floats) -> Floats:
@@ -275,26 +312,25 @@ def one_seed_lines(design: Design, repetitions: int) -> Iterator[Line]:
     """The report's test of one seed, conditional on it, and sign flips."""
     rng = generator(design.name)
     clusters = design.clusters if design.sizes else np.arange(design.n)
-    p_values, flips, covered, pooled = [], [], [], []
+    tested, flips, pooled = Checked(FREE, design.clusters), [], []
     for number, count in enumerate(chunks(repetitions)):
         diff = design.draw(rng, count)[:, 0]
-        effects = [reported(each, FREE, design.clusters) for each in diff]
-        p_values.append(np.array([effect.p_value for effect in effects]))
+        tested.add(diff)
         flips.append(stats.sign_flip_p_values(diff[:, :, 0].T, clusters, 1999, number))
-        covered.append(np.array([effect.low <= 0.0 <= effect.high for effect in effects]))
         pooled.append(pooled_p(diff))
-    pooled_size = float(np.mean(np.concatenate(pooled) < 0.05))
-    for test, values in (("t, skewness-corrected", p_values), ("sign flips", flips)):
+    flipped = float(np.mean(np.concatenate(flips) < 0.05))
+    for test, size in (("t, skewness-corrected", tested.size), ("sign flips", flipped)):
         yield Line(
             design.name,
             shape_words(design),
             test,
-            size=float(np.mean(np.concatenate(values) < 0.05)),
-            coverage=float(np.mean(np.concatenate(covered))) if values is p_values else None,
-            pooled=pooled_size,
+            size=size,
+            coverage=tested.coverage if test != "sign flips" else None,
+            pooled=float(np.mean(np.concatenate(pooled) < 0.05)),
             size_bounds=SIZE,
             coverage_bounds=COVERAGE,
             repetitions=repetitions,
+            disagreements=tested.disagreements,
         )
 
 
@@ -350,32 +386,36 @@ def interval_lines(repetitions: int) -> Iterator[Line]:
 
 def ratio_line(repetitions: int) -> Line:
     """Log ratios of perplexities on the same texts, with texts of very different lengths."""
-    rng, effects = generator("ratio"), []
-    for _ in range(repetitions):
-        tokens = rng.integers(5, 200, (150, 1)).astype(np.float64)
-        base = tokens * 3 + rng.normal(0, 1, (150, 1)) * np.sqrt(tokens)
-        method = base + rng.normal(0, 0.02, (1, 4)) * tokens + rng.normal(0, 2, (150, 4))
-        values = np.stack([method, np.repeat(base, 4, 1), np.repeat(tokens, 4, 1)])
-        effects.append(reported(values, PERPLEXITY))
+    rng, tested = generator("ratio"), Checked(PERPLEXITY)
+    for count in chunks(repetitions):
+        shape = (count, 150, 4)
+        tokens = np.broadcast_to(rng.integers(5, 200, (count, 150, 1)).astype(np.float64), shape)
+        base = tokens * 3 + rng.normal(0, 1, (count, 150, 1)) * np.sqrt(tokens)
+        method = base + rng.normal(0, 0.02, (count, 1, 4)) * tokens + rng.normal(0, 2, shape)
+        tested.add(np.stack([method, base, tokens], axis=1))
     return Line(
         "perplexity ratio", "n 150, S 4, σ_seed 0.02", "seed-robust t of influence values",
-        size=float(np.mean([effect.p_value < 0.05 for effect in effects])),
-        coverage=float(np.mean([effect.low <= 0.0 <= effect.high for effect in effects])),
+        size=tested.size, coverage=tested.coverage, crossed=tested.crossed_size,
         size_bounds=SIZE, coverage_bounds=COVERAGE, repetitions=repetitions,
+        disagreements=tested.disagreements,
     )  # fmt: skip
 
 
-def margin_line(repetitions: int) -> Line:
+def margin_lines(repetitions: int) -> Iterator[Line]:
     """A loss of exactly the margin: how often it passes as non-inferior."""
-    design, margin, passed = Design("a loss of exactly the margin", 800, 5, 0.02), 0.05, []
-    rng = generator(design.name)
-    for count in chunks(repetitions):
-        found: CrossedEstimates = stats.crossed_estimates(design.draw(rng, count)[:, 0] - margin)
-        passed.append(t_tails((found.estimate + margin) / found.se, found.df) < 0.05)
-    return Line(
-        design.name, shape_words(design), "non-inferiority, one-sided",
-        size=float(np.mean(np.concatenate(passed))), size_bounds=SIZE, repetitions=repetitions,
-    )  # fmt: skip
+    margin = 0.05
+    for seeds, spread in ((3, 0.03), (5, 0.02)):
+        design, passed = Design("a loss of exactly the margin", 800, seeds, spread), []
+        rng = generator(shape_words(design))
+        for count in chunks(repetitions):
+            diff = design.draw(rng, count)[:, 0] - margin
+            found: CrossedEstimates = stats.crossed_estimates(diff, guard=stats.Guard())
+            statistic = (found.estimate + margin) / found.se
+            passed.append(one_sided_p(statistic, found.skewness, found.df) < 0.05)
+        yield Line(
+            design.name, shape_words(design), "non-inferiority, one-sided",
+            size=float(np.mean(np.concatenate(passed))), size_bounds=SIZE, repetitions=repetitions,
+        )  # fmt: skip
 
 
 def shape_words(design: Design) -> str:

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from statistics_designs import FRESH, SECOND, TUNED, Edge
-from statistics_report_test import Floats, Labels, cautions_of, reported
+from statistics_report_test import Checked, Floats, Labels, cautions_of, differences
 
-from steereval.results.stats import log_ratio_influence
 from steereval.results.stats.anova import mean_squares
 from steereval.results.stats.student import quasi_f_df, t_tails
-from steereval.results.store.manifest import RATIO
 
 SIZE, COVERAGE, CAUTIONED = (0.03, 0.07), (0.93, 0.97), 0.9
+BATCH = 200
 
 GROUPS = (
     ("Hard designs: the test of a report, and its cautions.", TUNED),
@@ -51,9 +50,13 @@ class Result:
     caution: str
     """The most frequent one."""
     repetitions: int
+    disagreements: int
+    """Experiments in which the report itself says something else than these figures."""
 
     def broken(self) -> Iterator[str]:
         """The bounds that are missed without a caution."""
+        if self.disagreements:
+            yield f"{self.edge.name}, {self.edge.shape}: {self.disagreements} reports differ"
         if self.cautioned >= CAUTIONED:
             return
         for what, value, (low, high) in (
@@ -68,42 +71,38 @@ class Result:
 def measured(edge: Edge, repetitions: int) -> Result:
     """The figures of one design."""
     rng = np.random.default_rng(np.random.SeedSequence(list(f"{edge.name} {edge.shape}".encode())))
-    claims, covered, naive, marked = 0, 0, 0, 0
-    cautions: Counter[str] = Counter()
-    for _ in range(repetitions):
-        values = edge.draw(rng)
-        effect = reported(values, edge.metric, edge.clusters, edge.folds)
-        marks = cautions_of(effect)
-        claims += effect.p_value < 0.05
-        covered += effect.low <= 0.0 <= effect.high
-        naive += naive_p(_differences(values, edge), edge) < 0.05
-        cautions.update(marks)
-        marked += bool(marks)
-    most = max(cautions, key=lambda each: cautions[each], default="")
-    shares = (count / repetitions for count in (claims, covered, naive, marked))
-    return Result(edge, *shares, caution=most, repetitions=repetitions)
+    tested, naive = Checked(edge.metric, edge.clusters, edge.folds), []
+    for start in range(0, repetitions, BATCH):
+        count = min(BATCH, repetitions - start)
+        batch = np.stack([edge.draw(rng) for _ in range(count)])
+        tested.add(batch)
+        naive.append(naive_p(differences(batch, edge.metric), edge) < 0.05)
+    marks = [cautions_of(effect) for effect in tested.effects]
+    cautions = Counter(caution for found in marks for caution in found)
+    return Result(
+        edge,
+        size=tested.size,
+        coverage=tested.coverage,
+        naive=float(np.mean(np.concatenate(naive))),
+        cautioned=float(np.mean([bool(found) for found in marks])),
+        caution=max(cautions, key=lambda each: cautions[each], default=""),
+        repetitions=repetitions,
+        disagreements=tested.disagreements,
+    )
 
 
-def _differences(values: Floats, edge: Edge) -> Floats:
-    """[items, seeds], whose mean is the estimate."""
-    if edge.metric.kind != RATIO:
-        return values
-    method, base, tokens = values
-    return log_ratio_influence(method, tokens) - log_ratio_influence(base, tokens)
-
-
-def naive_p(diff: Floats, edge: Edge) -> float:
-    """The crossed t as it stands in the books."""
-    n = len(diff)
+def naive_p(diffs: Floats, edge: Edge) -> Floats:
+    """[experiments]: the crossed t as it stands in the books."""
+    n = diffs.shape[1]
     labels: Labels = np.arange(n) if edge.clusters is None else edge.clusters
     folds = np.zeros(n, np.intp) if edge.folds is None else edge.folds
-    table = mean_squares(diff[None], labels, folds)
+    table = mean_squares(diffs, labels, folds)
     item, seed, residual = table.squares
     total = np.maximum(item + seed - residual, item)
     degrees = (float(labels.max()), *table.degrees[1:])
     df = quasi_f_df(table.squares, degrees, total)
-    se = np.maximum(np.sqrt(total / diff.size), 1e-300)
-    return float(2.0 * t_tails(np.abs(diff.mean()) / se, df)[0])
+    se = np.maximum(np.sqrt(total / (n * diffs.shape[2])), 1e-300)
+    return 2.0 * t_tails(np.abs(diffs.mean(axis=(1, 2))) / se, df)
 
 
 def edge_table(results: Sequence[Result]) -> str:

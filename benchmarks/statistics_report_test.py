@@ -1,21 +1,36 @@
 """The test of a report, for arrays: what the simulations of this folder measure.
 
-It is the code that a report runs, `compare_grouped` and `headline` of `results.analysis`: the
-crossed t with its guard, McNemar's mid-p for one run of binary scores, and with several seeds the
-seed-robust p-value and interval.
+`reported` is the code that a report runs, `compare_grouped` and `headline` of `results.analysis`:
+the crossed t with its guard, McNemar's mid-p for one run of binary scores, and with several seeds
+the seed-robust p-value and interval. `Checked` runs it on one experiment in ten and takes the
+p-values of all of them from the same functions for stacks of experiments; it counts the experiments
+where both differ, or where the interval leaves out 0 and p is not below 5 % or the reverse.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import numpy.typing as npt
 
-from steereval.results.analysis.comparison import Grouping, compare_grouped
+from steereval.results.analysis.comparison import Grouping, compare_grouped, guard_of
 from steereval.results.analysis.headline import headline
 from steereval.results.analysis.pairing import Pair, Side
-from steereval.results.stats import Effect
+from steereval.results.stats import (
+    CrossedEstimates,
+    Effect,
+    crossed_estimates,
+    log_ratio_influence,
+    mcnemar_midp,
+)
+from steereval.results.stats.clusters import least_p
 from steereval.results.stats.effect import ONE_SEED
 from steereval.results.store.manifest import BINARY, BOUNDED, RATIO, Metric
+
+LEVEL = 0.05
+EVERY = 10
+"""One experiment in so many is put through `reported`."""
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
@@ -53,6 +68,73 @@ def reported(
         n_folds=1 if folds is None else int(folds.max()) + 1,
     )
     return headline(compare_grouped(pair, metric, grouping, 0.95), metric).effect
+
+
+@dataclass
+class Checked:
+    """p-values of many experiments of one design, with `reported` for one in ten of them."""
+
+    metric: Metric
+    clusters: Labels | None = None
+    folds: Labels | None = None
+    p_values: list[Floats] = field(default_factory=list)
+    """Of the report's test, a batch each."""
+    crossed: list[Floats] = field(default_factory=list)
+    """Of the crossed t with its guard."""
+    effects: list[Effect] = field(default_factory=list)
+    """Those of `reported`."""
+    disagreements: int = 0
+
+    def add(self, batch: Floats) -> CrossedEstimates:
+        """Test a batch of experiments, each as `reported` takes it."""
+        diffs = differences(batch, self.metric)
+        guard = guard_of(self.metric)
+        found = crossed_estimates(diffs, self.clusters, self.folds, guard=guard)
+        p_values = found.p_robust if diffs.shape[2] > 1 else self._of_one_seed(diffs, found)
+        for number in range(0, len(batch), EVERY):
+            effect = reported(batch[number], self.metric, self.clusters, self.folds)
+            self.effects.append(effect)
+            is_claim = effect.low > 0.0 or effect.high < 0.0
+            agree = abs(effect.p_value - p_values[number]) < 1e-6
+            self.disagreements += not (agree and is_claim == (effect.p_value < LEVEL))
+        self.p_values.append(p_values)
+        self.crossed.append(found.p_value)
+        return found
+
+    def _of_one_seed(self, diffs: Floats, found: CrossedEstimates) -> Floats:
+        groups = diffs.shape[1] if self.clusters is None else int(self.clusters.max()) + 1
+        p_values = np.maximum(found.p_value, least_p(groups))
+        if self.metric.kind != BINARY or self.clusters is not None:
+            return p_values
+        counts = zip(np.sum(diffs > 0, axis=(1, 2)), np.sum(diffs < 0, axis=(1, 2)), strict=True)
+        return np.maximum(p_values, [mcnemar_midp(int(b), int(c)) for b, c in counts])
+
+    @property
+    def size(self) -> float:
+        """How often the report's test claims something at 5 %."""
+        return float(np.mean(np.concatenate(self.p_values) < LEVEL))
+
+    @property
+    def coverage(self) -> float:
+        """How often its 95 % interval holds 0, which is where it claims nothing."""
+        return 1.0 - self.size
+
+    @property
+    def crossed_size(self) -> float:
+        """How often the crossed t claims something."""
+        return float(np.mean(np.concatenate(self.crossed) < LEVEL))
+
+
+def differences(batch: Floats, metric: Metric) -> Floats:
+    """[experiments, items, seeds], whose means are the estimates."""
+    if metric.kind != RATIO:
+        return batch
+    return np.stack(
+        [
+            log_ratio_influence(method, tokens) - log_ratio_influence(base, tokens)
+            for method, base, tokens in batch
+        ]
+    )
 
 
 def _sides(values: Floats, metric: Metric) -> tuple[Floats, Floats, Floats]:
