@@ -23,13 +23,13 @@ import numpy.typing as npt
 from scipy import stats as scipy_stats
 from statistics_edges import edges
 from statistics_families import report as families
-from statistics_report_test import ACCURACY, FREE, PERPLEXITY, Checked
+from statistics_mistakes import bootstrap_excludes, pooled_p
+from statistics_report_test import ACCURACY, FREE, PERPLEXITY, Checked, MacroTested, components
 
 from steereval.results import stats
 from steereval.results.stats.cautions import LEAST_DIFFERING
 from steereval.results.stats.crossed import CrossedEstimates
 from steereval.results.stats.skewness import one_sided_p
-from steereval.results.stats.student import t_tails
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
@@ -240,11 +240,6 @@ def crossed_line(design: Design, repetitions: int) -> Line:
     )
 
 
-def components(found: CrossedEstimates) -> Floats:
-    """[3, experiments]: the variances between items, between seeds, and of what is left."""
-    return np.array([found.var_item, found.var_seed, found.var_residual])
-
-
 def power_at_mde(design: Design, variances: stats.Variances, repetitions: int) -> float:
     """How often an effect of the detectable size is claimed, in other experiments."""
     rng = generator(f"power {design.name}")
@@ -256,56 +251,6 @@ def power_at_mde(design: Design, variances: stats.Variances, repetitions: int) -
         diff = design.draw(rng, count) + effect
         tested.add(diff if design.n_tasks > 1 else diff[:, 0])
     return tested.size
-
-
-class MacroTested:
-    """`Checked` for macro-means, all of which are put through the test of a report."""
-
-    disagreements = 0
-
-    def __init__(self) -> None:
-        self._p_values: list[float] = []
-        self._crossed: list[float] = []
-
-    def add(self, batch: Floats) -> CrossedEstimates:
-        """Test a batch [experiments, tasks, items, seeds]; the estimates of the first task."""
-        guards = [stats.Guard()] * batch.shape[1]
-        effects = [stats.macro_effect(list(tasks), guards=guards) for tasks in batch]
-        self._p_values += [effect.p_robust for effect in effects]
-        self._crossed += [effect.p_value for effect in effects]
-        return stats.crossed_estimates(batch[:, 0])
-
-    @property
-    def size(self) -> float:
-        """How often the report's test claims something at 5 %."""
-        return float(np.mean(np.array(self._p_values) < 0.05))
-
-    @property
-    def coverage(self) -> float:
-        """How often its interval holds 0."""
-        return 1.0 - self.size
-
-    @property
-    def crossed_size(self) -> float:
-        """How often the crossed t claims something."""
-        return float(np.mean(np.array(self._crossed) < 0.05))
-
-
-def pooled_p(diff: Floats) -> Floats:
-    """The error to design out: every row an observation of its own."""
-    rows = diff.reshape(len(diff), -1)
-    n = rows.shape[1]
-    t = rows.mean(axis=1) / np.maximum(rows.std(axis=1, ddof=1), 1e-300) * math.sqrt(n)
-    return 2 * t_tails(np.abs(t), n - 1)
-
-
-def bootstrap_excludes(rng: np.random.Generator, per_seed: Floats, draws: int = 1000) -> Floats:
-    """Whether a percentile bootstrap of the seeds' means leaves 0 out of its 95 % interval."""
-    seeds = per_seed.shape[1]
-    picked = rng.integers(0, seeds, (draws, seeds))
-    counts = np.stack([np.bincount(row, minlength=seeds) for row in picked]) / seeds
-    low, high = np.quantile(per_seed @ counts.T, [0.025, 0.975], axis=1)
-    return ((low > 0) | (high < 0)).astype(np.float64)
 
 
 def one_seed_lines(design: Design, repetitions: int) -> Iterator[Line]:

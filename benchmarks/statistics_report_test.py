@@ -20,8 +20,10 @@ from steereval.results.analysis.pairing import Pair, Side
 from steereval.results.stats import (
     CrossedEstimates,
     Effect,
+    Guard,
     crossed_estimates,
     log_ratio_influence,
+    macro_effect,
     mcnemar_midp,
 )
 from steereval.results.stats.clusters import least_p
@@ -123,6 +125,44 @@ class Checked:
     def crossed_size(self) -> float:
         """How often the crossed t claims something."""
         return float(np.mean(np.concatenate(self.crossed) < LEVEL))
+
+
+class MacroTested:
+    """`Checked` for macro-means, all of which are put through the test of a report."""
+
+    disagreements = 0
+
+    def __init__(self) -> None:
+        self._p_values: list[float] = []
+        self._crossed: list[float] = []
+
+    def add(self, batch: Floats) -> CrossedEstimates:
+        """Test a batch [experiments, tasks, items, seeds]; the estimates of the first task."""
+        guards = [Guard()] * batch.shape[1]
+        effects = [macro_effect(list(tasks), guards=guards) for tasks in batch]
+        self._p_values += [effect.p_robust for effect in effects]
+        self._crossed += [effect.p_value for effect in effects]
+        return crossed_estimates(batch[:, 0])
+
+    @property
+    def size(self) -> float:
+        """How often the report's test claims something at 5 %."""
+        return float(np.mean(np.array(self._p_values) < LEVEL))
+
+    @property
+    def coverage(self) -> float:
+        """How often its interval holds 0."""
+        return 1.0 - self.size
+
+    @property
+    def crossed_size(self) -> float:
+        """How often the crossed t claims something."""
+        return float(np.mean(np.array(self._crossed) < LEVEL))
+
+
+def components(found: CrossedEstimates) -> Floats:
+    """[3, experiments]: the variances between items, between seeds, and of what is left."""
+    return np.array([found.var_item, found.var_seed, found.var_residual])
 
 
 def differences(batch: Floats, metric: Metric) -> Floats:
