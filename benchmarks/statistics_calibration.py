@@ -71,7 +71,8 @@ class Design:
     def variances(self) -> stats.Variances:
         squares = sum(size**2 for size in self.sizes)
         item = self.sd_item**2 + self.sd_cluster**2 * squares / self.n
-        per_cluster = self.n / len(self.sizes) if self.sizes else 1.0
+        # Of equal ones that tell as much, as `Variances.of` a pilot has it.
+        per_cluster = squares / self.n if self.sizes else 1.0
         return stats.Variances(
             item,
             self.sd_seed**2 / self.n_folds,
