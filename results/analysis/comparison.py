@@ -80,7 +80,13 @@ def untestable(pair: Pair | None, metric: Metric) -> str | None:
 
 def compare(pair: Pair, metric: Metric, scores: TaskScores, confidence: float) -> Comparison:
     """The difference of a testable pair, by one test from which its interval follows too."""
-    grouping = group_items(scores, pair)
+    return compare_grouped(pair, metric, group_items(scores, pair), confidence)
+
+
+def compare_grouped(
+    pair: Pair, metric: Metric, grouping: Grouping, confidence: float
+) -> Comparison:
+    """`compare` where clusters and folds of the pair's items are given."""
     a, b = pair.a.broadcast(len(pair.seeds)), pair.b.broadcast(len(pair.seeds))
     guard = guard_of(metric)
     if metric.kind == RATIO:

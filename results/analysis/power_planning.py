@@ -18,8 +18,8 @@ ITEMS = (100, 200, 400, 800, 1600)
 SEEDS = (1, 3, 5, 10)
 
 FEW_SEEDS = (
-    "This is one comparison by the crossed t. A report's seed-robust test needs effects about a "
-    "quarter larger with three seeds and a tenth with five, and more where it corrects for many."
+    "This is one comparison by the test of a report. Where a report corrects for many comparisons, "
+    "few seeds cost much more: `--alpha` takes the level that is left for one of them."
 )
 """What the tables of a plan leave out."""
 

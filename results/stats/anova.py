@@ -18,8 +18,9 @@ class MeanSquareTable:
     squares: tuple[Floats, Floats, Floats]
     """Of items, seeds and residual, each [matrices]."""
 
-    degrees: tuple[float, float, float]
-    """Of items (or clusters: their effective number less one), seeds and residual."""
+    degrees: tuple[float | Floats, float, float | Floats]
+    """Of items (or clusters: their effective number less one), seeds and residual; those of items
+    and residual may be [matrices], where the matrices have other numbers of items."""
 
     def with_item(self, item: Floats) -> MeanSquareTable:
         """The same with other mean squares of items [matrices]."""

@@ -243,8 +243,7 @@ def _guarded(effect: Effect, matrix: Floats, clusters: Labels, guard: Guard) -> 
         low, high = guard.ends
         return replace(effect, p_value=1.0, p_robust=1.0, low=low, high=high,
                        interval=UNBOUNDED, marks=(NO_VARIATION,))  # fmt: skip
-    known = effect.effective_clusters or effect.n_clusters
-    marks = cautions(matrix, clusters, effect.se, known, guard)
+    marks = cautions(effect, matrix, clusters, guard)
     effect = replace(effect, test=f"{effect.test}, skewness-corrected", marks=tuple(marks))
     if effect.n_seeds > 1:
         return effect

@@ -83,9 +83,9 @@ def varies(table: MeanSquareTable, cells: int, largest: float) -> bool:
     return bool(_variances(table, cells)[0] > (_ROUNDING * largest) ** 2)
 
 
-def _variances(table: MeanSquareTable, cells: int) -> Floats:
+def _variances(table: MeanSquareTable, cells: npt.ArrayLike) -> Floats:
     item, seed, residual = table.squares
-    return np.asarray(np.maximum(item + seed - residual, item) / cells, dtype=np.float64)
+    return np.asarray(np.maximum(item + seed - residual, item) / np.asarray(cells))
 
 
 def widened(effect: Effect, half: float) -> Effect:
@@ -102,17 +102,19 @@ def widened(effect: Effect, half: float) -> Effect:
     )
 
 
-def half_widths(table: MeanSquareTable, cells: int, confidence: float) -> Floats:
+def half_widths(
+    table: MeanSquareTable, cells: npt.ArrayLike, confidence: float, *, precise: float = _PRECISE
+) -> Floats:
     """[matrices]: the distance at which `seed_robust_p` is 1 - `confidence`.
 
     Args:
         table: Mean squares of the matrices, of at least two seeds; not all of one may be 0.
-        cells: Number of items × seeds.
+        cells: Number of items × seeds, one or [matrices].
         confidence: Of the interval estimate ± distance.
+        precise: Largest difference of the logarithms of p and of the level.
 
     Returns:
-        Distances in the unit of the differences, where the logarithms of p and of the level agree
-        to 1e-9.
+        Distances in the unit of the differences.
     """
     low = 0.5 * np.log(_variances(table, cells))
 
@@ -128,21 +130,27 @@ def half_widths(table: MeanSquareTable, cells: int, confidence: float) -> Floats
     while np.any(at_low < 0.0):
         low = np.where(at_low < 0.0, low - 1.0, low)
         at_low = above(low)
-    return np.asarray(np.exp(_root(above, low, high, at_low, at_high)), dtype=np.float64)
+    return np.asarray(
+        np.exp(_root(above, (low, high), (at_low, at_high), precise)), dtype=np.float64
+    )
 
 
 def _root(
-    function: Callable[[Floats], Floats], low: Floats, high: Floats, at_low: Floats, at_high: Floats
+    function: Callable[[Floats], Floats],
+    ends: tuple[Floats, Floats],
+    values: tuple[Floats, Floats],
+    precise: float,
 ) -> Floats:
-    """[matrices]: where a falling function is 0, between `low` and `high`, by false position; an
-    end that stays twice counts half (the Illinois rule)."""
+    """[matrices]: where a falling function is within `precise` of 0, between the `ends`, by false
+    position; an end that stays twice counts half (the Illinois rule)."""
+    (low, high), (at_low, at_high) = ends, values
     side = np.zeros(len(low))
     middle = low
     for _ in range(_STEPS):
         width = at_low - at_high
         middle = low + (high - low) * np.where(width > 0.0, at_low / np.maximum(width, 1e-300), 0.5)
         found = function(middle)
-        if np.all(np.abs(found) <= _PRECISE):
+        if np.all(np.abs(found) <= precise):
             break
         beyond = found <= 0.0
         at_low = np.where(beyond & (side > 0), at_low / 2.0, at_low)

@@ -30,6 +30,9 @@ SEEDS = (1, 3, 5, 10)
 MOST_ITEMS = 5000
 TICKS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, MOST_ITEMS)
 
+POINTS = 24
+"""Numbers of items at which a curve is computed."""
+
 LINE = 10.5
 """Points of 1/72 inch between two labels at the lines' ends."""
 
@@ -47,7 +50,7 @@ def power_plot(rows: Sequence[Row]) -> Picture | Absence:
     variances, scale = Variances.of(effect), wording.scale_of(first.metric)
     one_seed = effect.n_seeds == 1
     seeds = (1,) if one_seed else tuple(sorted({*SEEDS[1:], effect.n_seeds}))
-    items = np.unique(np.geomspace(_least(effect.n_items), MOST_ITEMS, 60).astype(int))
+    items = np.unique(np.geomspace(_least(effect.n_items), MOST_ITEMS, POINTS).astype(int))
     ends: dict[str, tuple[float, str]] = {}
     with house_style(WIDTH, 3.1) as figure:
         axes = figure.add_subplot()

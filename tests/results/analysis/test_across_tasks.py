@@ -128,7 +128,7 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
 
 
 def test_three_seeds_that_agree_by_chance_make_no_claim(tmp_path: Path) -> None:
-    methods = (FakeMethod("weak", effect=lambda t, s: 0.07, seed_sd=0.03), FakeMethod("nothing"))
+    methods = (FakeMethod("weak", effect=lambda t, s: 0.07, seed_sd=0.04), FakeMethod("nothing"))
     task = FakeTask("truth", kind="continuous", n_validation=0)
     run = FakeRun(methods=methods, tasks=(task,), fit_seeds=(0, 1, 2))
 
@@ -201,7 +201,7 @@ def as_in_the_first_task(cell: dict[str, Any], values: Floats) -> Floats:
 
 def test_all_that_carries_a_claim_takes_the_seed_robust_p_values(tmp_path: Path) -> None:
     methods = tuple(
-        FakeMethod(f"m{i}", effect=lambda task, strength: 0.05, seed_sd=0.03) for i in range(3)
+        FakeMethod(f"m{i}", effect=lambda task, strength: 0.1, seed_sd=0.03) for i in range(3)
     )
     tasks = tuple(FakeTask(f"t{i}", kind="bounded", n_validation=0, n_test=100) for i in range(2))
     run = FakeRun(methods=methods, tasks=tasks, fit_seeds=(0, 1, 2), select=None)

@@ -228,7 +228,7 @@ def test_a_family_of_ten_holds_its_level_where_three_seeds_spread(spread: float)
     for number in range(250):
         diffs = rng.normal(0, 0.2, (1, 400, 1)) + rng.normal(0, 0.2, (10, 400, 1))
         diffs = diffs + rng.normal(0, spread, (10, 1, 3)) + rng.normal(0, 0.3, (10, 400, 3))
-        found = stats.crossed_estimates(diffs)
+        found = stats.crossed_estimates(diffs, guard=stats.Guard())
         correlation = stats.crossed_correlation(diffs.mean(axis=2), np.arange(400), found.se)
         together = stats.max_t_crossed(found.p_robust, correlation, 500, number)
         claims["holm"] += stats.adjust(found.p_robust, "holm").min() < 0.05

@@ -27,6 +27,7 @@ from steereval.results.stats.cautions import (
     NO_VARIATION,
     ONE_ITEM,
     OUT_OF_REACH,
+    SKEWED,
 )
 from steereval.results.stats.clusters import effective_clusters
 from steereval.results.stats.skewness import corrected, half_widths, restored, two_sided_p
@@ -204,11 +205,31 @@ def test_few_binary_items_that_differ_are_named() -> None:
         assert crossed_effect(diff, guard=BINARY).cautions == marks
 
 
-def test_fits_that_agree_on_no_item_are_named() -> None:
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_fits_that_agree_little_on_the_items_are_named(seeds: int) -> None:
+    """The mean square of items is 1 + `seeds` × 0.3 (or × 0.8) times the residual's."""
     draw = np.random.default_rng(5)
-    apart = draw.normal(size=(800, 3))
-    assert FITS_DISAGREE in crossed_effect(apart, guard=FREE).cautions
-    assert crossed_effect(apart + draw.normal(size=(800, 1)), guard=FREE).cautions == ()
+    apart, together = draw.normal(size=(2000, seeds)), draw.normal(size=(2000, 1))
+    for ratio, marks in ((2.0, (FITS_DISAGREE,)), (3.0, ())):
+        diff = apart + np.sqrt((ratio - 1.0) / seeds) * together
+        assert crossed_effect(diff, guard=FREE).cautions == marks
+
+
+def test_clusters_count_where_fits_are_held_to_agree() -> None:
+    draw = np.random.default_rng(6)
+    diff = draw.normal(size=(1000, 3)) + 0.4 * draw.normal(size=(100, 1)).repeat(10, axis=0)
+    assert FITS_DISAGREE in crossed_effect(diff, guard=FREE).cautions
+    assert FITS_DISAGREE not in crossed_effect(diff, np.arange(1000) // 10, guard=FREE).cautions
+
+
+def test_skewed_items_are_named() -> None:
+    """A fifth of 60 items jumps: many carry the difference, and the estimate is skewed all the
+    same."""
+    diff = np.full((60, 3), -0.15)
+    diff[:12] = 0.6
+    diff = diff + 0.01 * np.random.default_rng(7).normal(size=diff.shape)
+    assert crossed_effect(diff, guard=BOUNDED).cautions == (SKEWED,)
+    assert crossed_effect(np.tile(diff, (4, 1)), guard=BOUNDED).cautions == ()
 
 
 def test_one_more_item_that_could_overturn_it_is_named() -> None:
