@@ -19,6 +19,8 @@ BLOCKS = 3
 HEADS = 4
 CONTEXT = 256
 
+pytest_plugins = ("peak_memory",)
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Threads of several workers on the same cores wait for one another far longer than they work.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -140,7 +140,7 @@ def test_their_cost_is_counted_together(tiny_folder: str, data_dir: Path) -> Non
     )
     assert both.tokens_unshared == one.tokens_unshared + two.tokens_unshared
     assert both.flops_alone == one.flops_alone + two.flops_alone
-    assert max(one.upper, two.upper) < both.upper < one.upper + two.upper
+    assert max(one.above, two.above) < both.above < one.above + two.above
 
 
 def test_their_cost_is_estimated_together() -> None:
