@@ -1,26 +1,29 @@
 # make quickstart   set up and run the main job on the embedded model and data
+# make test-fast    set up and run the tests that need no download and take about a second each
 # make test         set up and run the tests
-# make test-chaos   set up and run the tests that kill processes for minutes
+# make test-chaos   set up and run the tests that kill processes or start long programs
+# make coverage     make test, with the share of the code that it runs
 # make check        set up, then ruff, mypy, pyright and the import rules
 
 PYTHON ?= python3.11
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 USABLE := .venv/.usable
 READY := .venv/.ready
 CHECKERS := .venv/.checkers
 # What is imported is compiled then: to compile all files takes as long as the rest of the set-up.
-INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint $(CONSTRAINTS)
 # The pip that comes with Python 3.11 needs half as long again to find what to install.
 define VENV
 $(PYTHON) -m venv .venv
 $(INSTALL) --upgrade pip
 endef
-DECLARED := pyproject.toml constraints.txt build_backend/backend.py src/_steereval_hook.py
+DECLARED := pyproject.toml $(CONSTRAINTS) build_backend/backend.py src/_steereval_hook.py
 OUT ?= runs/quickstart
 # Images of Python often forbid it to keep what it has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-chaos check setup format clean
+.PHONY: quickstart assets test-fast test test-chaos coverage check setup format clean
 
 setup: $(READY)
 
@@ -43,17 +46,24 @@ $(CHECKERS): $(READY)
 quickstart: $(USABLE)
 	$(BIN)/steereval run examples/quickstart.yaml --out $(OUT)
 
-test: $(READY)
-	$(BIN)/steereval models fetch smollm2-135m
-	$(BIN)/steereval tasks fetch realtoxicity_mini
-	$(BIN)/steereval tasks fetch profanity_classifier
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+IN_PARALLEL := --numprocesses 2 --dist worksteal
 
-test-chaos: $(READY)
+assets: $(READY)
 	$(BIN)/steereval models fetch smollm2-135m
 	$(BIN)/steereval tasks fetch realtoxicity_mini
 	$(BIN)/steereval tasks fetch profanity_classifier
+
+test-fast: $(READY)
+	$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not slow and not real"
+
+test: assets
+	$(BIN)/pytest $(IN_PARALLEL)
+
+test-chaos: assets
 	$(BIN)/pytest -m chaos
+
+coverage: assets
+	$(BIN)/pytest $(IN_PARALLEL) --cov --cov-report=term:skip-covered
 
 check: $(CHECKERS)
 	$(BIN)/ruff check .
@@ -68,4 +78,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv build dist src/*.egg-info .coverage*

@@ -21,6 +21,18 @@ CONTEXT = 256
 
 pytest_plugins = ("peak_memory",)
 
+REAL_MODEL = frozenset({"smollm2", "smollm2_folder"})
+"""Fixtures that download the embedded model."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what reads the embedded model, so that `make test-fast` downloads nothing."""
+    for item in items:
+        if REAL_MODEL & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.real)
+
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Threads of several workers on the same cores wait for one another far longer than they work.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

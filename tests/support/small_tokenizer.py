@@ -38,7 +38,9 @@ def small_tokenizer() -> Any:
         show_progress=False,
     )
     rows = map(json.loads, QUESTIONS.read_text(encoding="utf-8").splitlines())
-    trained.train_from_iterator((f"Q: {row['question']}\nA: {row['best_answer']}" for row in rows), trainer)
+    trained.train_from_iterator(
+        (f"Q: {row['question']}\nA: {row['best_answer']}" for row in rows), trainer
+    )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=trained,
         bos_token=SPECIAL[1],

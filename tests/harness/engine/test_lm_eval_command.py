@@ -20,7 +20,7 @@ SITE = sysconfig.get_paths()["purelib"]
 
 
 def arguments(model: str) -> list[str]:
-    steering = "method=odesteer,contrast=truthful-mini,answers=best,layer=1,strength=20"
+    steering = "method=caa,contrast=truthful-mini,fraction=0.1,layer=1,strength=2"
     return [
         *("--model", "odesteer", "--model_args", f"pretrained={model},dtype=float32,{steering}"),
         *("--tasks", "truthful_mini_mc", "--include_path", str(task_folder())),
@@ -48,7 +48,14 @@ def assert_table(done: subprocess.CompletedProcess[str]) -> None:
     assert "mc2" in done.stdout
 
 
-@pytest.mark.parametrize("script", ["lm_eval", "python -m lm_eval", "steereval lm-eval"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("lm_eval", marks=pytest.mark.slow),
+        pytest.param("python -m lm_eval", marks=pytest.mark.chaos),
+        pytest.param("steereval lm-eval", marks=pytest.mark.chaos),
+    ],
+)
 def test_from_this_environment(tiny_folder: str, script: str) -> None:
     """This environment holds an editable install."""
     program, *rest = script.split()
@@ -81,17 +88,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+@pytest.mark.slow
 def test_after_a_normal_install(tiny_folder: str, installed: Path) -> None:
     where = run([str(installed), "-c", "import steereval; print(steereval.__file__)"])
     assert str(ROOT) not in where.stdout, where.stdout
     assert_table(run([str(installed), "-m", "lm_eval", *arguments(tiny_folder)]))
 
 
+@pytest.mark.slow
 def test_a_normal_install_puts_no_other_names_into_site_packages(installed: Path) -> None:
     names = {path.name.split("-")[0] for path in (installed.parents[1]).glob("lib/*/*/*")}
     assert not names & {"models", "tasks", "results", "harness", "ray_jobs", "tests"}
 
 
+@pytest.mark.slow
 def test_the_hook_can_be_turned_off(installed: Path) -> None:
     code = (
         "import lm_eval.models; from lm_eval.api.registry import model_registry as r;"
@@ -109,6 +119,7 @@ def test_starting_python_imports_nothing_for_the_hook() -> None:
     assert [alias.name for node in imported for alias in node.names] == ["sys"]
 
 
+@pytest.mark.slow
 def test_lm_eval_works_when_the_project_cannot_be_imported(installed: Path) -> None:
     """The placeholder is lazy: other models never touch it."""
     code = (
