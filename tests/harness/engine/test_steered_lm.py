@@ -29,7 +29,6 @@ from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.models.inference.onednn_linear import OneDNNLinear
 from steereval.models.steering.positions import Positions
 
-
 STRENGTH = 0.05
 """Weak enough that Euler's steps do not magnify rounding."""
 

@@ -26,7 +26,7 @@ from steereval.harness.deploy import job_submission, package_snapshot
 from steereval.harness.deploy.job_submission import Submitted
 from steereval.harness.deploy.package_snapshot import package_folder
 from steereval.harness.engine import activations
-from steereval.harness.engine.activations import _read_file, _write_file
+from steereval.harness.engine.activations import read_states, write_states
 from steereval.harness.judging.cache import JudgeCache
 from steereval.models.artefacts.artefact import Artefact, load_artefact, save_artefact
 from steereval.models.methods.constant_shift import ConstantShift
@@ -95,7 +95,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_package_that_travels(cache: Path, staggered: tuple[float, ...]) -> None:
-    wanted = {name: path.read_bytes() for name, path in package_snapshot._files().items()}
+    wanted = {name: path.read_bytes() for name, path in package_snapshot.package_files().items()}
     assert len(wanted) > 300
     for number, delay in enumerate(staggered):
         os.environ["STEEREVAL_CACHE"] = str(cache / str(number))
@@ -136,8 +136,8 @@ def test_fetched_assets(
             time.sleep(0.001)
         return paths
 
-    monkeypatch.setattr(assets, "_take_out", lambda package, staging, say: slowly(staging))
-    monkeypatch.setattr(assets, "_make_model", lambda asset, parts, folder: slowly(folder))
+    monkeypatch.setattr(assets, "take_out", lambda package, staging, say: slowly(staging))
+    monkeypatch.setattr(assets, "make_model", lambda asset, parts, folder: slowly(folder))
     for number, delay in enumerate(staggered):
         os.environ["STEEREVAL_CACHE"] = str(cache / str(number))
         assert both(lambda _: fetch("little", lambda line: None), delay) == [0, 0]
@@ -156,24 +156,24 @@ def test_kept_activations(tmp_path: Path, staggered: tuple[float, ...]) -> None:
 
         def work(own: int, path: Path = path) -> None:
             for _ in range(5):
-                _write_file(path, states[own])
-                found = _read_file(path)
+                write_states(path, states[own])
+                found = read_states(path)
                 assert not found or any(torch.equal(found[site], each[site]) for each in states)
 
         assert both(work, delay) == [0, 0]
-        assert any(torch.equal(_read_file(path)[site], each[site]) for each in states)
+        assert any(torch.equal(read_states(path)[site], each[site]) for each in states)
     assert no_temporaries(tmp_path)
 
 
 def test_activations_that_changed_on_the_disk_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    _write_file(path, {"a": torch.arange(64.0)})
-    assert torch.equal(_read_file(path)["a"], torch.arange(64.0))
+    write_states(path, {"a": torch.arange(64.0)})
+    assert torch.equal(read_states(path)["a"], torch.arange(64.0))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert _read_file(path) == {}
-    assert activations._read_file(tmp_path / "none") == {}
+    assert read_states(path) == {}
+    assert activations.read_states(tmp_path / "none") == {}
 
 
 def test_judgements(tmp_path: Path, staggered: tuple[float, ...]) -> None:
@@ -297,7 +297,7 @@ def test_reports(tmp_path: Path, staggered: tuple[float, ...]) -> None:
 def test_ids_of_submitted_runs(staggered: tuple[float, ...]) -> None:
     for delay in staggered:
         both_of = [Submitted("run", f"http://{number}", "out") for number in range(2)]
-        assert both(lambda own, runs=both_of: job_submission._remember(runs[own]), delay) == [0, 0]  # type: ignore[misc]
+        assert both(lambda own, runs=both_of: job_submission.remember(runs[own]), delay) == [0, 0]  # type: ignore[misc]
         assert job_submission.recall("run", None) in both_of
 
 
@@ -341,8 +341,8 @@ def test_a_large_file_is_read_again_only_if_it_was_touched(
     folder = tmp_path / "folder"
     publish_folder(folder, lambda fresh: (fresh / "a").write_text("weights"), "source")
     read: list[Path] = []
-    sha256 = folders._sha256
-    monkeypatch.setattr(folders, "_sha256", lambda path: read.append(path) or sha256(path))
+    sha256 = folders.file_sha256
+    monkeypatch.setattr(folders, "file_sha256", lambda path: read.append(path) or sha256(path))
     assert is_whole(folder, "source")
     assert read == []
     times = (folder / "a").stat()

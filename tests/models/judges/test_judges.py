@@ -59,8 +59,9 @@ def byte_level() -> Any:
 
 def classifier(labels: int, kind: str = "llama", **changes: Any) -> Any:
     values = {
-        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_labels": labels, "pad_token_id": 2, **changes,
+        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_labels": labels,
+        "pad_token_id": 2, **changes,
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(1)
