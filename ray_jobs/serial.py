@@ -36,8 +36,9 @@ class SerialExecutor:
         """Nothing takes long to start."""
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
-        """Run `works` in scheduling order. A StoreError ends the run: nothing can be kept."""
-        schedule = Schedule([replace(work, size=1.0) for work in works])
+        """Run `works` in their order. A StoreError ends the run: nothing can be kept."""
+        # A schedule puts the most expensive work first, which one worker gains nothing from.
+        schedule = Schedule([replace(work, size=1.0, cost=1.0) for work in works])
         process = _Here(factory, listener)
         events: list[Event] = [NodeJoined("here", 1.0)]
         while events:

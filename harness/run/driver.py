@@ -19,7 +19,9 @@ from steereval.harness.planning.groups import group_id, groups
 from steereval.harness.planning.known_cost import cost_about
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.planning.preflight import Prepared, prepare
+from steereval.harness.run.first_verdicts import FirstVerdicts
 from steereval.harness.run.manifest import manifest, manifest_before
+from steereval.harness.run.opening import cheapest_tasks_first, opening, product_speed
 from steereval.harness.run.progress import Form, display
 from steereval.harness.run.references import keep_references
 from steereval.harness.run.tracker import Tracker
@@ -98,7 +100,8 @@ def run_grid(
             grid.run.profile, lease.id, grid.repeat_batch_size, prepared.content,
         )  # fmt: skip
         shown = len(cells), before, form
-        failed = _run_groups(grid, waiting, settings, prepared, executor, shown)
+        works = _works(grid, waiting, prepared, say)
+        failed = _run_groups(grid, works, settings, executor, shown)
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
@@ -193,18 +196,27 @@ def _left(
     return tuple(group) if left and stored and cut_off and not failed else left
 
 
+def _works(
+    grid: Grid, waiting: Sequence[Sequence[Cell]], prepared: Prepared, say: Callable[[str], None]
+) -> list[Work]:
+    """The groups as works for the executor; says how long they take."""
+    on_cpu = not (_is_remote(grid.run) or _gpus(grid.run.device))
+    loading = LOADING_ON_CPU if on_cpu else LOADING
+    works = cheapest_tasks_first([work_of(g, prepared, grid.run, loading) for g in waiting])
+    if works:
+        say(opening(works, product_speed() if on_cpu else None))
+    return works
+
+
 def _run_groups(
     grid: Grid,
-    waiting: Sequence[Sequence[Cell]],
+    works: Sequence[Work],
     settings: WorkerSettings,
-    prepared: Prepared,
     executor: Executor,
     shown: tuple[int, frozenset[str], Form],
 ) -> tuple[str, ...]:
     """Run the groups; names what failed."""
     planned, before, form = shown
-    loading = LOADING if _is_remote(grid.run) or _gpus(grid.run.device) else LOADING_ON_CPU
-    works = [work_of(group, prepared, grid.run, loading) for group in waiting]
     weights = {
         cell.id: work.cost / len(work.units)
         for work in works
@@ -217,7 +229,9 @@ def _run_groups(
         state = STOPPED
         try:
             if works:
-                executor.run(works, partial(CellWorker, settings), tracker)
+                cells = [cell for work in works for cell in work.units]
+                listener = FirstVerdicts(tracker, store, cells, screen.note)
+                executor.run(works, partial(CellWorker, settings), listener)
             state = JUDGING if _has_judges(grid) else ENDED
         finally:
             tracker.stop(state)

@@ -25,6 +25,10 @@ class Display(Protocol):
         """Show the run as it is `now`; `ended` says what has just ended, and how."""
         ...
 
+    def note(self, text: str) -> None:
+        """Show `text`, of one or more lines, while the run continues."""
+        ...
+
 
 class Lines:
     """A line for each cell, with counts and the time left."""
@@ -36,6 +40,10 @@ class Lines:
             line = f"[{over}/{now.planned}] {ended}; {remaining(now)}"
             print(line, file=sys.stderr, flush=True)
 
+    def note(self, text: str) -> None:
+        """Print it."""
+        print(text, file=sys.stderr, flush=True)
+
 
 class JsonLines:
     """The same as a line of JSON for each change."""
@@ -43,6 +51,10 @@ class JsonLines:
     def show(self, now: progress.Progress, ended: str | None = None) -> None:
         """Print the whole state."""
         print(json.dumps(now.plain() | {"ended": ended}), file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print it as an object of its own."""
+        print(json.dumps({"note": text}), file=sys.stderr, flush=True)
 
 
 class Live:
@@ -65,6 +77,10 @@ class Live:
             counts=f"{now.done} of {now.planned}{failed}, {len(now.running)} running",
             rest=f"{now.tokens_per_second:.0f} tokens/s, {remaining(now)}",
         )
+
+    def note(self, text: str) -> None:
+        """Print it above the bar."""
+        self._bar.console.print(text, markup=False, highlight=False)
 
 
 def remaining(now: progress.Progress) -> str:

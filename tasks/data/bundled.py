@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonlines
+
 
 def read_rows(path: Path) -> tuple[dict[str, Any], ...]:
     """The JSON objects of a file, one a line."""
-    return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    with jsonlines.open(path) as lines:
+        return tuple(lines.iter(type=dict))
 
 
 def as_test_split(documents: Iterable[Mapping[str, Any]]) -> Any:

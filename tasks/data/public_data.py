@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import jsonlines
 
 from steereval.common.errors import TaskError
 from steereval.tasks.data.hub import load_files_from_hub
@@ -107,8 +108,8 @@ def _read(path: Path) -> list[Row]:
 
 
 def _jsonl(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+    with jsonlines.open(path) as lines:
+        return list(lines.iter(type=dict, skip_empty=True))
 
 
 def _csv(path: Path) -> list[Row]:

@@ -8,7 +8,6 @@ and flags quotations. It is a stand-in for the Perspective API, and not comparab
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import jsonlines
 
 from steereval.common.errors import TaskError
 from steereval.tasks.data.local_files import cached_file
@@ -74,8 +75,7 @@ class ProfanityClassifier:
         process = self._process or self._start()
         assert process.stdin is not None  # both are pipes, see _start
         try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
+            jsonlines.Writer(process.stdin, flush=True).write(request)
         except OSError:
             raise self._died() from None
         return self._read(process)
@@ -100,10 +100,10 @@ class ProfanityClassifier:
 
     def _read(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout is not None  # a pipe, see _start
-        line = process.stdout.readline()
-        if not line:
-            raise self._died()
-        message: dict[str, Any] = json.loads(line)
+        try:
+            message: dict[str, Any] = jsonlines.Reader(process.stdout).read(type=dict)
+        except EOFError:
+            raise self._died() from None
         return message
 
     def _died(self) -> TaskError:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+import jsonlines
 
 SHA256 = {
     "model.joblib": "aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
@@ -75,8 +76,8 @@ def load_classifier(folder: Path) -> Predict:
 
 def serve(predict: Predict, requests: TextIO, answers: TextIO) -> None:
     """Answer each line of `requests` until there are no more."""
-    for line in requests:
-        _write(answers, {"probabilities": predict(json.loads(line)["texts"])})
+    for request in jsonlines.Reader(requests).iter(type=dict):
+        _write(answers, {"probabilities": predict(request["texts"])})
 
 
 def unpickle(content: bytes) -> Any:
@@ -111,8 +112,7 @@ def _incompatible(what: str) -> RefusedError:
 
 
 def _write(stream: TextIO, message: dict[str, Any]) -> None:
-    stream.write(json.dumps(message) + "\n")
-    stream.flush()
+    jsonlines.Writer(stream, flush=True).write(message)
 
 
 def main() -> None:

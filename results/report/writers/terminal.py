@@ -43,19 +43,27 @@ def print_verdicts(analysis: Analysis, stream: TextIO) -> None:
         analysis: What the run shows.
         stream: A terminal gets a table with colours; anything else plain text, a line a row.
     """
-    sentences = short_verdict(analysis.rows, analysis.plan.baseline)
     console = Console(file=stream, highlight=False, soft_wrap=False)
     is_narrow = console.is_terminal and console.width < ROOMY
-    grid = _narrowed(matrix_grid(analysis, {}), NARROW if is_narrow else SHOWN)
     if console.is_terminal:
-        console.print(Text(" ".join(sentences), style="bold"))
+        grid = _narrowed(matrix_grid(analysis, {}), NARROW if is_narrow else SHOWN)
+        console.print(Text(_headline(analysis), style="bold"))
         if grid.rows:
             console.print(_table(grid))
         return
-    lines = [" ".join(sentences), *plain_lines(grid)]
     encoding = stream.encoding or "utf-8"
-    text = "\n".join(lines).encode(encoding, "replace").decode(encoding)
+    text = "\n".join(verdict_lines(analysis)).encode(encoding, "replace").decode(encoding)
     print(text, file=stream, flush=True)
+
+
+def verdict_lines(analysis: Analysis) -> list[str]:
+    """The headline and the matrix of verdicts as plain text."""
+    grid = _narrowed(matrix_grid(analysis, {}), SHOWN)
+    return [_headline(analysis), *plain_lines(grid)]
+
+
+def _headline(analysis: Analysis) -> str:
+    return " ".join(short_verdict(analysis.rows, analysis.plan.baseline))
 
 
 def plain_lines(grid: ReportTable) -> list[str]:

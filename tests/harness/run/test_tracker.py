@@ -30,6 +30,9 @@ class Shown:
     def show(self, now: progress.Progress, ended: str | None = None) -> None:
         self.seen.append((now, ended))
 
+    def note(self, text: str) -> None:
+        pass
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> RunFolder:

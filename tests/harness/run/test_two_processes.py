@@ -26,7 +26,7 @@ from steereval.harness.deploy import job_submission, package_snapshot
 from steereval.harness.deploy.job_submission import Submitted
 from steereval.harness.deploy.package_snapshot import package_folder
 from steereval.harness.engine import activations
-from steereval.harness.engine.activations import read_states, write_states
+from steereval.harness.engine.activations import read_activations, write_activations
 from steereval.harness.judging.cache import JudgeCache
 from steereval.models.artefacts.artefact import Artefact, load_artefact, save_artefact
 from steereval.models.methods.constant_shift import ConstantShift
@@ -156,24 +156,24 @@ def test_kept_activations(tmp_path: Path, staggered: tuple[float, ...]) -> None:
 
         def work(own: int, path: Path = path) -> None:
             for _ in range(5):
-                write_states(path, states[own])
-                found = read_states(path)
+                write_activations(path, states[own])
+                found = read_activations(path)
                 assert not found or any(torch.equal(found[site], each[site]) for each in states)
 
         assert both(work, delay) == [0, 0]
-        assert any(torch.equal(read_states(path)[site], each[site]) for each in states)
+        assert any(torch.equal(read_activations(path)[site], each[site]) for each in states)
     assert no_temporaries(tmp_path)
 
 
 def test_activations_that_changed_on_the_disk_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    write_states(path, {"a": torch.arange(64.0)})
-    assert torch.equal(read_states(path)["a"], torch.arange(64.0))
+    write_activations(path, {"a": torch.arange(64.0)})
+    assert torch.equal(read_activations(path)["a"], torch.arange(64.0))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert read_states(path) == {}
-    assert activations.read_states(tmp_path / "none") == {}
+    assert read_activations(path) == {}
+    assert activations.read_activations(tmp_path / "none") == {}
 
 
 def test_judgements(tmp_path: Path, staggered: tuple[float, ...]) -> None:
