@@ -56,6 +56,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             peaks[name] = max(peaks[name], values["peak"])
             file = report.nodeid.partition("::")[0]
             growth[file] += values["megabytes after"] - values["megabytes before"]
+    if not peaks:
+        return
     terminalreporter.section("memory", sep="=")
     for name, peak in sorted(peaks.items()):
         terminalreporter.write_line(f"{name}: {peak:,.0f} MB at most")

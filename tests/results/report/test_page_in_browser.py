@@ -26,6 +26,8 @@ from steereval.results.report import build_report
 from steereval.results.store.correct_answers import Correct, write_correct_answers
 from steereval.results.store.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
