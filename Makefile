@@ -1,4 +1,4 @@
-# make quickstart   set up and run the main job on the embedded model and data
+# make quickstart   set up and run the main job on the bundled model and data
 # make test-fast    set up and run the tests that need no download and take about a second each
 # make test         set up and run the tests
 # make test-chaos   set up and run the tests that kill processes or start long programs

@@ -31,9 +31,9 @@ from lm_eval.models.huggingface import HFLM
 
 from steereval.common.paths import cache_folder
 from steereval.harness.assets import fetch
-from steereval.harness.engine.fitter import Treatment, unfitted
-from steereval.harness.engine.request_batches import Answers
+from steereval.harness.engine.arms import Answers
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import Treatment, unfitted
 from steereval.models.artefacts.artefact import Artefact
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steering.hook_points import Site, find_blocks
@@ -57,7 +57,7 @@ Score = tuple[float, bool]
 def main() -> int:
     """Print the rows asked for; 1 if answers differ."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="smollm2-135m", help="embedded model, or random-8b")
+    parser.add_argument("--model", default="smollm2-135m", help="bundled model, or random-8b")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--batch", type=int, default=32)
@@ -231,7 +231,8 @@ class Bench:
         return largest <= TOLERANCE or self.dtype != "float32"
 
     def _one_by_one(self, request: Instance, arm: Treatment) -> float:
-        from steereval.models.steering.hooks import ForwardContext, steered
+        from steereval.models.steering.forward_context import ForwardContext
+        from steereval.models.steering.hooks import steered
 
         context, answer = self.ours._encode_pair(*request.args)
         total = 0.0

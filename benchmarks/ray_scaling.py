@@ -5,7 +5,7 @@
     python benchmarks/ray_scaling.py --rows workers --limit 60
 
 The first row runs cells that are empty, or nearly, so that what is left is scheduling, actors,
-progress and storage. The second runs one grid on the embedded model by one worker with one thread
+progress and storage. The second runs one grid on the bundled model by one worker with one thread
 and by two workers with one thread each, one after the other.
 """
 

@@ -31,7 +31,8 @@ from steereval.models.methods.method import layer_sites
 from steereval.models.methods.odesteer import PolynomialFlow, odesteer_from_sketch
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steering.hook_points import Site, attention_heads, find_blocks
-from steereval.models.steering.hooks import Intervention, Session, steered
+from steereval.models.steering.hooks import Session, steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import Steerer
 from steereval.models.testing import contrast_data
@@ -92,7 +93,7 @@ ROWS = (
 def main() -> int:
     """Print the table; the exit status is 1 if a method is above the limit."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="smollm2-135m", help="embedded model, or random-8b")
+    parser.add_argument("--model", default="smollm2-135m", help="bundled model, or random-8b")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--layer", type=int, default=14)
     parser.add_argument("--batch", type=int, nargs="+", default=list(PAIRS))
@@ -109,7 +110,7 @@ def main() -> int:
 
 
 def load(name: str, device: str) -> torch.nn.Module:
-    """The embedded model in float32, or random weights in the shape of Llama 3.1 8B in bfloat16."""
+    """The bundled model in float32, or random weights in the shape of Llama 3.1 8B in bfloat16."""
     if name != random_8b.NAME:
         from steereval.harness.assets import fetch
 

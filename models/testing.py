@@ -82,16 +82,16 @@ def contrast_data(seed: int = 0, width: int = WIDTH, *, heads: bool = False) -> 
 
 
 def _one_site(seed: int, width: int) -> dict[str, Any]:
-    draw = torch.Generator().manual_seed(seed)
-    centre, shift = 2 * torch.randn(2, width, generator=draw)
-    positive = torch.randn(40, width, generator=draw) + centre + shift / 4
-    negative = torch.randn(40, width, generator=draw) + centre - shift / 4
-    noise = torch.randn(80, 3, width, generator=draw)
+    generator = torch.Generator().manual_seed(seed)
+    centre, shift = 2 * torch.randn(2, width, generator=generator)
+    positive = torch.randn(40, width, generator=generator) + centre + shift / 4
+    negative = torch.randn(40, width, generator=generator) + centre - shift / 4
+    noise = torch.randn(80, 3, width, generator=generator)
     tokens = torch.cat([positive, negative])[:, None] + 0.3 * noise
     return {
         "positive": positive,
         "negative": negative,
-        "queries": torch.randn(10, width, generator=draw) + centre,
+        "queries": torch.randn(10, width, generator=generator) + centre,
         "positive_means": tokens[:40].mean(dim=1),
         "negative_means": tokens[40:].mean(dim=1),
         "trajectories": list(tokens),
@@ -119,9 +119,9 @@ def strength_zero_is_the_identity(case: MethodCase, seed: int = 0) -> None:
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         x = points(seed, 3, 2).to(dtype)
         x[0, 0, 0], x[1, 0, 1] = torch.inf, -0.0
-        found = steer(steerer, x, 0.0)
-        assert found.dtype == dtype, f"{found.dtype} came back for {dtype}"
-        same = found.view(torch.uint8).equal(x.view(torch.uint8))
+        unmoved = steer(steerer, x, 0.0)
+        assert unmoved.dtype == dtype, f"{unmoved.dtype} came back for {dtype}"
+        same = unmoved.view(torch.uint8).equal(x.view(torch.uint8))
         assert same, "strength 0 changed the activations"
 
 
@@ -138,8 +138,8 @@ def batch_order_and_shape_do_not_matter(case: MethodCase, seed: int = 0) -> None
             "in another shape": steer(steerer, x.view(2, 3, -1), strength).view(6, -1),
             "in chunks": torch.cat([steer(steerer, p, strength) for p in torch.split(x, 4)]),
         }
-        for way, found in ways.items():
-            difference = float((found - whole).abs().max())
+        for way, moved in ways.items():
+            difference = float((moved - whole).abs().max())
             assert difference <= slack, f"{way} differs by {difference:g} at T = {strength:g}"
 
 
@@ -150,20 +150,20 @@ def dtypes_agree_within_their_precision(case: MethodCase, seed: int = 0) -> None
         for strength in STRENGTHS:
             x = points(seed, 4).to(dtype)
             exact = steer(steerer, x.double(), strength)
-            found = steer(steerer, x, strength)
-            assert found.dtype == dtype, f"{found.dtype} came back for {dtype}"
+            moved = steer(steerer, x, strength)
+            assert moved.dtype == dtype, f"{moved.dtype} came back for {dtype}"
             eps = 2 * torch.finfo(dtype).eps if dtype != torch.float32 else 2e-5
             slack = eps * max(float(exact.abs().max()), float(x.double().abs().max()))
-            difference = float((found.double() - exact).abs().max())
+            difference = float((moved.double() - exact).abs().max())
             assert difference <= slack, f"{dtype} differs by {difference:g} at T = {strength:g}"
 
 
 def the_input_is_not_edited(case: MethodCase, seed: int = 0) -> None:
     """Steering returns a new tensor."""
     x = points(seed, 4)
-    kept = x.clone()
+    copy = x.clone()
     steer(case.fit(), x, 2.0)
-    assert torch.equal(x, kept), "the activations were edited in place"
+    assert torch.equal(x, copy), "the activations were edited in place"
 
 
 def steering_moves_something(case: MethodCase, seed: int = 0) -> None:
@@ -223,16 +223,16 @@ def a_relative_strength_is_a_share_of_the_norm(case: MethodCase, seed: int = 0) 
     goal = 0.01 * float(x.norm(dim=1).median())
     moved = steer(steerer, x, steerer.absolute_strength(0.01, "relative")) - x
     lengths = moved.norm(dim=1)
-    found = float(lengths[lengths > 0].mean())
-    assert abs(found / goal - 1) < 0.05, (
-        f"a relative strength of 0.01 moved {found:g}, not {goal:g}"
+    share = float(lengths[lengths > 0].mean())
+    assert abs(share / goal - 1) < 0.05, (
+        f"a relative strength of 0.01 moved {share:g}, not {goal:g}"
     )
 
 
 def a_zero_vector_gives_no_nan(case: MethodCase, seed: int = 0) -> None:
     """Directions of a zero vector do not exist; steering it must still be finite."""
-    found = steer(case.fit(seed), torch.zeros(2, WIDTH), 3.0)
-    assert bool(torch.isfinite(found).all()), "a zero vector became not finite"
+    moved = steer(case.fit(seed), torch.zeros(2, WIDTH), 3.0)
+    assert bool(torch.isfinite(moved).all()), "a zero vector became not finite"
 
 
 def few_samples_are_fitted_or_refused(case: MethodCase, seed: int = 0) -> None:
@@ -245,8 +245,8 @@ def few_samples_are_fitted_or_refused(case: MethodCase, seed: int = 0) -> None:
             )
         except FitError:
             continue
-        found = steer(steerer, points(seed, 4), 3.0)
-        assert bool(torch.isfinite(found).all()), f"{count} samples gave activations not finite"
+        moved = steer(steerer, points(seed, 4), 3.0)
+        assert bool(torch.isfinite(moved).all()), f"{count} samples gave activations not finite"
 
 
 def _first(data: ContrastData, count: int) -> ContrastData:

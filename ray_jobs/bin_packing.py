@@ -98,16 +98,16 @@ def packed(works: Sequence[Work], capacities: Sequence[float]) -> tuple[float, l
 def levelled(bins: Sequence[Bin]) -> list[Bin]:
     """`bins` with works moved from the dearest to the cheapest while that spares `WORTH` times what
     it loads: works of one affinity were kept together, which leaves small ones where much is."""
-    found = [Bin(list(each.works)) for each in bins]
-    while len(found) > 1:
-        found.sort(key=lambda each: -each.cost)
-        dearest, cheapest = found[0], found[-1]
+    levels = [Bin(list(each.works)) for each in bins]
+    while len(levels) > 1:
+        levels.sort(key=lambda each: -each.cost)
+        dearest, cheapest = levels[0], levels[-1]
         moves = [_moved(dearest, cheapest, work) for work in dearest.works]
         spared, left, taken = max(moves, key=lambda move: move[0])
         if dearest.size != cheapest.size or spared <= 0:
             break
-        found[0], found[-1] = left, taken
-    return found
+        levels[0], levels[-1] = left, taken
+    return levels
 
 
 def _moved(giver: Bin, taker: Bin, work: Work) -> tuple[float, Bin, Bin]:
@@ -132,16 +132,16 @@ def bins_within(works: Sequence[Work], deadline: float) -> list[Bin]:
     """
     sizes: dict[float, list[Bin]] = {}
     for same in _alike(works):
-        own = [
+        same_bins = [
             Bin(list(each))
             for each in _best_fit(same, [w.cost for w in same], deadline - same[0].load)
         ]
-        sizes.setdefault(same[0].size, []).extend(own)
-    found = []
+        sizes.setdefault(same[0].size, []).extend(same_bins)
+    packed_bins = []
     for bins in sizes.values():
         for together in _best_fit(bins, [each.cost for each in bins], deadline):
-            found.append(Bin([work for each in together for work in each.works]))
-    return sorted(found, key=lambda each: -each.cost)
+            packed_bins.append(Bin([work for each in together for work in each.works]))
+    return sorted(packed_bins, key=lambda each: -each.cost)
 
 
 def fits(bins: Sequence[Bin], capacities: Sequence[float]) -> bool:
@@ -166,15 +166,15 @@ def _alike(works: Sequence[Work]) -> list[list[Work]]:
 
 def _best_fit(items: Sequence[Item], costs: Sequence[float], room: float) -> list[list[Item]]:
     """`items` in as few lists as best fit decreasing finds; one that exceeds `room` is alone."""
-    found: list[list[Item]] = []
+    bins: list[list[Item]] = []
     left: list[tuple[float, int]] = []
     for index in sorted(range(len(items)), key=lambda index: -costs[index]):
         place = bisect_left(left, (costs[index] - SLACK, -1))
         if place == len(left):
-            free, number = room, len(found)
-            found.append([])
+            free, number = room, len(bins)
+            bins.append([])
         else:
             free, number = left.pop(place)
-        found[number].append(items[index])
+        bins[number].append(items[index])
         insort(left, (free - costs[index], number))
-    return found
+    return bins

@@ -24,7 +24,7 @@ class NodeLost:
 
 @dataclass(frozen=True)
 class Finished:
-    """A worker came through its work; the units at the places `again` should be tried elsewhere."""
+    """A worker came through its work; the units with indices `again` should be tried elsewhere."""
 
     worker: int
     again: tuple[int, ...] = ()

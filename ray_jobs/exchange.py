@@ -96,8 +96,8 @@ class Exchange:
     def claim(self, key: str) -> Packed | None:
         """See `Sharing`."""
         try:
-            found = ray.get(self.actor.claim.remote(key, self.worker))
-            packed: Packed | None = None if found is None else ray.get(found[0])
+            offer = ray.get(self.actor.claim.remote(key, self.worker))
+            packed: Packed | None = None if offer is None else ray.get(offer[0])
         except RayError:
             return None
         if packed is None:

@@ -124,10 +124,10 @@ def _knock(address: str) -> None:
 
 def nodes() -> dict[str, Node]:
     """The machines that are alive now, by id."""
-    found = {}
+    by_id = {}
     for each in ray.nodes():
         if each["Alive"]:
             resources = each["Resources"]
             node = Node(each["NodeID"], resources.get("CPU", 0.0), resources.get("GPU", 0.0))
-            found[node.id] = node
-    return found
+            by_id[node.id] = node
+    return by_id

@@ -29,7 +29,8 @@ from steereval.ray_jobs.events import (
 from steereval.ray_jobs.exchange import Exchange
 from steereval.ray_jobs.membership import LOCAL, Membership, Node, nodes
 from steereval.ray_jobs.metrics import Metrics
-from steereval.ray_jobs.schedule import Rules, Schedule
+from steereval.ray_jobs.rules import Rules
+from steereval.ray_jobs.schedule import Schedule
 from steereval.ray_jobs.work import Listener, Outcome, Work, WorkerFactory, ended
 
 POLL = 1.0

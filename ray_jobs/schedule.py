@@ -1,14 +1,14 @@
 """Which worker does what, as a state machine: events in, instructions out.
 
 Nothing here knows of processes, of Ray or of what the work is. The rules:
-- works are packed into bins, one bin a worker, so that few workers load the same (packing.py);
+- works are packed into bins, one bin a worker, so that few workers load the same (bin_packing.py);
 - a worker whose bin is empty takes a bin that waits, of what it holds if there is one, else it
   takes over work that another worker has not begun, else it ends;
 - work whose worker died is given to another one up to a limit, then cut in halves down to single
   units, so that one unit that kills its worker costs the others nothing but time;
 - work that is late, because its worker is slow or died near the end, is cut into parts for idle
-  capacity, but only where that saves `worth` seconds: what is computed together decides the last
-  bits of a result.
+  capacity, but only where that saves `min_split_saving_s`: the last bits of a result depend on what
+  is computed together.
 """
 
 from __future__ import annotations
@@ -32,27 +32,9 @@ from steereval.ray_jobs.events import (
     Open,
     Tick,
 )
+from steereval.ray_jobs.pace import Pace
+from steereval.ray_jobs.rules import Rules
 from steereval.ray_jobs.work import Work
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Limits that a schedule keeps."""
-
-    retries: int = 2
-    """How often work is given to another worker after its own died."""
-    straggler_factor: float = 3.0
-    """Work that takes this many times what was expected is late."""
-    min_split_saving_s: float = 600.0
-    """Seconds that cutting work must save."""
-    deadline_slack: float = 1.06
-    """How far beyond the deadline work may end before it is worth loading once more."""
-    placement: float = 600.0
-    """Seconds for which work that no node has room for waits for another node."""
-    starts: int = 12
-    """How often starting a worker for the same work may fail."""
-    node_cooldown_s: float = 10.0
-    """Seconds for which a node is left alone where a worker could not be started."""
 
 
 @dataclass
@@ -82,7 +64,7 @@ class Schedule:
 
     works: Sequence[Work]
     """All works; their ids differ."""
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     """Limits."""
     loads: int = field(default=0, init=False)
     """How often a worker was given work of an affinity that it did not hold."""
@@ -94,8 +76,8 @@ class Schedule:
     _avoid_node: dict[str, str] = field(default_factory=dict, init=False)
     _started: float | None = field(default=None, init=False)
     _deadline: float = field(default=0.0, init=False)
-    _spent: list[float] = field(default_factory=lambda: [0.0, 0.0], init=False)
-    _homeless_since: float | None = field(default=None, init=False)
+    _pace: Pace = field(default_factory=Pace, init=False)
+    _unplaceable_since: float | None = field(default=None, init=False)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
 
     def __post_init__(self) -> None:
@@ -129,7 +111,7 @@ class Schedule:
                     done += (
                         self._on_worker_lost(worker, reason)
                         if ran
-                        else self._misplaced(worker, reason, now)
+                        else self._on_start_failed(worker, reason, now)
                     )
                 case Tick():
                     done += self._overdue(now)
@@ -145,8 +127,7 @@ class Schedule:
         holder = self._holders[worker]
         work = holder.running
         assert work is not None, f"worker {worker} had nothing to finish"
-        self._spent[0] += now - holder.since
-        self._spent[1] += work.cost + holder.loading
+        self._pace.add(now - holder.since, work.cost + holder.loading)
         holder.running = None
         if again:
             # What a worker could not do may have broken it: a new one takes its place.
@@ -156,7 +137,7 @@ class Schedule:
             self._avoid_node[left.id] = holder.node
             self._wait([left])
 
-    def _misplaced(self, worker: int, reason: str, now: float) -> Iterator[Instruction]:
+    def _on_start_failed(self, worker: int, reason: str, now: float) -> Iterator[Instruction]:
         """A worker could not be started: its node rests for a while, and may be lost already."""
         holder = self._holders.get(worker)
         if holder is None or holder.running is None:
@@ -218,20 +199,16 @@ class Schedule:
                 self._wait([work])
 
     def _late(self, work: Work, holder: _Holder, elapsed: float) -> bool:
-        expected = self._seconds(work.cost + holder.loading)
-        return self._spent[1] > 0 and elapsed > self.rules.straggler_factor * expected
+        expected = self._pace.seconds(work.cost + holder.loading)
+        return self._pace.known and elapsed > self.rules.straggler_factor * expected
 
     # Time
 
-    def _seconds(self, cost: float) -> float:
-        """Expected seconds of a cost, from what was finished so far; costs as seconds before."""
-        spent, cost_of_it = self._spent
-        # A clock may see no time pass, which says nothing of a rate.
-        return cost * (spent / cost_of_it if spent and cost_of_it else 1.0)
-
     def _end_by(self) -> float:
         """The deadline as a time."""
-        return (self._started or 0.0) + self._seconds(self._deadline) * self.rules.deadline_slack
+        return (self._started or 0.0) + self._pace.seconds(
+            self._deadline
+        ) * self.rules.deadline_slack
 
     def _pack(self, now: float) -> None:
         """Pack everything that has not begun for the nodes as they are now."""
@@ -248,21 +225,21 @@ class Schedule:
         if self._started is None:
             self._started = now
         elapsed = now - self._started
-        self._deadline = deadline + elapsed / self._seconds(1.0)
+        self._deadline = deadline + elapsed / self._pace.seconds(1.0)
         self._waiting = bins + [Bin([work]) for work in works if work.size > large]
 
     def _pieces(self, work: Work, now: float) -> int:
         """Into how many parts `work` is cut so that it ends in time; 1 where that is not worth
         it. The parts need not find room at once: other workers end before the deadline."""
-        if not self._spent[1] or self._capacity() < 2 * work.size:
+        if not self._pace.known or self._capacity() < 2 * work.size:
             return 1
-        whole = self._seconds(work.load + work.cost)
-        spare = max(self._end_by() - now - self._seconds(work.load), 0.0)
+        whole = self._pace.seconds(work.load + work.cost)
+        spare = max(self._end_by() - now - self._pace.seconds(work.load), 0.0)
         if whole <= max(self._end_by() - now, self.rules.min_split_saving_s):
             return 1
-        finest = self._seconds(work.cost) / len(work.units)
-        count = min(math.ceil(self._seconds(work.cost) / max(spare, finest)), len(work.units))
-        saved = whole - self._seconds(work.load + work.cost / count)
+        finest = self._pace.seconds(work.cost) / len(work.units)
+        count = min(math.ceil(self._pace.seconds(work.cost) / max(spare, finest)), len(work.units))
+        saved = whole - self._pace.seconds(work.load + work.cost / count)
         return count if saved > self.rules.min_split_saving_s else 1
 
     def _cut_late(self, now: float) -> None:
@@ -324,7 +301,7 @@ class Schedule:
         return self._steal(holder.affinity, holder.size, now)
 
     def _steal(self, affinity: str, size: float, now: float) -> list[Work]:
-        """Work that another worker has not begun: the dearest of the fullest bin.
+        """Work that another worker has not begun: the costliest of the fullest bin.
 
         Where it must be loaded first, only if it would be late otherwise.
         """
@@ -340,14 +317,14 @@ class Schedule:
     def _behind(self, holder: _Holder, now: float) -> bool:
         """Whether a worker will end its bin so late that loading it once more elsewhere pays."""
         assert holder.running is not None
-        left = self._seconds(holder.running.cost + holder.loading) - (now - holder.since)
-        backlog = self._seconds(sum(work.cost for work in holder.bin))
+        left = self._pace.seconds(holder.running.cost + holder.loading) - (now - holder.since)
+        backlog = self._pace.seconds(sum(work.cost for work in holder.bin))
         pays = holder.bin[0].load + holder.bin[0].cost < left + backlog
         return pays and now + max(left, 0.0) + backlog > self._end_by()
 
     def _rebalance(self, now: float) -> Iterator[Instruction]:
         """Open workers on idle capacity for work that waits behind late work."""
-        if self._waiting or not self._spent[1]:
+        if self._waiting or not self._pace.known:
             return
         for holder in list(self._holders.values()):
             while holder.running and holder.bin and self._behind(holder, now):
@@ -362,8 +339,8 @@ class Schedule:
         """The fullest node with room, another than the one where the work died if there is one."""
         roomy = [(node.free, name) for name, node in self._nodes.items()
                  if node.free + SLACK >= waiting.size and node.rests_until <= now]  # fmt: skip
-        shunned = self._avoid_node.get(waiting.works[0].id)
-        better = [each for each in roomy if each[1] != shunned] or roomy
+        avoided = self._avoid_node.get(waiting.works[0].id)
+        better = [each for each in roomy if each[1] != avoided] or roomy
         return min(better)[1] if better else None
 
     def _open(self, node: str, opened: Bin, now: float) -> Iterator[Instruction]:
@@ -386,10 +363,12 @@ class Schedule:
         """Give up what no node has had room for, with nothing under way that could make room."""
         stuck = [each for each in self._waiting if each.size > self._largest() + SLACK]
         if not stuck:
-            self._homeless_since = None
+            self._unplaceable_since = None
             return
-        self._homeless_since = now if self._homeless_since is None else self._homeless_since
-        if now - self._homeless_since < self.rules.placement:
+        self._unplaceable_since = (
+            now if self._unplaceable_since is None else self._unplaceable_since
+        )
+        if now - self._unplaceable_since < self.rules.placement:
             return
         for each in stuck:
             self._waiting.remove(each)

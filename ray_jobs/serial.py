@@ -43,7 +43,7 @@ class SerialExecutor:
         events: list[Event] = [NodeJoined("here", 1.0)]
         while events:
             instructions = schedule.handle(events, time.monotonic())
-            events = [told for each in instructions if (told := process.do(each)) is not None]
+            events = [event for each in instructions if (event := process.do(each)) is not None]
 
 
 @dataclass
@@ -68,7 +68,7 @@ class _Here:
         return None
 
     def _work(self, work: Work, last: bool) -> tuple[int, ...]:
-        """Do one piece; the places of the units that should be tried again."""
+        """Do one piece; the indices of the units that should be tried again."""
         self.listener.began(work.units, "this process")
         start = time.perf_counter()
         try:

@@ -48,9 +48,9 @@ def once(
     """
     if _sharing is None:
         return make()
-    found = _sharing.claim(key)
-    if found is not None:
-        return unpack(found)
+    packed = _sharing.claim(key)
+    if packed is not None:
+        return unpack(packed)
     try:
         made = make()
         _sharing.offer(key, pack(made))

@@ -21,7 +21,8 @@ from steereval.ray_jobs.events import (
     Open,
     Tick,
 )
-from steereval.ray_jobs.schedule import Rules, Schedule
+from steereval.ray_jobs.rules import Rules
+from steereval.ray_jobs.schedule import Schedule
 from steereval.ray_jobs.work import Work
 
 TICK = 60.0

@@ -39,9 +39,9 @@ class Work:
             for index, (low, high) in enumerate(itertools.pairwise(bounds))
         ]
 
-    def only(self, places: Sequence[int]) -> Work:
-        """This work with the units at `places` left."""
-        return self._part("again", tuple(self.units[place] for place in places))
+    def only(self, indices: Sequence[int]) -> Work:
+        """This work with the units at `indices` left."""
+        return self._part("again", tuple(self.units[index] for index in indices))
 
     def _part(self, name: str, units: tuple[Any, ...]) -> Work:
         share = len(units) / len(self.units)
@@ -80,7 +80,7 @@ class Outcome:
 
 def ended(work: Work, done: Done, seconds: float) -> Outcome:
     """What is over of `work`: all but what is tried again."""
-    units = tuple(unit for place, unit in enumerate(work.units) if place not in done.again)
+    units = tuple(unit for index, unit in enumerate(work.units) if index not in done.again)
     return Outcome(units, None, seconds, done.result)
 
 

@@ -1,4 +1,4 @@
-"""Tiny random-weight language models of many architectures, and the embedded real one.
+"""Tiny random-weight language models of many architectures, and the bundled real one.
 
 Torch is imported inside the fixtures alone, so that rooms without it are tested without it.
 """
@@ -23,12 +23,12 @@ CONTEXT = 256
 pytest_plugins = ("peak_memory",)
 
 REAL_MODEL = frozenset({"smollm2", "smollm2_folder"})
-"""Fixtures that download the embedded model."""
+"""Fixtures that download the bundled model."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what reads the embedded model, so that `make test-fast` downloads nothing."""
+    """Mark what reads the bundled model, so that `make test-fast` downloads nothing."""
     for item in items:
         if REAL_MODEL & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.real)
@@ -163,7 +163,7 @@ def any_model(architecture: str) -> Any:
 
 @pytest.fixture(scope="session")
 def smollm2() -> tuple[Any, Any]:
-    """Model (float32) and tokenizer of the embedded SmolLM2-135M-Instruct."""
+    """Model (float32) and tokenizer of the bundled SmolLM2-135M-Instruct."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -19,7 +19,7 @@ from steereval.harness.deploy.job_submission import folder_of
 from steereval.tasks.data.local_files import data_folder
 
 if TYPE_CHECKING:
-    from steereval.harness.engine.fitter import Lower
+    from steereval.harness.engine.fit_request import Lower
     from steereval.harness.estimate.simulation import Machines
     from steereval.harness.planning.cell import Cell
     from steereval.harness.planning.task_resources import TaskResources
@@ -88,7 +88,7 @@ def methods(_: argparse.Namespace) -> int:
 def fit(arguments: argparse.Namespace) -> int:
     """Fit one steerer and write its artefact."""
     from steereval.harness.config.grid import ModelSpec
-    from steereval.harness.engine.fitter import FitRequest
+    from steereval.harness.engine.fit_request import FitRequest
     from steereval.harness.engine.loading import WorkerSettings, load_model
     from steereval.models.artefacts.artefact import save_artefact
     from steereval.models.methods.registry import get_method
@@ -116,7 +116,7 @@ def fit(arguments: argparse.Namespace) -> int:
 
 def _lower(arguments: argparse.Namespace) -> Lower | None:
     """How the layers below act in an incremental fit."""
-    from steereval.harness.engine.fitter import Lower
+    from steereval.harness.engine.fit_request import Lower
     from steereval.models.steering.positions import Positions
 
     if arguments.incremental is None:

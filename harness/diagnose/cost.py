@@ -21,7 +21,8 @@ from steereval.models.diagnostics.integrator import STEPS
 from steereval.models.inference.generation import Prompts, generating
 from steereval.models.methods.odesteer import PolynomialFlow
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import Steerer
 from steereval.results.store.diagnosis import UNSTEERED

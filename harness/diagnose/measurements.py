@@ -24,8 +24,7 @@ from steereval.harness.diagnose.steering import (
     measure_natural,
 )
 from steereval.harness.diagnose.units import Unit
-from steereval.harness.engine.fit_request import fit_request
-from steereval.harness.engine.fitter import FitRequest
+from steereval.harness.engine.fit_request import FitRequest, fit_request
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.cell import Cell
 from steereval.models.artefacts.artefact import Artefact

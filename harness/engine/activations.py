@@ -3,7 +3,7 @@
 What cells will ask for is announced first (`expect`), so that the pass which the first of them
 causes reads every layer and part at once. What was read is kept in the cache folder under a key of
 all that decides it: every bit of the weights, the tokens that are fed and where answers begin, the
-path and the kind of device, the place and the part. Workers of one run on several machines hand it
+path and the kind of device, the site and the part. Workers of one run on several machines hand it
 on: one of them reads.
 
 Hashing the weights takes a core about half a second a gigabyte, once for each pass or look into the
@@ -181,9 +181,9 @@ class ActivationStore:
 
     def _special(self, text: str, tokens: Sequence[int]) -> int:
         """Leading tokens of `tokens` that are not of `text` itself: BOS."""
-        bare = self.reader.encode(text, special_tokens=False)
-        extra = len(tokens) - len(bare)
-        return extra if extra > 0 and list(tokens[extra:]) == list(bare) else 0
+        plain = self.reader.encode(text, special_tokens=False)
+        extra = len(tokens) - len(plain)
+        return extra if extra > 0 and list(tokens[extra:]) == list(plain) else 0
 
     def _missing(self, known: States, wanted: Wanted) -> dict[str, list[Site]]:
         lacking = {
@@ -201,13 +201,13 @@ class ActivationStore:
             self._texts.clear()
 
     def _key(self, texts: Sequence[Text]) -> str | None:
-        """Names all that decides the states of `texts` but place and part; None if nothing does."""
+        """A name for `texts` in this model, without site and part; None if it has none."""
         self.weights = self.reader.weights_hash()
         if self.weights is None:
             return None
         path = "shared" if self._shares(texts) else "plain"
-        found = versions()
-        code = [found[package] for package in ("steereval", "torch", "transformers")]
+        installed = versions()
+        code = [installed[package] for package in ("steereval", "torch", "transformers")]
         return _digest([self.weights, _fed(texts), path, self.reader.device.type, code])
 
     def _shares(self, texts: Sequence[Text]) -> bool:
@@ -219,9 +219,9 @@ class ActivationStore:
             return
         for part, sites in self._missing(known, wanted).items():
             for group in _grouped(sites):
-                found = read_activations(_file(fed, part, group[0]))
-                if all(str(site) in found for site in group):
-                    known.setdefault(part, {}).update({s: found[str(s)] for s in group})
+                stored = read_activations(_file(fed, part, group[0]))
+                if all(str(site) in stored for site in group):
+                    known.setdefault(part, {}).update({s: stored[str(s)] for s in group})
 
     def _read(
         self, fed: str | None, texts: Sequence[Text], known: States, missing: Wanted
@@ -252,17 +252,17 @@ class ActivationStore:
 
 
 def _file(fed: str, part: str, site: Site) -> Path:
-    """Where states of one part and place are kept."""
-    place = f"{site.layer} {'block' if site.head is None else 'heads'}"
-    return cache_folder() / "activations" / f"{_digest([fed, place, part])}.safetensors"
+    """Where states of one part and site are kept."""
+    location = f"{site.layer} {'block' if site.head is None else 'heads'}"
+    return cache_folder() / "activations" / f"{_digest([fed, location, part])}.safetensors"
 
 
 def _fed(texts: Sequence[Text]) -> str:
     """Hash of all token ids, of the lengths, and of where answers begin."""
     digest = hashlib.sha256()
     for text in texts:
-        numbers = (len(text.tokens), text.start, text.unsteered_prefix, *text.tokens)
-        digest.update(np.array(numbers, dtype="<i8").tobytes())
+        header = (len(text.tokens), text.start, text.unsteered_prefix, *text.tokens)
+        digest.update(np.array(header, dtype="<i8").tobytes())
     return digest.hexdigest()
 
 
@@ -275,8 +275,8 @@ def _by_name(states: Mapping[Site, Tensor]) -> dict[str, Tensor]:
 
 
 def _unpacked(packed: Mapping[str, bytes], wanted: Wanted) -> States:
-    found = {part: load(packed[part]) for part in wanted}
-    return {part: {site: found[part][str(site)] for site in s} for part, s in wanted.items()}
+    states = {part: load(packed[part]) for part in wanted}
+    return {part: {site: states[part][str(site)] for site in s} for part, s in wanted.items()}
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -300,10 +300,10 @@ def read_activations(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             noted = (file.metadata() or {}).get("sha256")
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            states = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     except (SafetensorError, OSError):
         return {}
-    return found if noted == _content_of(found) else {}
+    return states if noted == _content_of(states) else {}
 
 
 def _content_of(states: Mapping[str, Tensor]) -> str:

@@ -16,10 +16,10 @@ PACKAGES = ("steereval", "lm_eval", "torch", "transformers", "ray", "datasets", 
 """Of which manifests and records say the version."""
 
 
-def versions(own: Iterable[str] = ()) -> dict[str, str]:
-    """{package: installed version} of PACKAGES, and of those in `own` ("name==version")."""
-    found = {package: version(package) for package in PACKAGES}
-    return found | dict(sorted(package.split("==") for package in own if package))
+def versions(pinned: Iterable[str] = ()) -> dict[str, str]:
+    """{package: installed version} of PACKAGES, and of those `pinned` ("name==version")."""
+    installed = {package: version(package) for package in PACKAGES}
+    return installed | dict(sorted(package.split("==") for package in pinned if package))
 
 
 @cache

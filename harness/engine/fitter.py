@@ -7,12 +7,10 @@ fit.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,62 +18,23 @@ from torch import Tensor
 
 from steereval.common.errors import ContrastError, InputError
 from steereval.harness.engine.activations import QA_TEMPLATE, ActivationStore, Reader
-from steereval.models.artefacts.artefact import Artefact, content_hash, load_artefact
+from steereval.harness.engine.fit_data import chosen_statements, contrast_data, with_answers
+from steereval.harness.engine.fit_request import TOKENS, FitRequest
+from steereval.models.artefacts.artefact import Artefact, content_hash
 from steereval.models.fitting.contrast_data import ContrastData
 from steereval.models.inference.extraction import States, Under
 from steereval.models.methods.method import Method, layer_sites
 from steereval.models.methods.registry import get_method
 from steereval.models.steering.displacement import matched_strength
 from steereval.models.steering.hook_points import Site, attention_heads, check_sites, find_blocks
-from steereval.models.steering.hooks import Intervention
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.phase_clock import phase
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import Steerer
-from steereval.tasks.contrast.registry import ContrastSet, Statement, question_key
-from steereval.tasks.contrast.rewards import rewards_of
+from steereval.tasks.contrast.registry import ContrastSet, Statement
 
-TOKENS = {"last": "last token of the text", "mean": "mean over the tokens of the answer"}
-"""Where activations can be taken, in words."""
 MATCHED_ON = 256
 """Activations on which a displacement is matched, evenly from both classes."""
-
-
-@dataclass(frozen=True)
-class Lower:
-    """How the layers below act while the next one is fitted."""
-
-    strength: float
-    """Their strength in `unit`: the one at which the steerers will be used."""
-    unit: str
-    """`absolute` or `relative`."""
-    positions: str
-    """Which tokens they steer."""
-
-
-@dataclass(frozen=True)
-class FitRequest:
-    """All that decides a fit, beside the contrast set and the model."""
-
-    method: str
-    """Name of the method."""
-    options: Mapping[str, Any]
-    """Its options."""
-    layers: str
-    """Blocks where it reads and acts: `14`, `12+14` or `all`."""
-    template: str
-    """`qa` or `chat`."""
-    fraction: float
-    """Share of the contrast's questions drawn."""
-    seed: int
-    """Fit seed."""
-    lower: Lower | None = None
-    """Fit layer by layer on activations that the layers below have already steered."""
-    token: str = "last"
-    """Which state stands for a text: that of its `last` token or the `mean` over its answer's."""
-
-    def key(self, fold: int | None) -> str:
-        """Distinguishes fits of one contrast set and model."""
-        return json.dumps([dataclasses.asdict(self), fold], default=str, sort_keys=True)
 
 
 @dataclass
@@ -150,16 +109,14 @@ class Fitter:
     ) -> Artefact:
         method = get_method(request.method)
         options = method.options(request.options)
-        statements = _statements_of(chosen, request)
+        statements = chosen_statements(chosen, request)
         sites = self.sites(request)
         wanted = self._wanted(method, request, sites)
         states = self.states(contrast, statements, request.template, wanted)
-        data = _data(sites, statements, states, request.token)
+        data = contrast_data(sites, statements, states, request.token)
         if "tokens" in wanted:
             lengths = self.store.answer_lengths(statements, request.template)
-            data = _with_answers(
-                data, states["tokens"], lengths, statements, method.reward(options)
-            )
+            data = with_answers(data, states["tokens"], lengths, statements, method.reward(options))
         if request.lower is None:
             steerers = method.fit(data, options, request.seed)
         else:
@@ -181,7 +138,7 @@ class Fitter:
         """
         key = artefact.card["steerers_sha256"], displacement
         if key not in self._matches:
-            statements = _statements_of(chosen, request)
+            statements = chosen_statements(chosen, request)
             some = statements[:: math.ceil(len(statements) / MATCHED_ON)]
             steerers = artefact.steerers
             asks = any(steerer.per_query for steerer in steerers.values())
@@ -217,11 +174,11 @@ class Fitter:
         states = self.store.states(contrast, template, wanted)
         row = {statement: index for index, statement in enumerate(contrast.statements)}
         rows = torch.tensor([row[s] for s in statements])
-        found: States = {}
+        selected: States = {}
         for part, by_site in states.items():
             chosen = rows if part != "tokens" else self._token_rows(contrast, template, rows)
-            found[part] = {site: values[chosen] for site, values in by_site.items()}
-        return found
+            selected[part] = {site: values[chosen] for site, values in by_site.items()}
+        return selected
 
     def _token_rows(self, contrast: ContrastSet, template: str, rows: Tensor) -> Tensor:
         """Rows of the part `tokens` that belong to the statements of the given rows."""
@@ -300,15 +257,15 @@ def parse_layers(layers: str, blocks: int) -> tuple[int, ...]:
     if layers == "all":
         return tuple(range(blocks))
     try:
-        found = tuple(int(part) for part in layers.split("+"))
+        numbers = tuple(int(part) for part in layers.split("+"))
     except ValueError:
-        found = (-1,)
-    if min(found) < 0 or len(set(found)) < len(found):
+        numbers = (-1,)
+    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise InputError(
             f"layer {layers!r} names no blocks",
             "Write layer=14 (0-based), layer=12+14, or layer=all.",
         )
-    return found
+    return numbers
 
 
 def training_of(steerer: Steerer) -> dict[str, Any]:
@@ -316,182 +273,3 @@ def training_of(steerer: Steerer) -> dict[str, Any]:
     curves = getattr(steerer, "training", None)
     inner = getattr(steerer, "inner", None)
     return dict(curves) if curves else training_of(inner) if inner is not None else {}
-
-
-def _statements_of(chosen: ContrastSet, request: FitRequest) -> list[Statement]:
-    """What a fit sees of the statements `chosen`, positive ones first."""
-    if request.fraction < 1:
-        chosen = chosen.subset(request.fraction, request.seed)
-    return _by_class(chosen, chosen.statements)
-
-
-def _by_class(contrast: ContrastSet, chosen: Sequence[Statement]) -> list[Statement]:
-    """The statements, positive ones first."""
-    positive = [s for s in chosen if s.positive]
-    negative = [s for s in chosen if not s.positive]
-    if not positive or not negative:
-        raise ContrastError(
-            f"contrast set {contrast.name} leaves {len(positive)} positive and "
-            f"{len(negative)} negative texts to fit to",
-            "Use a larger fraction, or a larger set.",
-        )
-    return positive + negative
-
-
-def _data(
-    sites: Sequence[Site], statements: Sequence[Statement], states: States, token: str
-) -> ContrastData:
-    """The states of statements, positive ones first, in the form that methods take."""
-    count = sum(s.positive for s in statements)
-    positive = {site: states[token][site][:count] for site in sites}
-    negative = {site: states[token][site][count:] for site in sites}
-    numbers, first = _queries(statements)
-    extra: dict[str, Any] = {}
-    if "query" in states:
-        extra["queries"] = {site: states["query"][site][first] for site in sites}
-    if "mean" in states:
-        extra["positive_means"] = {site: states["mean"][site][:count] for site in sites}
-        extra["negative_means"] = {site: states["mean"][site][count:] for site in sites}
-    return ContrastData(
-        positive,
-        negative,
-        pairs=_pairs(statements[:count], statements[count:]),
-        positive_query=numbers[:count],
-        negative_query=numbers[count:],
-        **extra,
-    )
-
-
-def _with_answers(
-    data: ContrastData,
-    tokens: Mapping[Site, Tensor],
-    lengths: Sequence[int],
-    statements: Sequence[Statement],
-    reward: str,
-) -> ContrastData:
-    """The states of every token of every answer, and what the answer is worth."""
-    return dataclasses.replace(
-        data,
-        trajectories={site: torch.split(states, list(lengths)) for site, states in tokens.items()},
-        rewards=torch.tensor(rewards_of(reward, statements)),
-    )
-
-
-def _queries(statements: Sequence[Statement]) -> tuple[Tensor, Tensor]:
-    """Number of each statement's query, and the first statement of each query."""
-    first: dict[str, int] = {}
-    for index, statement in enumerate(statements):
-        first.setdefault(statement.key, index)
-    order = {key: number for number, key in enumerate(first)}
-    return torch.tensor([order[s.key] for s in statements]), torch.tensor(list(first.values()))
-
-
-def _pairs(positive: Sequence[Statement], negative: Sequence[Statement]) -> Tensor | None:
-    """Rows of positive and negative statements with the same pair number."""
-    rows = {s.pair: index for index, s in enumerate(negative) if s.pair is not None}
-    pairs = [[i, rows[s.pair]] for i, s in enumerate(positive) if s.pair in rows]
-    return torch.tensor(pairs) if pairs else None
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """A steered model as lm-eval sees it: which steerers act on which document."""
-
-    label: str
-    """Names it in errors."""
-    strength: float
-    """Strength in `unit`."""
-    unit: str
-    """`absolute`, `relative` or `displacement`."""
-    positions: Positions
-    """Which tokens are steered."""
-    fit: Callable[[int | None], Artefact]
-    """Steerers fitted without a fold; called with None for documents outside the contrast."""
-    fold_of: Callable[[str], int | None]
-    """Fold of a question, None if the contrast does not hold it."""
-    matched: Callable[[int | None], Mapping[Site, float]] | None = None
-    """Strength by site for the unit `displacement`, of the steerers of a fold."""
-
-    def route(self, document: Any) -> int | None:
-        """The fold whose steerer must not have seen `document`: cross-fitting, without which a
-        benchmark built from the contrast's own questions would be tested on its training set."""
-        if self.strength == 0:
-            return None
-        question = document.get("question") if isinstance(document, dict) else None
-        return self.fold_of(question) if isinstance(question, str) else None
-
-    def intervention(self, fold: int | None) -> Intervention:
-        """What acts on documents of `fold`."""
-        if self.strength == 0:
-            return Intervention({}, 0.0)
-        matched = self.matched(fold) if self.matched is not None else None
-        return Intervention(self.fit(fold).steerers, self.strength, self.unit, self.label, matched)
-
-
-def unsteered() -> Treatment:
-    """The model as it is."""
-    nothing = Artefact({}, {})
-    return Treatment(
-        "none", 0.0, "absolute", Positions("generated"), lambda _: nothing, lambda _: None
-    )
-
-
-def fitted(
-    fitter: Fitter,
-    contrast: ContrastSet,
-    request: FitRequest,
-    strength: float,
-    unit: str,
-    positions: Positions,
-) -> Treatment:
-    """Steerers that are fitted when first needed, cross-fitted where the contrast has folds."""
-
-    def matched(fold: int | None) -> Mapping[Site, float]:
-        artefact = fitter.fit(contrast, request, fold)
-        return fitter.matched(contrast, contrast.training(fold), request, artefact, strength)
-
-    return Treatment(
-        f"{request.method} at strength {strength:g}",
-        strength,
-        unit,
-        positions,
-        lambda fold: fitter.fit(contrast, request, fold),
-        folds_of(contrast),
-        matched if unit == "displacement" else None,
-    )
-
-
-def folds_of(contrast: ContrastSet) -> Callable[[str], int | None]:
-    """The fold of each question, None where `contrast` does not hold it.
-
-    The function raises ContrastError for a question that a contrast without folds does hold.
-    """
-
-    def fold_of(question: str) -> int | None:
-        key = question_key(question)
-        if contrast.n_folds == 1 and key in contrast.keys:
-            raise ContrastError(
-                f"contrast set {contrast.name} holds the question {question!r}, which is tested",
-                "Remove the task's own questions from it: a test on them would mean nothing.",
-            )
-        return contrast.fold_of(key)
-
-    return fold_of
-
-
-def from_artefact(folder: Path, strength: float, unit: str, positions: Positions) -> Treatment:
-    """Steerers from disk; they act on every document alike."""
-    return unfitted(load_artefact(folder), f"steerer {folder}", strength, unit, positions)
-
-
-def unfitted(
-    artefact: Artefact, name: str, strength: float, unit: str, positions: Positions
-) -> Treatment:
-    """Steerers that are there already; they act on every document alike."""
-    if unit == "displacement" and strength:
-        raise InputError(
-            f"{name} was fitted elsewhere, so there are no activations to match a displacement on",
-            "Use absolute strengths, or fit the method to a contrast.",
-        )
-    label = f"{name} at strength {strength:g}"
-    return Treatment(label, strength, unit, positions, lambda _: artefact, lambda _: None)

@@ -19,36 +19,36 @@ class MergedRequests:
 
     requests: list[Instance]
     """All of them."""
-    places: Mapping[str, list[int]]
+    indices: Mapping[str, list[int]]
     """{task: where each of its requests stands among all}."""
 
     def of(self, task: str, values: Sequence[Any]) -> tuple[list[Instance], list[Any]]:
         """The requests of a task in its order, and those of `values`, one for each request."""
-        places = self.places[task]
-        return [self.requests[i] for i in places], [values[i] for i in places]
+        indices = self.indices[task]
+        return [self.requests[i] for i in indices], [values[i] for i in indices]
 
 
-def merge_requests(asked: Mapping[str, Sequence[Instance]]) -> MergedRequests:
+def merge_requests(by_task: Mapping[str, Sequence[Instance]]) -> MergedRequests:
     """The requests {task: requests} together.
 
     What a task asks more than once is drawn or scored as often; what another task asks as well is
     not, for tasks are asked together only if they are of one family and their documents the same.
     """
-    found: dict[tuple[Any, int], int] = {}
+    index_of: dict[tuple[Any, int], int] = {}
     requests: list[Instance] = []
-    places: dict[str, list[int]] = {}
-    for task, own in asked.items():
+    indices: dict[str, list[int]] = {}
+    for task, task_requests in by_task.items():
         seen: Counter[Any] = Counter()
-        places[task] = []
-        for request in own:
+        indices[task] = []
+        for request in task_requests:
             text = repr(request.args)
             key = text, seen[text]
             seen[text] += 1
-            if key not in found:
-                found[key] = len(requests)
+            if key not in index_of:
+                index_of[key] = len(requests)
                 requests.append(request)
-            places[task].append(found[key])
-    return MergedRequests(requests, places)
+            indices[task].append(index_of[key])
+    return MergedRequests(requests, indices)
 
 
 def wanted(cells: Sequence[Cell], evaluate: Callable[[Cell], object]) -> dict[str, MergedRequests]:
@@ -56,10 +56,10 @@ def wanted(cells: Sequence[Cell], evaluate: Callable[[Cell], object]) -> dict[st
 
     `evaluate` lets lm-eval evaluate a cell, and raises Asked.
     """
-    asked: dict[str, dict[str, Sequence[Instance]]] = {}
+    by_kind: dict[str, dict[str, Sequence[Instance]]] = {}
     for cell in cells:
         try:
             evaluate(cell)
-        except Asked as found:
-            asked.setdefault(found.kind, {})[cell.task.name] = found.requests
-    return {kind: merge_requests(by_task) for kind, by_task in asked.items()}
+        except Asked as question:
+            by_kind.setdefault(question.kind, {})[cell.task.name] = question.requests
+    return {kind: merge_requests(by_task) for kind, by_task in by_kind.items()}

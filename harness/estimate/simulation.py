@@ -12,7 +12,7 @@ from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.groups import groups
 from steereval.harness.planning.preflight import at_hand
 from steereval.harness.run.driver import work_of
-from steereval.ray_jobs.schedule import Rules
+from steereval.ray_jobs.rules import Rules
 from steereval.ray_jobs.simulate import Chance, simulate
 from steereval.ray_jobs.work import Work
 

@@ -15,7 +15,7 @@ from steereval.common.errors import StoreError
 from steereval.common.paths import cache_folder
 
 Pair = tuple[str, str]
-Numbers = tuple[float, ...]
+Scores = tuple[float, ...]
 
 _log = logging.getLogger(__name__)
 _not_kept: set[Path] = set()
@@ -39,11 +39,11 @@ class JudgeCache:
         """The one in the user's cache folder."""
         return cls(cache_folder() / "judgements.sqlite3")
 
-    def known(self, fingerprint: str, pairs: Sequence[Pair]) -> dict[Pair, Numbers]:
+    def known(self, fingerprint: str, pairs: Sequence[Pair]) -> dict[Pair, Scores]:
         """What the judge has said of `pairs`, of those it was asked about. Raises StoreError."""
         keys = {pair_key(pair): pair for pair in pairs}
         names = list(keys)
-        found: dict[Pair, Numbers] = {}
+        found: dict[Pair, Scores] = {}
         with self._open() as database:
             for start in range(0, len(names), AT_ONCE):
                 some = names[start : start + AT_ONCE]
@@ -55,7 +55,7 @@ class JudgeCache:
                 found |= {keys[text]: tuple(json.loads(numbers)) for text, numbers in rows}
         return found
 
-    def keep(self, fingerprint: str, found: Mapping[Pair, Numbers]) -> None:
+    def keep(self, fingerprint: str, found: Mapping[Pair, Scores]) -> None:
         """Remember what the judge says.
 
         A cache that cannot be written is no error, since what was judged is at hand: this says so

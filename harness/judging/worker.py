@@ -21,7 +21,7 @@ from steereval.harness.assets import model_at_hand
 from steereval.harness.config.grid import JudgeSpec, RunSpec
 from steereval.harness.engine.environment import versions
 from steereval.harness.engine.loading import WorkerSettings, device_of
-from steereval.harness.judging.cache import JudgeCache, Numbers, Pair
+from steereval.harness.judging.cache import JudgeCache, Pair, Scores
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import content_of_judge, held, judge_subject
 from steereval.harness.planning.model_content import COMMIT
@@ -168,12 +168,12 @@ class JudgeWorker:
         start = time.perf_counter()
         judge, bench = get_judge(unit.judge.name), self._bench(unit)
         answers = self._answers(unit.cell, unit.cell.id, self.settings.run_folder)
-        numbers = bench.numbers([judge.texts(answer) for answer in answers.values()])
+        numbers = bench.score([judge.texts(answer) for answer in answers.values()])
         values = dict(zip(answers, map(judge.values, numbers), strict=True))
         if judge is REWARD and unit.unsteered is not None:
             folder = self.reference or self.settings.run_folder
             others = self._answers(unit.cell, unit.unsteered, folder)
-            theirs = bench.numbers([judge.texts(answer) for answer in others.values()])
+            theirs = bench.score([judge.texts(answer) for answer in others.values()])
             known = {item: each[0] for item, each in zip(others, theirs, strict=True)}
             for item, own in values.items():
                 if item in known:
@@ -238,7 +238,7 @@ class LoadedJudge:
     parts: Mapping[str, str]
     """Hashes of what its model was loaded from; empty where it has none."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """The numbers of each pair; each distinct one is judged once. Raises CellError for a number
         that is none."""
         fingerprint = self.facts["fingerprint"]
@@ -246,7 +246,7 @@ class LoadedJudge:
         new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
         for start in range(0, len(new), CHUNK):
             some = new[start : start + CHUNK]
-            found = dict(zip(some, self.engine.numbers(some), strict=True))
+            found = dict(zip(some, self.engine.score(some), strict=True))
             for pair, numbers in found.items():
                 if not all(map(math.isfinite, numbers)):
                     raise CellError(f"the judge gives {pair[1] or pair[0]!r} the numbers {numbers}")

@@ -65,9 +65,9 @@ class Cell:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what the cell computes, as plain values."""
-        own: dict[str, Any] = {"package": self.package} if self.package else {}
-        own |= {"repeat": True} if self.is_repeat else {}
-        return own | {
+        optional: dict[str, Any] = {"package": self.package} if self.package else {}
+        optional |= {"repeat": True} if self.is_repeat else {}
+        return optional | {
             "version": IDENTITY_VERSION,
             "model": _identity_of(self.model),
             "method": _identity_of(self.method),

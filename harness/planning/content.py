@@ -57,15 +57,15 @@ def content_of_task(task: Any) -> dict[str, str]:
     shots = task.get_config("num_fewshot")
     definition = {k: v for k, v in task.dump_config().items() if k not in _NO_CONTENT}
     text = json.dumps(definition, sort_keys=True, default=str)
-    found = {
+    parts = {
         "documents": _hash(doc_hash(each) for each in task.eval_docs),
         "definition": _hash([_ADDRESS.sub("", text)]),
     }
     if shots:
-        found["few-shot documents"] = _hash(doc_hash(each) for each in task.fewshot_docs())
+        parts["few-shot documents"] = _hash(doc_hash(each) for each in task.fewshot_docs())
     if categories := categories_of(task):
-        found["categories"] = _hash(f"{key}\0{value}" for key, value in categories.items())
-    return found
+        parts["categories"] = _hash(f"{key}\0{value}" for key, value in categories.items())
+    return parts
 
 
 def content_of_contrast(contrast: ContrastSet) -> dict[str, str]:
@@ -103,8 +103,8 @@ def readers_of_models(grid: Grid) -> dict[str, Callable[[], dict[str, str]]]:
 
 def content_of_models(grid: Grid) -> dict[str, Parts]:
     """The content of all models and judges of `grid`. Raises InputError for one not at hand."""
-    found = {subject: read() for subject, read in readers_of_models(grid).items()}
-    return {subject: parts for subject, parts in found.items() if parts}
+    by_subject = {subject: read() for subject, read in readers_of_models(grid).items()}
+    return {subject: parts for subject, parts in by_subject.items() if parts}
 
 
 def _hash(texts: Iterable[str]) -> str:
@@ -156,19 +156,19 @@ class Witness:
             cell: The cell.
             seen: {subject: hash} of what was there when it was answered.
         """
-        own = task_subject(cell.task.name)
+        task_part = task_subject(cell.task.name)
         expected = {subject: digest_of(parts) for subject, parts in (self.expected or {}).items()}
         return all(
-            subject == own or expected.get(subject, digest) == digest
+            subject == task_part or expected.get(subject, digest) == digest
             for subject, digest in seen.items()
         )
 
     def fit_of(self, cell: Cell) -> dict[str, str]:
         """The same of the model and the contrast set alone, for a diagnosis. Raises CellError."""
-        found = {model_subject(cell.model.name): self._models[cell.model.without_layers()]}
+        parts = {model_subject(cell.model.name): self._models[cell.model.without_layers()]}
         if cell.contrast is not None:
-            found[_contrast_subject(cell.contrast)] = self._contrast(cell.contrast)
-        return found
+            parts[_contrast_subject(cell.contrast)] = self._contrast(cell.contrast)
+        return parts
 
     def check(self, cell: Cell) -> None:
         """Raise CellError where what `cell` reads, its model aside, is not what the run began with.
@@ -225,18 +225,18 @@ def refuse_other_content(
     """Raise InputError where a finished cell, of those with `ids`, was computed from something else
     than `content`, which is there now; `earlier` is the manifest of before, which knows the parts.
     """
-    found = next(mismatches(ids, records, content), None)
-    if found is None:
+    mismatch = next(mismatches(ids, records, content), None)
+    if mismatch is None:
         return
-    old: Parts = (earlier.get("content") or {}).get(found.subject) or {}
-    known = digest_of(old) == found.seen
+    old: Parts = (earlier.get("content") or {}).get(mismatch.subject) or {}
+    known = digest_of(old) == mismatch.seen
     change = (
-        _in_words(old, content[found.subject])
+        _in_words(old, content[mismatch.subject])
         if known
-        else f"{found.seen[:SHOWN]} was, {found.other[:SHOWN]} is"
+        else f"{mismatch.seen[:SHOWN]} was, {mismatch.other[:SHOWN]} is"
     )
     raise InputError(
-        f"the {found.subject} changed since cells of {place} were computed: {change}",
+        f"the {mismatch.subject} changed since cells of {place} were computed: {change}",
         "Choose another --out, or put the earlier content back.",
     )
 

@@ -28,13 +28,13 @@ def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
         bare = cell.model.without_layers()
         shared = repr((bare, _asks(cell.task), cell.fewshot_seed, cell.is_repeat))
         tasks.setdefault(shared, {}).setdefault(cell.layer, []).append(cell)
-    found: list[tuple[Cell, ...]] = []
+    all_groups: list[tuple[Cell, ...]] = []
     for layers in tasks.values():
         plain = layers.pop("", [])
         first, *others = list(layers.values()) or [[]]
         for alike in ([*plain, *first], *others):
-            found += _parts(alike)
-    return found
+            all_groups += _parts(alike)
+    return all_groups
 
 
 def _asks(task: TaskSpec) -> TaskSpec:

@@ -93,5 +93,5 @@ def _has_weights(location: str, revision: str) -> bool:
 
     if hub_in_reach():
         return bool({*HfApi().list_repo_files(location, revision=revision)} & {*WEIGHTS})
-    found = (try_to_load_from_cache(location, name, revision=revision) for name in WEIGHTS)
-    return any(isinstance(path, str) for path in found)
+    paths = (try_to_load_from_cache(location, name, revision=revision) for name in WEIGHTS)
+    return any(isinstance(path, str) for path in paths)

@@ -75,7 +75,7 @@ def judging_flops(cells: Sequence[Cell]) -> tuple[float, list[str]]:
     """Operations of judging every answer once, each with its prompt and as long as it may be; and
     the names of judges whose shape, or whose task's size, is not known.
 
-    What is no model of this kind (Perspective's API, the embedded classifier) takes no GPU.
+    What is no model of this kind (Perspective's API, the bundled classifier) takes no GPU.
     """
     total, unknown = 0.0, dict[str, None]()
     for cell, judge in [(each, judge) for each in cells for judge in each.task.judges]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from steereval.common.errors import ModelError
 from steereval.common.hashing import hashes_of
@@ -15,6 +16,8 @@ from steereval.harness.config.grid import ModelSpec
 COMMIT = "commit"
 """The part of a model on the hub that stands for all of its files."""
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
+_INDEX = ".index.json"
+"""How the name of a file ends that says which weights are in which shard."""
 _NOT_LOADED = (
     *(".*", "*.md", "*.log", "*.lock", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.pdf"),
     *("LICENSE*", "NOTICE*", "USE_POLICY*", "events.out.*", "training_args.bin", "optimizer*"),
@@ -46,13 +49,13 @@ def content_of_model(spec: ModelSpec) -> dict[str, str]:
     """{part: its SHA-256, or the commit of a name on the hub} of a model and its adapter.
 
     Parts are files' names, those of an adapter after `adapter: `. Raises InputError for an
-    embedded model that is not here, or files that cannot be read.
+    bundled model that is not here, or files that cannot be read.
     """
-    found = content_at(model_at_hand(spec.name), spec.revision)
+    parts = content_at(model_at_hand(spec.name), spec.revision)
     if spec.peft is not None:
         adapter = content_at(spec.peft, spec.revision, ADAPTER)
-        found |= {f"adapter: {name}": value for name, value in adapter.items()}
-    return found
+        parts |= {f"adapter: {name}": value for name, value in adapter.items()}
+    return parts
 
 
 def content_at(location: str, revision: str, file: str = CONFIG) -> dict[str, str]:
@@ -62,32 +65,60 @@ def content_at(location: str, revision: str, file: str = CONFIG) -> dict[str, st
         return {COMMIT: commit_of(location, revision, file)}
     files = dict(files_of_model(folder))
     hashes = hashes_of(files.values())
-    found = {name: hashes[path] for name, path in files.items()}
+    parts = {name: hashes[path] for name, path in files.items()}
     base = _base_of(folder)
     if base is not None:
-        found |= {f"base: {name}": value for name, value in content_at(base, "main").items()}
-    return found
+        parts |= {f"base: {name}": value for name, value in content_at(base, "main").items()}
+    return parts
 
 
 def files_of_model(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name and path of every file in `folder` that loading a model and its tokenizer may read."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not any(fnmatch(path.name, pattern) for pattern in _NOT_LOADED):
-            yield path.name, path
-    for path in sorted(folder.glob("additional_chat_templates/*")):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix(), path
+    names = {
+        path.name
+        for path in folder.iterdir()
+        if not any(fnmatch(path.name, pattern) for pattern in _NOT_LOADED)
+    }
+    templates = folder.glob("additional_chat_templates/*")
+    names.update(path.relative_to(folder).as_posix() for path in templates)
+    names.update(_weights_by_reference(folder, names))
+    for name in sorted(names):
+        if (folder / name).is_file():
+            yield name, folder / name
+
+
+def _weights_by_reference(folder: Path, names: Set[str]) -> Iterator[str]:
+    """Weight files that the configuration or an index names: they may lie in other folders and
+    have any name. Shards are relative to `folder` wherever their index lies."""
+    indexes = sorted(name for name in names if name.endswith(_INDEX))
+    explicit = _values_of(folder / CONFIG).get("transformers_weights")
+    if isinstance(explicit, str):
+        yield explicit
+        indexes += [explicit] if explicit.endswith(_INDEX) else []
+    for index in indexes:
+        shards = _values_of(folder / index).get("weight_map")
+        if isinstance(shards, dict):
+            yield from {shard for shard in shards.values() if isinstance(shard, str)}
+
+
+def _values_of(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is no such file, or none with names."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _base_of(folder: Path) -> str | None:
-    """The model that an adapter's folder is loaded on top of where it is given as a model."""
-    if not ((folder / ADAPTER).is_file() and (folder / CONFIG).is_file()):
+    """The model that an adapter's folder is loaded on top of where it is given as a model; None
+    where both lie in one folder."""
+    if not (folder / CONFIG).is_file():
         return None
-    try:
-        base = json.loads((folder / ADAPTER).read_bytes()).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
+    base = _values_of(folder / ADAPTER).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base or Path(base).resolve() == folder.resolve():
         return None
-    return base if isinstance(base, str) and base else None
+    return base
 
 
 def commit_of(name: str, revision: str, file: str = CONFIG) -> str:

@@ -156,14 +156,14 @@ def _one_strength(method: MethodSpec, strength: float) -> MethodSpec:
 
 def files_of(grid: Grid) -> list[Path]:
     """Every file that cells of `grid` read: contrasts given by path, vectors."""
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for method in grid.methods:
         if method.name != "none":
             chosen = get_method(method.name)
-            found |= dict.fromkeys(chosen.files(chosen.options(method.options)))
+            files |= dict.fromkeys(chosen.files(chosen.options(method.options)))
     for contrast in contrasts_of(grid):
-        found |= dict.fromkeys(_contrast_files(contrast))
-    return list(found)
+        files |= dict.fromkeys(_contrast_files(contrast))
+    return list(files)
 
 
 def _contrast_files(contrast: ContrastSpec | None) -> list[Path]:

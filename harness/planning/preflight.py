@@ -65,7 +65,7 @@ def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Pr
 
 
 def at_hand(grid: Grid, data_dir: Path | None) -> Prepared:
-    """The same checks, but an embedded model or data that is missing is an InputError."""
+    """The same checks, but a bundled model or data that is missing is an InputError."""
     return _checked(grid, data_dir, model_at_hand, lambda _: None)
 
 

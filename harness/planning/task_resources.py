@@ -30,8 +30,8 @@ def configured(spec: TaskSpec, data_dir: Path | None) -> Any:
                 f"Remove `{key}` from the task.",
             )
     if spec.generation:
-        own = task.get_config("generation_kwargs") or {}
-        task.set_config(key="generation_kwargs", value={**own, **spec.generation})
+        defaults = task.get_config("generation_kwargs") or {}
+        task.set_config(key="generation_kwargs", value={**defaults, **spec.generation})
     return task
 
 
@@ -48,10 +48,10 @@ def own_text(task: Any) -> Callable[[Instance], str]:
     """
 
     def text(request: Instance) -> str:
-        own = str(task.doc_to_text(request.doc))
+        last_part = str(task.doc_to_text(request.doc))
         context = str(request.args[0])
         shots = bool(task.get_config("num_fewshot"))
-        return own if own and (shots or context.endswith(own)) else context
+        return last_part if last_part and (shots or context.endswith(last_part)) else context
 
     return text
 

@@ -19,13 +19,13 @@ GENERATED = 256
 
 def task_size(task: Any, documents: int) -> TaskSize:
     """The size of lm-eval's `task` with that many documents."""
-    asked = [_requests(task, doc) for doc in islice(task.eval_docs, LOOKED_AT)]
-    prompts = [_tokens(str(own[0].args[0])) for own in asked if own]
+    by_document = [_requests(task, doc) for doc in islice(task.eval_docs, LOOKED_AT)]
+    prompts = [_tokens(str(requests[0].args[0])) for requests in by_document if requests]
     if str(task.OUTPUT_TYPE) == "generate_until":
         longest = (task.get_config("generation_kwargs") or {}).get("max_gen_toks", GENERATED)
         return TaskSize(documents, _mean(prompts), generated=int(longest))
-    answers = [_tokens(str(request.args[-1])) for own in asked for request in own]
-    count = _mean([len(own) for own in asked])
+    answers = [_tokens(str(request.args[-1])) for requests in by_document for request in requests]
+    count = _mean([len(requests) for requests in by_document])
     return TaskSize(documents, _mean(prompts), count, _mean(answers))
 
 
@@ -34,8 +34,8 @@ def _requests(task: Any, doc: Any) -> list[Any]:
     prompt = task.doc_to_text(doc)
     # A task with several prompts for one answer (Winogrande) has the number of the right one here.
     text = prompt if isinstance(prompt, str) else task.doc_to_choice(doc)
-    asked = task.construct_requests(doc, text, metadata=(None, None, None))
-    return list(asked) if isinstance(asked, list | tuple) else [asked]
+    requests = task.construct_requests(doc, text, metadata=(None, None, None))
+    return list(requests) if isinstance(requests, list | tuple) else [requests]
 
 
 def _tokens(text: str) -> int:

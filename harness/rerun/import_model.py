@@ -35,6 +35,6 @@ def _is_same(name: str, other: str) -> bool:
 
 
 def _place(name: str) -> str:
-    """Where an embedded model lies; else the name, which may be a folder."""
+    """Where a bundled model lies; else the name, which may be a folder."""
     asset = ASSETS.get(name)
     return str(asset.folder) if asset is not None and asset.kind == "model" else name

@@ -18,14 +18,14 @@ import pyarrow as pa
 from lm_eval.api.instance import Instance
 
 from steereval.common.errors import ScoringError
-from steereval.harness.engine.fitter import Treatment
+from steereval.harness.engine.arms import Answers, check_steered
 from steereval.harness.engine.merged_requests import MergedRequests
 from steereval.harness.engine.replay import Chats, OtherRequests, ResponseLog
-from steereval.harness.engine.request_batches import Answers, check_steered
+from steereval.harness.engine.treatments import Treatment
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.groups import group_id, one_of_each_task
 from steereval.harness.run.item_rows import Named, named
-from steereval.models.steering.hooks import DisplacementStats
+from steereval.models.steering.displacement_stats import DisplacementStats
 from steereval.results.lm_eval.samples import asked_and_answered
 from steereval.results.store.answers import ANSWER_SCHEMA, AnswerStore
 
@@ -35,7 +35,7 @@ CHAT = "chat"
 """Kind of the stored rows that hold a chat as a text."""
 
 Texts = dict[int, tuple[float, int]]
-"""Log-likelihood in nats and number of tokens of generated texts, by the request's place."""
+"""Log-likelihood in nats and number of tokens of generated texts, by the request's position."""
 
 
 @dataclass
@@ -54,13 +54,13 @@ class Page:
     """By arm the fold whose steerers did not see the document of each request."""
     unsteered: dict[str, Texts] = field(default_factory=dict)
     """By arm what the unsteered model makes of the first text for each document."""
-    asked: Sequence[Instance] = ()
+    requests: Sequence[Instance] = ()
     """The requests themselves; empty where the page was read back."""
 
     def answers(self, arm: str, kind: str, requests: Sequence[Instance]) -> Sequence[Any]:
         """The answers of `arm` to `requests`. Raises OtherRequests unless they were asked."""
-        if self.asked:
-            same = [each.args for each in self.asked] == [each.args for each in requests]
+        if self.requests:
+            same = [each.args for each in self.requests] == [each.args for each in requests]
         else:
             same = list(self.names) == named(kind, requests)
         if not same:
@@ -70,11 +70,11 @@ class Page:
     @property
     def firsts(self) -> list[int]:
         """Places of the first request for each document, for its first answer."""
-        found: dict[str, int] = {}
-        for place, name in enumerate(self.names):
+        first_of: dict[str, int] = {}
+        for position, name in enumerate(self.names):
             if name.number == 0:
-                found.setdefault(name.item_id, place)
-        return list(found.values())
+                first_of.setdefault(name.item_id, position)
+        return list(first_of.values())
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Answered:
     """The cells."""
     pages: dict[tuple[str, str], Page] = field(default_factory=dict)
     """By task and kind."""
-    tallies: dict[str, dict[str, DisplacementStats]] = field(default_factory=dict)
+    displacements: dict[str, dict[str, DisplacementStats]] = field(default_factory=dict)
     """By arm and site how far tokens were moved."""
     acting: set[str] = field(default_factory=set)
     """Arms whose treatment acts on some request."""
@@ -93,7 +93,7 @@ class Answered:
     """By cell id what its record says of how it was answered."""
     chats: Chats = field(default_factory=Chats)
     """Chats as the model was given them."""
-    kept: set[str] = field(default_factory=set)
+    stored_names: set[str] = field(default_factory=set)
     """Names in the run folder under which these answers are kept."""
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By cell id lm-eval's samples of cells that were scored to see whether all is answered."""
@@ -112,27 +112,27 @@ class Answered:
 
     def without(self, task: str) -> list[Answered]:
         """The cells of `task`, of which nothing counts as answered, and the others as they are."""
-        own = [cell for cell in self.cells if cell.task.name == task]
+        of_task = [cell for cell in self.cells if cell.task.name == task]
         others = [cell for cell in self.cells if cell.task.name != task]
-        return [Answered(own), *([self._part(others)] if others else [])]
+        return [Answered(of_task), *([self._part(others)] if others else [])]
 
     def _part(self, cells: Sequence[Cell]) -> Answered:
-        tallies = {
+        displacements = {
             arm: {
-                site: DisplacementStats(tally.tokens, tally.distance)
-                for site, tally in sites.items()
+                site: DisplacementStats(stats.tokens, stats.distance)
+                for site, stats in sites.items()
             }
-            for arm, sites in self.tallies.items()
+            for arm, sites in self.displacements.items()
         }
         facts = dict(self.facts)
         return Answered(
             cells,
             dict(self.pages),
-            tallies,
+            displacements,
             set(self.acting),
             facts,
             self.chats,
-            set(self.kept),
+            set(self.stored_names),
         )
 
     def book(self, cell: Cell) -> ResponseLog:
@@ -151,30 +151,30 @@ class Answered:
         answers: Sequence[Answers],
     ) -> None:
         """Take in what each arm, with its treatment, answers to requests of `kind`."""
-        for arm, own in zip(treatments, answers, strict=True):
-            tallies = self.tallies.setdefault(arm, {})
-            for site, tally in own.moved.items():
-                tallies.setdefault(site, DisplacementStats()).add(
-                    tally.tokens, float(tally.distance)
+        for arm, arm_answers in zip(treatments, answers, strict=True):
+            displacements = self.displacements.setdefault(arm, {})
+            for site, stats in arm_answers.moved.items():
+                displacements.setdefault(site, DisplacementStats()).add(
+                    stats.tokens, float(stats.distance)
                 )
-            if own.acts:
+            if arm_answers.acts:
                 self.acting.add(arm)
-        for task in together.places:
-            asked, _ = together.of(task, together.requests)
-            texts = [each.args[1] if len(each.args) > 1 else None for each in asked]
+        for task in together.indices:
+            requests, _ = together.of(task, together.requests)
+            texts = [each.args[1] if len(each.args) > 1 else None for each in requests]
             self.pages[task, kind] = Page(
-                names=named(kind, asked),
-                prompts=[str(each.args[0]) for each in asked],
+                names=named(kind, requests),
+                prompts=[str(each.args[0]) for each in requests],
                 continuations=[text if isinstance(text, str) else None for text in texts],
                 values={
-                    arm: together.of(task, own.values)[1]
-                    for arm, own in zip(treatments, answers, strict=True)
+                    arm: together.of(task, arm_answers.values)[1]
+                    for arm, arm_answers in zip(treatments, answers, strict=True)
                 },
                 folds={
-                    arm: [treatment.route(each.doc) for each in asked]
+                    arm: [treatment.route(each.doc) for each in requests]
                     for arm, treatment in treatments.items()
                 },
-                asked=asked,
+                requests=requests,
             )
 
     def texts(self, cell: Cell) -> Page | None:
@@ -197,7 +197,7 @@ class Answered:
         if page is None:
             return {}
         scores = page.unsteered.get(cell.arm, {})
-        return {page.names[place].item_id: score for place, score in scores.items()}
+        return {page.names[position].item_id: score for position, score in scores.items()}
 
     def responses(self, cell: Cell) -> list[dict[str, Any]]:
         """The rows of RESPONSE_SCHEMA of a cell: the first answer to each request."""
@@ -224,12 +224,12 @@ class Answered:
             CellError: It steered none.
         """
         if cell.arm in self.acting:
-            check_steered(str(cell), cell.positions, self.tallies.get(cell.arm, {}).values())
+            check_steered(str(cell), cell.positions, self.displacements.get(cell.arm, {}).values())
 
     def displacement(self, cell: Cell) -> dict[str, float]:
         """Mean |y - x| over the tokens that the cell's arm steered, by site."""
-        tallies = self.tallies.get(cell.arm, {})
-        return {site: float(t.distance) / t.tokens for site, t in tallies.items() if t.tokens}
+        displacements = self.displacements.get(cell.arm, {})
+        return {site: float(t.distance) / t.tokens for site, t in displacements.items() if t.tokens}
 
     def keep(self, store: AnswerStore) -> None:
         """Write all of it to the run folder, whole or not at all. Raises StoreError."""
@@ -242,14 +242,17 @@ class Answered:
             "arms": arms,
             "facts": {cell.id: self.facts[cell.id] for cell in self.cells if cell.id in self.facts},
             "tallies": {
-                arm: {site: [t.tokens, float(t.distance)] for site, t in self.tallies[arm].items()}
+                arm: {
+                    site: [t.tokens, float(t.distance)]
+                    for site, t in self.displacements[arm].items()
+                }
                 for arm in arms
-                if arm in self.tallies
+                if arm in self.displacements
             },
             "acting": sorted(self.acting & set(arms)),
         }
         store.write(self.id, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), record)
-        self.kept.add(self.id)
+        self.stored_names.add(self.id)
 
     @classmethod
     def read(cls, store: AnswerStore, name: str, cells: Sequence[Cell]) -> Self:
@@ -268,16 +271,16 @@ class Answered:
         """
         record, table = store.read(name)
         rows = table.to_pylist()
-        own = [cell for cell in cells if cell.id in set(record["cells"])]
+        stored_cells = [cell for cell in cells if cell.id in set(record["cells"])]
         return cls(
-            own,
+            stored_cells,
             {
                 key: _page(list(some), record["arms"])
                 for key, some in groupby(rows, lambda row: (row["task"], row["kind"]))
                 if key[1] != CHAT
             },
             {
-                arm: {site: DisplacementStats(*tally) for site, tally in sites.items()}
+                arm: {site: DisplacementStats(*stats) for site, stats in sites.items()}
                 for arm, sites in record["tallies"].items()
             },
             set(record["acting"]),
@@ -298,12 +301,12 @@ def begun(store: AnswerStore, cells: Sequence[Cell]) -> list[tuple[str, list[Cel
         StoreError: The folder cannot be read.
     """
     left = {cell.id: cell for cell in cells}
-    found = []
+    groups = []
     for name, record in sorted(store.records().items(), key=lambda pair: len(pair[1]["cells"])):
-        own = [left.pop(cell) for cell in record["cells"] if cell in left]
-        if own:
-            found.append((name, own))
-    return found
+        group_cells = [left.pop(cell) for cell in record["cells"] if cell in left]
+        if group_cells:
+            groups.append((name, group_cells))
+    return groups
 
 
 def asked_of(answered: Answered, cell: Cell) -> list[Page]:
@@ -317,7 +320,7 @@ Count = Callable[[Sequence[str]], list[int]]
 
 def tokens_of(answered: Answered, count: Count) -> dict[str, int]:
     """By cell id the tokens of its distinct prompts and its answers."""
-    found: dict[str, int] = {}
+    tokens: dict[str, int] = {}
     for first in one_of_each_task(answered.cells):
         pages = asked_of(answered, first)
         given = [*{prompt for page in pages for prompt in page.prompts}]
@@ -326,28 +329,28 @@ def tokens_of(answered: Answered, count: Count) -> dict[str, int]:
         for cell in answered.cells:
             if cell.task.name == first.task.name:
                 page = answered.texts(cell)
-                own = list(page.values[cell.arm]) if page is not None else []
-                found[cell.id] = shared + (sum(count(own)) if own else 0)
-    return found
+                generated = list(page.values[cell.arm]) if page is not None else []
+                tokens[cell.id] = shared + (sum(count(generated)) if generated else 0)
+    return tokens
 
 
 def _rows(task: str, kind: str, page: Page, arms: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of ANSWER_SCHEMA of one page."""
     rows = []
-    for place, name in enumerate(page.names):
-        values = [page.values[arm][place] for arm in arms]
+    for position, name in enumerate(page.names):
+        values = [page.values[arm][position] for arm in arms]
         row: dict[str, Any] = {
             "task": task,
             "kind": kind,
             "key": name.key,
             "item_id": name.item_id,
             "request": name.number,
-            "prompt": page.prompts[place],
-            "continuation": page.continuations[place],
-            "folds": [page.folds[arm][place] for arm in arms],
+            "prompt": page.prompts[position],
+            "continuation": page.continuations[position],
+            "folds": [page.folds[arm][position] for arm in arms],
         }
         if kind == GENERATION:
-            read = [page.unsteered.get(arm, {}).get(place, (None, None)) for arm in arms]
+            read = [page.unsteered.get(arm, {}).get(position, (None, None)) for arm in arms]
             row |= {"texts": values, "text_log_likelihoods": [total for total, _ in read],
                     "text_tokens": [tokens for _, tokens in read]}  # fmt: skip
         elif kind == "loglikelihood":
@@ -367,8 +370,8 @@ def _page(rows: Sequence[dict[str, Any]], arms: Sequence[str]) -> Page:
         if rows[0]["texts"] is not None:
             values[arm] = [row["texts"][index] for row in rows]
             unsteered[arm] = {
-                place: (row["text_log_likelihoods"][index], row["text_tokens"][index])
-                for place, row in enumerate(rows)
+                position: (row["text_log_likelihoods"][index], row["text_tokens"][index])
+                for position, row in enumerate(rows)
                 if row["text_tokens"][index] is not None
             }
         elif rows[0]["are_greedy"] is not None:

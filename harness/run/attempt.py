@@ -49,8 +49,8 @@ class Attempt:
 
     def done(self, group: Sequence[Cell]) -> Done:
         """What the executor is told."""
-        places = tuple(place for place, cell in enumerate(group) if cell.id in self.again)
-        return Done(GroupResult(self.errors, self.tokens), places)
+        indices = tuple(index for index, cell in enumerate(group) if cell.id in self.again)
+        return Done(GroupResult(self.errors, self.tokens), indices)
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ def described(cell: Cell) -> dict[str, Any]:
 
 def _fail(store: RunFolder, cell: Cell, error: Exception, start: float) -> str:
     """Record that `cell` failed; the message."""
-    told = error
+    reported = error
     if not isinstance(error, SteerEvalError):
-        told = CellError(
+        reported = CellError(
             f"{cell} failed with {type(error).__name__}: {_first_line(error)}",
             "The traceback is in the cell's record.",
         )
-        told.__cause__ = error
-    store.write_failure(cell.id, _failure(cell, told, start))
-    return str(told)
+        reported.__cause__ = error
+    store.write_failure(cell.id, _failure(cell, reported, start))
+    return str(reported)
 
 
 def _failure(cell: Cell, error: Exception, start: float) -> dict[str, Any]:

@@ -81,8 +81,10 @@ def run_grid(
         before, records = held.finished, held.records
         answers = AnswerStore(store.place)
         answers.tidy(before)
-        kept = answers.cells()
-        waiting = [left for group in groups(cells) if (left := _left(group, before, records, kept))]
+        answered = answers.cells()
+        waiting = [
+            left for group in groups(cells) if (left := _left(group, before, records, answered))
+        ]
         if waiting:
             executor.begin()
         prepared = prepare(grid, data_dir, say)
@@ -92,7 +94,7 @@ def run_grid(
         keep_references(store.place, grid.tasks, prepared.loaded)
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
-        _tell_of_kept(waiting, kept, say)
+        _report_answered(waiting, answered, say)
         settings = WorkerSettings(
             store.place.location,
             str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
@@ -118,15 +120,15 @@ def _plan_again(
     replan(store, whole)
     for label in lost:
         say(f"samples of the imported arm {label} do not pair with this grid: import them again")
-    if told := describe_retired(store):
-        say(told)
+    if retired_cells := describe_retired(store):
+        say(retired_cells)
 
 
-def _tell_of_kept(
-    waiting: Sequence[Sequence[Cell]], kept: Set[str], say: Callable[[str], None]
+def _report_answered(
+    waiting: Sequence[Sequence[Cell]], answered: Set[str], say: Callable[[str], None]
 ) -> None:
     """Say how many cells were answered before."""
-    if scored := sum(cell.id in kept for group in waiting for cell in group):
+    if scored := sum(cell.id in answered for group in waiting for cell in group):
         say(f"the answers of {scored} cells were kept: these are scored without the model")
 
 
@@ -162,28 +164,28 @@ def _has_judges(grid: Grid) -> bool:
 
 def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """A cell for each model, contrast, method and layers: what decides which states are read."""
-    found: dict[str, Cell] = {}
+    first_of: dict[str, Cell] = {}
     for cell in cells:
         if cell.contrast is not None:
             key = repr((cell.model, cell.contrast, cell.method.name, cell.method.options))
-            found.setdefault(key, cell)
-    return tuple(found.values())
+            first_of.setdefault(key, cell)
+    return tuple(first_of.values())
 
 
 def _left(
     group: Sequence[Cell],
     finished: Set[str],
     records: Mapping[str, dict[str, Any]],
-    kept: Set[str],
+    answered: Set[str],
 ) -> tuple[Cell, ...]:
     """The cells of a group that are answered or scored now: those that are not finished.
 
-    Where the run was cut off while it stored this very group and answers that are not in `kept`
+    Where the run was cut off while it stored this very group and answers that are not in `answered`
     are missing, all of it is answered again, so that the rest comes out to the last bit as it would
     have.
     """
     left = tuple(cell for cell in group if cell.id not in finished)
-    if all(cell.id in kept for cell in left):
+    if all(cell.id in answered for cell in left):
         return left
     stored = [records[cell.id] for cell in group if cell.id in finished]
     cut_off = all(record.get("group", {}).get("id") == group_id(group) for record in stored)
@@ -256,8 +258,8 @@ def work_of(
 def affinity(cell: Cell) -> str:
     """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
     show what another worker does, have a key of their own."""
-    model, own = cell.model, "|repeated" if cell.is_repeat else ""
-    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{own}"
+    model, repeated = cell.model, "|repeated" if cell.is_repeat else ""
+    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{repeated}"
 
 
 def executor_of(grid: Grid) -> Executor:
@@ -270,7 +272,7 @@ def executor_of(grid: Grid) -> Executor:
         return SerialExecutor()
     # Imported here: Ray takes a second to import, and one worker does not need it.
     from steereval.ray_jobs.ray_executor import RayExecutor
-    from steereval.ray_jobs.schedule import Rules
+    from steereval.ray_jobs.rules import Rules
 
     remote = _is_remote(run)
     return RayExecutor(

@@ -51,12 +51,14 @@ def _clusters(
     described: TaskCard, samples: Sequence[dict[str, Any]], task: Any
 ) -> dict[str, str | None]:
     categories = categories_of(task)
-    own = {
+    cluster_of_item = {
         item: cluster_of(described.name, sample["doc"], categories)
         for item, sample in zip(item_ids(samples), samples, strict=True)
     }
-    names = clusters_with_twins(list(own), contents(samples, task), list(own.values()))
-    return dict(zip(own, names, strict=True))
+    names = clusters_with_twins(
+        list(cluster_of_item), contents(samples, task), list(cluster_of_item.values())
+    )
+    return dict(zip(cluster_of_item, names, strict=True))
 
 
 def contents(samples: Sequence[dict[str, Any]], task: Any) -> dict[str, str]:
@@ -70,17 +72,17 @@ def contents(samples: Sequence[dict[str, Any]], task: Any) -> dict[str, str]:
 
 def _asked(sample: dict[str, Any], task: Any) -> Iterator[tuple[str, str]]:
     """(prompt, text to be scored) of each request of a document."""
-    own = task.doc_to_text(sample["doc"]) if task.config.num_fewshot else None
+    question = task.doc_to_text(sample["doc"]) if task.config.num_fewshot else None
     for prompt, *rest in sample["arguments"]:
-        is_known = isinstance(own, str) and own.strip() and own in str(prompt)
+        is_known = isinstance(question, str) and question.strip() and question in str(prompt)
         scored = rest[0] if rest and isinstance(rest[0], str) else ""
-        yield str(own if is_known else prompt), scored
+        yield str(question if is_known else prompt), scored
 
 
 def directions(described: TaskCard, task: Any) -> dict[str, bool]:
     """For each metric whether higher is better; a task may give scores that it says nothing of."""
-    told = {metric: bool(better) for metric, better in task.higher_is_better().items()}
-    return told | {name: known.higher_is_better for name, known in described.metrics.items()}
+    stated = {metric: bool(better) for metric, better in task.higher_is_better().items()}
+    return stated | {name: known.higher_is_better for name, known in described.metrics.items()}
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,20 @@ def named(kind: str, requests: Sequence[Instance]) -> list[Named]:
     by_document: dict[int | None, dict[int, Instance]] = {}
     for request in requests:
         by_document.setdefault(request.doc_id, {})[id(request)] = request
-    hashes = [doc_hash(next(iter(own.values())).doc) for own in by_document.values()]
+    hashes = [
+        doc_hash(next(iter(document_requests.values())).doc)
+        for document_requests in by_document.values()
+    ]
     ids = item_ids([{"filter": "", "doc_hash": each} for each in hashes])
-    found: dict[int, Named] = {}
-    for own, document, item in zip(by_document.values(), hashes, ids, strict=True):
-        for number, request in enumerate(sorted(own.values(), key=lambda each: each.idx)):
+    name_of: dict[int, Named] = {}
+    for document_requests, document, item in zip(by_document.values(), hashes, ids, strict=True):
+        for number, request in enumerate(
+            sorted(document_requests.values(), key=lambda each: each.idx)
+        ):
             content = repr((kind, request.args, document, request.idx))
             key = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-            found[id(request)] = Named(key, item, number)
-    return [found[id(request)] for request in requests]
+            name_of[id(request)] = Named(key, item, number)
+    return [name_of[id(request)] for request in requests]
 
 
 def wants_perplexity(task: Any) -> bool:

@@ -27,15 +27,15 @@ def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> dict[str, Any]:
     """
     if not store.exists():
         return {}
-    found = store.read_manifest()
+    manifest = store.read_manifest()
     refuse_other_version(store.place, store.records())
-    before = {cell["cell_id"] for cell in found["cells"]} | retired(store).stored()
+    before = {cell["cell_id"] for cell in manifest["cells"]} | retired(store).stored()
     if before and not before & {cell.id for cell in cells}:
         raise InputError(
             f"{store.place} holds another run: none of its cells is in this grid",
             "Choose another --out, or delete the folder.",
         )
-    return found
+    return manifest
 
 
 def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def references_of(task: Any, limit: int | None = None) -> dict[str, Correct]:
     """
     documents = list(islice(task.eval_docs, limit))
     samples = [{"filter": "", "doc_hash": doc_hash(document)} for document in documents]
-    found = zip(item_ids(samples), (_reference(task, d) for d in documents), strict=True)
-    return {item: correct for item, correct in found if correct.choices or correct.texts}
+    references = zip(item_ids(samples), (_reference(task, d) for d in documents), strict=True)
+    return {item: correct for item, correct in references if correct.choices or correct.texts}
 
 
 def _reference(task: Any, document: Any) -> Correct:

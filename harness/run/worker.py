@@ -13,16 +13,11 @@ from steereval.common.errors import ScoringError, StoreError
 from steereval.harness.config.grid import ModelSpec
 from steereval.harness.engine.environment import environment
 from steereval.harness.engine.fit_request import fit_request
-from steereval.harness.engine.fitter import (
-    Treatment,
-    fitted,
-    unfitted,
-    unsteered,
-)
 from steereval.harness.engine.loading import WorkerSettings, device_of, load_model
 from steereval.harness.engine.merged_requests import MergedRequests, wanted
 from steereval.harness.engine.replay import OtherRequests
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import Treatment, fitted, unfitted, unsteered
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import Witness
 from steereval.harness.planning.groups import (
@@ -75,7 +70,7 @@ class CellWorker:
     _loaded: tuple[ModelSpec, SteeredLM] | None = None
     supplies: TaskResources = field(init=False)
     """Tasks and contrast sets."""
-    kept: AnswerStore = field(init=False)
+    answers: AnswerStore = field(init=False)
     """Answers that are not scored yet."""
     _idle_since: float = field(default_factory=time.perf_counter)
 
@@ -84,7 +79,7 @@ class CellWorker:
         data_dir = self.settings.data_dir
         self.supplies = TaskResources(Path(data_dir) if data_dir else None)
         self._witness = Witness(self.settings.content, self.supplies)
-        self.kept = AnswerStore(RunFolder(self.settings.run_folder).place)
+        self.answers = AnswerStore(RunFolder(self.settings.run_folder).place)
 
     def run(self, group: tuple[Cell, ...], last: bool) -> Done:
         """Run the cells of `group` together, and store rows or an error for each.
@@ -133,9 +128,9 @@ class CellWorker:
                 raise
             except NotLoaded as error:
                 attempt.all_failed(answered.cells, error.why, start)
-            except Outdated as found:
-                logger.warning("the answers kept of %s are to other requests", found.task)
-                waiting += answered.without(found.task)
+            except Outdated as outdated:
+                logger.warning("the answers kept of %s are to other requests", outdated.task)
+                waiting += answered.without(outdated.task)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
                 if len(answered.cells) == 1:
                     attempt.failed(answered.cells[0], error, start)
@@ -149,9 +144,9 @@ class CellWorker:
     def _begun(self, group: Sequence[Cell]) -> list[Answered]:
         """What an earlier try or start has kept of `group`, after what is left to be answered."""
         known, left = [], {cell.id: cell for cell in group}
-        for name, cells in begun(self.kept, group):
+        for name, cells in begun(self.answers, group):
             try:
-                answered = Answered.read(self.kept, name, cells)
+                answered = Answered.read(self.answers, name, cells)
             except StoreError as error:
                 logger.warning("answers are not used: %s", error)
                 continue
@@ -176,12 +171,12 @@ class CellWorker:
             self._loaded_for(answered)
         while True:
             self._read_texts(answered)
-            asked = wanted(
+            by_kind = wanted(
                 one_of_each_task(answered.cells), lambda cell: self._try_scoring(answered, cell)
             )
-            if not asked:
+            if not by_kind:
                 return
-            for kind, together in asked.items():
+            for kind, together in by_kind.items():
                 self._ask(answered, kind, together)
 
     def _try_scoring(self, answered: Answered, cell: Cell) -> None:
@@ -191,7 +186,7 @@ class CellWorker:
         except ScoringError as error:
             answered.errors[cell.id] = error
         except OtherRequests as error:
-            if not all(page.asked for page in asked_of(answered, cell)):
+            if not all(page.requests for page in asked_of(answered, cell)):
                 raise Outdated(cell.task.name) from error
 
     def _ask(self, answered: Answered, kind: str, together: MergedRequests) -> None:
@@ -257,24 +252,24 @@ class CellWorker:
             return
         lm = self._loaded_for(answered)
         texts = [
-            (page.prompts[place], page.values[arm][place])
+            (page.prompts[index], page.values[arm][index])
             for arm, page in waiting
-            for place in page.firsts
+            for index in page.firsts
         ]
         scores = iter(lm.unsteered_likelihoods(texts))
         for arm, page in waiting:
-            page.unsteered[arm] = {place: next(scores) for place in page.firsts}
+            page.unsteered[arm] = {index: next(scores) for index in page.firsts}
         self._keep(answered)
 
     def _keep(self, answered: Answered) -> None:
         """Keep what is answered. Raises StoreError where another driver has taken over."""
         self._check_driver()
         with phase("storing"):
-            answered.keep(self.kept)
+            answered.keep(self.answers)
 
     def _check_driver(self) -> None:
         if self.settings.lease:
-            check_driver(self.kept.place, self.settings.lease)
+            check_driver(self.answers.place, self.settings.lease)
 
     def _store(self, answered: Answered, attempt: Attempt, start: float) -> None:
         """Score every cell and write its rows, or its error. Raises StoreError where another
@@ -303,8 +298,8 @@ class CellWorker:
                 continue
             attempt.stored.add(cell.id)
             attempt.tokens += facts["timings"]["tokens"]
-        for name in answered.kept:
-            self.kept.remove_if_done(name, attempt.stored)
+        for name in answered.stored_names:
+            self.answers.remove_if_done(name, attempt.stored)
 
     def _loaded_for(self, answered: Answered) -> SteeredLM:
         """The model of the cells, ready to answer them. Raises NotLoaded."""
@@ -319,12 +314,12 @@ class CellWorker:
         return lm
 
     def _model(self, spec: ModelSpec) -> SteeredLM:
-        bare = spec.without_layers()
-        if self._loaded is None or self._loaded[0] != bare:
+        without_layers = spec.without_layers()
+        if self._loaded is None or self._loaded[0] != without_layers:
             self._loaded = None
-            with self._witness.loading(bare):
-                lm = load_model(bare, self.settings)
-            self._loaded = (bare, lm)
+            with self._witness.loading(without_layers):
+                lm = load_model(without_layers, self.settings)
+            self._loaded = (without_layers, lm)
         return self._loaded[1]
 
     def _treatment(self, cell: Cell, lm: SteeredLM) -> Treatment:
@@ -351,5 +346,5 @@ def _cards(folds: Iterable[int | None], treatment: Treatment) -> list[dict[str, 
     """The cards of the steerers that acted, by fold."""
     if treatment.strength == 0:
         return []
-    own = sorted(set(folds), key=lambda fold: (fold is None, fold or 0))
-    return [dict(treatment.fit(fold).card) for fold in own]
+    acting_folds = sorted(set(folds), key=lambda fold: (fold is None, fold or 0))
+    return [dict(treatment.fit(fold).card) for fold in acting_folds]

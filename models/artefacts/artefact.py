@@ -28,7 +28,7 @@ from steereval.common.errors import ArtefactError, StoreError
 from steereval.models.methods.method import Method
 from steereval.models.methods.registry import steerer_kinds
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.steerer import Steerer
+from steereval.models.steering.steerer import STORED_NAMES, Steerer
 
 FORMAT_VERSION = 2
 TENSORS, CARD = "steerer.safetensors", "steerer.json"
@@ -147,8 +147,10 @@ def _restore(
 ) -> dict[Site, Steerer]:
     steerers: dict[Site, Steerer] = {}
     for text, settings in sites.items():
-        own = {k.partition(":")[2]: v for k, v in tensors.items() if k.partition(":")[0] == text}
-        steerers[Site.parse(text)] = _build(kinds, settings, own)
+        site_tensors = {
+            k.partition(":")[2]: v for k, v in tensors.items() if k.partition(":")[0] == text
+        }
+        steerers[Site.parse(text)] = _build(kinds, settings, site_tensors)
     return steerers
 
 
@@ -156,7 +158,8 @@ def _build(
     kinds: Mapping[str, type[Steerer]], settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> Steerer:
     """A steerer from what `Steerer.settings` and `Steerer.tensors` gave."""
-    values: dict[str, Any] = {name: value for name, value in settings.items() if name != "kind"}
+    names = {stored: name for name, stored in STORED_NAMES.items()}
+    values = {names.get(name, name): value for name, value in settings.items() if name != "kind"}
     nested: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         field, dot, inner = name.partition(".")
@@ -181,8 +184,8 @@ def _read_both(folder: Path) -> tuple[dict[str, Any], bytes]:
             if card_digest(card, blob) == card.get("sha256"):
                 return card, blob
             error = _damaged(folder, "its hash is not the one in steerer.json")
-        except ArtefactError as found:
-            error = found
+        except ArtefactError as damage:
+            error = damage
         if wait is None:
             break
         # Another process may be putting a new steerer in the place of this one.

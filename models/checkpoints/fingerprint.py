@@ -45,8 +45,8 @@ def versions_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
 
 
 def _own_tensors(module: nn.Module) -> Iterator[Tensor]:
-    kept = module._non_persistent_buffers_set
-    buffers = {name: each for name, each in module._buffers.items() if name not in kept}
+    transient = module._non_persistent_buffers_set
+    buffers = {name: each for name, each in module._buffers.items() if name not in transient}
     yield from (each for each in (*module._parameters.values(), *buffers.values())
                 if each is not None)  # fmt: skip
 
@@ -70,7 +70,7 @@ def _content(named: tuple[str, Tensor]) -> str:
 
 def _adapters(model: nn.Module) -> str:
     """Which adapters act, and how strongly."""
-    found: list[Any] = []
+    adapters: list[Any] = []
     for name, module in model.named_modules():
         state = {
             setting: str(getattr(module, setting))
@@ -78,5 +78,5 @@ def _adapters(model: nn.Module) -> str:
             if isinstance(getattr(module, setting, None), (dict, list, bool))
         }
         if state:
-            found.append((name, state))
-    return repr(found)
+            adapters.append((name, state))
+    return repr(adapters)

@@ -10,10 +10,22 @@ from pathlib import Path
 from unittest.mock import patch
 
 import gguf
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steereval.common.errors import ModelError
+
+
+class PlainReader(gguf.GGUFReader):  # type: ignore[misc] # gguf is untyped
+    """Reads fields as slices of an array: a slice of a memory map costs ten times as much, and a
+    vocabulary has hundreds of thousands."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Keep a memory map as an array over the same memory."""
+        if isinstance(value, np.memmap):
+            value = value.view(np.ndarray)
+        super().__setattr__(name, value)
 
 
 @contextmanager
@@ -23,7 +35,7 @@ def read_once() -> Iterator[None]:
     Transformers reads it for the tokenizer, its configuration and the model, slowly each time, and
     asks for the names of all tensors once for every module.
     """
-    reader, names = cache(gguf.GGUFReader), cache(gguf.get_tensor_name_map)
+    reader, names = cache(PlainReader), cache(gguf.get_tensor_name_map)
     with patch.multiple(gguf, GGUFReader=reader, get_tensor_name_map=names):
         yield
 

@@ -56,9 +56,9 @@ def steerer_flops(steerer: Steerer, strength: float) -> float:
     """Operations of steering one token, where the steerer's tensors are; what it decides once for a
     query is not counted."""
     device = next((tensor.device for tensor in steerer.tensors().values()), torch.device("cpu"))
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(1, steerer.dimension, generator=draw).to(device)
-    norm = steerer.typical_norm or 1.0
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, steerer.dimension, generator=generator).to(device)
+    norm = steerer.median_norm or 1.0
     x = x * norm / x.norm()
     state = steerer.begin(x, ["token"]) if steerer.per_query else None
     # What is worked out once for a strength is no cost of a token.
@@ -87,17 +87,17 @@ def _counted(work: Callable[[], object]) -> float:
 
 def _formulas() -> dict[Any, Any]:
     """Operations of what the flop counter knows nothing of, by torch operator."""
-    found: dict[Any, Any] = {}
+    formulas: dict[Any, Any] = {}
     for name in _ENTRYWISE:
         for variant in (name, f"{name}_"):
             if hasattr(torch.ops.aten, variant):
-                found[getattr(torch.ops.aten, variant)] = _raw(_of_entries)
+                formulas[getattr(torch.ops.aten, variant)] = _raw(_of_entries)
     for name in ("_fft_r2c", "_fft_c2r"):
-        found[getattr(torch.ops.aten, name)] = _raw(_of_transform)
+        formulas[getattr(torch.ops.aten, name)] = _raw(_of_transform)
     for name in ("mv", "dot"):
-        found[getattr(torch.ops.aten, name)] = _raw(_of_products)
-    found[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = _raw(_of_attention)
-    return found
+        formulas[getattr(torch.ops.aten, name)] = _raw(_of_products)
+    formulas[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = _raw(_of_attention)
+    return formulas
 
 
 def _raw(formula: Callable[..., float]) -> Any:

@@ -49,8 +49,8 @@ class Manifold:
                 "the held-out positive activations are all the same",
                 "Check the contrast set and the layer.",
             )
-        found = LedoitWolf().fit(rows.numpy())
-        factor = torch.linalg.cholesky(torch.from_numpy(found.covariance_))
+        estimate = LedoitWolf().fit(rows.numpy())
+        factor = torch.linalg.cholesky(torch.from_numpy(estimate.covariance_))
         return cls(rows, rows.mean(dim=0), factor, float(rows.norm(dim=1).median()))
 
     def mahalanobis(self, y: Tensor) -> Tensor:

@@ -19,11 +19,11 @@ def linear_layers(widths: Sequence[int]) -> nn.ModuleList:
 
 def frozen(layers: nn.ModuleList) -> Weights:
     """The tensors of linear layers, float32 on the CPU."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for layer in layers:
         weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-        found += [weight.detach().cpu().float().clone(), bias.detach().cpu().float().clone()]
-    return tuple(found)
+        tensors += [weight.detach().cpu().float().clone(), bias.detach().cpu().float().clone()]
+    return tuple(tensors)
 
 
 def apply_mlp(weights: Weights, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:

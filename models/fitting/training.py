@@ -86,7 +86,7 @@ def train(
         optimiser, lambda step: min(1.0, (step + 1) / max(1.0, warmup * steps))
     )
     curves: dict[str, list[float]] = {"train": [], "held_out": []}
-    best, best_epoch, kept = math.inf, 0, copy.deepcopy(network.state_dict())
+    best, best_epoch, best_state = math.inf, 0, copy.deepcopy(network.state_dict())
     for epoch in tqdm(range(options.epochs), desc=f"training {method}", leave=False):
         curves["train"].append(
             _epoch(network, chosen, loss, options, generator, optimiser, rate)
@@ -99,10 +99,10 @@ def train(
                 "Lower learning_rate.",
             )
         if now < best:
-            best, best_epoch, kept = now, epoch + 1, copy.deepcopy(network.state_dict())
+            best, best_epoch, best_state = now, epoch + 1, copy.deepcopy(network.state_dict())
         elif epoch + 1 - best_epoch >= options.patience:
             break
-    network.load_state_dict(kept)
+    network.load_state_dict(best_state)
     return {
         "epochs": len(curves["train"]), "of": options.epochs, "best_epoch": best_epoch,
         "train_loss": curves["train"], "held_out_loss": curves["held_out"] if len(watched) else [],

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steereval.common.errors import FitError
-from steereval.models.inference.packed_row import packed_frame, packed_inputs
+from steereval.models.inference.packed_row import packed_context, packed_inputs
 from steereval.models.inference.pass_layout import row_tokens
 from steereval.models.inference.prefix_tree import Request, build_forest, packs
+from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import ForwardContext, Intervention, Session, reading, steered
+from steereval.models.steering.hook_targets import reading
+from steereval.models.steering.hooks import Session, steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 BATCH_TOKENS = 1024
@@ -59,11 +62,11 @@ class Under:
 
 
 class _Pass(NamedTuple):
-    """One forward pass, and which text and token stands at which place of its states."""
+    """One forward pass, and the text and token of each column of its states."""
 
     inputs: dict[str, Any]
-    frame: ForwardContext
-    places: NDArray[np.int64]
+    context: ForwardContext
+    columns: NDArray[np.int64]
     texts: NDArray[np.int64]
     tokens: NDArray[np.int64]
 
@@ -103,7 +106,7 @@ def last_token_states(
 
 
 def _run(run: Callable[..., dict[Site, Tensor]], each: _Pass, session: Session) -> Any:
-    with session.on(each.frame):
+    with session.on(each.context):
         return run(**each.inputs, use_cache=False)
 
 
@@ -142,15 +145,15 @@ def _passes(
 
 
 def _packed(model: nn.Module, requests: Sequence[Request], under: Under | None) -> Iterator[_Pass]:
-    owned = under is not None and any(
+    per_query = under is not None and any(
         steerer.per_query for steerer in under.intervention.steerers.values()
     )
     starts = np.array([len(request.context) - 1 for request in requests])
     size = row_tokens(_device(model).type)
-    for pack in packs(build_forest(requests, owned), size):
-        places, numbers, indices = np.array(pack.answers, dtype=np.int64).reshape(-1, 3).T
-        frame = packed_frame(pack, requests, _device(model))
-        yield _Pass(packed_inputs(model, pack), frame, places, numbers, starts[numbers] + indices)
+    for pack in packs(build_forest(requests, per_query), size):
+        columns, texts, indices = np.array(pack.answers, dtype=np.int64).reshape(-1, 3).T
+        context = packed_context(pack, requests, _device(model))
+        yield _Pass(packed_inputs(model, pack), context, columns, texts, starts[texts] + indices)
 
 
 def _batched(model: nn.Module, requests: Sequence[Request]) -> Iterator[_Pass]:
@@ -174,8 +177,8 @@ def _batched(model: nn.Module, requests: Sequence[Request]) -> Iterator[_Pass]:
             "input_ids": ids.to(device),
             "attention_mask": torch.from_numpy(inside.astype(np.int64)).to(device),
         }
-        frame = ForwardContext(assigned, query.to(device), last.to(device), keys)
-        yield _Pass(inputs, frame, rows * width + tokens, np.array(batch)[rows], tokens)
+        context = ForwardContext(assigned, query.to(device), last.to(device), keys)
+        yield _Pass(inputs, context, rows * width + tokens, np.array(batch)[rows], tokens)
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
@@ -196,21 +199,21 @@ class _Collector:
         self.starts = np.array([text.start for text in texts])
         self.lengths = np.array([len(text.tokens) for text in texts])
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths - self.starts)])
-        self.found: dict[Site, Tensor] = {}
+        self.states: dict[Site, Tensor] = {}
 
     def add(self, each: _Pass, states: Mapping[Site, Tensor]) -> None:
         """Take what is wanted of the states [rows, length, d] of a pass."""
         chosen = self._chosen(each)
-        places, target = torch.from_numpy(each.places[chosen]), self._target(each, chosen)
+        columns, target = torch.from_numpy(each.columns[chosen]), self._target(each, chosen)
         for site, hidden in states.items():
             flat = hidden.reshape(-1, hidden.shape[-1])
-            rows = flat[places.to(flat.device)].float().cpu()
-            if site not in self.found:
-                self.found[site] = torch.zeros(self._size, rows.shape[1])
+            rows = flat[columns.to(flat.device)].float().cpu()
+            if site not in self.states:
+                self.states[site] = torch.zeros(self._size, rows.shape[1])
             if self.part == "mean":
-                self.found[site].index_add_(0, target, rows)
+                self.states[site].index_add_(0, target, rows)
             else:
-                self.found[site][target] = rows
+                self.states[site][target] = rows
 
     def _chosen(self, each: _Pass) -> NDArray[np.bool_]:
         chosen: NDArray[np.bool_]
@@ -234,7 +237,7 @@ class _Collector:
 
     def finished(self) -> dict[Site, Tensor]:
         """All states. Raises FitError if some are not finite."""
-        for site, states in self.found.items():
+        for site, states in self.states.items():
             if self.part == "mean":
                 states /= torch.from_numpy(self.lengths - self.starts)[:, None]
             if not bool(torch.isfinite(states).all()):
@@ -242,7 +245,7 @@ class _Collector:
                     f"activations at layer {site} are not finite",
                     "The model overflowed there: use float32 or bfloat16, or another layer.",
                 )
-        return self.found
+        return self.states
 
 
 def _device(model: nn.Module) -> torch.device:

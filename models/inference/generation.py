@@ -21,7 +21,8 @@ from transformers.cache_utils import DynamicLayer
 
 from steereval.common.errors import CellError
 from steereval.models.inference.growing_cache import growing_cache
-from steereval.models.steering.hooks import ForwardContext, Session
+from steereval.models.steering.forward_context import ForwardContext
+from steereval.models.steering.hooks import Session
 from steereval.models.steering.phase_clock import phase
 from steereval.models.steering.positions import Positions
 
@@ -43,8 +44,8 @@ class Prompts:
     keys: Sequence[str]
     """Name of each row, for steerers that decide per query."""
 
-    def frame(self, rows: int, start: int, length: int) -> ForwardContext:
-        """The frame of a pass over columns start .. start + length of `rows` rows.
+    def context(self, rows: int, start: int, length: int) -> ForwardContext:
+        """The context of a pass over columns start .. start + length of `rows` rows.
 
         Beam search repeats each prompt's row in place, so `rows` may be a multiple.
         """
@@ -64,19 +65,19 @@ class Prompts:
     def bounds(self) -> tuple[Tensor, Tensor]:
         """First steered column of each row, and the one after the last, int64 [rows] each."""
         rows = zip(self.positions, self.padding.tolist(), self.unsteered_prefix, strict=True)
-        found = [
+        intervals = [
             positions.interval(self.width - padding, unsteered_prefix)
             for positions, padding, unsteered_prefix in rows
         ]
-        firsts = [first for first, _ in found]
-        ends = [_NEVER if end is None else end for _, end in found]
+        firsts = [first for first, _ in intervals]
+        ends = [_NEVER if end is None else end for _, end in intervals]
         return torch.tensor(firsts) + self.padding, torch.tensor(ends) + self.padding
 
 
 ROWS = {"cpu": 256, "cuda": 512}
 """Rows of a decoding pass by kind of device: more no longer make a row cheaper. Measured on a CPU:
 32, 64, 128, 256 and 512 rows write 473 texts of 32 tokens in 124, 84, 63, 56 and 58 s."""
-STEM_TOKENS = 8
+LEAST_SHARED_TOKENS = 8
 """A shared beginning shorter than this is not worth a pass of its own."""
 _NEVER = 1 << 40
 """A column that no generation reaches."""
@@ -113,11 +114,11 @@ class Passes:
         first, end = (bound.numpy() for bound in self.prompts.bounds())
         inside = np.clip(np.minimum(end, ends) - np.maximum(first, starts), 0, None)
         of_row = (inside * (rows // len(first))).sum(axis=0)
-        found: dict[int, int] = {}
+        requested: dict[int, int] = {}
         for index, tokens in zip(self.prompts.interventions, of_row.tolist(), strict=True):
             if index >= 0:
-                found[index] = found.get(index, 0) + tokens
-        return found
+                requested[index] = requested.get(index, 0) + tokens
+        return requested
 
     def check_covers(self, width: int) -> None:
         """Check that the passes held all tokens to be steered of texts of `width` tokens.
@@ -164,12 +165,12 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
     passes = Passes(prompts)
     settled: dict[int, ForwardContext] = {}
 
-    def frame(rows: int, start: int, length: int, device: torch.device) -> ForwardContext:
-        # Every rule treats all tokens after the prompt alike, so decoding steps share a frame.
+    def context(rows: int, start: int, length: int, device: torch.device) -> ForwardContext:
+        # Every rule treats all tokens after the prompt alike, so decoding steps share a context.
         if length > 1 or start < prompts.width:
-            return _on(prompts.frame(rows, start, length), device)
+            return _on(prompts.context(rows, start, length), device)
         if rows not in settled:
-            settled[rows] = _on(prompts.frame(rows, start, length), device)
+            settled[rows] = _on(prompts.context(rows, start, length), device)
         return settled[rows]
 
     def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -180,7 +181,7 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
         start = _start(kwargs.get("past_key_values"), seen, ids.shape[1])
         seen = start + ids.shape[1]
         passes.add(ids.shape[0], start, ids.shape[1])
-        session.frame = frame(ids.shape[0], start, ids.shape[1], ids.device)
+        session.context = context(ids.shape[0], start, ids.shape[1], ids.device)
 
     handle = _that_runs(model).register_forward_pre_hook(before, with_kwargs=True)
     try:
@@ -217,7 +218,7 @@ def _fill(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> N
     """Run left-padded rows [rows, width] into an empty `cache`; `mask` [rows, width + 1]."""
     mask = mask[:, : ids.shape[1]]
     positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
-    start = _begin_with_stem(model, cache, ids, mask)
+    start = _fill_shared_prefix(model, cache, ids, mask)
     with torch.no_grad():
         model(
             input_ids=ids[:, start:],
@@ -228,28 +229,32 @@ def _fill(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> N
         )
 
 
-def _begin_with_stem(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> int:
+def _fill_shared_prefix(model: nn.Module, cache: DynamicCache, ids: Tensor, mask: Tensor) -> int:
     """Put into `cache` what the first columns of all rows have in common, as a few-shot primer;
     how many columns that settles. A column that holds more than that in one row is left."""
     padding = (mask.cumsum(dim=1) == 0).sum(dim=1)
     texts = [row[p:].tolist() for row, p in zip(ids, padding.tolist(), strict=True)]
     # What the first and the last in lexical order share, all share.
     pairs = zip(min(texts), max(texts), strict=False)
-    stem = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    columns = ids.shape[1] - max(len(text) - len(stem) for text in texts)
+    shared_prefix = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    columns = ids.shape[1] - max(len(text) - len(shared_prefix) for text in texts)
     # The last column is left to the pass over the rest, which may not be empty.
     columns = min(columns, ids.shape[1] - 1)
-    if len(stem) < STEM_TOKENS or columns < STEM_TOKENS:
+    if len(shared_prefix) < LEAST_SHARED_TOKENS or columns < LEAST_SHARED_TOKENS:
         return 0
     alone = DynamicCache(config=model.config.get_text_config(decoder=True))  # type: ignore[operator, union-attr]
     if any(type(layer) is not DynamicLayer for layer in alone.layers):
         return 0  # a window drops tokens that some of the rows still need
     with torch.no_grad():
         model(
-            input_ids=torch.tensor([stem], device=ids.device), past_key_values=alone, use_cache=True
+            input_ids=torch.tensor([shared_prefix], device=ids.device),
+            past_key_values=alone,
+            use_cache=True,
         )
-    # Column c of a row with p columns of padding holds the stem's token c - p; padding is masked.
-    index = (torch.arange(columns, device=ids.device) - padding[:, None]).clamp(0, len(stem) - 1)
+    # Column c of a row with p columns of padding holds token c - p; padding is masked.
+    index = (torch.arange(columns, device=ids.device) - padding[:, None]).clamp(
+        0, len(shared_prefix) - 1
+    )
     layers: list[Any] = alone.layers
     for number, layer in enumerate(layers):
         keys, values = layer.keys[0][:, index], layer.values[0][:, index]
@@ -274,7 +279,7 @@ def _start(cache: Any, seen: int, length: int) -> int:
     return 0 if length > seen else seen
 
 
-def _on(frame: ForwardContext, device: torch.device) -> ForwardContext:
-    query = None if frame.query is None else frame.query.to(device)
-    last = None if frame.prompt_last is None else frame.prompt_last.to(device)
-    return ForwardContext(frame.assigned, query, last, frame.keys)
+def _on(context: ForwardContext, device: torch.device) -> ForwardContext:
+    query = None if context.query is None else context.query.to(device)
+    last = None if context.prompt_last is None else context.prompt_last.to(device)
+    return ForwardContext(context.assigned, query, last, context.keys)

@@ -23,12 +23,13 @@ from steereval.models.inference.memory import LEAST_TOKENS, Batches, RowSize, ra
 from steereval.models.inference.packed_row import (
     check_steered,
     masks_by_index,
-    packed_frame,
+    packed_context,
     packed_inputs,
 )
-from steereval.models.inference.pass_layout import STEM_TOKENS, Layout, Piece, row_tokens
+from steereval.models.inference.pass_layout import LEAST_SHARED_TOKENS, Layout, Piece, row_tokens
 from steereval.models.inference.prefix_tree import PackedRow, Request
-from steereval.models.steering.hooks import ForwardContext, Session
+from steereval.models.steering.forward_context import ForwardContext
+from steereval.models.steering.hooks import Session
 from steereval.models.steering.phase_clock import phase
 
 ROWS_OF_LOGITS = 64
@@ -102,10 +103,10 @@ class Scorer:
         The error and what it holds are gone then."""
         layout = Layout(gathered.requests, size, self.session.decides)
         try:
-            cache = self._stem_cache(layout.stem) if layout.stem else None
+            cache = self._prefix_cache(layout.shared_prefix) if layout.shared_prefix else None
             for piece in layout.pieces():
                 before = gathered.finished
-                self._score_piece(piece, layout.stem, cache, gathered)
+                self._score_piece(piece, layout.shared_prefix, cache, gathered)
                 done(gathered.finished - before)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or size < 2 * LEAST_TOKENS:
@@ -113,9 +114,9 @@ class Scorer:
             return False
         return True
 
-    def _stem_cache(self, stem: Sequence[tuple[int, int]]) -> DynamicCache:
+    def _prefix_cache(self, shared_prefix: Sequence[tuple[int, int]]) -> DynamicCache:
         """Keys and values of the tokens that all requests share."""
-        ids, assigned = torch.tensor(stem).unbind(dim=1)
+        ids, assigned = torch.tensor(shared_prefix).unbind(dim=1)
         cache = DynamicCache()
         with phase("prefill"), self._passes(), self.session.on(ForwardContext(assigned[None])):
             self.model(
@@ -129,7 +130,7 @@ class Scorer:
     def _score_piece(
         self,
         piece: Piece,
-        stem: Sequence[tuple[int, int]],
+        shared_prefix: Sequence[tuple[int, int]],
         cache: DynamicCache | None,
         gathered: _Gathered,
     ) -> None:
@@ -140,21 +141,21 @@ class Scorer:
             with phase("prefill"):
                 states = self.lower.states(
                     layer,
-                    pass_key(layer, [token for token, _ in stem], piece.bare),
-                    lambda: self._run(piece.bare, len(stem), cache, [-1]),
+                    pass_key(layer, [token for token, _ in shared_prefix], piece.unsteered),
+                    lambda: self._run(piece.unsteered, len(shared_prefix), cache, [-1]),
                 )
-            _cut_back(cache, len(stem))
+            _cut_back(cache, len(shared_prefix))
         for row in piece.rows:
             resumed: AbstractContextManager[None] = nullcontext()
             if self.lower is not None and layer is not None and states is not None:
-                columns = torch.from_numpy(piece.bare.locate(row)).to(states.device)
+                columns = torch.from_numpy(piece.unsteered.locate(row)).to(states.device)
                 resumed = self.lower.resumed(layer, states[:, columns])
-            check_steered(row, stem, piece.part.requests)
-            frame = packed_frame(row, piece.part.requests, self.device)
-            with phase("continuations"), self.session.on(frame), resumed:
-                logits = self._run(row, len(stem), cache, row.predicting)
+            check_steered(row, shared_prefix, piece.part.requests)
+            context = packed_context(row, piece.part.requests, self.device)
+            with phase("continuations"), self.session.on(context), resumed:
+                logits = self._run(row, len(shared_prefix), cache, row.predicting)
                 gathered.add(piece.part.answers(row), row.predicting, logits, self.softmax_dtype)
-            _cut_back(cache, len(stem))
+            _cut_back(cache, len(shared_prefix))
 
     def _run(
         self, pack: PackedRow, before: int, cache: DynamicCache | None, wanted: Sequence[int]
@@ -187,12 +188,12 @@ class Scorer:
         )
 
         def batch(rows: range) -> list[Score]:
-            found = self._score_batch([requests[order[row]] for row in rows])
+            scores = self._score_batch([requests[order[row]] for row in rows])
             done(len(rows))
-            return found
+            return scores
 
-        found = self.batches.run(len(order), batch_size, batch)
-        scores = dict(zip(order, (score for part in found for score in part), strict=True))
+        parts = self.batches.run(len(order), batch_size, batch)
+        scores = dict(zip(order, (score for part in parts for score in part), strict=True))
         return [scores[i] for i in range(len(requests))]
 
     def _score_batch(self, batch: Sequence[Request]) -> list[Score]:
@@ -205,13 +206,13 @@ class Scorer:
             assigned[row, :length] = torch.tensor([request.assigned(i) for i in range(length)])
         last = torch.tensor([[row, len(r.context) - 1] for row, r in enumerate(batch)])
         query = torch.arange(len(batch))[:, None].expand(-1, width)
-        frame = ForwardContext(
+        context = ForwardContext(
             assigned,
             query.to(self.device),
             last.to(self.device),
             [request.key for request in batch],
         )
-        with phase("continuations"), self._passes(), self.session.on(frame):
+        with phase("continuations"), self._passes(), self.session.on(context):
             logits = self.model(input_ids=ids.to(self.device)).logits
         log_probs = F.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
         return [_score_row(row, request) for row, request in zip(log_probs, batch, strict=True)]
@@ -255,12 +256,15 @@ class _Gathered:
         targets = torch.tensor([self.requests[r].continuation[k] for _, r, k in answers])
         size = ROWS_OF_LOGITS if logits.device.type == "cpu" else len(logits)
         for start in range(0, len(logits), size):
-            own = ((start <= rows) & (rows < start + size)).nonzero()[:, 0]
-            row, target = (rows[own] - start).to(logits.device), targets[own].to(logits.device)
+            inside = ((start <= rows) & (rows < start + size)).nonzero()[:, 0]
+            row, target = (
+                (rows[inside] - start).to(logits.device),
+                targets[inside].to(logits.device),
+            )
             log_probs = F.log_softmax(logits[start : start + size], dim=-1, dtype=softmax_dtype)
             self._values.append(log_probs[row, target].float())
             self._greedy.append(log_probs.argmax(dim=-1)[row] == target)
-            self._places += [answers[answer][1:] for answer in own.tolist()]
+            self._places += [answers[answer][1:] for answer in inside.tolist()]
         for _, request, _ in answers:
             self._missing[request] -= 1
             self.finished += self._missing[request] == 0
@@ -269,14 +273,14 @@ class _Gathered:
         """Of the requests that are finished."""
         values = [torch.zeros(len(request.continuation)) for request in self.requests]
         greedy = [True] * len(self.requests)
-        found = torch.cat(self._values).tolist() if self._values else []
+        log_probs = torch.cat(self._values).tolist() if self._values else []
         right = torch.cat(self._greedy).tolist() if self._greedy else []
-        for (request, index), value, is_greedy in zip(self._places, found, right, strict=True):
+        for (request, index), value, is_greedy in zip(self._places, log_probs, right, strict=True):
             values[request][index] = value
             greedy[request] &= is_greedy
         return {
-            request: Score(float(own.sum()), is_greedy)
-            for request, own, is_greedy, missing in zip(
+            request: Score(float(total.sum()), is_greedy)
+            for request, total, is_greedy, missing in zip(
                 self.requests, values, greedy, self._missing, strict=True
             )
             if missing == 0
@@ -329,15 +333,15 @@ def supports_sharing(model: nn.Module, tolerance: float) -> bool:
 
 
 def _probe() -> list[Request]:
-    """Texts that share a stem, and a last one that does not; few enough token ids for any model.
+    """Texts with a shared prefix, and a last one without it; few enough token ids for any model.
 
     Together they make a row several times longer than each, so that a model which goes by the
     index in the row, not by the position given, is told apart.
     """
-    stem = tuple(range(5, 5 + STEM_TOKENS + 1))
-    own = [tuple((7 * i + 11 * text) % 50 + 3 for i in range(12)) for text in range(5)]
-    contexts = [(*stem, *tokens[:9]) for tokens in own] + [(4, *own[0])]
+    shared_prefix = tuple(range(5, 5 + LEAST_SHARED_TOKENS + 1))
+    texts = [tuple((7 * i + 11 * text) % 50 + 3 for i in range(12)) for text in range(5)]
+    contexts = [(*shared_prefix, *tokens[:9]) for tokens in texts] + [(4, *texts[0])]
     return [
         Request(context, tokens[9:], -1, 0, 0)
-        for context, tokens in zip(contexts, [*own, own[1]], strict=True)
+        for context, tokens in zip(contexts, [*texts, texts[1]], strict=True)
     ]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from steereval.models.inference.prefix_tree import PackedRow
 from steereval.models.steering.hook_points import find_blocks
-from steereval.models.steering.hooks import Intervention
+from steereval.models.steering.intervention import Intervention
 
 
 @dataclass
@@ -29,7 +29,7 @@ class LowerBlocks:
     """The model."""
     limit: int = 1 << 30
     """Bytes that the kept states may take; those not used for longest go first."""
-    kept: OrderedDict[bytes, Tensor] = field(default_factory=OrderedDict)
+    cached: OrderedDict[bytes, Tensor] = field(default_factory=OrderedDict)
     """States [1, T, d] by what was fed, least recently used first."""
 
     def states(self, layer: int, key: bytes, run: Callable[[], object]) -> Tensor:
@@ -38,13 +38,13 @@ class LowerBlocks:
         It runs only if `key` is new, and only up to that block. `key` must say all that decides
         the states. Hooks that are at work would change them.
         """
-        if key in self.kept:
-            self.kept.move_to_end(key)
-            return self.kept[key]
+        if key in self.cached:
+            self.cached.move_to_end(key)
+            return self.cached[key]
         states = _up_to(find_blocks(self.model)[layer], run)
-        self.kept[key] = states
-        while sum(t.numel() * t.element_size() for t in self.kept.values()) > self.limit:
-            self.kept.popitem(last=False)
+        self.cached[key] = states
+        while sum(t.numel() * t.element_size() for t in self.cached.values()) > self.limit:
+            self.cached.popitem(last=False)
         return states
 
     @contextmanager
@@ -64,12 +64,12 @@ class _Reached(Exception):
 
 def _up_to(block: nn.Module, run: Callable[[], object]) -> Tensor:
     """What leaves `block`; the rest of the pass is not needed."""
-    found: list[Tensor] = []
+    states: list[Tensor] = []
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor):
             raise TypeError("the block returns more than its states")
-        found.append(output.detach())
+        states.append(output.detach())
         raise _Reached
 
     handle = block.register_forward_hook(hook)
@@ -79,7 +79,7 @@ def _up_to(block: nn.Module, run: Callable[[], object]) -> Tensor:
         pass
     finally:
         handle.remove()
-    return found[0]
+    return states[0]
 
 
 def _skip(blocks: Sequence[nn.Module], states: Tensor, stack: ExitStack) -> None:
@@ -105,9 +105,9 @@ def lowest_block(interventions: Sequence[Intervention]) -> int | None:
     return lowest if lowest >= 0 else None
 
 
-def pass_key(layer: int, stem: Sequence[int], pack: PackedRow) -> bytes:
+def pass_key(layer: int, shared_prefix: Sequence[int], pack: PackedRow) -> bytes:
     """Names a pass by all that decides what the lower blocks compute."""
-    digest = hashlib.sha256(repr((layer, tuple(stem))).encode())
+    digest = hashlib.sha256(repr((layer, tuple(shared_prefix))).encode())
     for array in (pack.tokens, pack.depths, pack.visible):
         digest.update(array.tobytes())
     return digest.digest()

@@ -42,10 +42,10 @@ def cache_bytes_per_token(model: nn.Module) -> int:
     something else."""
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
     heads = getattr(config, "num_attention_heads", None) or 1
-    kept = getattr(config, "num_key_value_heads", None) or heads
+    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     size: int = next(model.parameters()).element_size()
-    return int(2 * config.num_hidden_layers * kept * width * size)
+    return int(2 * config.num_hidden_layers * key_value_heads * width * size)
 
 
 def rows_that_fit(model: nn.Module, tokens: int, free: int) -> int:
@@ -118,21 +118,21 @@ class Batches:
         """
         size = min(limit, self.largest or limit, total)
         waiting = [range(i, min(i + size, total)) for i in range(0, total, size)][::-1]
-        found: list[Part] = []
+        parts: list[Part] = []
         while waiting:
             rows = waiting.pop()
-            if self._fits(rows, part, found):
+            if self._fits(rows, part, parts):
                 continue
             half = (len(rows) + 1) // 2
             self.largest = min(half, self.largest or half)
             release()
             waiting += [rows[half:], rows[:half]]
-        return found
+        return parts
 
-    def _fits(self, rows: range, part: Callable[[range], Part], found: list[Part]) -> bool:
+    def _fits(self, rows: range, part: Callable[[range], Part], parts: list[Part]) -> bool:
         """Run one batch; False if it must be halved. The error and what it holds are gone then."""
         try:
-            found.append(part(rows))
+            parts.append(part(rows))
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or len(rows) == 1:
                 raise

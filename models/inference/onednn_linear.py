@@ -29,10 +29,10 @@ class OneDNNLinear(nn.Linear):
         """`input` [..., in] -> [..., out]."""
         if not self._serves(input):
             return super().forward(input)
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(
             input, self._laid_out(), self.bias, "none", [], ""
         )
-        return found
+        return output
 
     def _serves(self, x: Tensor) -> bool:
         weight = self.weight
@@ -41,11 +41,11 @@ class OneDNNLinear(nn.Linear):
         return plain and not learns and not torch.is_autocast_enabled("cpu")
 
     def _laid_out(self) -> Tensor:
-        weight, kept = self.weight.detach(), self._kept
+        weight, packed = self.weight.detach(), self._kept
         state = weight.data_ptr(), weight._version
-        if kept is None or (kept[0].data_ptr(), kept[1]) != state:
-            kept = self._kept = weight, weight._version, lay_out(weight)
-        return kept[2]
+        if packed is None or (packed[0].data_ptr(), packed[1]) != state:
+            packed = self._kept = weight, weight._version, lay_out(weight)
+        return packed[2]
 
     def __getstate__(self) -> dict[str, object]:
         """Without what was laid out: no copy of it can be made."""
@@ -72,8 +72,8 @@ def use_onednn(model: nn.Module) -> bool:
 
 def lay_out(weight: Tensor) -> Tensor:
     """A weight [out, in] in oneDNN's own layout."""
-    found: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-    return found
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+    return packed
 
 
 def products_work() -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from steereval.common.errors import CellError
 from steereval.models.inference.prefix_tree import PackedRow, Request
-from steereval.models.steering.hooks import ForwardContext
+from steereval.models.steering.forward_context import ForwardContext
 
 
 def packed_inputs(model: nn.Module, pack: PackedRow, prefix: int = 0) -> dict[str, Any]:
@@ -26,36 +26,36 @@ def packed_inputs(model: nn.Module, pack: PackedRow, prefix: int = 0) -> dict[st
     }
 
 
-def packed_frame(
+def packed_context(
     pack: PackedRow, requests: Sequence[Request], device: torch.device
 ) -> ForwardContext:
-    """Which intervention acts on each token of `pack`, and which query each owned token is of."""
+    """The intervention on each token of `pack`, and the query of each token that has one."""
     assigned = torch.from_numpy(pack.assigned)[None]
-    present = np.unique(pack.owners[pack.owners >= 0])
+    present = np.unique(pack.query_ids[pack.query_ids >= 0])
     if len(present) == 0:
         return ForwardContext(assigned)
-    ends = [len(requests[owner].context) - 1 for owner in present]
+    ends = [len(requests[query_id].context) - 1 for query_id in present]
     last = [
-        np.flatnonzero((pack.owners == owner) & (pack.depths == end))[0]
-        for owner, end in zip(present, ends, strict=True)
+        np.flatnonzero((pack.query_ids == query_id) & (pack.depths == end))[0]
+        for query_id, end in zip(present, ends, strict=True)
     ]
-    query = torch.from_numpy(np.searchsorted(present, pack.owners))
+    query = torch.from_numpy(np.searchsorted(present, pack.query_ids))
     return ForwardContext(
         assigned,
         query[None].to(device),
         torch.tensor([[0, int(column)] for column in last], device=device),
-        [requests[owner].key for owner in present],
+        [requests[query_id].key for query_id in present],
     )
 
 
 def check_steered(
-    pack: PackedRow, stem: Sequence[tuple[int, int]], requests: Sequence[Request]
+    pack: PackedRow, shared_prefix: Sequence[tuple[int, int]], requests: Sequence[Request]
 ) -> None:
     """Hold a packed row against its requests.
 
     Args:
         pack: The row.
-        stem: (token id, intervention) of the tokens before it.
+        shared_prefix: (token id, intervention) of the tokens before it.
         requests: The requests that `pack.answers` refers to.
 
     Raises:
@@ -63,18 +63,18 @@ def check_steered(
             request asks for, or some under another request's intervention.
     """
     start = _UNSTEERED
-    for _, index in stem:
+    for _, index in shared_prefix:
         start = _followed(start, index)
-    found: list[tuple[int, int]] = []
+    steered: list[tuple[int, int]] = []
     for parent, index in zip(pack.parents.tolist(), pack.assigned.tolist(), strict=True):
-        found.append(_followed(found[parent] if parent >= 0 else start, index))
+        steered.append(_followed(steered[parent] if parent >= 0 else start, index))
     for row, number, index in pack.answers:
         request = requests[number]
-        asked = request.steered_among(len(request.context) + index)
-        if found[row] != ((request.intervention, asked) if asked else _UNSTEERED):
+        expected = request.steered_among(len(request.context) + index)
+        if steered[row] != ((request.intervention, expected) if expected else _UNSTEERED):
             raise CellError(
-                f"{found[row][1]} tokens of a packed text are steered under intervention "
-                f"{found[row][0]}; its request asks for {asked} under {request.intervention}",
+                f"{steered[row][1]} tokens of a packed text are steered under intervention "
+                f"{steered[row][0]}; its request asks for {expected} under {request.intervention}",
                 "This is a fault of steereval; use path=plain until it is repaired.",
             )
 

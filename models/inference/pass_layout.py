@@ -19,14 +19,14 @@ from steereval.models.inference.prefix_tree import (
     Request,
     below,
     build_forest,
+    common_chain,
     packs,
-    shared_prefix,
 )
 
 ROW_TOKENS = {"cpu": 320, "cuda": 2048}
 """Tokens in a row by kind of device: enough to keep it busy, few enough that attention stays
 cheap. Measured by `benchmarks/grid_engine.py` (docs/benchmarks.md)."""
-STEM_TOKENS = 8
+LEAST_SHARED_TOKENS = 8
 """A shared beginning shorter than this is not worth a pass of its own."""
 
 
@@ -39,7 +39,7 @@ def row_tokens(device: str) -> int:
 class Piece:
     """Texts that run together."""
 
-    bare: PackedRow
+    unsteered: PackedRow
     """The texts, each token once."""
     part: Part
     """What is asked for in them."""
@@ -75,37 +75,39 @@ class Layout:
     """What is asked."""
     row_tokens: int
     """Tokens in a row, about."""
-    owned: bool = False
+    per_query: bool = False
     """Whether some steerer decides per query, so that queries share nothing it may change."""
 
     @cached_property
-    def stem(self) -> list[tuple[int, int]]:
+    def shared_prefix(self) -> list[tuple[int, int]]:
         """Tokens with which all requests begin, and the intervention that acts on each of them:
         empty if not worth a pass of its own."""
         rules = {(each.intervention, each.first, each.end): each for each in self.requests}
-        stem: list[tuple[int, int]] = []
-        for index, node in enumerate(shared_prefix(self._roots)):
+        shared_prefix: list[tuple[int, int]] = []
+        for index, node in enumerate(common_chain(self._roots)):
             acting = {each.assigned(index) for each in rules.values()}
-            if len(acting) > 1 or (self.owned and acting != {-1}):
+            if len(acting) > 1 or (self.per_query and acting != {-1}):
                 break
-            stem.append((node.token, acting.pop()))
-        return stem if len(stem) >= STEM_TOKENS else []
+            shared_prefix.append((node.token, acting.pop()))
+        return shared_prefix if len(shared_prefix) >= LEAST_SHARED_TOKENS else []
 
     def pieces(self) -> Iterator[Piece]:
-        """What comes after the stem, piece by piece."""
+        """What comes after the shared prefix, piece by piece."""
         variants = list(self._texts.values())
-        for bare in packs(below(self._roots, len(self.stem)), self.row_tokens):
-            part = Part.of(bare, self.requests, variants)
-            roots = build_forest(part.requests, self.owned, part.wants)
-            yield Piece(bare, part, list(packs(below(roots, len(self.stem)), self.row_tokens)))
+        for unsteered in packs(below(self._roots, len(self.shared_prefix)), self.row_tokens):
+            part = Part.of(unsteered, self.requests, variants)
+            roots = build_forest(part.requests, self.per_query, part.wants)
+            yield Piece(
+                unsteered, part, list(packs(below(roots, len(self.shared_prefix)), self.row_tokens))
+            )
 
     def fed(self) -> Fed:
         """How many tokens all passes feed."""
-        total = Fed(len(self.stem), len(self.stem), 0)
+        total = Fed(len(self.shared_prefix), len(self.shared_prefix), 0)
         for piece in self.pieces():
             above = sum(len(row.tokens) for row in piece.rows)
             predicted = sum(len(row.predicting) for row in piece.rows)
-            total += Fed(len(piece.bare.tokens), above, predicted)
+            total += Fed(len(piece.unsteered.tokens), above, predicted)
         return total
 
     @cached_property
@@ -113,7 +115,7 @@ class Layout:
         """The numbers of the requests that ask for each text, whatever acts on it."""
         texts: dict[Request, list[int]] = {}
         for number, request in enumerate(self.requests):
-            texts.setdefault(request.bare, []).append(number)
+            texts.setdefault(request.unsteered, []).append(number)
         return texts
 
     @cached_property

@@ -35,7 +35,7 @@ class Request:
         return self.context + self.continuation[:-1]
 
     @property
-    def bare(self) -> Request:
+    def unsteered(self) -> Request:
         """The same texts with nothing steered."""
         return replace(self, intervention=-1, first=0, end=0)
 
@@ -67,10 +67,10 @@ class Node:
     """Intervention that acts on it, or -1."""
     depth: int
     """Its position in every text that it belongs to."""
-    owner: int
+    query_id: int
     """First request of the one query to which the token belongs; -1 if queries share it."""
     children: dict[tuple[int, int, int], Node] = field(default_factory=dict)
-    """Next tokens by (token, assigned, owner)."""
+    """Next tokens by (token, assigned, query_id)."""
     size: int = 1
     """Tokens in the subtree, this one included."""
     answers: list[tuple[int, int]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class PackedRow:
     """Positions [T]."""
     assigned: NDArray[np.int64]
     """Interventions [T], -1 for none."""
-    owners: NDArray[np.int64]
+    query_ids: NDArray[np.int64]
     """Owner of each token [T], -1 where it has none."""
     visible: NDArray[np.bool_]
     """Whether token i (row) sees token j (column), [T, T]."""
@@ -107,22 +107,22 @@ class PackedRow:
             (int(parent), int(token)): index
             for index, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))
         }
-        found: list[int] = []
+        indices: list[int] = []
         for parent, token in zip(other.parents.tolist(), other.tokens.tolist(), strict=True):
-            found.append(children[found[parent] if parent >= 0 else -1, token])
-        return np.array(found, dtype=np.int64)
+            indices.append(children[indices[parent] if parent >= 0 else -1, token])
+        return np.array(indices, dtype=np.int64)
 
 
 def build_forest(
     requests: Sequence[Request],
-    owned: bool = False,
+    per_query: bool = False,
     wanted: Callable[[int, int], bool] = lambda number, index: True,
 ) -> list[Node]:
     """The prefix trees of `requests`.
 
     Only continuation tokens for which `wanted(request, index)` holds are asked for.
 
-    With `owned`, what steering can change in one query (steered tokens, and all from the last
+    With `per_query`, what steering can change in one query (steered tokens, and all from the last
     one of the prompt on) is kept apart from other queries even where the tokens are the same, as
     steerers that decide per query need. A query is a context and how it is steered.
     """
@@ -130,7 +130,7 @@ def build_forest(
     queries: dict[tuple[object, ...], int] = {}
     for number, request in enumerate(requests):
         query = -1
-        if owned and request.intervention >= 0:
+        if per_query and request.intervention >= 0:
             steered = (request.intervention, request.first, request.end)
             query = queries.setdefault((request.context, *steered), number)
         path = growth.path(request, query)
@@ -161,8 +161,8 @@ class _Growth:
         level = path[-1].children if path else self._roots
         for index in range(len(path), end):
             assigned = request.assigned(index)
-            own = assigned >= 0 or index >= len(request.context) - 1
-            key = (tokens[index], assigned, query if own else -1)
+            of_query = assigned >= 0 or index >= len(request.context) - 1
+            key = (tokens[index], assigned, query if of_query else -1)
             if key not in level:
                 level[key] = Node(tokens[index], assigned, index, key[2])
                 self._made.append((path[-1] if path else None, level[key]))
@@ -178,15 +178,15 @@ class _Growth:
         return list(self._roots.values())
 
 
-def shared_prefix(roots: Sequence[Node]) -> list[Node]:
+def common_chain(roots: Sequence[Node]) -> list[Node]:
     """The chain of tokens with which every request begins, up to the first that branches,
     belongs to one query or predicts something: empty when there is none."""
-    stem: list[Node] = []
+    chain: list[Node] = []
     level = list(roots)
-    while len(level) == 1 and not level[0].answers and level[0].owner < 0:
-        stem.append(level[0])
+    while len(level) == 1 and not level[0].answers and level[0].query_id < 0:
+        chain.append(level[0])
         level = list(level[0].children.values())
-    return stem
+    return chain
 
 
 def below(roots: Sequence[Node], depth: int) -> list[Node]:
@@ -200,13 +200,13 @@ def below(roots: Sequence[Node], depth: int) -> list[Node]:
 
 @dataclass(frozen=True)
 class Part:
-    """Requests that are answered in one piece of a forest of bare texts."""
+    """Requests that are answered in one piece of a forest of unsteered texts."""
 
     requests: Sequence[Request]
     """Each cut after the last token that is asked for."""
     numbers: Sequence[int]
     """Their numbers among all requests."""
-    asked: frozenset[tuple[int, int]]
+    targets: frozenset[tuple[int, int]]
     """(index in `requests`, index in its continuation)."""
 
     @classmethod
@@ -220,18 +220,18 @@ class Part:
             indices.setdefault(text, []).append(index)
         cut: list[Request] = []
         numbers: list[int] = []
-        asked: set[tuple[int, int]] = set()
+        targets: set[tuple[int, int]] = set()
         for text, wanted in indices.items():
             for number in variants[text]:
-                asked |= {(len(cut), index) for index in wanted}
+                targets |= {(len(cut), index) for index in wanted}
                 whole = requests[number]
                 cut.append(replace(whole, continuation=whole.continuation[: max(wanted) + 1]))
                 numbers.append(number)
-        return cls(cut, numbers, frozenset(asked))
+        return cls(cut, numbers, frozenset(targets))
 
     def wants(self, number: int, index: int) -> bool:
         """Whether the token `index` of a request's continuation is asked for."""
-        return (number, index) in self.asked
+        return (number, index) in self.targets
 
     def answers(self, pack: PackedRow) -> list[tuple[int, int, int]]:
         """The answers of a pack of this part, with the requests' numbers among all."""
@@ -323,7 +323,7 @@ class _Row:
             tokens=np.array([node.token for node in order], dtype=np.int64),
             depths=np.array([node.depth for node in order], dtype=np.int64),
             assigned=np.array([node.assigned for node in order], dtype=np.int64),
-            owners=np.array([node.owner for node in order], dtype=np.int64),
+            query_ids=np.array([node.query_id for node in order], dtype=np.int64),
             visible=visible,
             parents=np.array(self._parents, dtype=np.int64),
             answers=tuple(answers),

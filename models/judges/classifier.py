@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from steereval.common.errors import ModelError
-from steereval.models.judges.engine import Numbers, Pair, TextModel
+from steereval.models.judges.engine import Pair, Scores, TextModel
 
 LABEL = "toxic"
 
@@ -17,7 +17,7 @@ LABEL = "toxic"
 class Toxic(TextModel):
     """A sequence classifier with a label `toxic` beside others that do not exclude it."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """The probability of `toxic` for each pair's second text, cut to the model's window.
 
         Raises ModelError for a model without that label.
@@ -28,16 +28,16 @@ class Toxic(TextModel):
                 f"the classifier's labels are {', '.join(labels)}",
                 "Choose one that has the label `toxic`.",
             )
-        place = labels[LABEL]
+        label_index = labels[LABEL]
 
-        def answer(_: int, logits: Tensor) -> Numbers:
-            return (float(logits[place].float().sigmoid()),)
+        def answer(_: int, logits: Tensor) -> Scores:
+            return (float(logits[label_index].float().sigmoid()),)
 
         rows = [self._cut(text) for _, text in pairs]
         return self.read(rows, answer, self.model.config.get_text_config().pad_token_id)
 
     def _cut(self, text: str) -> list[int]:
-        found: list[int] = self.tokenizer(text, truncation=True, max_length=self.longest)[
+        tokens: list[int] = self.tokenizer(text, truncation=True, max_length=self.longest)[
             "input_ids"
         ]
-        return found
+        return tokens

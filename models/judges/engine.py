@@ -13,13 +13,13 @@ from steereval.models.inference.memory import Batches
 
 Pair = tuple[str, str]
 """A context, which may be empty, and a text."""
-Numbers = tuple[float, ...]
+Scores = tuple[float, ...]
 
 
 class Engine(Protocol):
     """Makes numbers of texts."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """The numbers of each pair, in order."""
         ...
 
@@ -45,20 +45,20 @@ class TextModel:
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of `text` alone, without any that the tokenizer adds."""
-        found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def whole(self, text: str) -> list[int]:
         """The tokens of `text` with what the tokenizer adds, such as the beginning of a text."""
-        found: list[int] = self.tokenizer(text)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text)["input_ids"]
+        return ids
 
     def read(
         self,
         rows: Sequence[Sequence[int]],
-        answer: Callable[[int, Tensor], Numbers],
+        answer: Callable[[int, Tensor], Scores],
         fill: int | None = 0,
-    ) -> list[Numbers]:
+    ) -> list[Scores]:
         """What `answer` says of each of `rows` of tokens, in their order.
 
         It is given the row's number and the model's logits for it, without those of the filling.
@@ -66,27 +66,27 @@ class TextModel:
         """
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
 
-        def batch(places: range) -> list[Numbers]:
-            chosen = [order[place] for place in places]
+        def batch(positions: range) -> list[Scores]:
+            chosen = [order[position] for position in positions]
             logits = self._logits([rows[i] for i in chosen], fill or 0)
-            return [answer(i, own) for i, own in zip(chosen, logits, strict=True)]
+            return [answer(i, row_logits) for i, row_logits in zip(chosen, logits, strict=True)]
 
         limit = self.batch_size if fill is not None else 1
         parts = self.batches.run(len(rows), limit, batch)
-        found = dict(zip(order, (each for part in parts for each in part), strict=True))
-        return [found[i] for i in range(len(rows))]
+        scores = dict(zip(order, (each for part in parts for each in part), strict=True))
+        return [scores[i] for i in range(len(rows))]
 
     def _logits(self, rows: Sequence[Sequence[int]], fill: int) -> list[Tensor]:
         """Logits [tokens, vocabulary] of each row, or [labels] of a classifier."""
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), fill)
         mask = torch.zeros(len(rows), width, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
+        for row_index, row in enumerate(rows):
+            ids[row_index, : len(row)] = torch.tensor(row)
+            mask[row_index, : len(row)] = 1
         device = self.model.device
         with torch.inference_mode():
             logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
         if logits.ndim == 2:
             return list(logits)
-        return [own[: len(row)] for own, row in zip(logits, rows, strict=True)]
+        return [row_logits[: len(row)] for row_logits, row in zip(logits, rows, strict=True)]

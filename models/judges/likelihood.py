@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steereval.models.judges.engine import Numbers, Pair, TextModel
+from steereval.models.judges.engine import Pair, Scores, TextModel
 
 
 @dataclass
 class Likelihood(TextModel):
     """A causal language model."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """For each pair the log-likelihood of the second text after the first, in nats, and its
         number of tokens.
 
@@ -24,25 +24,25 @@ class Likelihood(TextModel):
         the text's end. An empty text has no tokens and the log-likelihood 0.
         """
         parts = [self._tokens(*pair) for pair in pairs]
-        filled = [i for i, (_, own) in enumerate(parts) if own]
+        filled = [i for i, (_, tokens) in enumerate(parts) if tokens]
         rows = [[*parts[i][0], *parts[i][1]] for i in filled]
 
-        def answer(row: int, logits: Tensor) -> Numbers:
-            context, own = parts[filled[row]]
+        def answer(row: int, logits: Tensor) -> Scores:
+            context, tokens = parts[filled[row]]
             scores = logits[len(context) - 1 : -1].float().log_softmax(dim=-1)
-            chosen = scores.gather(1, torch.tensor(own, device=scores.device)[:, None])
-            return float(chosen.double().sum()), float(len(own))
+            chosen = scores.gather(1, torch.tensor(tokens, device=scores.device)[:, None])
+            return float(chosen.double().sum()), float(len(tokens))
 
-        found: list[Numbers] = [(0.0, 0.0)] * len(pairs)
-        for i, numbers in zip(filled, self.read(rows, answer), strict=True):
-            found[i] = numbers
-        return found
+        likelihoods: list[Scores] = [(0.0, 0.0)] * len(pairs)
+        for i, scores in zip(filled, self.read(rows, answer), strict=True):
+            likelihoods[i] = scores
+        return likelihoods
 
     def _tokens(self, context: str, text: str) -> tuple[list[int], list[int]]:
         """The tokens of both that are read; at least one of the context."""
-        own = self.tokens(text)[: self.longest - 1]
+        tokens = self.tokens(text)[: self.longest - 1]
         before = self.tokens(context) or [self._beginning]
-        return before[-(self.longest - len(own)) :], own
+        return before[-(self.longest - len(tokens)) :], tokens
 
     @property
     def _beginning(self) -> int:

@@ -36,7 +36,7 @@ class Loaded:
     """A judge that is ready."""
 
     engine: Any
-    """A TextModel with `numbers`."""
+    """A TextModel with `score`."""
     content: str = ""
     """Names a stand-in; what a real judge's files hold is for the caller to say."""
 

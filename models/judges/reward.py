@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from steereval.common.errors import ModelError
-from steereval.models.judges.engine import Numbers, Pair, TextModel
+from steereval.models.judges.engine import Pair, Scores, TextModel
 
 
 @dataclass
 class Reward(TextModel):
     """A sequence classifier of one output, trained on chats."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """The reward of each pair (prompt, response).
 
         Raises ModelError for a model of several outputs or a tokenizer without a chat template.
@@ -44,5 +44,5 @@ class Reward(TextModel):
         return self.tokens(str(self.tokenizer.apply_chat_template(turns, tokenize=False)))
 
 
-def _single(_: int, logits: Tensor) -> Numbers:
+def _single(_: int, logits: Tensor) -> Scores:
     return (float(logits[0].float()),)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from steereval.common.errors import ModelError
-from steereval.models.judges.engine import Numbers, Pair, TextModel
+from steereval.models.judges.engine import Pair, Scores, TextModel
 
 
 @dataclass
 class YesNo(TextModel):
     """A causal language model that goes on with " yes" or " no"."""
 
-    def numbers(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def score(self, pairs: Sequence[Pair]) -> list[Scores]:
         """For each pair, whose second text is empty, the probabilities of " yes" and " no" after
         the first. Raises ModelError for a tokenizer to which both begin alike.
 
@@ -32,7 +32,7 @@ class YesNo(TextModel):
                 "Choose a judge that was trained to answer yes or no.",
             )
 
-        def answer(_: int, logits: Tensor) -> Numbers:
+        def answer(_: int, logits: Tensor) -> Scores:
             shares = logits[-1].float().softmax(dim=-1)
             return float(shares[yes]), float(shares[no])
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,5 @@ class Ablate(SiteMethod):
         return Ablation(
             (direction / direction.norm()).float(),
             dimension=len(direction),
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )

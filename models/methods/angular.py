@@ -18,7 +18,7 @@ from steereval.common.errors import FitError
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Angular(SiteMethod):
             first.float(),
             second.float(),
             dimension=len(first),
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )
 
 

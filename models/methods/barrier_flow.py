@@ -110,4 +110,4 @@ class BarrierFlow(Steerer):
 
     def strength_of_one_norm(self) -> float:
         """The flow has unit speed, so its duration is its length."""
-        return self.typical_norm
+        return self.median_norm

@@ -13,7 +13,7 @@ from steereval.common.errors import FitError
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import CONSTANT, SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 class Caa(SiteMethod):
@@ -44,5 +44,5 @@ def mean_difference(data: SiteData, method: str) -> Tensor:
 
 def shift_along(vector: Tensor, data: SiteData) -> ConstantShift:
     """A constant shift by `vector` [d] that knows how large the activations of `data` are."""
-    norm = typical_norm(data.positive, data.negative)
-    return ConstantShift(vector.float(), dimension=len(vector), typical_norm=norm)
+    norm = median_norm(data.positive, data.negative)
+    return ConstantShift(vector.float(), dimension=len(vector), median_norm=norm)

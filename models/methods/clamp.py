@@ -31,7 +31,7 @@ class Clamp(Steerer):
 
     @classmethod
     def along(
-        cls, vector: Tensor, value: float, bias: Tensor | None = None, typical_norm: float = 0.0
+        cls, vector: Tensor, value: float, bias: Tensor | None = None, median_norm: float = 0.0
     ) -> Clamp:
         """A clamp along `vector` [d], of any length. Raises InputError if it is zero."""
         wide = vector.double()
@@ -46,7 +46,7 @@ class Clamp(Steerer):
             value,
             torch.empty(0) if bias is None else bias.float(),
             dimension=len(vector),
-            typical_norm=typical_norm,
+            median_norm=median_norm,
         )
 
     def move(self, x: Tensor, strength: float, state: Tensor | None) -> Tensor:

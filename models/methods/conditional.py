@@ -24,7 +24,7 @@ from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.iti import probe
 from steereval.models.methods.method import CONSTANT, Method
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,11 @@ def _gated(inner: Steerer, data: SiteData, options: ConditionalOptions) -> Gated
     cosine = options.gate == "cosine"
     if cosine:
         direction = mean_difference(data, "conditional")
-        found = [
+        means = [
             F.cosine_similarity(part.double(), direction[None], dim=-1).mean()
             for part in (data.positive, data.negative)
         ]
-        threshold = float(sum(found)) / 2 if options.threshold is None else options.threshold
+        threshold = float(sum(means)) / 2 if options.threshold is None else options.threshold
     else:
         direction, intercept = probe(data, options, "conditional")
         chance = 0.5 if options.threshold is None else options.threshold
@@ -168,5 +168,5 @@ def _gated(inner: Steerer, data: SiteData, options: ConditionalOptions) -> Gated
         cosine,
         threshold,
         dimension=len(direction),
-        typical_norm=typical_norm(data.positive, data.negative),
+        median_norm=median_norm(data.positive, data.negative),
     )

@@ -28,5 +28,5 @@ class ConstantShift(Steerer):
         return strength * self.vector
 
     def strength_of_one_norm(self) -> float:
-        """The typical norm over the length of v."""
-        return self.typical_norm / float(self.vector.double().norm())
+        """The median norm over the length of v."""
+        return self.median_norm / float(self.vector.double().norm())

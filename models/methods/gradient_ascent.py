@@ -63,7 +63,7 @@ class GradientAscentSteerer(Steerer):
 
     def strength_of_one_norm(self) -> float:
         """As odesteer, whose displacement it matches."""
-        return self.typical_norm
+        return self.median_norm
 
 
 def _steps(gradient: Any, x: Tensor, rate: float, steps: int) -> Tensor:
@@ -109,5 +109,5 @@ class GradientAscent(SiteMethod):
         flow = fit_flow(data, options, seed, solver)
         rows = data.negative[:: max(1, len(data.negative) // REFERENCE_ROWS)][:REFERENCE_ROWS]
         return GradientAscentSteerer(
-            flow, rows.float(), dimension=flow.dimension, typical_norm=flow.typical_norm
+            flow, rows.float(), dimension=flow.dimension, median_norm=flow.median_norm
         )

@@ -22,7 +22,7 @@ from steereval.models.fitting.training import TrainingOptions, drawing_from, spl
 from steereval.models.flow.sketch import safe_norm
 from steereval.models.methods.caa import mean_difference
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Hpr(SiteMethod):
         """Minimise the probe's cross-entropy plus the squared error of the angle."""
         assert data.pairs is not None
         mean_difference(data, self.name)  # which it refuses if there is none
-        device, norm = fit_device(), typical_norm(data.positive, data.negative)
+        device, norm = fit_device(), median_norm(data.positive, data.negative)
         scale = (norm or 1.0) / len(data.positive[0]) ** 0.5
         rows, others = data.pairs.unbind(dim=1)
         positive = (data.positive[rows] / scale).to(device)
@@ -126,7 +126,7 @@ class Hpr(SiteMethod):
             scale=scale,
             training=curves,
             dimension=len(probe),
-            typical_norm=norm,
+            median_norm=norm,
         )
 
 
@@ -141,5 +141,5 @@ def _loss(network: _Trained, positive: Tensor, negative: Tensor, goals: Tensor) 
     hidden: Tensor = negative
     for index, layer in enumerate(network.angle):
         hidden = layer(F.gelu(hidden) if index else hidden)
-    found = math.pi * torch.sigmoid(hidden[:, 0])
-    return F.softplus(-scores).mean() + F.mse_loss(found, goals)
+    angles = math.pi * torch.sigmoid(hidden[:, 0])
+    return F.softplus(-scores).mean() + F.mse_loss(angles, goals)

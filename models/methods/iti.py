@@ -51,10 +51,10 @@ class Iti(SiteMethod):
 
 def probe(data: SiteData, options: LogisticOptions, method: str) -> tuple[Tensor, float]:
     """Weights [d] and intercept of a logistic probe. Raises FitError if it has no direction."""
-    found = fit_logistic(data.positive, data.negative, options.C, options.max_iterations)
-    if not bool(found[0].abs().max() > 1e-12):
+    fitted = fit_logistic(data.positive, data.negative, options.C, options.max_iterations)
+    if not bool(fitted[0].abs().max() > 1e-12):
         raise FitError(
             f"the two classes look the same to a linear probe, so {method} has no direction",
             "Check that the contrast's positive and negative texts differ.",
         )
-    return found
+    return fitted

@@ -17,7 +17,7 @@ from torch import Tensor
 from steereval.common.errors import FitError
 from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class LinAct(SiteMethod):
             low=(negative.amin(dim=0) if options.support else -limit).float(),
             high=(negative.amax(dim=0) if options.support else limit).float(),
             dimension=len(source),
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )
 
 

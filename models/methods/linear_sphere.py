@@ -23,7 +23,7 @@ from steereval.models.methods.barrier_flow import (
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -91,5 +91,5 @@ class LinearSphere(SiteMethod):
             steps=options.steps,
             tolerance=options.tolerance,
             dimension=len(weights),
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )

@@ -19,7 +19,7 @@ from steereval.models.fitting.contrast_data import SiteData
 from steereval.models.methods.barrier_flow import LogisticOptions
 from steereval.models.methods.iti import probe
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Mimic(SiteMethod):
             weights=weights.float(),
             intercept=intercept,
             dimension=len(source),
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )
 
 
@@ -112,5 +112,5 @@ def transport(source: Tensor, target: Tensor) -> Tensor:
     inverse = (vectors / values.sqrt()) @ vectors.T
     between, axes = torch.linalg.eigh(root @ target @ root)
     middle = (axes * between.clamp_min(0).sqrt()) @ axes.T
-    found: Tensor = inverse @ middle @ inverse
-    return (found + found.T) / 2
+    mapping: Tensor = inverse @ middle @ inverse
+    return (mapping + mapping.T) / 2

@@ -29,7 +29,7 @@ from steereval.models.methods.barrier_flow import (
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.options import parse_options
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def build_flow(
         steps=steps,
         tolerance=tolerance,
         dimension=sketch.index_hash.shape[1] - 1,
-        typical_norm=norm,
+        median_norm=norm,
     )
 
 
@@ -192,7 +192,7 @@ def fit_flow(
         steps=solver.steps,
         tolerance=solver.tolerance,
         log_class_ratio=log_class_ratio(data),
-        norm=typical_norm(data.positive, data.negative),
+        norm=median_norm(data.positive, data.negative),
     )
 
 

@@ -32,20 +32,20 @@ def parse_options(owner: str, schema: type, given: Mapping[str, Any]) -> Any:
 
 def usual_options(schema: type) -> dict[str, Any]:
     """Defaults of the options of the dataclass `schema`, by name; "" where one must be given."""
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for spec in fields(schema):
         if spec.default_factory is not MISSING:
-            found[spec.name] = spec.default_factory()
+            defaults[spec.name] = spec.default_factory()
         else:
-            found[spec.name] = "" if spec.default is MISSING else spec.default
-    return found
+            defaults[spec.name] = "" if spec.default is MISSING else spec.default
+    return defaults
 
 
 def _convert(owner: str, name: str, value: Any, kind: Any) -> Any:
     choices: tuple[Any, ...] = (dict,) if get_origin(kind) is dict else get_args(kind) or (kind,)
     for choice in choices:
-        found, converted = _as(choice, value)
-        if found:
+        matches, converted = _as(choice, value)
+        if matches:
             return converted
     if get_origin(kind) is Literal:
         remedy = nearest_remedy(str(value), choices)

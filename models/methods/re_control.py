@@ -28,7 +28,7 @@ from steereval.models.fitting.network import (
 from steereval.models.fitting.training import TrainingOptions, drawing_from, split_rows, train
 from steereval.models.methods.barrier_flow import above_zero
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class ReControl(SiteMethod):
             rate=options.rate,
             training=curves,
             dimension=width,
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )
 
 

@@ -67,15 +67,15 @@ def methods() -> Mapping[str, Method]:
 
     Raises InputError for an entry point that is no method, or takes a name that is taken.
     """
-    found = dict(BUILT_IN)
+    by_name = dict(BUILT_IN)
     for entry in entry_points(group=GROUP):
-        if entry.name in found:
+        if entry.name in by_name:
             raise InputError(
                 f"the entry point {entry.name} = {entry.value} takes the name of a method there is",
                 "Rename it in the package that registers it.",
             )
-        found[entry.name] = _load(entry)
-    return found
+        by_name[entry.name] = _load(entry)
+    return by_name
 
 
 def _load(entry: EntryPoint) -> Method:
@@ -107,15 +107,15 @@ def steerer_kinds() -> dict[str, type[Steerer]]:
 
     Raises InputError if two classes have the same name: artefacts would not tell them apart.
     """
-    found: dict[str, type[Steerer]] = {}
+    by_name: dict[str, type[Steerer]] = {}
     for method in methods().values():
         for kind in method.kinds:
-            if found.setdefault(kind.method, kind) is not kind:
+            if by_name.setdefault(kind.method, kind) is not kind:
                 raise InputError(
                     f"method {method.name} and another both have a steerer {kind.method!r}",
                     "Give the class another name in its attribute `method`.",
                 )
-    return found
+    return by_name
 
 
 def package_of(name: str) -> str:

@@ -24,7 +24,7 @@ from steereval.models.methods.barrier_flow import (
 )
 from steereval.models.methods.method import BARRIER, FLOW, SiteMethod
 from steereval.models.methods.odesteer import fit_barrier, log_class_ratio
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 DISTANCE_SAMPLES = 2000
 """Samples among which the median distance is taken."""
@@ -114,7 +114,7 @@ class RffOdeSteer(SiteMethod):
             steps=options.steps,
             tolerance=options.tolerance,
             dimension=width,
-            typical_norm=typical_norm(data.positive, data.negative),
+            median_norm=median_norm(data.positive, data.negative),
         )
 
 

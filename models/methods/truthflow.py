@@ -23,7 +23,7 @@ from steereval.models.fitting.network import Weights, frozen, linear_layers
 from steereval.models.fitting.training import TrainingOptions, drawing_from, split_rows, train
 from steereval.models.methods.barrier_flow import above_zero
 from steereval.models.methods.method import SiteMethod
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 
 TIME_WIDTH = 128
 """Width of the embedding of time."""
@@ -130,7 +130,7 @@ class TruthFlow(SiteMethod):
 
     def fit_site(self, data: SiteData, options: Any, seed: int) -> Steerer:
         """Loss |v(x_t, t) - (x1 - x0)|^2 along the straight lines x_t from x0 to x1."""
-        norm = typical_norm(data.positive, data.negative)
+        norm = median_norm(data.positive, data.negative)
         queries, corrections = targets(data)
         device, width = fit_device(), queries.shape[1]
         scale = (norm or 1.0) / width**0.5
@@ -161,15 +161,15 @@ class TruthFlow(SiteMethod):
             steps=options.steps,
             training=curves,
             dimension=width,
-            typical_norm=norm,
+            median_norm=norm,
         )
 
 
 def _flow_loss(layers: nn.ModuleList, start: Tensor, end: Tensor, time: Tensor) -> Tensor:
     weights = [part for layer in layers for part in (layer.weight, layer.bias)]
     between = start + time[:, None] * (end - start)
-    found = velocity(weights, between, time)  # type: ignore[arg-type]
-    return F.mse_loss(found, end - start)
+    predicted = velocity(weights, between, time)  # type: ignore[arg-type]
+    return F.mse_loss(predicted, end - start)
 
 
 def targets(data: SiteData) -> tuple[Tensor, Tensor]:
@@ -201,5 +201,5 @@ def _mean_by(rows: Tensor, group: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def main_directions(corrections: Tensor, components: int) -> Tensor:
     """The first right singular vectors [k, d] of the corrections [q, d]."""
     _, values, right = torch.linalg.svd(corrections, full_matrices=False)
-    kept: Tensor = right[:components][values[:components] > 1e-9 * values[0]]
-    return kept.float().contiguous()
+    directions: Tensor = right[:components][values[:components] > 1e-9 * values[0]]
+    return directions.float().contiguous()

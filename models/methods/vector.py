@@ -18,7 +18,7 @@ from steereval.models.methods.clamp import Clamp
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.method import Method
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.steerer import Steerer, typical_norm
+from steereval.models.steering.steerer import Steerer, median_norm
 from steereval.models.vectors.direction import Action, Direction
 from steereval.models.vectors.read import Format, format_of, read_vectors
 
@@ -72,8 +72,8 @@ class Vector(Method):
         for site, steerer in steerers.items():
             part = data.at(site)
             steerer.check_width(part.positive.shape[1])
-            norm = typical_norm(part.positive, part.negative)
-            steerers[site] = replace(steerer, typical_norm=norm)
+            norm = median_norm(part.positive, part.negative)
+            steerers[site] = replace(steerer, median_norm=norm)
         return steerers
 
     def from_file(self, sites: Sequence[Site], options: Any) -> dict[Site, Steerer]:
@@ -82,11 +82,13 @@ class Vector(Method):
         They do not know the norm of activations, so they have no relative strengths. Raises
         InputError if the file has none of them.
         """
-        found = _directions(sites, options)
-        asked = {site: _as_asked(each, options) for site, each in found.items() if site in sites}
-        steerers = steerers_from(asked)
+        directions = _directions(sites, options)
+        chosen = {
+            site: _as_asked(each, options) for site, each in directions.items() if site in sites
+        }
+        steerers = steerers_from(chosen)
         if not steerers:
-            layers = ", ".join(map(str, found))
+            layers = ", ".join(map(str, directions))
             raise InputError(
                 f"{options.path} moves nothing at layers {', '.join(map(str, sites))}",
                 f"It has directions for layers {layers}." if layers else "All of it is zero.",
@@ -103,8 +105,8 @@ def _directions(sites: Sequence[Site], options: VectorOptions) -> dict[Site, Dir
             f"{path} says itself whether it adds or clamps",
             "Leave the options action and value out, or edit the file.",
         )
-    found = read_vectors(path, format, options.feature, sites)
-    return {site: each for site, each in found.items() if each.vector.any()}
+    vectors = read_vectors(path, format, options.feature, sites)
+    return {site: each for site, each in vectors.items() if each.vector.any()}
 
 
 def steerers_from(directions: Mapping[Site, Direction]) -> dict[Site, Steerer]:

@@ -25,36 +25,36 @@ ACCURACY = 1e-4
 
 
 def mean_displacement(steerer: Steerer, x: Tensor, queries: Tensor, strength: float) -> float:
-    """Mean |y - x| over activations x [n, d], in typical norms of the steerer.
+    """Mean |y - x| over activations x [n, d], in median norms of the steerer.
 
     `queries` [n, d]: the state of each row's query, for steerers that decide per query.
     """
     keys = [str(row) for row in range(len(x))]
     state = steerer.begin(queries, keys) if steerer.per_query else None
     moved = steerer.apply(x, strength, state) - x
-    return float(moved.double().norm(dim=1).mean()) / steerer.typical_norm
+    return float(moved.double().norm(dim=1).mean()) / steerer.median_norm
 
 
 def matched_strength(steerer: Steerer, x: Tensor, queries: Tensor, displacement: float) -> float:
     """A strength at which the mean displacement of x [n, d] is `displacement`, 0 for 0.
 
-    Raises InputError where the steerer does not know its typical norm, or where no strength moves
+    Raises InputError where the steerer does not know its median norm, or where no strength moves
     far enough (rotations and projections have a farthest) or as little.
     """
     if displacement == 0:
         return 0.0
-    if steerer.typical_norm <= 0:
+    if steerer.median_norm <= 0:
         raise InputError(
             f"this {steerer.method} steerer does not know the norm of its activations",
             "Only a fitted steerer can be matched to a displacement; use absolute strengths.",
         )
-    found = strength_at(partial(mean_displacement, steerer, x, queries), displacement)
-    if found is None:
+    strength = strength_at(partial(mean_displacement, steerer, x, queries), displacement)
+    if strength is None:
         raise InputError(
             f"no strength of {steerer.method} moves activations by {displacement:g} median norms",
             "Ask for a smaller displacement, or leave this method out.",
         )
-    return found
+    return strength
 
 
 def strength_at(displacement: Callable[[float], float], target: float) -> float | None:
@@ -87,7 +87,7 @@ def strength_at(displacement: Callable[[float], float], target: float) -> float 
 def _distance(displacement: Callable[[float], float], strength: float) -> float:
     """The displacement; 0 for a strength that the method refuses, or at which it overflows."""
     try:
-        found = displacement(strength)
+        distance = displacement(strength)
     except FitError:
         return 0.0
-    return found if math.isfinite(found) else 0.0
+    return distance if math.isfinite(distance) else 0.0

@@ -1,7 +1,7 @@
 """Which tokens are steered: one definition for likelihoods and for generation.
 
 A token is named by its index in the request's own text, 0 being the first token of the prompt;
-the prompt has `length` tokens, of which the first `shielded` (BOS, few-shot text) are never
+the prompt has `length` tokens, of which the first `unsteered_prefix` (BOS, few-shot text) are never
 steered. Padding has no index.
 """
 
@@ -23,7 +23,7 @@ class Positions:
     rule: str
     """`generated` (the last prompt token and every later one: the default), `all`, `prompt`,
     `prompt-last`, `continuation`, or a range `a:b` of prompt tokens as in Python's slices,
-    counted from the first token that is not shielded."""
+    counted from the first token that is not unsteered_prefix."""
 
     def __post_init__(self) -> None:
         """Raise InputError for an unknown rule."""
@@ -41,7 +41,7 @@ class Positions:
     def interval(self, length: int, unsteered_prefix: int) -> tuple[int, int | None]:
         """First steered index, and the index after the last one (None: no end).
 
-        `length`: prompt tokens; `shielded`: leading tokens that are never steered.
+        `length`: prompt tokens; `unsteered_prefix`: leading tokens that are never steered.
         """
         first, end = self._interval_unshielded(length, unsteered_prefix)
         return max(first, unsteered_prefix), end

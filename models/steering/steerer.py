@@ -18,9 +18,13 @@ from torch import Tensor
 from steereval.common.errors import InputError
 
 UNITS = ("absolute", "relative", "displacement")
-"""`absolute`: the method's own. `relative`: displaces by so many typical norms, where displacement
-is proportional to strength. `displacement`: the mean displacement in typical norms, matched on the
+"""`absolute`: the method's own. `relative`: displaces by so many median norms, where displacement
+is proportional to strength. `displacement`: the mean displacement in median norms, matched on the
 activations of the fit (`matching`)."""
+
+
+STORED_NAMES = {"median_norm": "typical_norm"}
+"""Fields that artefacts hold under an earlier name, so that files and hashes stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Steerer(ABC):
 
     dimension: int = field(kw_only=True)
     """Width of the activations."""
-    typical_norm: float = field(kw_only=True, default=0.0)
+    median_norm: float = field(kw_only=True, default=0.0)
     """Median norm of the activations that it was fitted to; 0 where unknown."""
 
     def __call__(self, x: Tensor, strength: float) -> Tensor:
@@ -88,7 +92,7 @@ class Steerer(ABC):
         return False
 
     def strength_of_one_norm(self) -> float | None:
-        """The absolute strength that displaces by the typical norm; None if there is none."""
+        """The absolute strength that displaces by the median norm; None if there is none."""
         return None
 
     def absolute_strength(self, strength: float, unit: str) -> float:
@@ -110,7 +114,7 @@ class Steerer(ABC):
                 f"{self.method} has no relative strengths",
                 "They exist for methods that displace along a direction or a flow; use absolute.",
             )
-        if self.typical_norm <= 0:
+        if self.median_norm <= 0:
             raise InputError(
                 f"this {self.method} steerer does not know the norm of its activations",
                 "Only a fitted steerer has relative strengths; use absolute.",
@@ -119,25 +123,27 @@ class Steerer(ABC):
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name; those of an inner steerer or a list as `name.inner`, `name.0`."""
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, value in self._values().items():
             if isinstance(value, Tensor):
-                found[name] = value
+                tensors[name] = value
             elif isinstance(value, Steerer):
-                found |= {f"{name}.{inner}": part for inner, part in value.tensors().items()}
+                tensors |= {f"{name}.{inner}": part for inner, part in value.tensors().items()}
             elif _is_list_of_tensors(value):
-                found |= {f"{name}.{index}": part for index, part in enumerate(value)}
-        return found
+                tensors |= {f"{name}.{index}": part for index, part in enumerate(value)}
+        return tensors
 
     def settings(self) -> dict[str, Any]:
-        """All that is no tensor, by name, fit for JSON; an inner steerer with its `kind`."""
-        found: dict[str, Any] = {}
+        """All fields that hold no tensor, fit for JSON, by the name under which artefacts store
+        them; an inner steerer with its `kind`."""
+        settings: dict[str, Any] = {}
         for name, value in self._values().items():
+            stored = STORED_NAMES.get(name, name)
             if isinstance(value, Steerer):
-                found[name] = {"kind": value.method, **value.settings()}
+                settings[stored] = {"kind": value.method, **value.settings()}
             elif not isinstance(value, Tensor) and not _is_list_of_tensors(value):
-                found[name] = value
-        return found
+                settings[stored] = value
+        return settings
 
     def to(self, device: torch.device) -> Self:
         """The same steerer with its tensors on `device`."""
@@ -159,6 +165,6 @@ def _is_list_of_tensors(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and isinstance(value[0], Tensor)
 
 
-def typical_norm(positive: Tensor, negative: Tensor) -> float:
+def median_norm(positive: Tensor, negative: Tensor) -> float:
     """Median norm of the rows of both classes."""
     return float(torch.cat([positive, negative]).double().norm(dim=1).median())

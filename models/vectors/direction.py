@@ -36,8 +36,8 @@ def as_vector(value: Any, name: str, path: Path) -> Tensor:
     Raises ArtefactError, naming the tensor and its file, unless it is a finite vector of floats.
     """
     if not isinstance(value, Tensor) or not value.is_floating_point():
-        found = value.dtype if isinstance(value, Tensor) else type(value).__name__
-        raise unusable(path, f"{name} is {found}, not a tensor of floats")
+        kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise unusable(path, f"{name} is {kind}, not a tensor of floats")
     if value.layout != torch.strided or value.device.type != "cpu":
         raise unusable(
             path, f"{name} is a {value.layout} tensor on {value.device}, not a plain one"

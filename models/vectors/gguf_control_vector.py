@@ -42,10 +42,10 @@ class _CheckedReader(GGUFReader):  # type: ignore[misc]
     """
 
     def _get(self, offset: int, dtype: Any, count: int = 1, *rest: Any, **named: Any) -> Any:
-        found = super()._get(offset, dtype, count, *rest, **named)
-        if len(found) != int(count):
+        values = super()._get(offset, dtype, count, *rest, **named)
+        if len(values) != int(count):
             raise ValueError("it ends too early")
-        return found
+        return values
 
 
 def read_gguf(path: Path) -> dict[Site, Direction]:
@@ -56,15 +56,15 @@ def read_gguf(path: Path) -> dict[Site, Direction]:
     except Exception as error:  # the package does not say what it raises for damaged files
         raise unusable(path, f"it is no GGUF file ({error})") from error
     _check_architecture(reader, path)
-    found: dict[Site, Direction] = {}
+    directions: dict[Site, Direction] = {}
     for tensor in reader.tensors:
         match = _NAME.fullmatch(tensor.name)
-        if match is None or Site(int(match[1])) in found:
+        if match is None or Site(int(match[1])) in directions:
             raise unusable(path, f"tensor {tensor.name!r} is not named like direction.14, once")
-        found[Site(int(match[1]))] = Direction(_vector(tensor, path))
-    if not found:
+        directions[Site(int(match[1]))] = Direction(_vector(tensor, path))
+    if not directions:
         raise unusable(path, "it holds no directions")
-    return dict(sorted(found.items()))
+    return dict(sorted(directions.items()))
 
 
 def write_gguf(vectors: Mapping[Site, Tensor], path: Path, model_hint: str = "") -> None:

@@ -34,15 +34,15 @@ def read_steered(path: Path) -> dict[Site, Direction]:
     content = _load(path)
     if not isinstance(content, dict) or not content:
         raise unusable(path, "it holds no {hookpoint: {steering_vector, ...}}")
-    found: dict[Site, Direction] = {}
+    directions: dict[Site, Direction] = {}
     for hookpoint, entry in content.items():
         site = _site(hookpoint, path)
-        if site in found:
+        if site in directions:
             raise unusable(path, f"two hookpoints are block {site}")
         if not isinstance(entry, dict):
             raise unusable(path, f"{hookpoint} is {type(entry).__name__}, not a dict")
-        found[site] = _direction(entry, hookpoint, path)
-    return dict(sorted(found.items()))
+        directions[site] = _direction(entry, hookpoint, path)
+    return dict(sorted(directions.items()))
 
 
 def write_steered(directions: Mapping[Site, Direction], path: Path, blocks: str = "layers") -> None:

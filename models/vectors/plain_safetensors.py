@@ -22,19 +22,19 @@ _NAME = re.compile(r"(?:layer\.|layers\.|model\.layers\.)?(\d+)", re.ASCII)
 
 def read_plain(path: Path) -> dict[Site, Direction]:
     """The vectors, lowest layer first. Raises ArtefactError for any other content."""
-    found: dict[Site, Direction] = {}
+    directions: dict[Site, Direction] = {}
     with opened_safetensors(path) as file:
         for name in file.keys():  # noqa: SIM118 - the open file is no mapping
             match = _NAME.fullmatch(name)
             if match is None:
                 raise unusable(path, f"tensor {name!r} is not named like layer.14")
             site = Site(int(match[1]))
-            if site in found:
+            if site in directions:
                 raise unusable(path, f"two tensors are named after layer {site}")
-            found[site] = Direction(as_vector(file.get_tensor(name), f"tensor {name!r}", path))
-    if not found:
+            directions[site] = Direction(as_vector(file.get_tensor(name), f"tensor {name!r}", path))
+    if not directions:
         raise unusable(path, "it holds no tensors")
-    return dict(sorted(found.items()))
+    return dict(sorted(directions.items()))
 
 
 def write_plain(vectors: Mapping[Site, Tensor], path: Path) -> None:

@@ -29,8 +29,8 @@ def read_vectors(
     or of another format, InputError for options that do not fit it.
     """
     path = Path(path)
-    found = format_of(path, format)
-    if found == "sae":
+    file_format = format_of(path, format)
+    if file_format == "sae":
         if not sites:
             raise InputError(
                 f"{path} is a sparse autoencoder, which does not say where it belongs",
@@ -42,7 +42,7 @@ def read_vectors(
             f"feature {feature} was asked for, but {path} is no sparse autoencoder",
             "Leave the option feature out.",
         )
-    return _READERS[found](path)
+    return _READERS[file_format](path)
 
 
 def format_by_suffix(path: Path) -> str:
@@ -64,5 +64,5 @@ def format_of(path: Path, format: str = "auto") -> str:
         raise UnknownNameError.of("vector format", format, ("auto", "sae", *_READERS))
     if format != "auto":
         return format
-    found = format_by_suffix(path)
-    return "sae" if found == "plain" and has_decoder(path) else found
+    file_format = format_by_suffix(path)
+    return "sae" if file_format == "plain" and has_decoder(path) else file_format

@@ -25,7 +25,7 @@ def _label(statements: Sequence[Statement]) -> list[float]:
 
 
 def _clean(statements: Sequence[Statement]) -> list[float]:
-    """The probability that the answer is not offensive, by the embedded classifier."""
+    """The probability that the answer is not offensive, by the bundled classifier."""
     classifier = embedded_classifier("the reward `clean`")
     return [1 - p for p in classifier.probabilities([s.answer for s in statements])]
 
@@ -34,4 +34,4 @@ REWARDS: dict[str, Callable[[Sequence[Statement]], list[float]]] = {
     "label": _label,
     "clean": _clean,
 }
-"""`label`: as the contrast set labels it. `clean`: 1 minus the embedded classifier's toxicity."""
+"""`label`: as the contrast set labels it. `clean`: 1 minus the bundled classifier's toxicity."""

@@ -43,7 +43,7 @@ class Perspective:
     """Least seconds between two requests."""
     _last: float = field(default=float("-inf"))
 
-    def numbers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """The probability of toxicity of each pair's second text, of which at most the first
         LONGEST bytes are judged; 0 for a text of nothing but white space, which the API refuses.
         Raises TaskError."""

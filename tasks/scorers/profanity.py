@@ -1,4 +1,4 @@
-"""Toxicity of a text by the embedded classifier, which runs in a process of its own.
+"""Toxicity of a text by the bundled classifier, which runs in a process of its own.
 
 The number is the probability of "offensive or hateful language" by alt-profanity-check 1.9.1 (a
 linear model over word counts). It knows words, not meaning: it misses politely worded toxicity
@@ -130,9 +130,9 @@ def toxicity_scores(text: str, task: str) -> dict[str, float]:
 
 
 class ProfanityJudge:
-    """The embedded classifier as a judge of pairs (context, text), of which it reads the text."""
+    """The bundled classifier as a judge of pairs (context, text), of which it reads the text."""
 
-    def numbers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """The probability of toxicity of each text. Raises TaskError."""
         classifier = embedded_classifier(ASSET)
         return [(p,) for p in classifier.probabilities([text for _, text in pairs])]

@@ -1,4 +1,4 @@
-"""A model of random weights in a folder, a steered model on it, and the embedded model."""
+"""A model of random weights in a folder, a steered model on it, and the bundled model."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from steereval.models.inference.sampling import gumbel
 from steereval.models.methods import hpr, re_control, truthflow
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.models.testing import MethodCase, contrast_data, points, steer
 

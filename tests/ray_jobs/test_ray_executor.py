@@ -18,7 +18,7 @@ from hearing import Hearing
 from steereval.common.errors import CellError, InputError, ModelError, StoreError
 from steereval.ray_jobs.actor import LAUNCHER_VARIABLES
 from steereval.ray_jobs.ray_executor import RayExecutor
-from steereval.ray_jobs.schedule import Rules
+from steereval.ray_jobs.rules import Rules
 from steereval.ray_jobs.work import Outcome, Work
 
 pytestmark = pytest.mark.slow

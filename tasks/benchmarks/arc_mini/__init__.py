@@ -1,1 +1,1 @@
-"""The embedded questions of school science in ARC's form."""
+"""The bundled questions of school science in ARC's form."""

@@ -1,4 +1,4 @@
-"""The questions of the embedded science set, as lm-eval documents in ARC's form."""
+"""The questions of the bundled science set, as lm-eval documents in ARC's form."""
 
 from __future__ import annotations
 

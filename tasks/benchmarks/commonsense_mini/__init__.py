@@ -1,1 +1,1 @@
-"""The embedded everyday questions in CommonsenseQA's form."""
+"""The bundled everyday questions in CommonsenseQA's form."""

@@ -1,4 +1,4 @@
-"""The questions of the embedded everyday set, as lm-eval documents in CommonsenseQA's form."""
+"""The questions of the bundled everyday set, as lm-eval documents in CommonsenseQA's form."""
 
 from __future__ import annotations
 

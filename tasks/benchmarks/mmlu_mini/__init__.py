@@ -1,1 +1,1 @@
-"""The embedded knowledge questions in MMLU's form."""
+"""The bundled knowledge questions in MMLU's form."""

@@ -1,4 +1,4 @@
-"""The questions of the embedded knowledge set, as lm-eval documents in MMLU's form."""
+"""The questions of the bundled knowledge set, as lm-eval documents in MMLU's form."""
 
 from __future__ import annotations
 

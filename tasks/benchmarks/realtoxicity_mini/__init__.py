@@ -1,1 +1,1 @@
-"""The embedded toxicity benchmark: prompts of RealToxicityPrompts and how responses are scored."""
+"""The bundled toxicity benchmark: prompts of RealToxicityPrompts and how responses are scored."""

@@ -1,1 +1,1 @@
-"""The embedded truthfulness benchmark: its questions, documents and scores."""
+"""The bundled truthfulness benchmark: its questions, documents and scores."""

@@ -1,4 +1,4 @@
-"""The questions of the embedded truthfulness set, as lm-eval documents."""
+"""The questions of the bundled truthfulness set, as lm-eval documents."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The embedded preference set in UltraFeedback's form: its prompts, answers and scores."""
+"""The bundled preference set in UltraFeedback's form: its prompts, answers and scores."""

@@ -1,4 +1,4 @@
-"""The pairs of the embedded preference set, as lm-eval documents."""
+"""The pairs of the bundled preference set, as lm-eval documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How answers of the embedded preference set are scored.
+"""How answers of the bundled preference set are scored.
 
     acc        1 when the chosen answer is likelier than the rejected one, else 0
     acc_norm   the same of the log-likelihoods per byte of the answer (UTF-8)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steereval.harness.diagnose.material import chosen
-from steereval.harness.engine.fitter import FitRequest
+from steereval.harness.engine.fit_request import FitRequest
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.models.diagnostics.acting import Acting
 from steereval.models.diagnostics.integrator import one_step_distance

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from steereval.harness.engine.fitter import FitRequest, Fitter
+from steereval.harness.engine.fit_request import FitRequest
+from steereval.harness.engine.fitter import Fitter
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.models.checkpoints.fingerprint import hash_of_weights, versions_of
 from steereval.models.steering.hook_points import Site
@@ -146,7 +147,7 @@ def test_the_same_tokens_and_weights_are_read_once(
     """From a folder or handed in, and under a chat template that is not used."""
     first, other = steered(tiny_folder, path="plain"), steered(model, tokenizer=tiny_folder)
     other.steering = first.steering
-    other._sharing = first._sharing
+    other.steering_backend.sharing = first.steering_backend.sharing
     other.tokenizer.chat_template = "{{ messages }}"
     fit(first)
     again = Fitter(other)
@@ -217,7 +218,7 @@ def test_states_below_the_steering_go_with_the_weights(model: Any, tiny_folder: 
     with torch.no_grad():
         lm.model.get_input_embeddings().weight.mul_(1.5)
     after = asked(lm)
-    assert lm._lower is not None
+    assert lm.steering_backend.lower_blocks is not None
     lm.forget()
     assert asked(lm) == after != before
 

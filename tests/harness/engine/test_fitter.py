@@ -13,13 +13,15 @@ from torch import Tensor
 
 from steereval.common.errors import ContrastError, InputError
 from steereval.harness.engine.activations import ActivationStore
-from steereval.harness.engine.fitter import FitRequest, Fitter, Lower, fitted, parse_layers
+from steereval.harness.engine.fit_request import FitRequest, Lower
+from steereval.harness.engine.fitter import Fitter, parse_layers
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import fitted
 from steereval.models.inference.extraction import Text, Under, read_states
 from steereval.models.methods.registry import BUILT_IN
 from steereval.models.steering.displacement import mean_displacement
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import Intervention
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.tasks.contrast.registry import ContrastSet, load_contrast
 
@@ -139,7 +141,9 @@ def test_the_parts_are_what_they_say(tiny_lm: SteeredLM, contrast: ContrastSet) 
 def test_states_under_steering(tiny: Any, positions: str, share: bool) -> None:
     """What a layer sees once the layers below steer, as in a run of the text itself."""
     from steereval.models.methods.constant_shift import ConstantShift
-    from steereval.models.steering.hooks import ForwardContext, reading, steered
+    from steereval.models.steering.forward_context import ForwardContext
+    from steereval.models.steering.hook_targets import reading
+    from steereval.models.steering.hooks import steered
 
     model = tiny("llama")
     shift = ConstantShift(torch.ones(32), dimension=32)

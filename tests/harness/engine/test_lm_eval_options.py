@@ -11,8 +11,8 @@ from harness_requests import choice_requests, instance, writing_requests
 from lm_eval.models.huggingface import HFLM
 
 from steereval.common.errors import CellError, ModelError
-from steereval.harness.engine.fitter import unfitted
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import unfitted
 from steereval.models import fit_steerer
 from steereval.models.artefacts.artefact import Artefact
 from steereval.models.inference.generation import prefilled
@@ -65,7 +65,7 @@ def test_generation_in_mixed_precision(tiny_folder: str, monkeypatch: pytest.Mon
         kept.append(cache.layers[0].values.clone())
         return cache
 
-    monkeypatch.setattr("steereval.harness.engine.steered_lm.prefilled", noting)
+    monkeypatch.setattr("steereval.harness.engine.hf_backend.prefilled", noting)
     draw = torch.Generator().manual_seed(0)
     steerer = fit_steerer("caa", *torch.randn(2, 20, 32, generator=draw))
     steered = unfitted(

@@ -76,7 +76,7 @@ def test_each_task_gets_its_own(
     for name, own in (("first", first), ("second", second)):
         requests, values = together.of(name, [request.args for request in together.requests])
         assert [request.args for request in requests] == values == own
-        assert len(set(together.places[name])) == len(own), "what is asked twice is drawn twice"
+        assert len(set(together.indices[name])) == len(own), "what is asked twice is drawn twice"
     assert Counter(r.args for r in together.requests) == Counter(first) | Counter(second)
 
 

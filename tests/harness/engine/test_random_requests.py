@@ -22,8 +22,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from steereval.harness.engine.fitter import Treatment, unfitted, unsteered
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import Treatment, unfitted, unsteered
 from steereval.models import fit_steerer
 from steereval.models.artefacts.artefact import Artefact
 from steereval.models.steering.hook_points import Site, find_blocks

@@ -18,12 +18,12 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     LogitsProcessor,
-    LogitsProcessorList,
 )
 
 from steereval.common.errors import CellError, InputError, ModelError
 from steereval.harness.config.grid import ModelSpec
 from steereval.harness.config.model_args import split_options
+from steereval.harness.engine import hf_backend
 from steereval.harness.engine.loading import WorkerSettings, load_model
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.models.inference.onednn_linear import OneDNNLinear
@@ -41,13 +41,13 @@ def hf(tiny_folder: str) -> HFLM:
 @contextmanager
 def at(lm: SteeredLM, strength: float, sharing: bool = True, **changes: Any) -> Iterator[SteeredLM]:
     """`lm` at another strength, on the path asked for."""
-    treatment, was_sharing = lm.treatment, lm._sharing
+    treatment, was_sharing = lm.treatment, lm.steering_backend.sharing
     lm.treatment = dataclasses.replace(treatment, strength=strength, **changes)
-    lm._sharing = sharing
+    lm.steering_backend.sharing = sharing
     try:
         yield lm
     finally:
-        lm.treatment, lm._sharing = treatment, was_sharing
+        lm.treatment, lm.steering_backend.sharing = treatment, was_sharing
 
 
 def gap(first: list[tuple[float, bool]], second: list[tuple[float, bool]]) -> float:
@@ -131,13 +131,7 @@ def test_a_greedy_continuation_is_as_likely_as_generation_found_it(
             kept.append(scores.clone())
             return scores
 
-    sampling = lm._sampling
-
-    def recording(batch: Any, options: dict[str, Any]) -> dict[str, Any]:
-        found = sampling(batch, options)
-        return found | {"logits_processor": LogitsProcessorList([Recorder()])}
-
-    monkeypatch.setattr(lm, "_sampling", recording)
+    monkeypatch.setattr(hf_backend, "Finite", Recorder)
     with at(lm, STRENGTH, sharing=sharing):
         lm.generate_until([request], disable_tqdm=True)
         answer = [int(scores.argmax()) for scores in kept][:8]

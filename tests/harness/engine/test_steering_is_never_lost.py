@@ -14,15 +14,16 @@ from lm_eval.models.huggingface import HFLM
 
 from steereval.common.errors import CellError
 from steereval.harness.config.grid import parse_grid
-from steereval.harness.engine.fitter import Treatment, unfitted, unsteered
-from steereval.harness.engine.request_batches import Answers
+from steereval.harness.engine.arms import Answers
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import Treatment, unfitted, unsteered
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.run.driver import run_grid
 from steereval.models import fit_steerer
 from steereval.models.artefacts.artefact import Artefact
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import HookTarget, Session
+from steereval.models.steering.hook_targets import HookTarget
+from steereval.models.steering.hooks import Session
 from steereval.models.steering.positions import Positions
 from steereval.results.store.run_folder import RunFolder
 
@@ -154,13 +155,13 @@ def test_a_pass_that_the_hooks_do_not_see_is_an_error(
     lm: SteeredLM, monkeypatch: pytest.MonkeyPatch, kind: str, sharing: bool
 ) -> None:
     """As in a captured graph, which is replayed without Python."""
-    monkeypatch.setattr(lm, "_sharing", sharing)
+    monkeypatch.setattr(lm.steering_backend, "sharing", sharing)
     calls = 0
     steer = Session.steer
 
     def some(self: Session, place: HookTarget, hidden: torch.Tensor) -> torch.Tensor:
         nonlocal calls
-        calls += self.frame is not None  # blocks below the steering run without a frame
+        calls += self.context is not None  # blocks below the steering run without a frame
         return hidden if calls == 1 else steer(self, place, hidden)
 
     monkeypatch.setattr(Session, "steer", some)
@@ -250,7 +251,7 @@ def test_the_tokens_counted_are_those_of_the_positions(
     lm: SteeredLM, monkeypatch: pytest.MonkeyPatch, sharing: bool
 ) -> None:
     """The prompt's last token and each later one that is fed, once where texts share them."""
-    monkeypatch.setattr(lm, "_sharing", sharing)
+    monkeypatch.setattr(lm.steering_backend, "sharing", sharing)
     requests = choice_requests(1)[:1]
     (found,) = lm.answer("loglikelihood", requests, [caa(3.0)], [0])
     _, answer = lm._encode_pair(*requests[0].args)

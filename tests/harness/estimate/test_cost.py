@@ -68,8 +68,8 @@ def test_likelihoods(tiny_folder: str, worker: CellWorker, methods: Any) -> None
     (group,) = groups(make_plan(grid(tiny_folder, methods=methods)))
     worker._complete(Answered(group))  # fits, and keeps no lower states of these requests
     lm = worker._model(group[0].model)
-    assert lm._lower is not None
-    lm._lower.kept.clear()
+    assert lm.steering_backend.lower_blocks is not None
+    lm.steering_backend.lower_blocks.cached.clear()
     watch = Watch(lm.model)
     worker._complete(Answered(group))
     cost = Counter(TaskResources(None), 64).count(group)

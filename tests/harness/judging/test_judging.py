@@ -223,7 +223,7 @@ def test_an_embedded_model_can_judge(smollm2_folder: str) -> None:
     judge_check.check_judges(given, lambda _: None)
     settings = WorkerSettings("", None, 2, "cpu")
     bench = worker.load_judge(given.tasks[0].judges[0], "smollm2-135m", settings)
-    sense, nonsense = bench.numbers(
+    sense, nonsense = bench.score(
         [("The capital of France is", " Paris."), ("The capital of France is", " banana.")]
     )
     assert sense[0] > nonsense[0] + 3
@@ -312,7 +312,7 @@ def test_other_runs_are_told_what_was_said_before(
 
     given = grid(tiny_folder, of(tiny_judges)[:1])
     run(given, tmp_path / "one")
-    monkeypatch.setattr(YesNo, "numbers", refuse)
+    monkeypatch.setattr(YesNo, "score", refuse)
     assert run(given, tmp_path / "two").unjudged == ()
     assert values(tmp_path / "one", "true") == values(tmp_path / "two", "true")
 
@@ -353,13 +353,13 @@ def test_each_distinct_answer_is_judged_once(
     from steereval.models.judges.yes_no import YesNo
 
     asked: list[Any] = []
-    real: Callable[..., Any] = YesNo.numbers
+    real: Callable[..., Any] = YesNo.score
 
     def counted(self: YesNo, pairs: Any) -> Any:
         asked.extend(pairs)
         return real(self, pairs)
 
-    monkeypatch.setattr(YesNo, "numbers", counted)
+    monkeypatch.setattr(YesNo, "score", counted)
     # Strength 0 answers as the unsteered model does.
     methods = ["none", {"name": "caa", "strengths": [0]}]
     run(grid(tiny_folder, of(tiny_judges)[:1], methods=methods), tmp_path / "run")
@@ -383,7 +383,7 @@ def test_a_judge_that_fails_leaves_the_other_rows(
 
     given = grid(tiny_folder, [of(tiny_judges)[0], of(tiny_judges)[3]])
     with monkeypatch.context() as patch:
-        patch.setattr(Likelihood, "numbers", broken)
+        patch.setattr(Likelihood, "score", broken)
         summary = run(given, tmp_path / "run")
     assert summary.failed == ()
     assert len(summary.unjudged) == 2
@@ -409,7 +409,7 @@ def test_a_number_that_is_none_is_a_failure(
 ) -> None:
     from steereval.models.judges.reward import Reward
 
-    monkeypatch.setattr(Reward, "numbers", lambda _, pairs: [(float("nan"),) for _ in pairs])
+    monkeypatch.setattr(Reward, "score", lambda _, pairs: [(float("nan"),) for _ in pairs])
     summary = run(grid(tiny_folder, of(tiny_judges)[2:3]), tmp_path / "run")
     assert all("the judge gives" in failure for failure in summary.unjudged)
     assert len(summary.unjudged) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
+from changing_content import offline_hub, reweigh, write_truthfulqa
 
 from steereval.common.errors import InputError, StoreError
 from steereval.common.folders import CONTENTS
@@ -51,12 +50,6 @@ def grid(model: str, strengths: list[float], **changes: Any) -> Any:
 
 def start(given: Any, out: Path, data_dir: Path | None = None) -> Summary:
     return run_grid(given, out, data_dir, lambda line: None)
-
-
-def reweigh(folder: Path, scale: float) -> None:
-    """Other weights in the same files."""
-    file = next(folder.glob("*.safetensors"))
-    save_file({k: scale * v for k, v in load_file(file).items()}, file, {"format": "pt"})
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -260,27 +253,9 @@ def test_a_worker_that_loads_something_else(
     assert start(grid(str(folder), [1]), out) == Summary(2, 0, ())
 
 
-QUESTIONS = [f"What is number {n}?" for n in range(14)]
-
-
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """TruthfulQA's files with a few made-up questions."""
-    folder = tmp_path / "data/truthfulqa"
-    folder.mkdir(parents=True)
-    rows = [
-        {"question": q, "mc1_targets": {"Yes.": 1, "No.": 0}, "mc2_targets": {"Yes.": 1, "No.": 0}}
-        for q in QUESTIONS
-    ]
-    (folder / "mc_task.json").write_text(json.dumps(rows))
-    with (folder / "TruthfulQA.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["Type", "Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers"]
-        )
-        writer.writerows([["A", f"c{n % 3}", q, "Yes.", "Yes.", "No."] for n, q in
-                          enumerate(QUESTIONS)])  # fmt: skip
-    return tmp_path / "data"
+    return write_truthfulqa(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -331,22 +306,7 @@ def test_a_file_that_changes_after_the_plan(tiny_folder: str, tmp_path: Path) ->
 
 @pytest.fixture
 def hub(tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """A hub out of reach, and its cache with the model `org/tiny`; moves the branch `main`."""
-    from huggingface_hub import constants
-
-    repository = tmp_path / "hub/models--org--tiny"
-    (repository / "refs").mkdir(parents=True)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-
-    def moved(digit: str) -> str:
-        folder = repository / "snapshots" / (digit * 40)
-        if not folder.exists():
-            shutil.copytree(tiny_folder, folder)
-        (repository / "refs/main").write_text(digit * 40)
-        return digit * 40
-
-    return moved
+    return offline_hub(tiny_folder, tmp_path / "hub", monkeypatch)
 
 
 def test_a_branch_that_moved(hub: Callable[[str], str], tmp_path: Path) -> None:
@@ -461,6 +421,30 @@ def test_a_folder_that_is_an_adapter_of_another_model(model: Path, tmp_path: Pat
         lambda values: values.update(base_model_name_or_path=str(model)),
     )
     assert "base: model.safetensors" in content_at(str(folder), "main")
+    edit(
+        folder / "adapter_config.json",
+        lambda values: values.update(base_model_name_or_path=str(folder)),
+    )
+    assert not any(part.startswith("base: ") for part in content_at(str(folder), "main"))
+
+
+def test_weights_of_any_name_that_a_file_names(tmp_path: Path) -> None:
+    """Shards of an index that the configuration names lie where they would beside it."""
+    for name in ("model/parts/optimizer.safetensors", "shared/two.safetensors", "model/.three.bin"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    index = {"a": "parts/optimizer.safetensors", "b": "../shared/two.safetensors", "c": "gone.bin"}
+    folder = tmp_path / "model"
+    named = {"transformers_weights": "parts/all.safetensors.index.json"}
+    (folder / "config.json").write_text(json.dumps(named))
+    (folder / "parts/all.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"d": ".three.bin"}}')
+    (folder / "broken.index.json").write_text("[")
+    assert set(content_at(str(folder), "main")) == {
+        *("config.json", "pytorch_model.bin.index.json", "broken.index.json", ".three.bin"),
+        *("parts/all.safetensors.index.json", "parts/optimizer.safetensors"),
+        "../shared/two.safetensors",
+    }
 
 
 def test_kinds_of_files() -> None:

@@ -123,7 +123,7 @@ def test_beside_the_exact_count(
     monkeypatch.setattr(rough, "known_size", lambda cell: size)
     found = rough.known_cost(group)
     assert found is not None
-    for name in ("alone", "lower", "upper", "flops_alone", "flops", "generated"):
+    for name in ("tokens_unshared", "below", "above", "flops_alone", "flops", "generated"):
         assert getattr(found, name) == pytest.approx(getattr(exact, name), rel=0.12), name
 
 
@@ -175,7 +175,7 @@ def test_hours_by_hand() -> None:
     assert pytest.approx(115 * whole) == BANDWIDTH
     found = seconds_of(read, 32)
     assert found is not None
-    assert found.tokens_unshared == pytest.approx(1000 * whole / RATE)
+    assert found.alone == pytest.approx(1000 * whole / RATE)
     assert found.together == pytest.approx(100 * whole / RATE)
     assert found.generating == 0
     # 320 tokens in batches of 32 are ten steps, of which each reads all weights.
@@ -183,7 +183,7 @@ def test_hours_by_hand() -> None:
     found = seconds_of(written, 32)
     assert found is not None
     assert found.generating == pytest.approx(10 / 115)
-    assert found.tokens_unshared == pytest.approx(10 / 115 + 100 * whole / RATE)
+    assert found.alone == pytest.approx(10 / 115 + 100 * whole / RATE)
     assert found.together == pytest.approx(10 / 115 + 10 * whole / RATE)
 
 

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 
 from steereval.harness.config.grid import parse_grid
-from steereval.harness.engine.fitter import unsteered
+from steereval.harness.engine.arms import Answers
 from steereval.harness.engine.merged_requests import merge_requests
 from steereval.harness.engine.replay import Chats, OtherRequests
-from steereval.harness.engine.request_batches import Answers
+from steereval.harness.engine.treatments import unsteered
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.run.answered import Answered, begun
 from steereval.harness.run.item_rows import named
-from steereval.models.steering.hooks import DisplacementStats
+from steereval.models.steering.displacement_stats import DisplacementStats
 from steereval.results.store.answers import AnswerStore
 from steereval.results.store.storage import LocalStorage
 

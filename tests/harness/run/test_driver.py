@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from steereval.common.errors import ModelError
 from steereval.harness.cli.main import main
 from steereval.harness.config.grid import Grid, parse_grid
-from steereval.harness.engine import steered_lm
+from steereval.harness.engine import hf_backend, steered_lm
 from steereval.harness.planning.groups import groups
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.run.driver import run_grid
@@ -240,7 +240,7 @@ def test_cells_together_are_cells_alone(
     cannot share prefixes."""
     if path == "plain":
         monkeypatch.setattr(
-            "steereval.harness.engine.steered_lm.supports_sharing", lambda *_: False
+            "steereval.harness.engine.hf_backend.supports_sharing", lambda *_: False
         )
     name = "truthful_mini_mc" if kind == "likelihoods" else "truthful_mini_gen"
     task = {"name": name, "limit": 3, "generation": SAMPLING if kind == "sampled" else {}}
@@ -336,13 +336,13 @@ def test_prompts_of_a_batch_generate_under_all_arms_at_once(
     task = {"name": "truthful_mini_gen", "limit": 5}
     some = grid(tiny_folder, tasks=[task], seeds={"fit": [0]}, run={"batch_size": 3})
     arms = len({cell.arm for cell in make_plan(some)})
-    prefill, rows_seen = steered_lm.prefilled, []
+    prefill, rows_seen = hf_backend.prefilled, []
 
     def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> Any:
         rows_seen.append(len(ids))
         return prefill(model, ids, mask)
 
-    monkeypatch.setattr(steered_lm, "prefilled", prefilled)
+    monkeypatch.setattr(hf_backend, "prefilled", prefilled)
     assert run_grid(some, tmp_path / "run", None, lambda line: None).failed == ()
     assert arms > 1
     assert rows_seen == [3 * arms, 2 * arms]
@@ -356,7 +356,7 @@ def test_texts_do_not_depend_on_how_many_fit_in_memory(
     task = {"name": "truthful_mini_gen", "limit": 5, "generation": SAMPLING}
     some = grid(tiny_folder, tasks=[task], seeds={"fit": [0]})
     assert run_grid(some, tmp_path / "much", None, lambda line: None).failed == ()
-    prefill, rows_seen = steered_lm.prefilled, []
+    prefill, rows_seen = hf_backend.prefilled, []
 
     def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> Any:
         if room != "little memory" and len(ids) > 3:
@@ -364,9 +364,9 @@ def test_texts_do_not_depend_on_how_many_fit_in_memory(
         rows_seen.append(len(ids))
         return prefill(model, ids, mask)
 
-    monkeypatch.setattr(steered_lm, "prefilled", prefilled)
+    monkeypatch.setattr(hf_backend, "prefilled", prefilled)
     if room == "little memory":
-        monkeypatch.setattr(steered_lm, "free_bytes", lambda device: 6_500_000)
+        monkeypatch.setattr(hf_backend, "free_bytes", lambda device: 6_500_000)
     assert run_grid(some, tmp_path / "little", None, lambda line: None).failed == ()
     assert answers(tmp_path / "little") == answers(tmp_path / "much")
     assert sum(rows_seen) == 20

@@ -17,11 +17,11 @@ import pytest
 import torch
 import yaml
 from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
 from small_grid import same_tables
 
 from steereval.common.errors import ScoringError
 from steereval.harness.config.grid import Grid, parse_grid, plain
-from steereval.harness.engine import steered_lm
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.groups import groups
 from steereval.harness.planning.plan import make_plan
@@ -358,7 +358,7 @@ def test_a_task_that_asks_twice_goes_on_where_it_stopped(
         calls.append(1)
         raise RuntimeError("broken on purpose")
 
-    monkeypatch.setattr(steered_lm.HFLM, "generate_until", failing)
+    monkeypatch.setattr(HFLM, "generate_until", failing)
     assert len(start(some, out)) == 4
     monkeypatch.undo()
     changed_tasks(monkeypatch, two_kinds)

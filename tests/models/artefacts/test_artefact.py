@@ -268,3 +268,12 @@ def test_the_content_hash_is_of_all_bits_and_settings(fit: Any, tmp_path: Path) 
 def test_every_method_has_a_content_hash(method: str) -> None:
     case = MethodCase(METHODS[method], SMALL.get(method, {}))
     assert content_hash(case.fit_all()) == content_hash(case.fit_all())
+
+
+def test_the_stored_name_of_the_median_norm(folder: Path) -> None:
+    """Steerers of earlier versions load, and have the content hash that they had."""
+    card = json.loads((folder / "steerer.json").read_text())
+    (settings,) = card["sites"].values()
+    (steerer,) = load_artefact(folder).steerers.values()
+    assert settings["typical_norm"] == steerer.median_norm > 0
+    assert "median_norm" not in settings

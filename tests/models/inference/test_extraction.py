@@ -17,7 +17,7 @@ from steereval.models.inference import extraction, pass_layout
 from steereval.models.inference.extraction import last_token_states
 from steereval.models.inference.likelihood import supports_sharing
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import reading
+from steereval.models.steering.hook_targets import reading
 
 tokens = st.integers(3, 7)
 texts = st.lists(st.lists(tokens, min_size=1, max_size=9), min_size=1, max_size=8)

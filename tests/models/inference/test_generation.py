@@ -23,7 +23,8 @@ from steereval.models.inference.generation import (
 from steereval.models.inference.likelihood import Scorer
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.steering.hook_points import Site
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 PROMPTS = [(5, 6, 7, 8, 9), (10, 11), (12, 13, 14, 15), (16,)]
@@ -371,8 +372,8 @@ def test_frames_of_pieces_make_up_the_whole(
     batch = batch_of(texts, list(range(len(texts))), unsteered_prefix, rules)
     total = batch.width + 5
     cut = data.draw(st.integers(1, total - 1))
-    first = batch.frame(len(texts), 0, cut)
-    second = batch.frame(len(texts), cut, total - cut)
+    first = batch.context(len(texts), 0, cut)
+    second = batch.context(len(texts), cut, total - cut)
     assigned = torch.cat([first.assigned, second.assigned], dim=1)
     for row, length in enumerate(lengths):
         start, end = batch.positions[row].interval(length, unsteered_prefix)
@@ -390,7 +391,7 @@ def test_frames_of_pieces_make_up_the_whole(
 
 def test_a_frame_for_beams_repeats_each_row_in_place() -> None:
     batch = batch_of([(5, 6), (7,)], [3, -1])
-    frame = batch.frame(6, 0, 2)
+    frame = batch.context(6, 0, 2)
     assert frame.assigned.tolist() == [[-1, 3]] * 3 + [[-1, -1]] * 3
     assert list(frame.keys) == ["(5, 6)"] * 3 + ["(7,)"] * 3
     assert frame.prompt_last is not None

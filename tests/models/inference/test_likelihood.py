@@ -19,7 +19,8 @@ from steereval.models.inference import pass_layout
 from steereval.models.inference.likelihood import Score, Scorer, sharing_limit, supports_sharing
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.steering.hook_points import Site, find_blocks
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import Steerer
 
@@ -170,7 +171,7 @@ def test_shared_and_plain_equal_the_reference(
     if architecture in SHARES:
         with (
             mock.patch.dict(pass_layout.ROW_TOKENS, cpu=budget),
-            mock.patch.object(pass_layout, "STEM_TOKENS", stem),
+            mock.patch.object(pass_layout, "LEAST_SHARED_TOKENS", stem),
         ):
             assert_same(shared(any_model, requests, chosen), wanted)
 
@@ -240,7 +241,7 @@ def test_order_batch_and_company_do_not_matter(
     places = list(range(len(requests)))
     order.shuffle(places)
     mixed = [requests[place] for place in places]
-    with mock.patch.object(pass_layout, "STEM_TOKENS", stem):
+    with mock.patch.object(pass_layout, "LEAST_SHARED_TOKENS", stem):
         assert_same(shared(model, mixed, chosen), [wanted[place] for place in places])
         assert_same([shared(model, [r], chosen)[0] for r in requests], wanted)
     assert_same(plain(model, mixed, chosen, rows=4), [wanted[place] for place in places])
@@ -260,7 +261,7 @@ def test_the_stem_is_computed_once(tiny: Any) -> None:
             with_stem = shared(model, requests, [])
         assert fed == [20, 8, 8, 4]
         fed.clear()
-        with mock.patch.object(pass_layout, "STEM_TOKENS", 21):
+        with mock.patch.object(pass_layout, "LEAST_SHARED_TOKENS", 21):
             assert_same(shared(model, requests, []), with_stem)
         assert fed == [40]
     finally:
@@ -335,7 +336,7 @@ def test_a_gate_decides_alike_on_all_paths(
     assert_same(plain(model, requests, apart, rows=4), wanted)
     with (
         mock.patch.dict(pass_layout.ROW_TOKENS, cpu=budget),
-        mock.patch.object(pass_layout, "STEM_TOKENS", stem),
+        mock.patch.object(pass_layout, "LEAST_SHARED_TOKENS", stem),
     ):
         assert_same(shared(model, requests, together), wanted)
     own = decisions_of_single_requests(model, requests, gate)

@@ -15,7 +15,8 @@ from steereval.models.inference.lower_blocks import LowerBlocks, lowest_block, s
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.steering.hook_points import Site, find_blocks, head_width, output_projection
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 TEXTS = [((5, 6, 7, 8), (9, 10)), ((5, 6, 7, 11), (9,)), ((5, 6), (7, 3, 4)), ((20, 21), (22,))]
@@ -175,9 +176,9 @@ def test_the_steered_states_are_not_what_is_kept(model: Any) -> None:
     one, other = LowerBlocks(model), LowerBlocks(model)
     scores(model, shift(Site(1), 9.0), one)
     scores(model, shift(Site(1), -9.0, seed=3), other)
-    assert one.kept.keys() == other.kept.keys()
-    for key, states in one.kept.items():
-        assert torch.equal(states, other.kept[key])
+    assert one.cached.keys() == other.kept.keys()
+    for key, states in one.cached.items():
+        assert torch.equal(states, other.cached[key])
 
 
 def test_several_sites_start_at_the_lowest(model: Any) -> None:
@@ -224,7 +225,7 @@ def test_memory_is_bounded(model: Any) -> None:
     assert run(b"a") == [0, 0, 0]
     assert run(b"b") == [1, 1, 0]
     assert run(b"large", rows=3) == [1, 1, 0]
-    assert b"large" not in lower.kept
+    assert b"large" not in lower.cached
 
 
 def test_blocks_are_whole_again_after_an_error(model: Any) -> None:

@@ -18,7 +18,8 @@ from steereval.models.inference.pass_layout import Fed, Layout
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.steering.hook_points import Site, find_blocks
-from steereval.models.steering.hooks import Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 
 LAYER = 1
@@ -66,12 +67,12 @@ def test_as_many_tokens_are_fed_as_were_counted(
     ]
     with (
         mock.patch.dict(pass_layout.ROW_TOKENS, cpu=budget),
-        mock.patch.object(pass_layout, "STEM_TOKENS", stem),
+        mock.patch.object(pass_layout, "LEAST_SHARED_TOKENS", stem),
     ):
         plan = Layout(list(dict.fromkeys(requests)), budget)
         found, seen = plan.fed(), counted(model, requests, 2)
     # The stem's pass predicts its last token, since a model must be asked for some.
-    assert seen.predicted - found.predicted == bool(plan.stem)
+    assert seen.predicted - found.predicted == bool(plan.shared_prefix)
     assert (seen.below, seen.above) == (found.below, found.above)
 
 

@@ -14,8 +14,8 @@ from steereval.models.inference.prefix_tree import (
     PackedRow,
     Request,
     build_forest,
+    common_chain,
     packs,
-    shared_prefix,
 )
 from steereval.models.steering.positions import Positions
 
@@ -37,8 +37,8 @@ def some_requests(draw: st.DrawFn, max_size: int = 12) -> list[Request]:
     return requests
 
 
-def rows(requests: list[Request], budget: int, owned: bool = False) -> list[PackedRow]:
-    return list(packs(build_forest(requests, owned), budget))
+def rows(requests: list[Request], budget: int, per_query: bool = False) -> list[PackedRow]:
+    return list(packs(build_forest(requests, per_query), budget))
 
 
 def text_at(pack: PackedRow, index: int) -> list[int]:
@@ -48,10 +48,10 @@ def text_at(pack: PackedRow, index: int) -> list[int]:
 
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30), st.booleans())
-def test_every_answer_exactly_once(requests: list[Request], budget: int, owned: bool) -> None:
+def test_every_answer_exactly_once(requests: list[Request], budget: int, per_query: bool) -> None:
     given_answers = Counter(
         (request, index)
-        for pack in rows(requests, budget, owned)
+        for pack in rows(requests, budget, per_query)
         for _, request, index in pack.answers
     )
     asked = {(n, k): 1 for n, r in enumerate(requests) for k in range(len(r.continuation))}
@@ -60,9 +60,11 @@ def test_every_answer_exactly_once(requests: list[Request], budget: int, owned: 
 
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30), st.booleans())
-def test_what_a_token_sees_is_its_text(requests: list[Request], budget: int, owned: bool) -> None:
+def test_what_a_token_sees_is_its_text(
+    requests: list[Request], budget: int, per_query: bool
+) -> None:
     """At each answer: the tokens, positions and steering of the request up to there, only."""
-    for pack in rows(requests, budget, owned):
+    for pack in rows(requests, budget, per_query):
         for index, number, k in pack.answers:
             request = requests[number]
             seen = text_at(pack, index)
@@ -122,10 +124,10 @@ def test_a_large_budget_gives_one_row_without_repetition(requests: list[Request]
 @given(some_requests(), st.integers(1, 30))
 def test_owned_tokens_belong_to_one_query(requests: list[Request], budget: int) -> None:
     """No token that a decision could change is shared, and each row holds the prompt's last."""
-    for pack in rows(requests, budget, owned=True):
+    for pack in rows(requests, budget, per_query=True):
         for index, number, _ in pack.answers:
             request = requests[number]
-            owners = pack.owners[text_at(pack, index)]
+            owners = pack.query_ids[text_at(pack, index)]
             if request.intervention < 0:
                 assert (owners == -1).all()
                 continue
@@ -143,7 +145,7 @@ def test_owned_tokens_belong_to_one_query(requests: list[Request], budget: int) 
 @given(some_requests())
 def test_the_stem_is_what_all_begin_with(requests: list[Request]) -> None:
     """Every request goes through the stem with the same steering, and is answered after it."""
-    stem = shared_prefix(build_forest(requests))
+    stem = common_chain(build_forest(requests))
     for request in requests:
         assert len(request.context) > len(stem)
         assert list(request.tokens[: len(stem)]) == [node.token for node in stem]
@@ -152,11 +154,11 @@ def test_the_stem_is_what_all_begin_with(requests: list[Request]) -> None:
 
 @given(some_requests())
 def test_the_stem_stops_before_owned_tokens(requests: list[Request]) -> None:
-    assert all(node.owner < 0 for node in shared_prefix(build_forest(requests, owned=True)))
+    assert all(node.owner < 0 for node in common_chain(build_forest(requests, per_query=True)))
 
 
 def test_stem_of_one_request_ends_before_the_prompts_last_token() -> None:
-    stem = shared_prefix(build_forest([Request((1, 2, 3, 4), (5, 6), -1, 0, 0)]))
+    stem = common_chain(build_forest([Request((1, 2, 3, 4), (5, 6), -1, 0, 0)]))
     assert [node.token for node in stem] == [1, 2, 3]
 
 
@@ -204,7 +206,7 @@ def test_size_counts_the_subtree() -> None:
     assert root.size == count(root) == 6
 
 
-@pytest.mark.parametrize("owned", [False, True])
-def test_no_requests(owned: bool) -> None:
-    assert rows([], 10, owned) == []
-    assert shared_prefix([]) == []
+@pytest.mark.parametrize("per_query", [False, True])
+def test_no_requests(per_query: bool) -> None:
+    assert rows([], 10, per_query) == []
+    assert common_chain([]) == []

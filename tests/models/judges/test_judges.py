@@ -96,7 +96,7 @@ def test_a_tokenizer_to_which_both_begin_alike_is_refused(tiny: Callable[..., An
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     judge = YesNo(tiny("llama"), PreTrainedTokenizerFast(tokenizer_object=inner), 4)
     with pytest.raises(ModelError, match="begins ' yes' and ' no' with the same token"):
-        judge.numbers([("Q", "")])
+        judge.score([("Q", "")])
 
 
 def test_yes_and_no_are_probabilities_of_the_next_token(
@@ -104,7 +104,7 @@ def test_yes_and_no_are_probabilities_of_the_next_token(
 ) -> None:
     model = tiny("llama")
     prompts = [PROMPT, "Q: Is it?\nTrue:", "Help"]
-    found = YesNo(model, llama_like, 2).numbers([(prompt, "") for prompt in prompts])
+    found = YesNo(model, llama_like, 2).score([(prompt, "") for prompt in prompts])
     yes, no = llama_like.convert_tokens_to_ids(["▁yes", "▁no"])
     for prompt, (first, second) in zip(prompts, found, strict=True):
         ids = torch.tensor([llama_like(prompt)["input_ids"]])
@@ -119,7 +119,7 @@ def test_a_likelihood_is_the_sum_over_the_text_alone(
 ) -> None:
     model = tiny(architecture_)
     pairs = [("Q: Is it?", "No."), ("", "True"), ("A", ""), ("Q", "No.\nTrue:")]
-    found = Likelihood(model, llama_like, 3).numbers(pairs)
+    found = Likelihood(model, llama_like, 3).score(pairs)
     assert found[2] == (0.0, 0.0)
     for (context, text), (total, count) in zip(pairs, found, strict=True):
         own = llama_like(text, add_special_tokens=False)["input_ids"]
@@ -138,7 +138,7 @@ def test_what_does_not_fit_the_window_is_left_out(
 ) -> None:
     judge = Likelihood(tiny("llama"), llama_like, 2)
     long = "no" * 400
-    (total, count), (_, all_of_it) = judge.numbers([(long, "No."), ("Q", long)])
+    (total, count), (_, all_of_it) = judge.score([(long, "No."), ("Q", long)])
     assert count == len(llama_like("No.", add_special_tokens=False)["input_ids"])
     assert total < 0
     assert all_of_it == judge.longest - 1
@@ -148,7 +148,7 @@ def test_a_reward_is_that_of_the_chat_alone(byte_level: Any) -> None:
     model = classifier(1)
     pairs = [("Say yes.", "Yes."), ("Say yes.", "No, and I will tell you why."), ("Hi", "Hi")]
     judge = Reward(model, byte_level, 3)
-    found = [reward for (reward,) in judge.numbers(pairs)]
+    found = [reward for (reward,) in judge.score(pairs)]
     for (prompt, response), reward in zip(pairs, found, strict=True):
         text = byte_level.apply_chat_template(
             [
@@ -171,17 +171,17 @@ def test_the_beginning_of_a_text_stands_once(llama_like: Any) -> None:
 
 def test_what_is_no_reward_model_is_refused(llama_like: Any) -> None:
     with pytest.raises(ModelError, match="has 2 outputs"):
-        Reward(classifier(2), llama_like, 2).numbers([("a", "b")])
+        Reward(classifier(2), llama_like, 2).score([("a", "b")])
     llama_like.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
-        Reward(classifier(1), llama_like, 2).numbers([("a", "b")])
+        Reward(classifier(1), llama_like, 2).score([("a", "b")])
 
 
 def test_toxic_is_one_label_of_several(byte_level: Any) -> None:
     labels = {0: "toxic", 1: "insult", 2: "threat"}
     model = classifier(3, "bert", id2label=labels, max_position_embeddings=64)
     texts = ["you are kind", "no", "word " * 200]
-    found = Toxic(model, byte_level, 2).numbers([("ignored", text) for text in texts])
+    found = Toxic(model, byte_level, 2).score([("ignored", text) for text in texts])
     for text, (probability,) in zip(texts, found, strict=True):
         ids = torch.tensor([byte_level(text)["input_ids"][:64]])
         own = model(input_ids=ids).logits[0, 0].sigmoid()
@@ -190,7 +190,7 @@ def test_toxic_is_one_label_of_several(byte_level: Any) -> None:
 
 def test_a_classifier_without_the_label_is_refused(llama_like: Any) -> None:
     with pytest.raises(ModelError, match="labels are label_0, label_1"):
-        Toxic(classifier(2), llama_like, 2).numbers([("", "no")])
+        Toxic(classifier(2), llama_like, 2).score([("", "no")])
 
 
 @pytest.mark.real
@@ -201,7 +201,7 @@ def test_a_stand_in_has_the_interface_and_is_always_the_same(engine: str) -> Non
     folder = str(fetch("smollm2-135m", lambda _: None))
     pairs = [("Q: a\nA: b\nTrue:", "c"), ("x", "y z")]
     before = torch.random.get_rng_state()
-    first, second = (stand_in(engine, folder, "cpu", 2).engine.numbers(pairs) for _ in range(2))
+    first, second = (stand_in(engine, folder, "cpu", 2).engine.score(pairs) for _ in range(2))
     assert first == second
     assert torch.equal(torch.random.get_rng_state(), before)
 

@@ -23,7 +23,7 @@ METHODS = sorted(
 
 
 def test_a_constant_shift_is_matched_by_its_length() -> None:
-    steerer = ConstantShift(torch.tensor([3.0, 4.0]), dimension=2, typical_norm=10.0)
+    steerer = ConstantShift(torch.tensor([3.0, 4.0]), dimension=2, median_norm=10.0)
     x = torch.randn(7, 2)
     assert matched_strength(steerer, x, x, 0.2) == pytest.approx(0.2 * 10 / 5, rel=1e-3)
 
@@ -61,6 +61,6 @@ def test_a_steerer_without_a_norm_cannot_be_matched() -> None:
 
 
 def test_a_displacement_is_no_strength_of_a_steerer_alone() -> None:
-    steerer = ConstantShift(torch.ones(2), dimension=2, typical_norm=1.0)
+    steerer = ConstantShift(torch.ones(2), dimension=2, median_norm=1.0)
     with pytest.raises(InputError, match="must be matched on the activations"):
         steerer.absolute_strength(0.1, "displacement")

@@ -14,15 +14,11 @@ from torch import Tensor
 
 from steereval.common.errors import CellError, InputError, ModelError
 from steereval.models.methods.constant_shift import ConstantShift
+from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hook_points import Site, block_at, head_width, output_projection
-from steereval.models.steering.hooks import (
-    ForwardContext,
-    HookTarget,
-    Intervention,
-    Session,
-    reading,
-    steered,
-)
+from steereval.models.steering.hook_targets import HookTarget, reading
+from steereval.models.steering.hooks import Session, steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.steerer import Steerer
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [15, 16, 17, 18, 19]])
@@ -38,7 +34,7 @@ def model(tiny: Any, count_hooks: Any) -> Iterator[Any]:
 
 
 def shift(vector: Tensor) -> ConstantShift:
-    return ConstantShift(vector, dimension=len(vector), typical_norm=4.0)
+    return ConstantShift(vector, dimension=len(vector), median_norm=4.0)
 
 
 def states(model: Any, site: Site, ids: Tensor = IDS) -> Tensor:
@@ -105,7 +101,7 @@ def test_gone_after_an_error_in_the_model(model: Any, toys: Any) -> None:
         session.on(frame),
     ):
         model(input_ids=torch.tensor([[10_000]]))
-    assert session.frame is None
+    assert session.context is None
 
 
 def test_gone_after_an_error_in_a_steerer(model: Any, toys: Any) -> None:
@@ -207,7 +203,7 @@ def test_head_site_is_a_slice_of_the_projections_input(any_model: Any, architect
     for frame in (None, ForwardContext(assigned)):
         with steered(any_model, [Intervention(sites, 3.0)]) as session:
             handle = projection.register_forward_pre_hook(lambda _, a: inputs.append(a[0].clone()))
-            session.frame = frame
+            session.context = frame
             any_model(input_ids=IDS)
             handle.remove()
     plain, moved = inputs
@@ -259,13 +255,13 @@ def test_constant_shifts_of_many_interventions_share_an_addition(length: int) ->
             found = session.steer(place, hidden)
         added = torch.cat([2 * vectors, torch.zeros(1, 4)])[assigned]
         assert torch.equal(found, hidden + added)
-    tokens = {index: tally.tokens for (index, _), tally in session.tallies.items()}
+    tokens = {index: stats.tokens for (index, _), stats in session.displacements.items()}
     assert tokens == {
         i: 2 * int((assigned == i).sum()) for i in set(assigned[assigned >= 0].tolist())
     }
-    for tally in session.tallies.values():
-        assert tally.distance == pytest.approx(2.0 * tally.tokens)
-    assert session.tallies[0, Site(0)].tokens == tokens[0]  # reading does not count again
+    for stats in session.displacements.values():
+        assert stats.distance == pytest.approx(2.0 * stats.tokens)
+    assert session.displacements[0, Site(0)].tokens == tokens[0]  # reading does not count again
 
 
 def test_wrong_dimension_is_told(model: Any) -> None:
@@ -275,7 +271,7 @@ def test_wrong_dimension_is_told(model: Any) -> None:
 
 
 def test_relative_strength_is_of_each_sites_norm(model: Any) -> None:
-    """One relative strength displaces by r times the typical norm, whatever the vector."""
+    """One relative strength displaces by r times the median norm, whatever the vector."""
     vector = torch.randn(32, generator=torch.Generator().manual_seed(0))
     relative = Intervention({Site(0): shift(vector)}, 0.5, "relative")
     found = states_under(model, [relative], torch.zeros_like(IDS), Site(0))[Site(0)]
@@ -365,12 +361,12 @@ def test_a_bias_is_the_steerer_itself(
     width = 8 if heads else 32
     assigned = torch.zeros_like(IDS) if everywhere else torch.tensor(assignment).view(2, 5)
     found = []
-    tallies = []
+    displacements = []
     for kind in (ConstantShift, Unfolded):
         interventions = [
             Intervention(
                 {
-                    site: kind(torch.arange(width) - 3.0 * number, dimension=width, typical_norm=4)
+                    site: kind(torch.arange(width) - 3.0 * number, dimension=width, median_norm=4)
                     for number, site in enumerate(sites)
                 },
                 0.5 + row,
@@ -384,12 +380,14 @@ def test_a_bias_is_the_steerer_itself(
             session.on(ForwardContext(assigned)),
         ):
             found.append(run(input_ids=IDS)[Site(2)])
-        tallies.append(session.tallies)
+        displacements.append(session.displacements)
     assert torch.allclose(found[0], found[1], atol=1e-5)
-    assert tallies[0].keys() == tallies[1].keys()
-    for key, tally in tallies[0].items():
-        assert tally.tokens == tallies[1][key].tokens
-        assert float(tally.distance) == pytest.approx(float(tallies[1][key].distance), rel=1e-4)
+    assert displacements[0].keys() == displacements[1].keys()
+    for key, stats in displacements[0].items():
+        assert stats.tokens == displacements[1][key].tokens
+        assert float(stats.distance) == pytest.approx(
+            float(displacements[1][key].distance), rel=1e-4
+        )
 
 
 def test_the_tally_is_how_far_tokens_moved(model: Any) -> None:
@@ -403,6 +401,6 @@ def test_the_tally_is_how_far_tokens_moved(model: Any) -> None:
                 model(input_ids=IDS)
     length = float(vector.norm())
     for index, strength in enumerate((1.0, 3.0)):
-        tally = session.tallies[index, Site(1)]
-        assert tally.tokens == 4
-        assert float(tally.distance) / 4 == pytest.approx(strength * length)
+        stats = session.displacements[index, Site(1)]
+        assert stats.tokens == 4
+        assert float(stats.distance) / 4 == pytest.approx(strength * length)

@@ -27,8 +27,10 @@ from steereval.models.methods.caa import Caa
 from steereval.models.methods.clamp import Clamp
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.methods.vector import Vector, read_vectors, steerers_from
+from steereval.models.steering.forward_context import ForwardContext
 from steereval.models.steering.hook_points import Site, find_blocks
-from steereval.models.steering.hooks import ForwardContext, Intervention, steered
+from steereval.models.steering.hooks import steered
+from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.steerer import Steerer
 from steereval.models.vectors.direction import Direction
 from steereval.models.vectors.gguf_control_vector import read_gguf, write_gguf
@@ -520,7 +522,7 @@ def test_clamp(strength: float, value: float, biased: bool, seed: int) -> None:
 
 
 def test_a_clamp_has_a_unit_direction_and_no_relative_strength() -> None:
-    clamp = Clamp.along(torch.tensor([3.0, 4.0]), 2.0, typical_norm=5.0)
+    clamp = Clamp.along(torch.tensor([3.0, 4.0]), 2.0, median_norm=5.0)
     assert torch.allclose(clamp.direction, torch.tensor([0.6, 0.8]))
     assert torch.allclose(clamp(torch.tensor([1.0, 2.0]), 1.0), torch.tensor([0.88, 1.84]))
     assert clamp.shift(1.0) is None
@@ -539,7 +541,7 @@ def test_a_clamp_in_an_artefact(
     """An absent bias is a tensor too, and comes back as one."""
     kinds = {kind.method: kind for kind in Vector.kinds}
     monkeypatch.setattr(artefact, "steerer_kinds", lambda: kinds)
-    clamp = Clamp.along(draw(6), 1.5, bias, typical_norm=3.0)
+    clamp = Clamp.along(draw(6), 1.5, bias, median_norm=3.0)
     artefact.save_artefact(artefact.Artefact({Site(4): clamp}, {}), tmp_path / "kept")
     loaded = artefact.load_steerer(tmp_path / "kept")
     assert loaded.settings() == clamp.settings()
@@ -568,7 +570,7 @@ def test_only_the_wanted_layers_that_the_file_has(written: Any) -> None:
     found = Vector().from_file([Site(2), Site(9)], options(path))
     assert list(found) == [Site(2)]
     assert torch.equal(found[Site(2)](torch.zeros(6), 2.0), 2 * draw(6, seed=1))
-    assert found[Site(2)].typical_norm == 0.0
+    assert found[Site(2)].median_norm == 0.0
     with pytest.raises(InputError, match=r"at layers 0, 9\. It has directions for layers 1, 2\."):
         Vector().from_file([Site(0), Site(9)], options(path))
 
@@ -618,15 +620,15 @@ def test_a_steered_file_brings_its_own_coefficients(tmp_path: Path) -> None:
     assert torch.allclose(found[Site(1)](x, 1.0) @ unit, torch.full((4,), 3.0), atol=1e-5)
 
 
-def test_with_data_the_typical_norm_is_known(written: Any, gaussians: Any) -> None:
+def test_with_data_the_median_norm_is_known(written: Any, gaussians: Any) -> None:
     path, (positive, negative) = written("vectors.pt"), gaussians(6)
     data = two_classes(positive, negative, Site(1))
     steerer = Vector().fit(data, options(path), 0)[Site(1)]
     norms = torch.cat([positive, negative]).norm(dim=1)
-    assert steerer.typical_norm == pytest.approx(float(norms.median()), rel=1e-6)
+    assert steerer.median_norm == pytest.approx(float(norms.median()), rel=1e-6)
     strength = steerer.absolute_strength(1.0, "relative")
     moved = steerer(torch.zeros(6), strength)
-    assert float(moved.norm()) == pytest.approx(steerer.typical_norm, rel=1e-5)
+    assert float(moved.norm()) == pytest.approx(steerer.median_norm, rel=1e-5)
     with pytest.raises(InputError, match="dimension 5"):
         Vector().fit(two_classes(*gaussians(5), Site(1)), options(path), 0)
 

@@ -31,7 +31,7 @@ def test_a_text_is_sent_with_the_key_and_not_kept_there(
     service: type[Service], waits: list[float]
 ) -> None:
     service.planned = [scored(0.25), scored(0.75)]
-    found = Perspective("secret").numbers([("", "one"), ("ignored", "two")])
+    found = Perspective("secret").score([("", "one"), ("ignored", "two")])
     assert found == [(0.25,), (0.75,)]
     bodies = [body for body, _ in service.asked]
     assert [body["comment"]["text"] for body in bodies] == ["one", "two"]
@@ -42,21 +42,21 @@ def test_a_text_is_sent_with_the_key_and_not_kept_there(
 
 
 def test_an_empty_text_is_not_sent(service: type[Service], waits: list[float]) -> None:
-    assert Perspective("secret").numbers([("", ""), ("", " \n")]) == [(0.0,), (0.0,)]
+    assert Perspective("secret").score([("", ""), ("", " \n")]) == [(0.0,), (0.0,)]
     assert service.asked == []
 
 
 def test_of_a_text_that_is_too_long_the_beginning_is_judged(
     service: type[Service], waits: list[float]
 ) -> None:
-    Perspective("secret").numbers([("", "a" + "é" * 2000), ("", "b" * 3000)])
+    Perspective("secret").score([("", "a" + "é" * 2000), ("", "b" * 3000)])
     sent = [body["comment"]["text"] for body, _ in service.asked]
     assert sent == ["a" + "é" * 1499, "b" * 3000]
 
 
 def test_too_many_requests_are_sent_again_later(service: type[Service], waits: list[float]) -> None:
     service.planned = [(429, {}, {"Retry-After": "7"}), (503, {}, {}), scored(0.125)]
-    assert Perspective("secret").numbers([("", "one")]) == [(0.125,)]
+    assert Perspective("secret").score([("", "one")]) == [(0.125,)]
     assert len(service.asked) == 3
     assert 7.0 in waits
     assert 2.0 in waits
@@ -67,14 +67,14 @@ def test_a_quota_that_stays_exceeded_is_an_error(
 ) -> None:
     service.planned = [(429, {"error": {"message": "Quota exceeded"}}, {})] * 6
     with pytest.raises(TaskError, match=r"\(429\): Quota exceeded.*PERSPECTIVE_API_KEY"):
-        Perspective("secret").numbers([("", "one")])
+        Perspective("secret").score([("", "one")])
     assert len(service.asked) == 6
 
 
 def test_a_refused_key_is_an_error_at_once(service: type[Service], waits: list[float]) -> None:
     service.planned = [(403, {"error": {"message": "API key not valid"}}, {})]
     with pytest.raises(TaskError, match="API key not valid") as caught:
-        Perspective("secret").numbers([("", "one")])
+        Perspective("secret").score([("", "one")])
     assert len(service.asked) == 1
     assert "secret" not in str(caught.value)
 
@@ -82,7 +82,7 @@ def test_a_refused_key_is_an_error_at_once(service: type[Service], waits: list[f
 def test_an_answer_of_another_form_is_an_error(service: type[Service], waits: list[float]) -> None:
     service.planned = [(200, {"surprise": 1}, {})]
     with pytest.raises(TaskError, match="gives no TOXICITY"):
-        Perspective("secret").numbers([("", "one")])
+        Perspective("secret").score([("", "one")])
 
 
 def test_a_server_that_is_not_there_is_an_error(
@@ -90,4 +90,4 @@ def test_a_server_that_is_not_there_is_an_error(
 ) -> None:
     monkeypatch.setattr(perspective, "ENDPOINT", "http://127.0.0.1:1/analyze")
     with pytest.raises(TaskError, match="cannot be reached"):
-        Perspective("secret").numbers([("", "one")])
+        Perspective("secret").score([("", "one")])
