@@ -102,6 +102,7 @@ def test_lm_evals_own_model_as_the_baseline_gives_the_same_differences(
     assert abs(own["caa", "mc2"][0]) > 1e-3  # there is something that could have differed
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_was_imported(tiny_folder: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run_grid(grid(tmp_path, tiny_folder, 1), run.path, None, lambda line: None)

@@ -237,6 +237,7 @@ def test_a_chat_template_wraps_question_and_answer_once(lm: SteeredLM) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_peft_model_is_steered_at_the_same_blocks(tiny_folder: str, tmp_path: Any) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM

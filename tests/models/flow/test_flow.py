@@ -186,6 +186,7 @@ def test_adaptive_steps_do_not_depend_on_the_batch(seed: int) -> None:
         assert torch.allclose(flow(x[index : index + 1], 3.0)[0], whole[index], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_adaptive_solver_gives_up_in_the_end() -> None:
     with pytest.raises(CellError, match="did not reach time 1 in 10000 steps"):
         displacement(lambda x: torch.sign(x - 0.5), torch.zeros(1, 1), 1.0, 1, "adaptive", 1e-30)

@@ -388,6 +388,7 @@ def test_models_and_tasks_of_a_large_grid_have_their_own_tables(tmp_path: Path) 
     assert text.count("truth · acc (points, higher is better; primary metric; to be improved)") == 2
 
 
+@pytest.mark.slow
 def test_a_laptop_without_a_gpu_stack_can_read_a_run() -> None:
     code = (
         "import sys, steereval.results.report, steereval.results.analysis.run_analysis\n"

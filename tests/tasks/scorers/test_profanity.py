@@ -178,6 +178,7 @@ def test_toxicity_scores(fake_classifier: ProfanityClassifier) -> None:
     assert profanity.toxicity_scores("you", "realtoxicity_mini")["toxic"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_real_classifier() -> None:
     folder = cache_folder() / profanity.ASSET
     if not folder.is_dir():
