@@ -53,7 +53,7 @@ assets: $(READY)
 	$(BIN)/steereval tasks fetch profanity_classifier
 
 test-fast: $(READY)
-	$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not slow and not real"
+	HYPOTHESIS_PROFILE=fast $(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not slow and not real"
 
 test: assets
 	$(BIN)/pytest $(IN_PARALLEL)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -53,6 +53,13 @@ settings.register_profile(
 )
 settings.register_profile(
     "explore", deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "fast",
+    deadline=None,
+    derandomize=True,
+    max_examples=10,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
@@ -149,7 +156,19 @@ def tiny() -> Callable[..., Any]:
     return _tiny
 
 
-@pytest.fixture(params=sorted(ARCHITECTURES), scope="session")
+COMMON = frozenset({"llama", "gemma3", "gpt2", "mixtral", "mamba"})
+"""Architectures that `make test-fast` tests too: of each kind one."""
+
+
+def every(names: Iterable[str]) -> list[Any]:
+    """Architectures as parameters of tests, of which `make test-fast` takes the common ones."""
+    return [
+        pytest.param(name, marks=() if name in COMMON else pytest.mark.slow, id=name)
+        for name in sorted(names)
+    ]
+
+
+@pytest.fixture(params=every(ARCHITECTURES), scope="session")
 def architecture(request: pytest.FixtureRequest) -> str:
     """Every architecture in turn."""
     return str(request.param)

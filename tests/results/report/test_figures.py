@@ -146,6 +146,7 @@ def test_cliques_are_the_largest_groups_within_the_difference() -> None:
     assert rank_plot.cliques([1.0, 3.0], 1.0) == []
 
 
+@pytest.mark.slow
 def test_ranks_are_drawn_from_ten_tasks_on(tmp_path: Path) -> None:
     methods = tuple(
         FakeMethod(name, effect=lambda task, s, e=effect: e)  # type: ignore[misc]
@@ -298,6 +299,7 @@ def test_perplexities_are_drawn_as_factors(tmp_path: Path) -> None:
     assert "factor of its perplexity" in found[0].pictures[0].svg
 
 
+@pytest.mark.slow
 def test_matplotlib_is_left_as_it_was(analysis: Analysis) -> None:
     before = dict(mpl.rcParams)
     figure_groups(analysis)
