@@ -175,6 +175,7 @@ def test_the_adaptive_solver_is_scipys_on_a_flow() -> None:
         assert np.allclose(end.numpy(), solved.y[:, -1], atol=1e-6)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99))
 @settings(max_examples=4)
 def test_adaptive_steps_do_not_depend_on_the_batch(seed: int) -> None:
@@ -411,6 +412,7 @@ def test_the_field_does_not_depend_on_the_length(solver: str, seed: int, scale: 
     )
 
 
+@pytest.mark.slow
 def test_nothing_breaks_at_the_origin() -> None:
     for solver in SOLVERS:
         flow = flow_of(0, 6, 30, 0.1, 1.0, solver, 3)

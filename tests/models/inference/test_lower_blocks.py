@@ -176,7 +176,7 @@ def test_the_steered_states_are_not_what_is_kept(model: Any) -> None:
     one, other = LowerBlocks(model), LowerBlocks(model)
     scores(model, shift(Site(1), 9.0), one)
     scores(model, shift(Site(1), -9.0, seed=3), other)
-    assert one.cached.keys() == other.kept.keys()
+    assert one.cached.keys() == other.cached.keys()
     for key, states in one.cached.items():
         assert torch.equal(states, other.cached[key])
 

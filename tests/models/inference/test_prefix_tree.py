@@ -154,7 +154,7 @@ def test_the_stem_is_what_all_begin_with(requests: list[Request]) -> None:
 
 @given(some_requests())
 def test_the_stem_stops_before_owned_tokens(requests: list[Request]) -> None:
-    assert all(node.owner < 0 for node in common_chain(build_forest(requests, per_query=True)))
+    assert all(node.query_id < 0 for node in common_chain(build_forest(requests, per_query=True)))
 
 
 def test_stem_of_one_request_ends_before_the_prompts_last_token() -> None:

@@ -280,6 +280,7 @@ def diagnosed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_report(diagnosed_run(tmp_path_factory.mktemp("diagnosed") / "run")).parent
 
 
+@pytest.mark.slow
 def test_all_questions_are_answered_on_the_page(diagnosed: Path) -> None:
     page = Page((diagnosed / "index.html").read_text(encoding="utf-8"))
     ids = [value for _, name, value in page.attributes if name == "id"]
