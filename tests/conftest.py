@@ -1,12 +1,13 @@
-"""Tiny random-weight language models of many architectures, and the embedded real one.
+"""Tiny random-weight language models of many architectures, and the bundled real one.
 
 Torch is imported inside the fixtures alone, so that rooms without it are tested without it.
 """
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,30 @@ BLOCKS = 3
 HEADS = 4
 CONTEXT = 256
 
+pytest_plugins = ("peak_memory",)
+
+REAL_MODEL = frozenset({"smollm2", "smollm2_folder"})
+"""Fixtures that download the bundled model."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what reads the bundled model, so that `make test-fast` downloads nothing."""
+    for item in items:
+        if REAL_MODEL & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.real)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage the libraries and the list of tests.
+
+    They live as long as the process, and to walk through them takes about a second each time, in
+    every test that releases memory.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Threads of several workers on the same cores wait for one another far longer than they work.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +53,13 @@ settings.register_profile(
 )
 settings.register_profile(
     "explore", deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "fast",
+    deadline=None,
+    derandomize=True,
+    max_examples=10,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
@@ -124,7 +156,19 @@ def tiny() -> Callable[..., Any]:
     return _tiny
 
 
-@pytest.fixture(params=sorted(ARCHITECTURES), scope="session")
+COMMON = frozenset({"llama", "gemma3", "gpt2", "mixtral", "mamba"})
+"""Architectures that `make test-fast` tests too: of each kind one."""
+
+
+def every(names: Iterable[str]) -> list[Any]:
+    """Architectures as parameters of tests, of which `make test-fast` takes the common ones."""
+    return [
+        pytest.param(name, marks=() if name in COMMON else pytest.mark.slow, id=name)
+        for name in sorted(names)
+    ]
+
+
+@pytest.fixture(params=every(ARCHITECTURES), scope="session")
 def architecture(request: pytest.FixtureRequest) -> str:
     """Every architecture in turn."""
     return str(request.param)
@@ -138,7 +182,7 @@ def any_model(architecture: str) -> Any:
 
 @pytest.fixture(scope="session")
 def smollm2() -> tuple[Any, Any]:
-    """Model (float32) and tokenizer of the embedded SmolLM2-135M-Instruct."""
+    """Model (float32) and tokenizer of the bundled SmolLM2-135M-Instruct."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -52,7 +52,7 @@ def submit(
     with _files(grid, path) as files:
         parcel = PackageSnapshot(package_folder(), files, environment)
         # First: a job whose id cannot be kept would run and be known to nobody.
-        _remember(run)
+        remember(run)
         try:
             start(address, run.id, shlex.join(command), parcel, {"out": out, "grid": grid.name})
         except BaseException:
@@ -94,7 +94,8 @@ def _file(name: str) -> Path:
     return cache_folder() / "runs" / f"{name}.json"
 
 
-def _remember(run: Submitted) -> None:
+def remember(run: Submitted) -> None:
+    """Note a submitted run, so that `recall` returns it by its id."""
     file = _file(run.id)
     with atomic.naming(file):
         file.parent.mkdir(parents=True, exist_ok=True)

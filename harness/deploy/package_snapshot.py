@@ -21,7 +21,7 @@ def package_folder() -> Path:
     """A folder called `steereval` that holds the package and nothing else, in the cache, in a
     folder whose name its contents decide. Raises StoreError."""
     # Read once, so that the name fits what is written even if a file is edited meanwhile.
-    files = {name: path.read_bytes() for name, path in sorted(_files().items())}
+    files = {name: path.read_bytes() for name, path in sorted(package_files().items())}
     digest = hashlib.sha256()
     for name, data in files.items():
         digest.update(b"%s\0%d\0%s" % (name.encode(), len(data), data))
@@ -37,7 +37,7 @@ def package_folder() -> Path:
     return target / NAME
 
 
-def _files() -> dict[str, Path]:
+def package_files() -> dict[str, Path]:
     """Every file of the package, by its path inside the package."""
     spec = find_spec(NAME)
     origin = spec.origin if spec else None

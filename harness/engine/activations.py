@@ -219,7 +219,7 @@ class ActivationStore:
             return
         for part, sites in self._missing(known, wanted).items():
             for group in _grouped(sites):
-                stored = _read_file(_file(fed, part, group[0]))
+                stored = read_activations(_file(fed, part, group[0]))
                 if all(str(site) in stored for site in group):
                     known.setdefault(part, {}).update({s: stored[str(s)] for s in group})
 
@@ -232,7 +232,7 @@ class ActivationStore:
                 continue
             for group in _grouped(list(states)):
                 path = _file(fed, part, group[0])
-                _write_file(path, _by_name({site: states[site] for site in group}))
+                write_activations(path, _by_name({site: states[site] for site in group}))
 
     def _read_once(self, fed: str | None, texts: Sequence[Text], missing: Wanted) -> States:
         """Read here, or have what another worker of the run has read."""
@@ -295,7 +295,7 @@ def _grouped(sites: Sequence[Site]) -> list[list[Site]]:
     return list(groups.values())
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def read_activations(path: Path) -> dict[str, Tensor]:
     """Kept activations; none where there are none, or where the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -315,7 +315,7 @@ def _content_of(states: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write_file(path: Path, states: Mapping[str, Tensor]) -> None:
+def write_activations(path: Path, states: Mapping[str, Tensor]) -> None:
     """Keep activations for the next process.
 
     A cache that cannot be written is no error: this never raises for it, leaves no file behind and

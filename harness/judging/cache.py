@@ -41,7 +41,7 @@ class JudgeCache:
 
     def known(self, fingerprint: str, pairs: Sequence[Pair]) -> dict[Pair, Scores]:
         """What the judge has said of `pairs`, of those it was asked about. Raises StoreError."""
-        keys = {_key(pair): pair for pair in pairs}
+        keys = {pair_key(pair): pair for pair in pairs}
         names = list(keys)
         found: dict[Pair, Scores] = {}
         with self._open() as database:
@@ -61,7 +61,7 @@ class JudgeCache:
         A cache that cannot be written is no error, since what was judged is at hand: this says so
         once.
         """
-        rows = [(fingerprint, _key(pair), json.dumps(n)) for pair, n in found.items()]
+        rows = [(fingerprint, pair_key(pair), json.dumps(n)) for pair, n in found.items()]
         try:
             with self._open() as database, database:
                 database.executemany("insert or replace into judgements values (?, ?, ?)", rows)
@@ -87,7 +87,7 @@ class JudgeCache:
             ) from error
 
 
-def _key(pair: Pair) -> str:
+def pair_key(pair: Pair) -> str:
     """Both texts' hash; the length keeps them apart."""
     context, text = (each.encode("utf-8", "surrogatepass") for each in pair)
     return hashlib.sha256(b"%d\0" % len(context) + context + text).hexdigest()

@@ -60,13 +60,13 @@ def save_artefact(artefact: Artefact, folder: Path) -> None:
             for site, steerer in artefact.steerers.items()
         },
     }
-    card["sha256"] = _digest(card, blob)
+    card["sha256"] = card_digest(card, blob)
     _refuse_other_content(folder)
     staging = folder.parent / f".tmp-{uuid4().hex}"
     try:
         staging.mkdir(parents=True)
-        _write(staging / TENSORS, blob)
-        _write(staging / CARD, json.dumps(card, indent=2, sort_keys=True).encode())
+        write_durably(staging / TENSORS, blob)
+        write_durably(staging / CARD, json.dumps(card, indent=2, sort_keys=True).encode())
         _replace_folder(staging, folder)
     except OSError as error:
         raise StoreError(
@@ -87,8 +87,8 @@ def _refuse_other_content(folder: Path) -> None:
         )
 
 
-def _digest(card: Mapping[str, Any], blob: bytes) -> str:
-    """A hash of the tensors and of the card without its own hash."""
+def card_digest(card: Mapping[str, Any], blob: bytes) -> str:
+    """A hash of the tensors and of all that the card says, its own hash aside."""
     content = {name: value for name, value in card.items() if name != "sha256"}
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode() + blob).hexdigest()
@@ -181,7 +181,7 @@ def _read_both(folder: Path) -> tuple[dict[str, Any], bytes]:
         try:
             card = _read_card(folder)
             blob = _read_bytes(folder / TENSORS)
-            if _digest(card, blob) == card.get("sha256"):
+            if card_digest(card, blob) == card.get("sha256"):
                 return card, blob
             error = _damaged(folder, "its hash is not the one in steerer.json")
         except ArtefactError as damage:
@@ -222,7 +222,8 @@ def _damaged(path: Path, why: str) -> ArtefactError:
     return ArtefactError(f"the steerer {path} cannot be read: {why}", "Fit it again.")
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file, and wait until it is on the disk."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()

@@ -44,7 +44,7 @@ class OneDNNLinear(nn.Linear):
         weight, packed = self.weight.detach(), self._kept
         state = weight.data_ptr(), weight._version
         if packed is None or (packed[0].data_ptr(), packed[1]) != state:
-            packed = self._kept = weight, weight._version, _lay_out(weight)
+            packed = self._kept = weight, weight._version, lay_out(weight)
         return packed[2]
 
     def __getstate__(self) -> dict[str, object]:
@@ -63,19 +63,20 @@ def use_onednn(model: nn.Module) -> bool:
         and module.weight.device.type == "cpu"
     ]
     size = 4 * sum(layer.weight.numel() for layer in layers)
-    if size > SHARE_OF_MEMORY * psutil.virtual_memory().total or not _works():
+    if size > SHARE_OF_MEMORY * psutil.virtual_memory().total or not products_work():
         return False
     for layer in layers:
         layer.__class__ = OneDNNLinear
     return True
 
 
-def _lay_out(weight: Tensor) -> Tensor:
+def lay_out(weight: Tensor) -> Tensor:
+    """A weight [out, in] in oneDNN's own layout."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
     return packed
 
 
-def _works() -> bool:
+def products_work() -> bool:
     """Whether this build of PyTorch has what is needed: it is what its compiler uses, and no
     public name has it."""
     layer = nn.Linear(3, 2)

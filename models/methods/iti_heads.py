@@ -49,7 +49,7 @@ class ItiHeads(Method):
 
     def fit(self, data: ContrastData, options: Any, seed: int) -> dict[Site, Steerer]:
         """Steerers at the chosen heads alone."""
-        train, held = _split(data, options.held_out, seed)
+        train, held = split_by_question(data, options.held_out, seed)
         accuracies = {site: _accuracy(data.at(site), train, held, options) for site in data.sites}
         # Ties are broken by the order of the heads, so that a fit is reproducible.
         best = sorted(accuracies, key=lambda site: -accuracies[site])[: options.heads]
@@ -60,7 +60,7 @@ Rows = tuple[Tensor, Tensor]
 """Rows of the positive and of the negative class."""
 
 
-def _split(data: ContrastData, held_out: float, seed: int) -> tuple[Rows, Rows]:
+def split_by_question(data: ContrastData, held_out: float, seed: int) -> tuple[Rows, Rows]:
     """Rows for training and for comparing; all answers to a question stay on one side."""
     generator = torch.Generator().manual_seed(seed)
     site = data.sites[0]

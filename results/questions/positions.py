@@ -176,15 +176,16 @@ def _told(own: Positions) -> str:
         return f"{name} separates the classes with AUC {area.words(AUC)} at {_words(position)}"
     there, here = own.areas[own.middle], own.areas[own.fitted]
     text = (
-        f"mid-generation {_verdict(name, there, own.change)}: its AUC at {own.middle} of the "
-        f"answer is {there.words(AUC)}, where it was fitted {here.words(AUC)}"
+        f"mid-generation {positions_verdict(name, there, own.change)}: its AUC at {own.middle} of "
+        f"the answer is {there.words(AUC)}, where it was fitted {here.words(AUC)}"
     )
     if own.change is not None:
         text += f", a change of {own.change.words(AUC_CHANGE)}"
     return text
 
 
-def _verdict(name: str, there: Estimate, change: Estimate | None) -> str:
+def positions_verdict(name: str, there: Estimate, change: Estimate | None) -> str:
+    """A clause on whether a probe works mid-generation, from its AUC there and the change to it."""
     probe = f"the probe of {name}"
     if change is not None and change.high < 0.0:
         return f"{probe} {'loses power' if there.low > 0.5 else 'is no better than chance'}"

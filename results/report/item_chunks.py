@@ -68,12 +68,12 @@ def _chunk(sheet: ItemSheet, answers: SheetAnswers, correct: ByItem) -> ItemChun
         "scale": 100 if sheet.metric.in_points else 1,
         "better": 1 if sheet.metric.higher_is_better else -1,
         "items": [sheet.item_ids[i] for i in chosen],
-        "prompts": [texts.number(_end(answers.prompts[i])) for i in chosen],
-        "choices": [[texts.number(_start(c)) for c in answers.choices[i]] for i in chosen],
+        "prompts": [texts.number(shortened_end(answers.prompts[i])) for i in chosen],
+        "choices": [[texts.number(shortened_start(c)) for c in answers.choices[i]] for i in chosen],
         "right": [
             [n for n in c.choices if n < lengths[i]] for c, i in zip(right, chosen, strict=True)
         ],
-        "references": [[texts.number(_start(text)) for text in c.texts] for c in right],
+        "references": [[texts.number(shortened_start(text)) for text in c.texts] for c in right],
         "arms": [
             _arm(arm, found, chosen, choices, lengths[chosen], texts)
             for arm, found in zip(sheet.arms, answers.arms, strict=True)
@@ -124,7 +124,7 @@ def _arm(
         found["picks"] = _picks(answers.likelihoods[choices], lengths)
     if answers.texts:
         written = [answers.texts[i] for i in chosen]
-        found["texts"] = [None if t is None else texts.number(_start(t)) for t in written]
+        found["texts"] = [None if t is None else texts.number(shortened_start(t)) for t in written]
     return found
 
 
@@ -165,11 +165,13 @@ def _number(x: float) -> float | int | str | None:
     return None if math.isnan(x) else str(x)
 
 
-def _end(prompt: str) -> str:
+def shortened_end(prompt: str) -> str:
+    """The end of a prompt, at most MOST_CHARACTERS long."""
     return prompt if len(prompt) <= MOST_CHARACTERS else f"… {prompt[-MOST_CHARACTERS:]}"
 
 
-def _start(text: str) -> str:
+def shortened_start(text: str) -> str:
+    """The beginning of a text, at most MOST_CHARACTERS long."""
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} …"
 
 

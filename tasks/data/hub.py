@@ -91,13 +91,14 @@ def hub_in_reach() -> bool:
         return False
     if not _reached.is_set():
         # In a thread, because the time limit of a request does not bound looking up the name.
-        asking = threading.Thread(target=_ask_hub, daemon=True)
+        asking = threading.Thread(target=ask_hub, daemon=True)
         asking.start()
         asking.join(REACH_SECONDS)
     return _reached.is_set()
 
 
-def _ask_hub() -> None:
+def ask_hub() -> None:
+    """Note whether the hub answers."""
     from huggingface_hub import constants
 
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")

@@ -65,7 +65,7 @@ def load_classifier(folder: Path) -> Predict:
     """
     contents = {name: verified_bytes(folder / name) for name in SHA256}
     try:
-        model, vectorizer = (_unpickle(contents[name]) for name in SHA256)
+        model, vectorizer = (unpickle(contents[name]) for name in SHA256)
         predict = _predictor(model, vectorizer)
         found = predict([text for text, _ in REFERENCE])
     except (ImportError, AttributeError, TypeError, ValueError, KeyError) as error:
@@ -80,7 +80,8 @@ def serve(predict: Predict, requests: TextIO, answers: TextIO) -> None:
         _write(answers, {"probabilities": predict(request["texts"])})
 
 
-def _unpickle(content: bytes) -> Any:
+def unpickle(content: bytes) -> Any:
+    """The object that joblib reads from the bytes of a file."""
     import joblib
 
     return joblib.load(io.BytesIO(content))

@@ -29,13 +29,13 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read."""
     found: list[Path] = []
-    read = hashing._read
+    read = hashing.read_digest
 
     def counted(path: Path) -> str:
         found.append(path)
         return read(path)
 
-    monkeypatch.setattr(hashing, "_read", counted)
+    monkeypatch.setattr(hashing, "read_digest", counted)
     return found
 
 
@@ -100,7 +100,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_file_that_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, read = tmp_path / "weights", hashing._read
+    file, read = tmp_path / "weights", hashing.read_digest
     file.write_bytes(b"one")
 
     def growing(path: Path) -> str:
@@ -109,7 +109,7 @@ def test_a_file_that_is_being_written(tmp_path: Path, monkeypatch: pytest.Monkey
             more.write(b"x")
         return found
 
-    monkeypatch.setattr(hashing, "_read", growing)
+    monkeypatch.setattr(hashing, "read_digest", growing)
     with pytest.raises(InputError, match="changes while it is read"):
         sha256_of(file)
 

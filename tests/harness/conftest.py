@@ -1,8 +1,9 @@
-"""The embedded model, loaded once."""
+"""A model of random weights in a folder, a steered model on it, and the bundled model."""
 
 from __future__ import annotations
 
 import pytest
+from small_tokenizer import small_tokenizer
 
 from steereval.harness.assets import fetch
 from steereval.harness.engine.steered_lm import SteeredLM
@@ -14,14 +15,14 @@ def smollm2_folder() -> str:
 
 
 @pytest.fixture(scope="session")
-def lm(smollm2_folder: str) -> SteeredLM:
+def lm(tiny_folder: str) -> SteeredLM:
     model = SteeredLM(
-        smollm2_folder,
+        tiny_folder,
         method="odesteer",
         contrast="truthful-mini",
         answers="best",
         fraction=0.3,
-        layer=14,
+        layer=1,
         strength=20,
         device="cpu",
         dtype="float32",
@@ -32,13 +33,13 @@ def lm(smollm2_folder: str) -> SteeredLM:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(smollm2_folder: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model folder with random weights (3 blocks, width 32) and SmolLM2's tokenizer."""
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model folder with random weights (3 blocks, width 32) and a small vocabulary."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder)
+    tokenizer = small_tokenizer()
     config = AutoConfig.for_model(
         "llama",
         vocab_size=len(tokenizer),

@@ -21,6 +21,8 @@ from steereval.ray_jobs.ray_executor import RayExecutor
 from steereval.ray_jobs.rules import Rules
 from steereval.ray_jobs.work import Outcome, Work
 
+pytestmark = pytest.mark.slow
+
 Factory = Callable[[], Any]
 
 
@@ -104,6 +106,7 @@ def entries(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.chaos
 def test_ray_is_started_and_stopped(
     factory: Factory, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +206,7 @@ def test_a_worker_that_dies_is_replaced(factory: Factory, log: Path) -> None:
     assert len(set(victims)) >= 5
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("running")
 def test_without_retries_the_first_death_is_told(factory: Factory, log: Path) -> None:
     outcomes = run([work("dies", deaths=1)], factory, retries=0)
@@ -255,6 +259,7 @@ def test_a_worker_that_cannot_be_made() -> None:
         assert str(outcomes[name].error) == "no such model. Fetch it."
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("running")
 def test_a_hung_worker_is_ended(factory: Factory, log: Path) -> None:
     """Its work is tried again, and the rest goes on meanwhile."""

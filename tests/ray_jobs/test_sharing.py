@@ -130,6 +130,7 @@ def played(log: Path, misfortune: str) -> Hearing:
     return hearing
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("nodes")
 @pytest.mark.parametrize(
     ("misfortune", "made", "errors"), [("none", 1, 0), ("dies", 2, 0), ("fails", 2, 1)]
@@ -146,6 +147,7 @@ def test_two_nodes_make_it_once(tmp_path: Path, misfortune: str, made: int, erro
     assert len({pid for pid, _ in results}) == len(results)
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("nodes")
 def test_without_the_actor_everyone_makes_their_own() -> None:
     from steereval.ray_jobs.exchange import Exchange
@@ -158,6 +160,7 @@ def test_without_the_actor_everyone_makes_their_own() -> None:
     assert exchange.of(2).claim("a") is None
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("nodes")
 def test_a_maker_that_has_fallen_silent_is_not_waited_for() -> None:
     """Its node is gone, and Ray has not noticed yet; one that still works is."""

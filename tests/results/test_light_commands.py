@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,39 +13,38 @@ import pytest
 from steereval.results.store.run_folder import RunFolder
 
 PROGRAM = """
-import sys
+import json, sys
 from steereval.harness.cli.main import main
-status = main(sys.argv[1:])
-loaded = {"torch", "transformers", "lm_eval", "ray", "datasets", "sklearn"} & set(sys.modules)
-print("loaded:", *sorted(loaded), file=sys.stderr)
-sys.exit(status)
+heavy = {"torch", "transformers", "lm_eval", "ray", "datasets", "sklearn"}
+for command in json.loads(sys.argv[1]):
+    try:
+        status = main(command)
+    except SystemExit as end:
+        status = end.code or 0
+    print(json.dumps([command, status, sorted(heavy & set(sys.modules))]), file=sys.stderr)
 """
+COMMANDS = [
+    ["--help"],
+    ["models"],
+    ["tasks", "--path"],
+    ["query", "RUN", "select count(*) from rows"],
+    ["report", "RUN", "--out", "OUT/report"],
+    ["report", "RUN", "OUT/other"],
+    ["power", "RUN", "--effect", "0.03"],
+    ["archive", "RUN", "--out", "OUT/run.zip"],
+]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["--help"],
-        ["models"],
-        ["tasks", "--path"],
-        ["query", "RUN", "select count(*) from rows"],
-        ["report", "RUN", "--out", "OUT/report"],
-        ["report", "RUN", "OUT/other"],
-        ["power", "RUN", "--effect", "0.03"],
-        ["archive", "RUN", "--out", "OUT/run.zip"],
-    ],
-    ids=" ".join,
-)
-def test_no_model_library_is_loaded(
-    command: list[str], planted_run: RunFolder, tmp_path: Path
-) -> None:
-    if "OUT/other" in command:
-        shutil.copytree(planted_run.place.location, tmp_path / "other")
-    places = {"RUN": planted_run.place.location, "OUT": str(tmp_path)}
-    for word, place in places.items():
-        command = [part.replace(word, place) for part in command]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *command], capture_output=True, text=True, check=False
-    )
+@pytest.mark.slow
+def test_no_model_library_is_loaded(planted_run: RunFolder, tmp_path: Path) -> None:
+    """All in one process, one after the other: the first that loads something is named."""
+    shutil.copytree(planted_run.place.location, tmp_path / "other")
+    given = json.dumps(COMMANDS).replace("RUN", planted_run.place.location)
+    given = given.replace("OUT", str(tmp_path))
+    program = [sys.executable, "-c", PROGRAM, given]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1].split() == ["loaded:"]
+    lines = [line for line in done.stderr.splitlines() if line.startswith('[["')]
+    assert [json.loads(line) for line in lines] == [
+        [command, 0, []] for command in json.loads(given)
+    ]

@@ -1,4 +1,4 @@
-"""Small requests to a language model, about questions of the embedded set."""
+"""Small requests to a language model, about questions of the bundled set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from steereval.tasks.contrast.registry import load_contrast
 
 
 def questions(number: int) -> list[tuple[str, list[str]]]:
-    """Questions of the embedded set with their answers."""
+    """Questions of the bundled set with their answers."""
     found: dict[str, list[str]] = {}
     for statement in load_contrast("truthful-mini").statements:
         found.setdefault(str(statement.question), []).append(statement.answer)

@@ -65,7 +65,7 @@ def power_plot(rows: Sequence[Row]) -> Picture | Absence:
         )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
-        ticks = _ticks(int(items[0]))
+        ticks = item_ticks(int(items[0]))
         axes.set_xticks(ticks, [str(n) for n in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _tick(y, first)))
@@ -81,7 +81,7 @@ def power_plot(rows: Sequence[Row]) -> Picture | Absence:
         return finish(figure, name, title, _words(typical, seeds, variances))
 
 
-def _ticks(least: int) -> list[int]:
+def item_ticks(least: int) -> list[int]:
     """From `least` on, with room for their numbers; the last is always there."""
     room = 0.13 * math.log(MOST_ITEMS / least)
     found: list[int] = [MOST_ITEMS]
@@ -97,7 +97,7 @@ def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
     points = [(MOST_ITEMS, height) for height, _ in ends.values()]
     heights = axes.transData.transform(points)[:, 1] * 72 / axes.figure.dpi
     for (name, (height, colour)), own, free in zip(
-        ends.items(), heights, _spread(heights), strict=True
+        ends.items(), heights, spread_heights(heights), strict=True
     ):
         axes.annotate(
             name, (MOST_ITEMS, height), (5, free - own), textcoords="offset points", va="center",
@@ -105,7 +105,7 @@ def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
         )  # fmt: skip
 
 
-def _spread(heights: Floats) -> Floats:
+def spread_heights(heights: Floats) -> Floats:
     """`heights` moved up so that no two are nearer than LINE, in their order."""
     order = np.argsort(-heights, kind="stable")[::-1]
     moved = heights[order].copy()

@@ -62,7 +62,7 @@ def profile_plot(rows: Sequence[Row]) -> Picture | Absence:
             if place < len(SERIES):
                 style = {"color": SERIES[place], "linestyle": DASHES[place], "linewidth": 1.8}
                 style["label"] = short_label(order[place], order, LABEL_WIDTH)
-            axes.plot(*_steps(runs[order[place]], limits), **style)
+            axes.plot(*profile_steps(runs[order[place]], limits), **style)
         axes.axvline(0.0, color=MUTED, linewidth=1.0, zorder=0)
         axes.set_xlim(*limits)
         axes.set_ylim(-2, 102)
@@ -93,7 +93,7 @@ def _runs(rows: Sequence[Row], n_tasks: int) -> dict[Arm, Floats]:
     return {arm: np.concatenate(parts) for arm, parts in found.items() if len(parts) == n_tasks}
 
 
-def _steps(values: Floats, limits: tuple[float, float]) -> tuple[Floats, Floats]:
+def profile_steps(values: Floats, limits: tuple[float, float]) -> tuple[Floats, Floats]:
     """Corners of the falling staircase: the share of `values` that are at least x."""
     ordered = np.sort(values)
     shares = 100 * np.arange(len(ordered), -1, -1) / len(ordered)

@@ -85,7 +85,7 @@ def note_contents(folder: Path, source: str) -> None:
     with naming(folder):
         for name, path in sorted(_files(folder)):
             size = path.stat().st_size
-            found[name] = {"bytes": size, "sha256": _sha256(path)}
+            found[name] = {"bytes": size, "sha256": file_sha256(path)}
             if size >= LARGE:
                 # It is not read again, so it must be on the disk before the note is.
                 with path.open("rb") as file:
@@ -141,10 +141,11 @@ def _is_same(path: Path, known: dict[str, object], written: int) -> bool:
         return False
     # A program can set the time of a file's modification, and not the time of its last change.
     untouched = found.st_size >= LARGE and found.st_ctime_ns <= written
-    return untouched or _sha256(path) == known["sha256"]
+    return untouched or file_sha256(path) == known["sha256"]
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The hash of the content of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

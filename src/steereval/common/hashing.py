@@ -63,7 +63,7 @@ def sha256_of(path: Path) -> str:
             known = _remembered(real, before)
             if known is not None:
                 return known
-            digest = _read(real)
+            digest = read_digest(real)
             if Stamp.of(real) == before:
                 _remember(real, before, digest)
                 return digest
@@ -81,7 +81,8 @@ def hashes_of(paths: Iterable[Path]) -> dict[Path, str]:
         return dict(zip(listed, pool.map(sha256_of, listed), strict=True))
 
 
-def _read(path: Path) -> str:
+def read_digest(path: Path) -> str:
+    """The SHA-256 of the content of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -307,6 +307,7 @@ def test_a_read_only_run_folder_is_said(
     assert "run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_is_no_error() -> None:
     """As in `steereval methods | head -1`."""
     reading, writing = os.pipe()

@@ -56,6 +56,7 @@ def test_incremental_fits_differ_above_the_first_layer(fit: Callable[..., Path])
         assert torch.equal(one["source"], other["source"]) == same
 
 
+@pytest.mark.slow
 def test_training_shows_its_progress_and_keeps_its_curves(tiny_folder: str, tmp_path: Path) -> None:
     out = tmp_path / "steerer"
     command = [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from steereval.common.errors import InputError
+from steereval.harness.assets import ASSETS
 from steereval.harness.cli.main import main
 from steereval.harness.config.grid import Grid, parse_grid
 from steereval.harness.rerun.import_model import model_of
@@ -49,24 +48,23 @@ def grid(folder: Path, model: str, layer: int, **changes: Any) -> Grid:
 
 @pytest.fixture(scope="module")
 def logged(smollm2_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the plain command wrote."""
+    """The samples that lm-eval's own command writes, of its own model."""
     out = tmp_path_factory.mktemp("logged")
-    command = [
-        *(str(Path(sys.executable).parent / "lm_eval"), "--model", "hf"),
-        *("--model_args", f"pretrained={smollm2_folder},dtype=float32", "--device", "cpu"),
-        *("--tasks", TASK, "--include_path", str(task_folder()), "--limit", str(LIMIT)),
-        *("--log_samples", "--output_path", str(out)),
+    arguments = [
+        *("--model", "hf", "--model_args", f"pretrained={smollm2_folder},dtype=float32"),
+        *("--device", "cpu", "--tasks", TASK, "--include_path", str(task_folder())),
+        *("--limit", str(LIMIT), "--log_samples", "--output_path", str(out)),
     ]
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=offline, cwd="/", capture_output=True, text=True,
-                          timeout=300, check=False)  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", sys.argv)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        assert main(["lm-eval", *arguments]) == 0
     (samples,) = out.rglob(f"samples_{TASK}_*.jsonl")
     return samples
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def run(smollm2_folder: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("steered")
     steered = grid(folder, "smollm2-135m", 14)
     assert run_grid(steered, folder / "run", None, lambda line: None).failed == ()
@@ -81,7 +79,7 @@ def differences(run: RunFolder) -> dict[tuple[str, str], tuple[float, float, flo
     }
 
 
-@pytest.mark.real
+@pytest.mark.slow
 def test_lm_evals_own_model_as_the_baseline_gives_the_same_differences(
     run: RunFolder, logged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +102,7 @@ def test_lm_evals_own_model_as_the_baseline_gives_the_same_differences(
     assert abs(own["caa", "mc2"][0]) > 1e-3  # there is something that could have differed
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_was_imported(tiny_folder: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run_grid(grid(tmp_path, tiny_folder, 1), run.path, None, lambda line: None)
@@ -133,8 +132,10 @@ def test_a_run_that_goes_on_keeps_what_was_imported(tiny_folder: str, tmp_path: 
 
 
 def test_a_model_is_known_by_its_name_or_its_folder(
-    smollm2_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    smollm2_folder = str(ASSETS["smollm2-135m"].folder)
+
     def file(model: str | None) -> SampleFile:
         return SampleFile(Path("s"), TASK, "", (), {"model_name": model} if model else {})
 

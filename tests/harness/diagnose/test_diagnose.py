@@ -225,6 +225,7 @@ def test_what_is_there_is_not_measured_again(run: Path, tiny_folder: str) -> Non
     assert {path.name: path.read_bytes() for path in (run / "diagnosis").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_another_grid_takes_the_place_of_what_was_there(
     run: Path, tiny_folder: str, tmp_path: Path
 ) -> None:
@@ -257,6 +258,7 @@ def test_names_depend_on_what_decides(tiny_folder: str) -> None:
     assert len({usual, *others}) == 6
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_leaves_the_others(tiny_folder: str, tmp_path: Path) -> None:
     """The logistic regression of the barrier is stopped after one iteration."""
     broken = {"name": "odesteer", "strengths": [2], "options": SKETCH | {"max_iterations": 1}}
@@ -328,6 +330,7 @@ def test_shown_points() -> None:
     assert shown(41)[-1] == 40
 
 
+@pytest.mark.slow
 def test_a_run_diagnoses_at_its_end(
     tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -349,6 +352,7 @@ def test_a_run_diagnoses_at_its_end(
     assert record_of(out)["items"] == 12
 
 
+@pytest.mark.slow
 def test_a_grid_alone_gets_a_report(
     tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

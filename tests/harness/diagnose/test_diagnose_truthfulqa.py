@@ -23,10 +23,15 @@ FOLDER = Path(__file__).parents[3].parent / "shared" / "data" / "truthfulqa"
 SITE = Site(14)
 
 pytestmark = [
-    pytest.mark.real,
     pytest.mark.slow,
     pytest.mark.skipif(not FOLDER.exists(), reason=f"there is no {FOLDER}"),
 ]
+
+
+@pytest.fixture(scope="module")
+def smollm2_reader(smollm2_folder: str) -> SteeredLM:
+    options = {"device": "cpu", "dtype": "float32", "batch_size": 4}
+    return SteeredLM(smollm2_folder, **options)
 
 
 def answers() -> ContrastSet:
@@ -42,7 +47,7 @@ def answers() -> ContrastSet:
     return ContrastSet("truthfulqa-table", "1", "", "", "", tuple(statements))
 
 
-def test_the_field_hardly_bends(lm: SteeredLM) -> None:
+def test_the_field_hardly_bends(smollm2_reader: SteeredLM) -> None:
     """At the paper's settings the mean pairwise cosine is 0.98 and ten steps end 0.07 from one.
 
     300 questions to fit to, as there were, and 32 others to measure on.
@@ -52,9 +57,10 @@ def test_the_field_hardly_bends(lm: SteeredLM) -> None:
     statements = chosen(test.statements, 64)
     read = replace(whole, statements=(*fit.statements, *statements))
     request = FitRequest("odesteer", {}, str(SITE), "qa", 1.0, 0)
-    flow = lm.fitter.fit_part(read, fit, request).steerers[SITE]
+    fitter = smollm2_reader.fitter
+    flow = fitter.fit_part(read, fit, request).steerers[SITE]
     assert isinstance(flow, PolynomialFlow)
-    x = lm.fitter.states(read, statements, "qa", {"last": [SITE]})["last"][SITE].double()
+    x = fitter.states(read, statements, "qa", {"last": [SITE]})["last"][SITE].double()
     cosine = float(field_cosine(directions(Acting(flow), x, 5.0)).mean())
     distance = float(one_step_distance(flow, x, 5.0, 10).mean())
     print(f"mean cosine {cosine:.4f}, one-step distance {distance:.4f}, n {len(x)}")

@@ -206,6 +206,7 @@ def test_a_contrast_without_questions(tiny_lm: SteeredLM) -> None:
     assert artefact.card["training"]["1"]["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_rewards_are_a_part(tiny_lm: SteeredLM) -> None:
     """The embedded classifier as reward gives another value network than the labels."""
     comments = load_contrast("toxicity").subset(0.2, 0)

@@ -23,7 +23,7 @@ SITE = sysconfig.get_paths()["purelib"]
 
 
 def arguments(model: str, name: str) -> list[str]:
-    steering = "method=odesteer,contrast=truthful-mini,answers=best,layer=1,strength=20"
+    steering = "method=caa,contrast=truthful-mini,fraction=0.1,layer=1,strength=2"
     return [
         *("--model", name, "--model_args", f"pretrained={model},dtype=float32,{steering}"),
         *("--tasks", "truthful_mini_mc", "--include_path", str(task_folder())),
@@ -54,9 +54,9 @@ def assert_table(done: subprocess.CompletedProcess[str]) -> None:
 @pytest.mark.parametrize(
     ("script", "name"),
     [
-        ("lm_eval", "odesteer"),
-        ("python -m lm_eval", "steereval"),
-        ("steereval lm-eval", "steereval"),
+        pytest.param("lm_eval", "odesteer", marks=pytest.mark.slow),
+        pytest.param("python -m lm_eval", "steereval", marks=pytest.mark.chaos),
+        pytest.param("steereval lm-eval", "steereval", marks=pytest.mark.chaos),
     ],
 )
 def test_from_this_environment(tiny_folder: str, script: str, name: str) -> None:
@@ -91,6 +91,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["steereval", "odesteer"])
 def test_after_a_normal_install(tiny_folder: str, installed: Path, name: str) -> None:
     where = run([str(installed), "-c", "import steereval; print(steereval.__file__)"])
@@ -98,11 +99,13 @@ def test_after_a_normal_install(tiny_folder: str, installed: Path, name: str) ->
     assert_table(run([str(installed), "-m", "lm_eval", *arguments(tiny_folder, name)]))
 
 
+@pytest.mark.slow
 def test_a_normal_install_puts_no_other_names_into_site_packages(installed: Path) -> None:
     names = {path.name.split("-")[0] for path in (installed.parents[1]).glob("lib/*/*/*")}
     assert not names & {"models", "tasks", "results", "harness", "ray_jobs", "tests"}
 
 
+@pytest.mark.slow
 def test_the_hook_can_be_turned_off(installed: Path) -> None:
     code = (
         "import lm_eval.models; from lm_eval.api.registry import model_registry as r;"
@@ -120,6 +123,7 @@ def test_starting_python_imports_nothing_for_the_hook() -> None:
     assert [alias.name for node in imported for alias in node.names] == ["sys"]
 
 
+@pytest.mark.slow
 def test_lm_eval_works_when_the_project_cannot_be_imported(installed: Path) -> None:
     """The placeholder is lazy: other models never touch it."""
     code = (

@@ -95,6 +95,7 @@ def test_tasks_of_a_family_with_other_limits_are_two_groups() -> None:
     assert len(groups(make_plan(limited))) == 2
 
 
+@pytest.mark.slow
 def test_together_they_get_what_each_gets_alone(
     tiny_folder: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lm_eval.models.huggingface import HFLM
+from small_tokenizer import VOCABULARY
 
 from steereval.harness.config.grid import Grid, parse_grid
 from steereval.harness.engine.loading import WorkerSettings
@@ -63,6 +64,7 @@ def worker(tmp_path: Path) -> CellWorker:
     return CellWorker(WorkerSettings(str(tmp_path), None, 64, "cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("methods", [SHIFTS, ["none"], SHIFTS[:2]], ids=["all", "none", "caa"])
 def test_likelihoods(tiny_folder: str, worker: CellWorker, methods: Any) -> None:
     """Together they are fed what was counted, and alone by lm-eval's own model too."""
@@ -118,7 +120,7 @@ def test_the_arithmetic(tiny_folder: str) -> None:
     (group,) = groups(make_plan(grid(tiny_folder, methods=["none"])))
     cost = Counter(TaskResources(None), 64).count(group)
     attention, mlp, norms = 32 * (32 + 16 + 16 + 32), 3 * 32 * 48, 2 * 32
-    block, output = attention + mlp + norms, 32 * 49152
+    block, output = attention + mlp + norms, 32 * VOCABULARY
     assert cost.flops_alone == 2 * cost.tokens_unshared * (3 * block + output)
     assert cost.below == cost.above
 
@@ -133,6 +135,7 @@ def test_a_model_that_is_not_at_hand(tmp_path: Path) -> None:
     assert outlook.estimated == 0
 
 
+@pytest.mark.slow
 def test_groups_that_feed_the_same_are_counted_once(
     tiny_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +159,7 @@ def test_groups_that_feed_the_same_are_counted_once(
     assert total.flops == pytest.approx(sum(cost.flops for cost in each))
 
 
+@pytest.mark.slow
 def test_the_table_adds_up(tiny_folder: str) -> None:
     some = grid(tiny_folder, tasks=["truthful_mini_mc"], methods=SHIFTS[:2])
     cells = make_plan(some)

@@ -27,6 +27,8 @@ from steereval.harness.planning.groups import group_id, groups
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.planning.task_resources import TaskResources
 
+pytestmark = pytest.mark.slow
+
 GIB = 1 << 30
 
 

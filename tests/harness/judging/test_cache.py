@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steereval.common.errors import StoreError
-from steereval.harness.judging.cache import AT_ONCE, JudgeCache, _key
+from steereval.harness.judging.cache import AT_ONCE, JudgeCache, pair_key
 
 
 def test_what_is_kept_is_known_to_another(tmp_path: Path) -> None:
@@ -28,11 +28,11 @@ def test_many_texts_are_looked_up(tmp_path: Path) -> None:
 
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
 def test_other_texts_have_other_keys(one: tuple[str, str], other: tuple[str, str]) -> None:
-    assert (_key(one) == _key(other)) == (one == other)
+    assert (pair_key(one) == pair_key(other)) == (one == other)
 
 
 def test_what_is_between_two_texts_counts() -> None:
-    assert len({_key(("ab", "c")), _key(("a", "bc")), _key(("", "abc"))}) == 3
+    assert len({pair_key(("ab", "c")), pair_key(("a", "bc")), pair_key(("", "abc"))}) == 3
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ from steereval.tasks.data import hub
 from steereval.tasks.judges.registry import JUDGES
 from steereval.tasks.scorers import perspective
 
+pytestmark = pytest.mark.slow
+
 Judges = list[dict[str, Any]]
 STAND_INS: Judges = [
     {"name": "truth", "model": "stand-in"},

@@ -104,6 +104,7 @@ def finished(model: Path, adapted: list[dict[str, Any]]) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_weights_that_are_replaced(tiny_folder: str, tmp_path: Path) -> None:
     """The scenario as it was reported: one more strength, after other weights were written."""
     folder, out = tmp_path / "model", tmp_path / "run"
@@ -123,6 +124,7 @@ def test_weights_that_are_replaced(tiny_folder: str, tmp_path: Path) -> None:
     assert len(likelihoods(out)) == 3
 
 
+@pytest.mark.slow
 def test_kept_answers_of_other_weights_are_not_scored(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +311,7 @@ def hub(tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     return offline_hub(tiny_folder, tmp_path / "hub", monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_branch_that_moved(hub: Callable[[str], str], tmp_path: Path) -> None:
     """Its commit stands for all files: another one is refused, the same one is gone on with."""
     out, first = tmp_path / "run", hub("a")
@@ -335,6 +338,7 @@ def test_a_commit_is_what_the_client_of_the_hub_gives(monkeypatch: pytest.Monkey
     assert asked == [("org/m", "config.json", "dev"), ("org/adapter", "adapter_config.json", "dev")]
 
 
+@pytest.mark.slow
 def test_the_bundled_models_own_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +353,7 @@ def test_the_bundled_models_own_file(
         start(grid("smollm2-135m", [1, 2]), out)
 
 
+@pytest.mark.slow
 def test_a_judges_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one has judged and what another one has are not mixed."""
     monkeypatch.setattr(JudgeCache, "usual", lambda: JudgeCache(tmp_path / "judgements"))
@@ -366,6 +371,7 @@ def test_a_judges_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         start(grid(str(model), [1, 2], tasks=tasks), out)
 
 
+@pytest.mark.slow
 def test_a_run_of_the_version_before(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from small_tokenizer import VOCABULARY
 
 from steereval.harness.config.grid import Grid, parse_grid
 from steereval.harness.estimate.cost import Counter
@@ -109,7 +110,7 @@ def test_beside_the_exact_count(
 ) -> None:
     """With the shape and the mean lengths of a model and task at hand both agree."""
     block = 32 * (32 + 16 + 16 + 32) + 3 * 32 * 48 + 2 * 32
-    shape = Shape(3, 32, 49152, block)
+    shape = Shape(3, 32, VOCABULARY, block)
     given = grid(
         {"name": task, "limit": 40},
         models=[{"name": tiny_folder, "layers": [1]}],

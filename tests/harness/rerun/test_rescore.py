@@ -102,6 +102,7 @@ def test_what_the_run_does_not_hold_is_told(finished: Path, tmp_path: Path) -> N
         rescore(run, new, swapped, None, lambda line: None)
 
 
+@pytest.mark.slow
 def test_the_command(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "again"
     assert main(["rescore", str(finished), "--out", str(out)]) == 0

@@ -22,6 +22,8 @@ from steereval.ray_jobs.work import Done
 from steereval.results.report import build_report
 from steereval.results.store.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 6
 
 

@@ -31,6 +31,7 @@ def run(data: dict[str, Any], out: Path, form: Any) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_verdicts_of_the_first_task_come_before_the_cells_of_the_second(
     tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

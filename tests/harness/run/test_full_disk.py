@@ -20,7 +20,7 @@ from steereval.common.errors import InputError, StoreError
 from steereval.harness.config.grid import parse_grid
 from steereval.harness.deploy import job_submission
 from steereval.harness.engine import activations
-from steereval.harness.engine.activations import _read_file, _write_file
+from steereval.harness.engine.activations import read_activations, write_activations
 from steereval.harness.judging.cache import JudgeCache
 from steereval.models.artefacts import artefact
 from steereval.models.artefacts.artefact import load_artefact, save_artefact
@@ -62,15 +62,15 @@ def test_activations_that_do_not_fit_are_not_kept(
     folder = small_disk / "activations"
     with caplog.at_level(logging.WARNING):
         for name in ("a", "b"):
-            _write_file(folder / f"{name}.safetensors", STATES)
+            write_activations(folder / f"{name}.safetensors", STATES)
     assert left(small_disk) == []
     assert len(caplog.records) == 1
     assert str(folder) in caplog.text
-    assert _read_file(folder / "a.safetensors") == {}
+    assert read_activations(folder / "a.safetensors") == {}
     few = {"layer.1": STATES["layer.1"][:100]}
-    _write_file(folder / "c.safetensors", few)
+    write_activations(folder / "c.safetensors", few)
     assert left(small_disk) == ["c.safetensors"]
-    assert torch.equal(_read_file(folder / "c.safetensors")["layer.1"], few["layer.1"])
+    assert torch.equal(read_activations(folder / "c.safetensors")["layer.1"], few["layer.1"])
 
 
 @pytest.mark.parametrize("failing", [no_space, as_safetensors_says_it])
@@ -85,14 +85,14 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     target = activations if what == "save_file" else Path
     with monkeypatch.context() as patch:
         patch.setattr(target, what, failing)
-        _write_file(tmp_path / "new" / "a.safetensors", STATES)
+        write_activations(tmp_path / "new" / "a.safetensors", STATES)
     assert left(tmp_path) == []
     assert len(caplog.records) == 1
 
 
 def test_a_cache_whose_place_is_a_file_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "activations").write_text("mine")
-    _write_file(tmp_path / "activations" / "a.safetensors", STATES)
+    write_activations(tmp_path / "activations" / "a.safetensors", STATES)
     assert left(tmp_path) == ["activations"]
 
 

@@ -13,6 +13,8 @@ from steereval.harness.cli.main import main
 from steereval.results.store.retired import count_retired
 from steereval.results.store.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 FEW = {
     "tasks": [{"name": "truthful_mini_mc", "limit": 4}],
     "methods": ["none", {"name": "caa", "strengths": [1, 2]}],

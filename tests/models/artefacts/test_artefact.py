@@ -164,7 +164,7 @@ def test_sites_that_make_no_steerers(folder: Path, sites: Any, monkeypatch: Any)
     from steereval.models.artefacts import artefact
 
     card = json.loads((folder / "steerer.json").read_text()) | {"sites": sites}
-    card["sha256"] = artefact._digest(card, (folder / "steerer.safetensors").read_bytes())
+    card["sha256"] = artefact.card_digest(card, (folder / "steerer.safetensors").read_bytes())
     (folder / "steerer.json").write_text(json.dumps(card))
     with pytest.raises(ArtefactError):
         load_steerer(folder)
@@ -209,7 +209,7 @@ def test_nothing_is_left_when_writing_fails(folder: Path, fit: Any, monkeypatch:
         raise OSError(28, "No space left on device")
 
     old = (folder / "steerer.json").read_bytes()
-    monkeypatch.setattr(artefact, "_write", full)
+    monkeypatch.setattr(artefact, "write_durably", full)
     with pytest.raises(StoreError, match="No space left on device"):
         save_artefact(Artefact({Site(0): fit("caa")}, {}), folder)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -238,7 +238,7 @@ def test_nothing_is_pickled(folder: Path, monkeypatch: Any) -> None:
 
     blob = pickle.dumps(Bomb())
     card = json.loads((folder / "steerer.json").read_text())
-    card["sha256"] = artefact._digest(card, blob)
+    card["sha256"] = artefact.card_digest(card, blob)
     (folder / "steerer.json").write_text(json.dumps(card))
     (folder / "steerer.safetensors").write_bytes(blob)
     with pytest.raises(ArtefactError):

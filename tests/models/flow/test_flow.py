@@ -175,8 +175,9 @@ def test_the_adaptive_solver_is_scipys_on_a_flow() -> None:
         assert np.allclose(end.numpy(), solved.y[:, -1], atol=1e-6)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99))
-@settings(max_examples=15)
+@settings(max_examples=4)
 def test_adaptive_steps_do_not_depend_on_the_batch(seed: int) -> None:
     """A stiff row beside an easy one changes nothing for either."""
     flow = flow_of(seed, 8, 60, 1.0, 0.1, "adaptive", 2)
@@ -186,6 +187,7 @@ def test_adaptive_steps_do_not_depend_on_the_batch(seed: int) -> None:
         assert torch.allclose(flow(x[index : index + 1], 3.0)[0], whole[index], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_adaptive_solver_gives_up_in_the_end() -> None:
     with pytest.raises(CellError, match="did not reach time 1 in 10000 steps"):
         displacement(lambda x: torch.sign(x - 0.5), torch.zeros(1, 1), 1.0, 1, "adaptive", 1e-30)
@@ -410,6 +412,7 @@ def test_the_field_does_not_depend_on_the_length(solver: str, seed: int, scale: 
     )
 
 
+@pytest.mark.slow
 def test_nothing_breaks_at_the_origin() -> None:
     for solver in SOLVERS:
         flow = flow_of(0, 6, 30, 0.1, 1.0, solver, 3)

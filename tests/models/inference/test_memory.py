@@ -169,6 +169,7 @@ def test_a_row_that_cannot_be_halved_is_an_error(tiny: Any) -> None:
             handle.remove()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone has the option")
 def test_freed_memory_is_used_again() -> None:
     """Large tensors one after the other take pages of the system at first, not each.

@@ -15,7 +15,9 @@ from torch import nn
 from steereval.models.inference import onednn_linear
 from steereval.models.inference.onednn_linear import OneDNNLinear, use_onednn
 
-pytestmark = pytest.mark.skipif(not onednn_linear._works(), reason="no oneDNN in this PyTorch")
+pytestmark = pytest.mark.skipif(
+    not onednn_linear.products_work(), reason="no oneDNN in this PyTorch"
+)
 sizes = st.integers(1, 70)
 
 
@@ -117,7 +119,7 @@ def test_a_build_without_it_keeps_its_own_layers(monkeypatch: pytest.MonkeyPatch
     def missing(weight: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
-    monkeypatch.setattr(onednn_linear, "_lay_out", missing)
+    monkeypatch.setattr(onednn_linear, "lay_out", missing)
     own = nn.Linear(3, 3)
     assert not use_onednn(own)
     assert type(own) is nn.Linear

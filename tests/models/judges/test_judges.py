@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_tokenizer import VOCABULARY, small_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
@@ -50,10 +51,17 @@ def smollm2_tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(fetch("smollm2-135m", lambda _: None))
 
 
+@pytest.fixture(scope="module")
+def byte_level() -> Any:
+    """A tokenizer of SmolLM2's form."""
+    return small_tokenizer()
+
+
 def classifier(labels: int, kind: str = "llama", **changes: Any) -> Any:
     values = {
-        "vocab_size": 49152, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_labels": labels, "pad_token_id": 2, **changes,
+        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_labels": labels,
+        "pad_token_id": 2, **changes,
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -136,22 +144,21 @@ def test_what_does_not_fit_the_window_is_left_out(
     assert all_of_it == judge.longest - 1
 
 
-@pytest.mark.real
-def test_a_reward_is_that_of_the_chat_alone(smollm2_tokenizer: Any) -> None:
+def test_a_reward_is_that_of_the_chat_alone(byte_level: Any) -> None:
     model = classifier(1)
     pairs = [("Say yes.", "Yes."), ("Say yes.", "No, and I will tell you why."), ("Hi", "Hi")]
-    judge = Reward(model, smollm2_tokenizer, 3)
+    judge = Reward(model, byte_level, 3)
     found = [reward for (reward,) in judge.score(pairs)]
     for (prompt, response), reward in zip(pairs, found, strict=True):
-        text = smollm2_tokenizer.apply_chat_template(
+        text = byte_level.apply_chat_template(
             [
                 {"role": "user", "content": prompt},
                 {"role": "assistant", "content": response},
             ],
             tokenize=False,
         )
-        ids = torch.tensor([smollm2_tokenizer(text)["input_ids"]])
-        assert ids[0, 0] == smollm2_tokenizer.bos_token_id
+        ids = torch.tensor([byte_level(text)["input_ids"]])
+        assert ids[0, 0] == byte_level.bos_token_id
         assert reward == pytest.approx(float(model(input_ids=ids).logits[0, 0]), abs=1e-5)
     assert len(set(found)) == 3
 
@@ -170,14 +177,13 @@ def test_what_is_no_reward_model_is_refused(llama_like: Any) -> None:
         Reward(classifier(1), llama_like, 2).score([("a", "b")])
 
 
-@pytest.mark.real
-def test_toxic_is_one_label_of_several(smollm2_tokenizer: Any) -> None:
+def test_toxic_is_one_label_of_several(byte_level: Any) -> None:
     labels = {0: "toxic", 1: "insult", 2: "threat"}
     model = classifier(3, "bert", id2label=labels, max_position_embeddings=64)
     texts = ["you are kind", "no", "word " * 200]
-    found = Toxic(model, smollm2_tokenizer, 2).score([("ignored", text) for text in texts])
+    found = Toxic(model, byte_level, 2).score([("ignored", text) for text in texts])
     for text, (probability,) in zip(texts, found, strict=True):
-        ids = torch.tensor([smollm2_tokenizer(text)["input_ids"][:64]])
+        ids = torch.tensor([byte_level(text)["input_ids"][:64]])
         own = model(input_ids=ids).logits[0, 0].sigmoid()
         assert probability == pytest.approx(float(own), abs=1e-6)
 

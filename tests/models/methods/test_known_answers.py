@@ -335,9 +335,9 @@ def test_iti_heads_chooses_the_heads_that_tell_the_classes_apart() -> None:
 def test_iti_heads_splits_by_question() -> None:
     """With many answers to a question, none of them is on both sides."""
     data = contrast_data(heads=True)
-    from steereval.models.methods.iti_heads import _split
+    from steereval.models.methods.iti_heads import split_by_question
 
-    train_rows, held = _split(data, 0.3, 0)
+    train_rows, held = split_by_question(data, 0.3, 0)
     assert data.positive_query is not None
     for kept, left in zip(train_rows, held, strict=True):
         assert not {*data.positive_query[kept].tolist()} & {*data.positive_query[left].tolist()}

@@ -20,6 +20,8 @@ from steereval.models.methods import registry
 from steereval.models.methods.method import Method
 from steereval.models.testing import LAWS, Law, MethodCase
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "own-method"
 NAME = "whitened_difference"

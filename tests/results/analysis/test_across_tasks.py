@@ -84,6 +84,7 @@ def test_seeds_that_one_task_lacks_are_left_out_of_the_macro_mean(tmp_path: Path
     assert across.left_out == ("nothing (layer 14)",)
 
 
+@pytest.mark.slow
 def test_from_ten_tasks_on_tasks_are_a_sample(tmp_path: Path) -> None:
     tasks = tuple(FakeTask(f"t{i}", kind="bounded", n_validation=0, n_test=40) for i in range(10))
     run = dataclasses.replace(RUN, tasks=tasks, fit_seeds=(0, 1, 2))
@@ -98,6 +99,7 @@ def test_from_ten_tasks_on_tasks_are_a_sample(tmp_path: Path) -> None:
     assert "mean ranks differ from" in text
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_macro_means(tmp_path: Path) -> None:
     path = build_report(write_run(RUN, tmp_path))
     for name in ("index.html", "report.md"):

@@ -51,6 +51,7 @@ def most(probability: float, trials: int) -> int:
     return int(scipy_stats.binom.ppf(0.999, trials, probability))
 
 
+@pytest.mark.slow
 def test_useless_methods_are_claimed_in_at_most_five_per_cent_of_the_families(
     analysis: Analysis,
 ) -> None:
@@ -112,6 +113,7 @@ def test_the_seeds_share_of_the_variance_shows_where_the_effect_is_the_seeds(
     assert seeds("seed-only") > 0.25 > 0.15 > seeds("useless")
 
 
+@pytest.mark.slow
 def test_a_loss_of_the_margin_passes_as_kept_in_at_most_five_per_cent(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

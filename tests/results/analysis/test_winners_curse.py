@@ -93,6 +93,7 @@ def test_the_report_says_what_was_lost(run: RunFolder) -> None:
     assert f"loses {lost} from" in markdown
 
 
+@pytest.mark.slow
 def test_without_a_choice_the_report_says_so(tmp_path: Path) -> None:
     run = write_run(dataclasses.replace(RUN, select=None), tmp_path)
     assert NOTHING_CHOSEN in build_report(run).read_text(encoding="utf-8")

@@ -34,7 +34,7 @@ from steereval.results.questions.estimate import (
 )
 from steereval.results.questions.evidence import Evidence, Setting, Where
 from steereval.results.questions.matrix import Matrix
-from steereval.results.questions.positions import _verdict
+from steereval.results.questions.positions import positions_verdict
 from steereval.results.questions.registry import ALL, answers_of
 from steereval.results.questions.remarks import remarks
 from steereval.results.stats import crossed_effect
@@ -183,9 +183,12 @@ def auc(mean: float, low: float, high: float) -> Estimate:
 def test_a_loss_of_power_that_few_items_cannot_exclude_is_open() -> None:
     there, lost = auc(0.61, 0.47, 0.75), auc(-0.16, -0.34, 0.01)
     open_one = "it is open whether the probe of caa keeps its power"
-    assert _verdict("caa", there, lost) == open_one
-    assert _verdict("caa", there, None) == open_one
-    assert _verdict("caa", there, auc(-0.02, -0.09, 0.05)) == "the probe of caa keeps its power"
+    assert positions_verdict("caa", there, lost) == open_one
+    assert positions_verdict("caa", there, None) == open_one
+    assert (
+        positions_verdict("caa", there, auc(-0.02, -0.09, 0.05))
+        == "the probe of caa keeps its power"
+    )
 
 
 def test_a_probe_that_loses_power(ask: Any) -> None:

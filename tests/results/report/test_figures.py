@@ -132,7 +132,7 @@ def test_letters_can_be_read_on_a_phone(groups: dict[str, FigureGroup]) -> None:
 
 
 def test_a_profile_falls_from_all_runs_to_none() -> None:
-    x, y = profile_plot._steps(np.array([3.0, 1.0, 1.0, -2.0]), (-5.0, 5.0))
+    x, y = profile_plot.profile_steps(np.array([3.0, 1.0, 1.0, -2.0]), (-5.0, 5.0))
     assert list(y[[0, -1]]) == [100.0, 0.0]
     for threshold, share in ((-3.0, 100), (-1.0, 75), (0.9, 75), (1.1, 25), (2.9, 25), (3.1, 0)):
         assert y[np.searchsorted(x, threshold) - 1] == pytest.approx(share), threshold
@@ -146,6 +146,7 @@ def test_cliques_are_the_largest_groups_within_the_difference() -> None:
     assert rank_plot.cliques([1.0, 3.0], 1.0) == []
 
 
+@pytest.mark.slow
 def test_ranks_are_drawn_from_ten_tasks_on(tmp_path: Path) -> None:
     methods = tuple(
         FakeMethod(name, effect=lambda task, s, e=effect: e)  # type: ignore[misc]
@@ -274,17 +275,17 @@ def test_a_curve_of_one_seed_says_nothing_of_more(tmp_path: Path) -> None:
 
 
 def test_names_of_lines_that_end_together_stand_above_each_other() -> None:
-    moved = power_plot._spread(np.array([50.0, 50.0, 52.0, 200.0]))
+    moved = power_plot.spread_heights(np.array([50.0, 50.0, 52.0, 200.0]))
     assert np.diff(np.sort(moved)).min() >= power_plot.LINE - 1e-9
     assert min(moved[:2]) == 50.0
     assert max(moved[:2]) < moved[2] < moved[3] == 200.0
-    assert list(power_plot._spread(np.array([10.0, 90.0]))) == [10.0, 90.0]
+    assert list(power_plot.spread_heights(np.array([10.0, 90.0]))) == [10.0, 90.0]
 
 
 def test_numbers_of_items_have_room() -> None:
-    assert power_plot._ticks(50) == [50, 100, 200, 500, 1000, 2000, 5000]
-    assert power_plot._ticks(5)[-1] == 5000
-    assert len(power_plot._ticks(5)) < 8
+    assert power_plot.item_ticks(50) == [50, 100, 200, 500, 1000, 2000, 5000]
+    assert power_plot.item_ticks(5)[-1] == 5000
+    assert len(power_plot.item_ticks(5)) < 8
 
 
 def test_perplexities_are_drawn_as_factors(tmp_path: Path) -> None:
@@ -298,6 +299,7 @@ def test_perplexities_are_drawn_as_factors(tmp_path: Path) -> None:
     assert "factor of its perplexity" in found[0].pictures[0].svg
 
 
+@pytest.mark.slow
 def test_matplotlib_is_left_as_it_was(analysis: Analysis) -> None:
     before = dict(mpl.rcParams)
     figure_groups(analysis)

@@ -115,9 +115,9 @@ def test_choices_with_prompts_of_their_own_are_shown_whole(tmp_path: Path) -> No
 
 def test_long_prompts_keep_their_end_and_long_answers_their_beginning() -> None:
     long = "".join(map(str, range(5000)))
-    assert item_chunks._end(long) == f"… {long[-2000:]}"
-    assert item_chunks._start(long) == f"{long[:2000]} …"
-    assert item_chunks._end("short") == item_chunks._start("short") == "short"
+    assert item_chunks.shortened_end(long) == f"… {long[-2000:]}"
+    assert item_chunks.shortened_start(long) == f"{long[:2000]} …"
+    assert item_chunks.shortened_end("short") == item_chunks.shortened_start("short") == "short"
 
 
 def test_of_very_many_items_those_that_differ_most_are_kept(

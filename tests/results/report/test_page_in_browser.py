@@ -1,7 +1,7 @@
 """The report in a real browser: nothing fetched, no error, everything clickable, accessible.
 
-Needs Playwright (a development dependency) and an installed Chromium or Chrome: on Debian
-`apt-get install chromium`. STEEREVAL_CHROMIUM names one elsewhere. Skipped where either is absent.
+Needs Playwright (a development dependency) and a Chromium or Chrome: one on PATH, the one that
+`playwright install chromium` downloads, or the one that STEEREVAL_CHROMIUM names.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from steereval.results.report import build_report
 from steereval.results.store.correct_answers import Correct, write_correct_answers
 from steereval.results.store.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
@@ -35,14 +37,22 @@ WIDTHS = (390, 1400)
 SCHEMES = ("light", "dark")
 
 
+HOW_TO_GET_ONE = (
+    "no Chromium is installed: `apt-get install chromium` or `.venv/bin/playwright install "
+    "chromium` installs one, and STEEREVAL_CHROMIUM names one that is not on PATH"
+)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = os.environ.get("STEEREVAL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), "")
-    if not found:
-        pytest.skip("no Chromium is installed: apt-get install chromium, or STEEREVAL_CHROMIUM")
     with playwright.sync_playwright() as driver:
+        named = os.environ.get("STEEREVAL_CHROMIUM")
+        candidates = (named, *map(shutil.which, NAMES), driver.chromium.executable_path)
+        program = next((each for each in candidates if each and Path(each).exists()), None)
+        if program is None:
+            pytest.skip(HOW_TO_GET_ONE)
         quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = driver.chromium.launch(executable_path=found, args=quiet)
+        chromium = driver.chromium.launch(executable_path=program, args=quiet)
         yield chromium
         chromium.close()
 

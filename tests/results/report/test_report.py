@@ -280,6 +280,7 @@ def diagnosed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_report(diagnosed_run(tmp_path_factory.mktemp("diagnosed") / "run")).parent
 
 
+@pytest.mark.slow
 def test_all_questions_are_answered_on_the_page(diagnosed: Path) -> None:
     page = Page((diagnosed / "index.html").read_text(encoding="utf-8"))
     ids = [value for _, name, value in page.attributes if name == "id"]
@@ -388,6 +389,7 @@ def test_models_and_tasks_of_a_large_grid_have_their_own_tables(tmp_path: Path) 
     assert text.count("truth · acc (points, higher is better; primary metric; to be improved)") == 2
 
 
+@pytest.mark.slow
 def test_a_laptop_without_a_gpu_stack_can_read_a_run() -> None:
     code = (
         "import sys, steereval.results.report, steereval.results.analysis.run_analysis\n"

@@ -50,6 +50,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_tracker_is_told_the_grid_the_figures_and_the_leaderboard(
     planted_run: RunFolder, tracker: Tracker, tmp_path: Path, name: str
@@ -95,6 +96,7 @@ def test_a_tracker_that_is_not_installed_is_named(
         log_results(analyse(planted_run), {}, "mlflow", "p")
 
 
+@pytest.mark.slow
 def test_no_tracker_is_imported_unless_it_is_asked_for() -> None:
     code = (
         "import sys, steereval.harness.cli.index, steereval.results.report.writers.tracker;"

@@ -157,6 +157,7 @@ def test_measured_cost_stands_in_the_row_and_no_other(tmp_path: Path) -> None:
     assert "cost" not in lines(found)["odesteer", "truth"]
 
 
+@pytest.mark.slow
 def test_collapse_is_in_the_files_too(run: RunFolder, analysis: Analysis, tmp_path: Path) -> None:
     folder = build_report(run, tmp_path / "report").parent
     table = pq.read_table(folder / "leaderboard.parquet").to_pylist()

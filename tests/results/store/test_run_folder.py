@@ -311,6 +311,7 @@ WRITER = """
 """
 
 
+@pytest.mark.chaos
 def test_a_writer_killed_at_any_moment_leaves_whole_cells(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     for attempt in range(5):

@@ -112,6 +112,7 @@ def test_no_question_occurs_twice_over_all_embedded_sets() -> None:
     assert [text for text in asked if counts[question_key(text)] > 1] == []
 
 
+@pytest.mark.slow
 @each_set
 def test_the_format_is_that_of_the_benchmark(name: str) -> None:
     """Prompt, choices and target as in lm-eval's own task file."""

@@ -47,6 +47,7 @@ def test_a_card_for_every_task_file_of_ours() -> None:
     assert {described.name for described in list_tasks()} >= set(OURS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("described", list_tasks(), ids=lambda described: described.name)
 def test_cards_agree_with_the_task_files(described: Any) -> None:
     """The metrics and their directions are those that lm-eval reads from the task file."""

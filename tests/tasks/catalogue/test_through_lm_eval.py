@@ -78,7 +78,7 @@ def test_public_benchmarks(
     }
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_the_command_as_typed(tmp_path: Path) -> None:
     """lm_eval --include_path with the embedded questions, in a process of its own."""
     command = [

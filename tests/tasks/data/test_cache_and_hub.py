@@ -70,7 +70,7 @@ def test_a_hub_that_answers_is_in_reach_and_is_asked_once(
     endpoint: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert hub.hub_in_reach()
-    monkeypatch.setattr(hub, "_ask_hub", lambda: pytest.fail("asked again"))
+    monkeypatch.setattr(hub, "ask_hub", lambda: pytest.fail("asked again"))
     assert hub.hub_in_reach()
 
 
@@ -87,7 +87,7 @@ def test_a_closed_port_is_out_of_reach_at_once(
 def test_a_hub_that_hangs_is_out_of_reach(
     endpoint: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "_ask_hub", lambda: time.sleep(5))
+    monkeypatch.setattr(hub, "ask_hub", lambda: time.sleep(5))
     monkeypatch.setattr(hub, "REACH_SECONDS", 0.2)
     started = time.monotonic()
     assert not hub.hub_in_reach()

@@ -38,7 +38,7 @@ def test_a_changed_file_is_refused_before_loading(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"model.joblib is not the file .*so it is not loaded"):
         classifier.probabilities(["hello"])
     assert not trace.exists()
-    profanity_process._unpickle((tmp_path / FILES[0]).read_bytes())
+    profanity_process.unpickle((tmp_path / FILES[0]).read_bytes())
     assert trace.exists()  # so the pickle would have shown it
 
 
@@ -55,7 +55,7 @@ def test_both_files_are_checked(
         )
         assert profanity_process.verified_bytes(tmp_path / name) == name.encode()
     (tmp_path / changed).write_bytes(b"other")
-    monkeypatch.setattr(profanity_process, "_unpickle", lambda content: pytest.fail("loaded"))
+    monkeypatch.setattr(profanity_process, "unpickle", lambda content: pytest.fail("loaded"))
     with pytest.raises(profanity_process.RefusedError, match=changed):
         profanity_process.load_classifier(tmp_path)
 
@@ -79,7 +79,7 @@ class Model:
 def load_with(model: object, monkeypatch: pytest.MonkeyPatch) -> profanity_process.Predict:
     parts = {b"model.joblib": model, b"vectorizer.joblib": Vectorizer()}
     monkeypatch.setattr(profanity_process, "verified_bytes", lambda path: path.name.encode())
-    monkeypatch.setattr(profanity_process, "_unpickle", parts.__getitem__)
+    monkeypatch.setattr(profanity_process, "unpickle", parts.__getitem__)
     return profanity_process.load_classifier(Path())
 
 
@@ -178,6 +178,7 @@ def test_toxicity_scores(fake_classifier: ProfanityClassifier) -> None:
     assert profanity.toxicity_scores("you", "realtoxicity_mini")["toxic"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_real_classifier() -> None:
     folder = cache_folder() / profanity.ASSET
     if not folder.is_dir():
