@@ -32,7 +32,7 @@ class Bin:
     """Works for one worker, those of one affinity together."""
 
     works: list[Work] = field(default_factory=list)
-    """Dearest first within an affinity; never empty."""
+    """Most expensive first within an affinity; never empty."""
 
     @property
     def size(self) -> float:

@@ -85,8 +85,8 @@ def units_of(grid: Grid, resources: TaskResources) -> list[Unit]:
     groups: dict[str, list[Cell]] = {}
     for cell in make_plan(grid):
         if cell.contrast is not None and not cell.is_repeat:
-            bare = cell.model.without_layers()
-            groups.setdefault(repr((bare, cell.layer, cell.contrast)), []).append(cell)
+            model = cell.model.without_layers()
+            groups.setdefault(repr((model, cell.layer, cell.contrast)), []).append(cell)
     units = [unit for cells in groups.values() for unit in _units(cells, given, resources)]
     units = list(_each_timed_once(units))
     if not units:

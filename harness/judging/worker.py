@@ -103,8 +103,8 @@ def _is_reference(cell: Cell) -> bool:
 
 def _peers(cell: Cell) -> str:
     """Cells of which one has the other as its unsteered one have the same."""
-    bare = cell.model.without_layers()
-    return repr((bare, cell.task, cell.sample_seed, cell.fewshot_seed))
+    model = cell.model.without_layers()
+    return repr((model, cell.task, cell.sample_seed, cell.fewshot_seed))
 
 
 def work_items(open_ones: Sequence[Assignment], run: RunSpec) -> list[Work]:

@@ -132,8 +132,8 @@ class Witness:
     def loading(self, spec: ModelSpec) -> Iterator[None]:
         """Let the model of `spec` be loaded inside, and see what from. Raises CellError where that
         is not what the run began with, or changes meanwhile."""
-        bare = spec.without_layers()
-        self._models.pop(bare, None)
+        model = spec.without_layers()
+        self._models.pop(model, None)
         before = self._held(model_subject(spec.name), content_of_model(spec))
         yield
         if self._held(model_subject(spec.name), content_of_model(spec)) != before:
@@ -141,7 +141,7 @@ class Witness:
                 f"the {model_subject(spec.name)} changed while it was loaded",
                 "Start the run again once its files are written.",
             )
-        self._models[bare] = before
+        self._models[model] = before
 
     def of(self, cell: Cell) -> dict[str, str]:
         """{subject: hash} of all that `cell` is computed from, for its record. Raises CellError."""

@@ -25,8 +25,8 @@ def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     """
     tasks: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        bare = cell.model.without_layers()
-        shared = repr((bare, _asks(cell.task), cell.fewshot_seed, cell.is_repeat))
+        model = cell.model.without_layers()
+        shared = repr((model, _asks(cell.task), cell.fewshot_seed, cell.is_repeat))
         tasks.setdefault(shared, {}).setdefault(cell.layer, []).append(cell)
     all_groups: list[tuple[Cell, ...]] = []
     for layers in tasks.values():

@@ -26,7 +26,7 @@ class Difference:
 def differences(first: Any, second: Any, path: str = "") -> Iterator[Difference]:
     """Every place at which two plain values (as JSON knows them) differ, in the order of the first.
 
-    A value that only one side has is one difference, whatever it holds.
+    A value that only one side has is one difference.
     """
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for key in dict.fromkeys([*first, *second]):

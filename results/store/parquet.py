@@ -16,7 +16,7 @@ from steereval.common.errors import StoreError
 from steereval.results.store.manifest import BINARY, BOUNDED, RATIO
 from steereval.results.store.schema import SCHEMA_VERSION, SPLITS, VERSION_KEY
 
-START_AGAIN = "Delete it and start the run again, which computes that cell anew."
+START_AGAIN = "Delete it and start the run again, which computes that cell again."
 
 CHECK_SCORING = "Check how the task, or the judge, scores that item."
 """Remedy where a cell is about to be written."""
@@ -146,7 +146,7 @@ def decode(
             f"{name} is not what the cell's record says: {len(data)} bytes instead of "
             f"{expected.get('bytes')}, or other contents",
             "Delete it and the cell's record, a .json of the same name in cells/, and start the "
-            "run again, which computes that cell anew.",
+            "run again, which computes that cell again.",
         )
     return parse(name, data, schema, columns)
 

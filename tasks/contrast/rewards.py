@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from steereval.common.errors import UnknownNameError
 from steereval.tasks.contrast.contrast_set import Statement
-from steereval.tasks.scorers.profanity import embedded_classifier
+from steereval.tasks.scorers.profanity import bundled_classifier
 
 
 def rewards_of(name: str, statements: Sequence[Statement]) -> list[float]:
@@ -26,7 +26,7 @@ def _label(statements: Sequence[Statement]) -> list[float]:
 
 def _clean(statements: Sequence[Statement]) -> list[float]:
     """The probability that the answer is not offensive, by the bundled classifier."""
-    classifier = embedded_classifier("the reward `clean`")
+    classifier = bundled_classifier("the reward `clean`")
     return [1 - p for p in classifier.probabilities([s.answer for s in statements])]
 
 

@@ -126,7 +126,7 @@ def toxicity_scores(text: str, task: str) -> dict[str, float]:
     Raises TaskError, naming the command that fetches the classifier for `task`, if it is missing,
     and what `ProfanityClassifier.probabilities` raises.
     """
-    (probability,) = embedded_classifier(task).probabilities([text])
+    (probability,) = bundled_classifier(task).probabilities([text])
     return {"toxicity": probability, "toxic": float(probability >= THRESHOLD)}
 
 
@@ -135,7 +135,7 @@ class ProfanityJudge:
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """The probability of toxicity of each text. Raises TaskError."""
-        classifier = embedded_classifier(ASSET)
+        classifier = bundled_classifier(ASSET)
         return [(p,) for p in classifier.probabilities([text for _, text in pairs])]
 
 
@@ -144,7 +144,7 @@ def content() -> str:
     return "sha256:" + " ".join(sorted(profanity_process.SHA256.values()))
 
 
-def embedded_classifier(task: str) -> ProfanityClassifier:
+def bundled_classifier(task: str) -> ProfanityClassifier:
     """This process's one classifier from the cache folder; TaskError if it was not fetched."""
     folders = {cached_file(ASSET, name, task).parent for name in profanity_process.SHA256}
     return _classifier(folders.pop(), os.getpid())

@@ -177,6 +177,6 @@ def fake_classifier(
     folder.mkdir(parents=True)
     for name in profanity_process.SHA256:
         (folder / name).touch()
-    classifier = profanity.embedded_classifier("realtoxicity_mini")
+    classifier = profanity.bundled_classifier("realtoxicity_mini")
     yield classifier
     classifier.close()

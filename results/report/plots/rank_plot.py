@@ -49,8 +49,8 @@ def rank_plot(model: str, across: Across | None, n_targets: int) -> Picture | Ab
 
 def _shortest(names: Sequence[str]) -> list[str]:
     """Without the layers, where the methods alone are distinct."""
-    bare = [name.split(" (")[0] for name in names]
-    return bare if len(set(bare)) == len(bare) else list(names)
+    methods = [name.split(" (")[0] for name in names]
+    return methods if len(set(methods)) == len(methods) else list(names)
 
 
 def cliques(ranks: Sequence[float], difference: float) -> list[tuple[int, int]]:

@@ -528,7 +528,7 @@ def test_a_judges_metrics_replace_the_tasks_own(
     assert values(tmp_path / "run", "distinct_1")
 
 
-def test_the_embedded_classifier_is_a_judge(tiny_folder: str, tmp_path: Path) -> None:
+def test_the_bundled_classifier_is_a_judge(tiny_folder: str, tmp_path: Path) -> None:
     from steereval.tasks.scorers.profanity import toxicity_scores
 
     judge = {"name": "toxicity", "scorer": "profanity"}

@@ -15,7 +15,7 @@ import pytest
 from steereval.common.errors import TaskError
 from steereval.common.paths import cache_folder
 from steereval.tasks.scorers import profanity, profanity_process
-from steereval.tasks.scorers.profanity import ProfanityClassifier, embedded_classifier
+from steereval.tasks.scorers.profanity import ProfanityClassifier, bundled_classifier
 
 FILES = tuple(profanity_process.SHA256)
 
@@ -162,14 +162,14 @@ def test_closing_ends_the_process(fake_classifier: ProfanityClassifier) -> None:
 def test_one_classifier_per_process(
     fake_classifier: ProfanityClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert embedded_classifier("realtoxicity_mini") is fake_classifier
+    assert bundled_classifier("realtoxicity_mini") is fake_classifier
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert embedded_classifier("realtoxicity_mini") is not fake_classifier
+    assert bundled_classifier("realtoxicity_mini") is not fake_classifier
 
 
 def test_a_missing_classifier_names_the_command(cache: Path) -> None:
     with pytest.raises(TaskError, match="steereval tasks fetch realtoxicity_mini"):
-        embedded_classifier("realtoxicity_mini")
+        bundled_classifier("realtoxicity_mini")
 
 
 def test_toxicity_scores(fake_classifier: ProfanityClassifier) -> None:
