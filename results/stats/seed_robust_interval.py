@@ -23,6 +23,9 @@ _CROSSED = "crossed t"
 _STEPS = 60
 _PRECISE = 1e-9
 _ROUNDING = 1e-12
+_LEAST_VARIANCE = 1e-6
+_LEAST_P = 1e-300
+_WIDENINGS = 40.0
 
 
 def seed_robust_effect(
@@ -108,31 +111,38 @@ def half_widths(
     """[matrices]: the distance at which `seed_robust_p` is 1 - `confidence`.
 
     Args:
-        table: Mean squares of the matrices, of at least two seeds; not all of one may be 0.
+        table: Mean squares of the matrices, of at least two seeds.
         cells: Number of items × seeds, one or [matrices].
         confidence: Of the interval estimate ± distance.
         precise: Largest difference of the logarithms of p and of the level.
 
     Returns:
-        Distances in the unit of the differences.
+        Distances in the unit of the differences; 0 where neither items nor seeds differ.
     """
-    low = 0.5 * np.log(_variances(table, cells))
+    item, seed, _ = table.squares
+    most = (item + seed) / np.asarray(cells)
+    is_varied = most > 0.0
+    # Without variance every distance is rejected: a start of 1 keeps the search finite.
+    start = np.maximum(_variances(table, cells), _LEAST_VARIANCE * np.where(is_varied, most, 1.0))
+    low = 0.5 * np.log(start)
 
     def above(log_distance: Floats) -> Floats:
         """Logarithm of p over 1 - confidence: it falls where the distance grows."""
-        return np.log(seed_robust_p(np.exp(log_distance), table, cells) / (1.0 - confidence))
+        p = np.maximum(seed_robust_p(np.exp(log_distance), table, cells), _LEAST_P)
+        return np.log(p / (1.0 - confidence))
 
     at_low, high = above(low), low.copy()
     at_high = at_low.copy()
     while np.any(at_high > 0.0):
         high = np.where(at_high > 0.0, high + 1.0, high)
         at_high = above(high)
-    while np.any(at_low < 0.0):
-        low = np.where(at_low < 0.0, low - 1.0, low)
+    # Where most fiducial draws of the seeds have no variance, p is small at every distance.
+    bottom = low - _WIDENINGS
+    while np.any(is_searched := (at_low < 0.0) & (low > bottom)):
+        low = np.where(is_searched, low - 1.0, low)
         at_low = above(low)
-    return np.asarray(
-        np.exp(_root(above, (low, high), (at_low, at_high), precise)), dtype=np.float64
-    )
+    widths = np.exp(_root(above, (low, high), (at_low, at_high), precise))
+    return np.asarray(np.where(is_varied & (at_low >= 0.0), widths, 0.0), dtype=np.float64)
 
 
 def _root(

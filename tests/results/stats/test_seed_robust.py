@@ -14,6 +14,7 @@ from steereval.results import stats
 from steereval.results.stats.anova import MeanSquareTable
 from steereval.results.stats.critical import critical_distances
 from steereval.results.stats.seed_robust import recalibrated
+from steereval.results.stats.seed_robust_interval import half_widths
 
 Floats = npt.NDArray[np.float64]
 
@@ -108,3 +109,15 @@ def test_more_items_and_more_seeds_detect_more() -> None:
 
 def test_variances_of_nothing_detect_everything() -> None:
     assert stats.minimum_detectable_effect(0.0, 0.0, 0.0, 50, 3) == 0.0
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 5])
+def test_the_search_for_the_interval_ends_without_variance_of_items(n_seeds: int) -> None:
+    """Item means that are all equal leave no variance, or that of the seeds alone."""
+    item, seed, residual = np.meshgrid([0.0, 1.0], [0.0, 1e-9, 1.0, 40.0], [0.0, 1.0, 30.0])
+    squares = (item.ravel(), seed.ravel(), residual.ravel())
+    degrees = np.full(item.size, 19.0), n_seeds - 1.0, np.full(item.size, 19.0 * (n_seeds - 1))
+    widths = half_widths(MeanSquareTable(squares, degrees), 20.0 * n_seeds, 0.95)
+    assert np.all(np.isfinite(widths))
+    assert np.all(widths[squares[0] > 0.0] > 0.0)
+    assert np.all(widths[(squares[0] == 0.0) & (squares[1] == 0.0)] == 0.0)
