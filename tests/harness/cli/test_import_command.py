@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def test_a_model_is_known_by_its_name_or_its_folder(
         return SampleFile(Path("s"), TASK, "", (), {"model_name": model} if model else {})
 
     def plan(*models: str) -> Any:
-        cells = [{"model": model} for model in models]
+        cells = [SimpleNamespace(model=model) for model in models]
         return type("Plan", (), {"cells": cells})
 
     both = plan("gpt2", "smollm2-135m")

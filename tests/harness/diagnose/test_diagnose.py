@@ -405,8 +405,8 @@ def test_workers_on_ray_measure_what_this_process_does(tiny_folder: str, tmp_pat
     ("arguments", "message"),
     [
         (["grid.yaml"], "Add --out RUN"),
-        (["run", "--out", "other"], "--out is for a grid file"),
-        (["grid.yaml", "--out", "o", "--items", "2"], "Use 10 or more"),
+        (["run", "--out", "other"], "Leave out --out"),
+        (["grid.yaml", "--out", "o", "--items", "2"], "10 or more"),
         (["nowhere"], "manifest"),
     ],
 )

@@ -185,7 +185,7 @@ def test_hours_by_hand() -> None:
     found = seconds_of(written, 32)
     assert found is not None
     assert found.generating == pytest.approx(10 / 115)
-    assert found.tokens_unshared == pytest.approx(10 / 115 + 100 * whole / RATE)
+    assert found.alone == pytest.approx(10 / 115 + 100 * whole / RATE)
     assert found.together == pytest.approx(10 / 115 + 10 * whole / RATE)
 
 

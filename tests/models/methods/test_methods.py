@@ -350,9 +350,9 @@ def test_odesteer_from_sketch_is_the_fitted_flow() -> None:
         ({"index_hash": torch.ones(2, 1).long(), "sign_hash": torch.ones(2, 1)}, "do not fit"),
         ({"coef": torch.ones(5)}, "coef has 5 components"),
         ({"index_hash": -torch.ones(2, 25).long()}, "Hashes must lie in"),
-        ({"solver": "heun"}, "solver must be one of"),
-        ({"steps": 0}, "steps must be above 0"),
-        ({"gamma": 0.0}, "gamma must be above 0"),
+        ({"solver": "heun"}, "options.solver is 'heun'"),
+        ({"steps": 0}, "options.steps is 0"),
+        ({"gamma": 0.0}, "options.gamma is 0"),
     ],
 )
 def test_odesteer_from_sketch_refuses(changes: dict[str, Any], message: str) -> None:

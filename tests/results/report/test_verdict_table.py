@@ -244,7 +244,7 @@ def test_departures_are_told(tmp_path: Path) -> None:
         "b: 3 examples in the prompt (`num_fewshot`); generation with do_sample true.",
         "d: the first 50 items (`limit`).",
     ]
-    assert list(departures({"grid": {"name": "x"}})) == []
+    assert list(departures(bare_manifest(grid={"name": "x"}))) == []
 
 
 GOLDEN = Path(__file__).with_name("golden_report.md")
