@@ -53,8 +53,7 @@ class JsonLines:
         print(json.dumps(now.plain() | {"ended": ended}), file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """Print it as an object of its own."""
-        print(json.dumps({"note": text}), file=sys.stderr, flush=True)
+        """Print nothing: every line is a state, and a program reads verdicts from the tables."""
 
 
 class Live:

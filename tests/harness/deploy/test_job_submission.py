@@ -109,7 +109,7 @@ def test_a_run_that_is_told_to_end_says_so(grid: Path, serial: Path, tmp_path: P
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted; what was finished is kept" in error
+    assert "steereval: interrupted" in error
     assert "SIGTERM" not in error
     _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive

@@ -49,10 +49,16 @@ def test_one_task_has_no_preliminary_verdicts(
     tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tasks = [{"name": "truthful_mini_mc", "limit": 4}]
-    run(grid_data(tiny_folder, tasks=tasks), tmp_path / "run", "json")
+    run(grid_data(tiny_folder, tasks=tasks), tmp_path / "run", "lines")
+    assert "Preliminary" not in capsys.readouterr().err
+
+
+def test_every_line_of_json_is_a_state(
+    tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(grid_data(tiny_folder), tmp_path / "run", "json")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line[:1] == "{"]
-    assert lines
-    assert not any("note" in line for line in lines)
+    assert {line["state"] for line in lines} == {"running", "ended"}
 
 
 def works(costs: Sequence[float]) -> list[Work]:
