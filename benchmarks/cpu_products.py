@@ -1,4 +1,4 @@
-"""oneDNN's products and a growing cache on a CPU, against those of PyTorch and Transformers.
+"""Linear layers by oneDNN and a growing key-value cache, compared with Transformers on a CPU.
 
     python benchmarks/cpu_products.py
     python benchmarks/cpu_products.py --threads 1 --rows 1 64

@@ -1,4 +1,4 @@
-"""Size, coverage and power of the tests in simulated experiments, with what not to do beside them.
+"""Size, coverage and power of the tests in simulated experiments, compared with common mistakes.
 
     python benchmarks/statistics_calibration.py                       # 4000 experiments a design
     python benchmarks/statistics_calibration.py --repetitions 20000
@@ -208,8 +208,8 @@ def generator(name: str) -> np.random.Generator:
 
 
 def crossed_line(design: Design, repetitions: int) -> Line:
-    """The test of a report, beside the crossed t, rows pooled as items, and a percentile bootstrap
-    over the seeds."""
+    """The reported test, the crossed t, a test with pooled rows, and a percentile bootstrap over
+    seeds."""
     rng = generator(design.name)
     tested: Checked | MacroTested = MacroTested()
     if design.n_tasks == 1:

@@ -1,4 +1,4 @@
-"""What not to do, beside the test of a report: rows pooled, and a bootstrap over few seeds."""
+"""Common mistakes, for comparison: a test with pooled rows, and a bootstrap over few seeds."""
 
 from __future__ import annotations
 

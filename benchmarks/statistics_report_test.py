@@ -84,7 +84,7 @@ class Checked:
     crossed: list[Floats] = field(default_factory=list)
     """Of the crossed t with its guard."""
     effects: list[Effect] = field(default_factory=list)
-    """Those of `reported`."""
+    """Effects that `reported` gives, one a batch."""
     disagreements: int = 0
 
     def add(self, batch: Floats) -> CrossedEstimates:

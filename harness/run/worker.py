@@ -132,7 +132,7 @@ class CellWorker:
             except Outdated as outdated:
                 logger.warning("the answers kept of %s are to other requests", outdated.task)
                 waiting += answered.without(outdated.task)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            except Exception as error:  # noqa: BLE001 - every error is recorded
                 if len(answered.cells) == 1:
                     attempt.failed(answered.cells[0], error, start)
                     continue

@@ -38,7 +38,7 @@ ROWS_OF_LOGITS = 64
 
 @dataclass(frozen=True)
 class Score:
-    """What lm-eval wants to know of a continuation."""
+    """The answer to a `loglikelihood` request of lm-eval."""
 
     log_likelihood: float
     """Sum of the log-probabilities of its tokens, in nats."""

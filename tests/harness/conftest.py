@@ -1,6 +1,11 @@
-"""A model of random weights in a folder, a steered model on it, and the bundled model."""
+"""A model of random weights, a steered model on it, the bundled model, and a small disk."""
 
 from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from small_tokenizer import small_tokenizer
@@ -57,3 +62,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
