@@ -17,6 +17,7 @@ from steereval.common.paths import expanded
 from steereval.common.text import first_line
 from steereval.harness.assets import resolve_model
 from steereval.models.checkpoints.fingerprint import hash_of_weights, versions_of
+from steereval.models.inference.cpu_threads import fit_threads_to_machine
 from steereval.models.inference.onednn_linear import use_onednn
 
 eval_logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         if isinstance(pretrained, str):
             pretrained = resolve_model(pretrained, eval_logger.info)
         self._load(pretrained, options)
+        if self.device.type == "cpu":
+            fit_threads_to_machine()
         if isinstance(pretrained, str) and fast_linear:
             use_onednn(self.model)
 
