@@ -216,7 +216,10 @@ def the_norm_is_kept_where_the_steerer_says_so(case: MethodCase, seed: int = 0) 
 def a_relative_strength_is_a_share_of_the_norm(case: MethodCase, seed: int = 0) -> None:
     """Where there are relative strengths, r displaces by about r median norms."""
     steerer = case.fit()
-    if steerer.strength_of_one_norm() is None:
+    has_scale = steerer.strength_of_one_norm() is not None
+    claimed = case.method.has_relative_strengths(case.method.options(case.options))
+    assert claimed == (has_scale and case.method.fits), "the method and its steerer disagree"
+    if not has_scale:
         return
     data = contrast_data(case.data_seed, heads=case.method.reads == "heads")
     x = torch.cat([data.positive[data.sites[0]], data.negative[data.sites[0]]]).double()

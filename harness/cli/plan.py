@@ -61,10 +61,12 @@ def plan(
     """
     from steereval.harness.cli.plan_tables import print_plan
     from steereval.harness.planning.plan import make_plan
+    from steereval.harness.planning.preflight import check_models_at_hand
     from steereval.harness.planning.task_resources import TaskResources
 
     read, machines = read_grid(grid, limit), _machines(simulate, gpus_per_node, failures)
     cells, resources = make_plan(read), TaskResources(read_data_dir(data_dir))
+    check_models_at_hand(read)
     print_plan(read, cells, resources, is_whole)
     if probe or machines:
         _measure(read, cells, resources, machines, probe)

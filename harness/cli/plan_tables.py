@@ -39,6 +39,9 @@ def print_plan(grid: Grid, cells: Sequence[Cell], resources: TaskResources, is_w
         resources: The tasks' data, where at hand.
         is_whole: Print every row and every reason, however many.
     """
+    # What cannot be planned is an error before the first line.
+    tasks = list(task_outlooks(grid, cells, resources))
+    outlook = cost_outlook(grid, cells, resources)
     print_text(_headline(grid, cells), "bold")
     print_text(noise_floor_sentence(grid, cells))
     print()
@@ -47,9 +50,8 @@ def print_plan(grid: Grid, cells: Sequence[Cell], resources: TaskResources, is_w
     else:
         _print_methods(cells)
     print()
-    _print_tasks(list(task_outlooks(grid, cells, resources)))
+    _print_tasks(tasks)
     print()
-    outlook = cost_outlook(grid, cells, resources)
     rows = list(outlook.rows) if is_whole else fitting_rows(outlook.rows)
     _print_costs(outlook, rows)
     _print_hours(outlook)

@@ -39,9 +39,11 @@ def submit(
 ) -> Submitted:  # fmt: skip
     """Start a run of the grid file `path` at `address`; `options` go to `steereval run` there.
 
-    Raises InputError where no Ray answers, or where the grid names files that cannot travel, and
-    StoreError where the run's id cannot be kept on this machine; nothing is started then.
+    Raises InputError where no Ray answers, where the run folder would be lost with the job, or where
+    the grid names files that cannot travel, and StoreError where the run's id cannot be kept on
+    this machine; nothing is started then.
     """
+    _check_out(out)
     # Imported here: a command that submits nothing does not need Ray.
     from steereval.ray_jobs.jobs import PackageSnapshot
     from steereval.ray_jobs.jobs import submit as start
@@ -59,6 +61,15 @@ def submit(
             atomic.remove(_file(run.id))
             raise
     return run
+
+
+def _check_out(out: str) -> None:
+    if "://" not in out and not out.startswith(("/", "~")):
+        raise InputError(
+            f"--out {out} is relative: the job's working folder on the cluster, which is deleted "
+            "after the job",
+            "Give an absolute path that all nodes see, or a URI such as s3://bucket/run.",
+        )
 
 
 def recall(name: str, address: str | None = None) -> Submitted:

@@ -34,6 +34,9 @@ from steereval.models.inference.generation import Prompts, rows_together
 
 eval_logger = logging.getLogger(__name__)
 
+AUTO_PROMPTS = 32
+"""Prompts that generate together for `batch_size=auto`, as far as memory allows."""
+
 
 @register_model("steereval", "odesteer")
 class SteeredLM(LoadedLM):
@@ -209,14 +212,18 @@ class SteeredLM(LoadedLM):
 
     @contextmanager
     def _rows_for(self, arms: int) -> Iterator[None]:
-        """Let the prompts of lm-eval's batch size generate together under each of several arms."""
-        prompts = self.batch_size
-        if prompts != "auto":
-            self.batch_size_per_gpu = rows_together(int(prompts), arms, self.device.type)
+        """Let the prompts of lm-eval's batch size generate together under each of several arms.
+
+        For `auto` lm-eval would run 64 texts as long as the model allows, which takes hours on a
+        CPU. No trial is needed here, since a batch for which memory runs out is halved.
+        """
+        batch_size: Any = self.batch_size
+        prompts = AUTO_PROMPTS if self.batch_size == "auto" else int(self.batch_size)
+        self.batch_size_per_gpu = rows_together(prompts, arms, self.device.type)
         try:
             yield
         finally:
-            self.batch_size_per_gpu = prompts
+            self.batch_size_per_gpu = batch_size
 
     def _rolling(
         self, requests: Sequence[Instance], steerings: Sequence[TokenSteering], quiet: bool
@@ -226,7 +233,7 @@ class SteeredLM(LoadedLM):
         answers: dict[int, float] = {}
         for steering in dict.fromkeys(steerings):
             chosen = [index for index, each in enumerate(steerings) if each == steering]
-            with self._current.windows_under(steering):
+            with self._current.windows_under(steering), self._rows_for(1):
                 values = super().loglikelihood_rolling([requests[i] for i in chosen], quiet)
             answers.update(zip(chosen, values, strict=True))
         return [answers[index] for index in range(len(requests))]

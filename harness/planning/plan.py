@@ -31,11 +31,7 @@ def make_plan(grid: Grid) -> list[Cell]:
     """
     Positions(grid.positions)
     for method in grid.methods:
-        Positions(method.positions or grid.positions)
-        chosen = get_method(method.name)
-        options = chosen.options(method.options)
-        if method.incremental:
-            chosen.check_incremental(options)
+        _check_method(grid, method)
     for task in grid.tasks:
         for judge in task.judges:
             _check_judge(judge)
@@ -49,6 +45,24 @@ def make_plan(grid: Grid) -> list[Cell]:
             )
         seen[cell.id] = cell
     return [*cells, *_repeats(grid, cells)]
+
+
+def _check_method(grid: Grid, method: MethodSpec) -> None:
+    Positions(method.positions or grid.positions)
+    chosen = get_method(method.name)
+    options = chosen.options(method.options)
+    if method.incremental:
+        chosen.check_incremental(options)
+    if method.unit == "relative" and not chosen.has_relative_strengths(options):
+        reason = (
+            "its displacement is not proportional to the strength"
+            if chosen.fits
+            else "it is fitted to no activations, whose median norm would be the unit"
+        )
+        raise GridError(
+            f"method {method.label or method.name} has no relative strengths: {reason}",
+            "Remove `unit: relative` and give absolute strengths.",
+        )
 
 
 def _check_judge(judge: JudgeSpec) -> None:

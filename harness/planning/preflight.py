@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
-from steereval.common.errors import GridError, ModelError, nearest_remedy
+from steereval.common.errors import GridError, InputError, ModelError, nearest_remedy
 from steereval.common.text import first_line
 from steereval.harness.assets import fetch, model_at_hand, resolve_model
 from steereval.harness.config.grid import ContrastSpec, Grid, ModelSpec, TaskSpec, contrasts_of
@@ -32,6 +32,9 @@ from steereval.models.methods.registry import get_method
 from steereval.results.store.content import Content, task_subject
 from steereval.tasks.catalogue.cards import TaskCard, TaskSize
 from steereval.tasks.contrast.registry import ContrastSet, load_contrast
+
+UNREADABLE = (OSError, ValueError, KeyError)
+"""What Transformers raises for a configuration or tokenizer that it cannot read."""
 
 
 @dataclass(frozen=True)
@@ -138,17 +141,54 @@ def asked_layers(grid: Grid, model: ModelSpec) -> list[int]:
 
 
 def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> PretrainedConfig:
-    """The model's configuration. Raises ModelError unless it and the tokenizer can be read and
-    the layers exist."""
+    """The configuration of a model that can be loaded and used as the grid says.
+
+    Args:
+        model: The model.
+        location: What Transformers loads.
+        layers: Block numbers that cells of the model name.
+
+    Raises:
+        ModelError: Configuration or tokenizer cannot be read, or lacks what the grid uses.
+    """
     try:
-        config = AutoConfig.from_pretrained(location, revision=model.revision)
-        AutoTokenizer.from_pretrained(location, revision=model.revision)
-    except (OSError, ValueError, KeyError) as error:
+        config, tokenizer = _read(model, location)
+    except UNREADABLE as error:
         raise ModelError(
             f"the model {model.name} cannot be loaded: {first_line(error)}",
             "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "
             "the hub.",
         ) from error
+    _check_use(model, config, tokenizer, layers)
+    return config
+
+
+def check_models_at_hand(grid: Grid) -> None:
+    """Check the use of each model whose files are on this machine; nothing is downloaded.
+
+    Raises:
+        ModelError: A model lacks a layer or a chat template that the grid uses.
+    """
+    for model in grid.models:
+        try:
+            location = model_at_hand(model.name)
+            config, tokenizer = _read(model, location, local_files_only=True)
+        except (InputError, *UNREADABLE):
+            continue
+        _check_use(model, config, tokenizer, asked_layers(grid, model))
+
+
+def _read(model: ModelSpec, location: str, **options: Any) -> tuple[PretrainedConfig, Any]:
+    options["revision"] = model.revision
+    return (
+        AutoConfig.from_pretrained(location, **options),
+        AutoTokenizer.from_pretrained(location, **options),
+    )
+
+
+def _check_use(
+    model: ModelSpec, config: PretrainedConfig, tokenizer: Any, layers: Sequence[int]
+) -> None:
     blocks = getattr(config.get_text_config(), "num_hidden_layers", None)
     for layer in layers:
         if blocks is not None and layer >= blocks:
@@ -156,7 +196,11 @@ def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> Pretr
                 f"layer {layer} is out of range: {model.name} has {blocks} blocks",
                 f"Choose a layer from 0 to {blocks - 1}.",
             )
-    return config
+    if model.chat_template and not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {model.name} has no chat template, which the grid asks for",
+            "Remove `chat_template: true` from the model, or give an instruction-tuned model.",
+        )
 
 
 def check_metrics(grid: Grid, task: str, metric: str | None, described: TaskCard) -> None:

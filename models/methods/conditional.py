@@ -103,6 +103,11 @@ class Conditional(Method):
         inner = self._inner(options)
         return inner.draws(inner.options(options.method_options))
 
+    def has_relative_strengths(self, options: Any) -> bool:
+        """Whether the inner method has them."""
+        inner = self._inner(options)
+        return inner.has_relative_strengths(inner.options(options.method_options))
+
     def needs(self, options: Any) -> frozenset[str]:
         """What the inner method needs."""
         inner = self._inner(options)

@@ -64,6 +64,11 @@ class Method(ABC):
         """Whether a fit with these options draws random numbers."""
         return self.seeded
 
+    def has_relative_strengths(self, options: Any) -> bool:
+        """Whether a strength can be given in median norms of the fitted activations."""
+        base = Steerer.strength_of_one_norm
+        return self.fits and all(kind.strength_of_one_norm is not base for kind in self.kinds)
+
     def needs(self, options: Any) -> frozenset[str]:
         """Parts of ContrastData needed besides the two classes: "pairs", "queries" ..."""
         return frozenset()

@@ -112,6 +112,23 @@ def without_tokenizer(bench: Workbench) -> Arguments:
     return bench.run(models=[{"name": str(bare), "layers": [1]}])
 
 
+def without_chat_template(bench: Workbench) -> dict[str, Any]:
+    """A model for a grid, with a tokenizer that has no chat template."""
+    import json
+    import shutil
+
+    bare = bench.folder / "no-template"
+    shutil.copytree(bench.model, bare)
+    for file in bare.glob("chat_template*"):
+        file.unlink()
+    settings = bare / "tokenizer_config.json"
+    content = json.loads(settings.read_text())
+    content.pop("chat_template", None)
+    settings.unlink()
+    settings.write_text(json.dumps(content))
+    return {"name": str(bare), "layers": [1], "chat_template": True}
+
+
 def nan_weights(bench: Workbench) -> Arguments:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -177,6 +194,60 @@ CASES: dict[str, Case] = {
     "layer out of range": (
         lambda b: b.run(models=[{"name": b.model, "layers": [3]}]),
         "layer 3 is out of range",
+    ),
+    "layer out of range in a plan": (
+        lambda b: ["plan", b.grid(models=[{"name": b.model, "layers": [99]}])],
+        "layer 99 is out of range",
+    ),
+    "chat template that the tokenizer lacks": (
+        lambda b: b.run(models=[without_chat_template(b)]),
+        "has no chat template",
+    ),
+    "chat template that the tokenizer lacks, in a plan": (
+        lambda b: ["plan", b.grid(models=[without_chat_template(b)])],
+        "has no chat template",
+    ),
+    "relative strengths of a rotation": (
+        lambda b: b.run(
+            methods=["none", {"name": "angular", "strengths": [1], "unit": "relative"}]
+        ),
+        "angular has no relative strengths",
+    ),
+    "relative strengths behind a gate": (
+        lambda b: b.run(
+            methods=[
+                "none",
+                {
+                    "name": "conditional",
+                    "strengths": [1],
+                    "unit": "relative",
+                    "options": {"method": "angular"},
+                },
+            ]
+        ),
+        "conditional has no relative strengths",
+    ),
+    "relative strengths of a file": (
+        lambda b: b.run(
+            methods=[
+                "none",
+                {
+                    "name": "vector",
+                    "strengths": [1],
+                    "unit": "relative",
+                    "options": {"path": "v.safetensors"},
+                },
+            ]
+        ),
+        "vector has no relative strengths",
+    ),
+    "misspelt task in a plan": (
+        lambda b: ["plan", b.grid(tasks=["truthful_mini_mx"])],
+        "Did you mean 'truthful_mini_mc'",
+    ),
+    "relative run folder on a cluster": (
+        lambda b: ["submit", b.grid(), "--address", "http://127.0.0.1:1", "--out", "runs/a"],
+        "--out runs/a is relative",
     ),
     "missing model": (
         lambda b: b.run(models=[{"name": str(b.folder / "no-model"), "layers": [1]}]),

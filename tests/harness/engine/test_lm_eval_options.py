@@ -129,3 +129,27 @@ def test_virtual_tokens_are_refused(tiny_folder: str, tmp_path: Path, kind: str)
     peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
     with pytest.raises(ModelError, match="virtual tokens"):
         SteeredLM(tiny_folder, peft=str(tmp_path / "adapter"), **OPTIONS)
+
+
+@pytest.mark.parametrize("path", ["plain", "shared"])
+def test_an_automatic_batch_size_needs_no_trial_of_the_longest_text(
+    tiny_folder: str, ours: SteeredLM, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """lm-eval's trial passes over 64 texts of the model's length take hours on a CPU."""
+    automatic = SteeredLM(
+        tiny_folder, max_length=64, path=path, device="cpu", dtype="float32", batch_size="auto"
+    )
+
+    def detect(requests: Any = None, pos: int = 0) -> int:
+        assert requests, "a trial without requests"
+        return 2
+
+    monkeypatch.setattr(automatic, "_detect_batch_size", detect)
+    writing = writing_requests(3)
+    texts = automatic.generate_until(writing, disable_tqdm=True)
+    assert texts == ours.generate_until(writing, disable_tqdm=True)
+    assert likelihoods(automatic) == pytest.approx(likelihoods(ours), abs=1e-4)
+    rolling = [instance("loglikelihood_rolling", "", ("The cat sat on the mat.",))]
+    values = automatic.loglikelihood_rolling(rolling, disable_tqdm=True)
+    assert values == pytest.approx(ours.loglikelihood_rolling(rolling, disable_tqdm=True), abs=1e-4)
+    assert automatic.batch_size == "auto"
