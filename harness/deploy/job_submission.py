@@ -39,9 +39,10 @@ def submit(
 ) -> Submitted:  # fmt: skip
     """Start a run of the grid file `path` at `address`; `options` go to `steereval run` there.
 
-    Raises InputError where no Ray answers, where the run folder would be lost with the job, or where
-    the grid names files that cannot travel, and StoreError where the run's id cannot be kept on
-    this machine; nothing is started then.
+    Raises:
+        InputError: No Ray answers, the run folder would be lost with the job, or the grid names
+            files that cannot travel. Nothing is started.
+        StoreError: The run's id cannot be kept on this machine. Nothing is started.
     """
     _check_out(out)
     # Imported here: a command that submits nothing does not need Ray.

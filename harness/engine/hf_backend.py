@@ -25,7 +25,13 @@ from steereval.models.inference.memory import (
     rows_that_fit,
 )
 from steereval.models.inference.prefix_tree import Request
-from steereval.models.inference.sampling import TAKEN, Finite, GumbelSampler, samples
+from steereval.models.inference.sampling import (
+    TAKEN,
+    Finite,
+    GumbelSampler,
+    check_one_response,
+    samples,
+)
 from steereval.models.steering.hooks import Session, steered
 from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.phase_clock import phase
@@ -142,6 +148,7 @@ class HuggingFaceBackend:
 
     def generate(self, session: Session, batch: GenerationBatch) -> Tensor:
         """Continue prompts, in as many parts as memory asks for."""
+        check_one_response(batch.options)
         limit = rows_that_fit(self.model, batch.max_length, free_bytes(batch.ids.device))
 
         def part(rows: range) -> Tensor:

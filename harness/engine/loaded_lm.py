@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
@@ -26,6 +27,23 @@ UNLOADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError,
 )  # fmt: skip
 """What loading a model raises when it is not there, damaged or of an unknown kind."""
+
+QUANTISED = ("load_in_8bit", "load_in_4bit")
+"""Options of former versions of Transformers that quantise a model while it loads."""
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about an error of loading."""
+    unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if unexpected is None:
+        return (
+            "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "
+            "the hub."
+        )
+    name = unexpected[1]
+    if name in QUANTISED:
+        return f"Remove {name}, and give a checkpoint that is stored quantised (GPTQ, AWQ)."
+    return f"Remove {name} from the model arguments."
 
 
 class LoadedLM(HFLM):  # type: ignore[misc]
@@ -65,9 +83,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
             super().__init__(pretrained, **options)
         except UNLOADABLE as error:
             raise ModelError(
-                f"the model {name} cannot be loaded: {first_line(error)}",
-                "Give a name of `steereval models`, a folder with model and tokenizer, or a name "
-                "on the hub.",
+                f"the model {name} cannot be loaded: {first_line(error)}", _remedy(error)
             ) from error
         self._check_kind(name)
 

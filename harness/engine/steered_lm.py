@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lm_eval.api.instance import Instance
@@ -24,6 +24,7 @@ from steereval.harness.engine.backend import Backend, GenerationBatch
 from steereval.harness.engine.current_requests import CurrentRequests
 from steereval.harness.engine.fitter import Fitter
 from steereval.harness.engine.hf_backend import HuggingFaceBackend, shares_prefixes
+from steereval.harness.engine.lm_eval_program import print_errors_as_sentences
 from steereval.harness.engine.loaded_lm import LoadedLM
 from steereval.harness.engine.requested_treatment import requested_treatment
 from steereval.harness.engine.token_requests import Tokens, check_finite, token_request
@@ -62,6 +63,24 @@ class SteeredLM(LoadedLM):
         self.steering_backend = self.new_backend()
         self.treatment = requested_treatment(steering, method_options, self.fitter)
         self._current = CurrentRequests()
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> Self:
+        """As lm-eval's; its program prints errors of this package as sentences from then on."""
+        print_errors_as_sentences()
+        model: Self = super().create_from_arg_string(arg_string, additional_config)
+        return model
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> Self:
+        """As lm-eval's; its program prints errors of this package as sentences from then on."""
+        print_errors_as_sentences()
+        model: Self = super().create_from_arg_obj(arg_dict, additional_config)
+        return model
 
     def new_backend(self) -> Backend:
         """The backend that runs the loaded model, which a subclass may replace.

@@ -78,6 +78,21 @@ class Finite(LogitsProcessor):  # type: ignore[misc]
         return scores
 
 
+def check_one_response(options: Mapping[str, Any]) -> None:
+    """Refuse options of generation that ask for several responses to a prompt.
+
+    Raises:
+        CellError: `num_return_sequences` is above 1.
+    """
+    count = options.get("num_return_sequences") or 1
+    if int(count) > 1:
+        raise CellError(
+            f"num_return_sequences={count} asks for several responses, and an item has one",
+            "Remove it; several values of `seeds: {sample: [0, 1]}` in a grid give several "
+            "responses to each item.",
+        )
+
+
 def samples(options: Mapping[str, Any]) -> bool:
     """Whether generation with these options of lm-eval draws at random: it is greedy unless it
     has a temperature or `do_sample` is set."""

@@ -16,15 +16,31 @@ from steereval.models.steering.steerer import Steerer
 def fit_steerer(
     method: str, positive: Tensor, negative: Tensor, seed: int = 0, **options: Any
 ) -> Steerer:
-    """Fit `method` to positive [n+, d] and negative [n-, d] activations of one site.
+    """Fit a method to activations of one site.
 
     As many rows of both classes count as pairs, row by row. Methods that need more (queries,
-    whole answers) are fitted with `get_method(name).fit(ContrastData(...), options, seed)`.
-    Random choices come from `seed` alone. Raises UnknownNameError for the method, InputError
-    for an option or a part that is missing, FitError for activations from which nothing can be
-    fitted.
+    whole answers, several heads) are fitted with
+    `get_method(name).fit(ContrastData(...), options, seed)`.
+
+    Args:
+        method: Name of the method.
+        positive: Activations [n+, d] of the positive class, float32 or float64.
+        negative: Activations [n-, d] of the negative class.
+        seed: Seed of all random choices.
+        **options: Options of the method.
+
+    Raises:
+        UnknownNameError: There is no such method.
+        InputError: An option is unknown, or the method needs more than activations of one site.
+        FitError: Nothing can be fitted to the activations.
     """
     chosen = get_method(method)
+    if chosen.reads == "heads":
+        raise InputError(
+            f"method {method} chooses among attention heads, and activations of one site have none",
+            f"Use `get_method({method!r}).fit` with a ContrastData whose sites are heads, "
+            "`Site(layer, head)`, or the method iti for a block.",
+        )
     site = Site(0)
     data = two_classes(positive, negative, site)
     steerers = chosen.fit(data, chosen.options(options), seed)

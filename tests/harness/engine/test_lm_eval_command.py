@@ -66,6 +66,15 @@ def test_from_this_environment(tiny_folder: str, script: str, name: str) -> None
     assert_table(run(command))
 
 
+@pytest.mark.slow
+def test_an_error_is_one_sentence(tiny_folder: str) -> None:
+    command = [str(Path(sys.executable).parent / "lm_eval"), *arguments(tiny_folder, "steereval")]
+    done = run([word.replace("method=caa", "method=caaa") for word in command])
+    assert done.returncode == 1
+    assert "steereval: error: unknown method 'caaa'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python of an environment into which the project was installed normally.

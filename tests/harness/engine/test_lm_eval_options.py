@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from harness_requests import choice_requests, instance, writing_requests
 from lm_eval.models.huggingface import HFLM
 
-from steereval.common.errors import CellError, ModelError
+from steereval.common.errors import CellError, InputError, ModelError, UnknownNameError
+from steereval.harness.engine.lm_eval_program import is_lm_eval
+from steereval.harness.engine.loaded_lm import LoadedLM
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.engine.treatments import unfitted
 from steereval.models import fit_steerer
@@ -153,3 +156,61 @@ def test_an_automatic_batch_size_needs_no_trial_of_the_longest_text(
     values = automatic.loglikelihood_rolling(rolling, disable_tqdm=True)
     assert values == pytest.approx(ours.loglikelihood_rolling(rolling, disable_tqdm=True), abs=1e-4)
     assert automatic.batch_size == "auto"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"load_in_8bit": True}, ["Remove load_in_8bit", "stored quantised"]),
+        ({"no_such_option": 1}, ["Remove no_such_option"]),
+    ],
+)
+def test_an_option_that_the_model_cannot_take_is_named_in_the_remedy(
+    tiny_folder: str, options: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        LoadedLM(tiny_folder, False, **OPTIONS, **options)
+    assert all(word in caught.value.remedy for word in words)
+
+
+def test_several_responses_to_an_item_are_refused(ours: SteeredLM) -> None:
+    sampled = {"do_sample": True, "num_return_sequences": 2, "max_gen_toks": 4, "until": []}
+    with pytest.raises(CellError) as caught:
+        ours.generate_until([instance("generate_until", "", ("Hello", sampled))], True)
+    assert "num_return_sequences=2" in caught.value.problem
+    assert "seeds" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("/usr/bin/lm_eval", True),
+        ("lm-eval", True),
+        ("/x/site-packages/lm_eval/__main__.py", True),
+        ("/x/steereval/__main__.py", False),
+        ("pytest", False),
+        ("", False),
+    ],
+)
+def test_programs_of_lm_eval(program: str, expected: bool) -> None:
+    assert is_lm_eval(program) is expected
+
+
+def test_errors_end_lm_evals_program_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/lm_eval"])
+    for error, is_sentence in ((InputError("no", "Say yes."), True), (ValueError("no"), False)):
+        with pytest.raises(UnknownNameError):
+            SteeredLM.create_from_arg_string("pretrained=x,method=caaa")
+        sys.excepthook(type(error), error, None)
+        assert (capsys.readouterr().err == "steereval: error: no. Say yes.\n") is is_sentence
+
+
+def test_other_programs_keep_their_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(sys, "argv", ["mine.py"])
+    with pytest.raises(UnknownNameError):
+        SteeredLM.create_from_arg_obj({"pretrained": "x", "method": "caaa"})
+    assert sys.excepthook is sys.__excepthook__
