@@ -65,6 +65,27 @@ def _check_method(grid: Grid, method: MethodSpec) -> None:
         )
 
 
+def seedless_sentences(grid: Grid, cells: Sequence[Cell]) -> list[str]:
+    """One sentence for each reason why methods have one cell in place of several fit seeds."""
+    seeds = len(grid.seeds.fit)
+    steered = [cell for cell in cells if cell.method.name != "none" and cell.fit_seed is None]
+    if seeds < 2 or not steered:
+        return []
+    fitted = dict.fromkeys(cell.label for cell in steered if cell.contrast is not None)
+    unfitted = dict.fromkeys(cell.label for cell in steered if cell.contrast is None)
+    sentences = []
+    if fitted:
+        sentences.append(
+            f"One cell in place of {seeds} fit seeds for {', '.join(fitted)}: the fit draws no "
+            "random numbers. Add `fraction: 0.8` to the contrast to draw fit data by seed."
+        )
+    if unfitted:
+        sentences.append(
+            f"One cell in place of {seeds} fit seeds for {', '.join(unfitted)}: nothing is fitted."
+        )
+    return sentences
+
+
 def _check_judge(judge: JudgeSpec) -> None:
     scorer = scorer_of(get_judge(judge.name), judge.scorer)
     if judge.model is not None and not scorer.model:

@@ -16,7 +16,7 @@ from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import refuse_other_content
 from steereval.harness.planning.groups import group_id, groups
 from steereval.harness.planning.known_cost import cost_about
-from steereval.harness.planning.plan import make_plan
+from steereval.harness.planning.plan import make_plan, seedless_sentences
 from steereval.harness.planning.preflight import Prepared, prepare
 from steereval.harness.run.first_verdicts import FirstVerdicts
 from steereval.harness.run.manifest import manifest, manifest_before
@@ -73,6 +73,8 @@ def run_grid(
     or StoreError where the folder cannot be written to or another driver runs it.
     """
     cells = make_plan(grid)
+    for sentence in seedless_sentences(grid, cells):
+        say(sentence)
     store = RunFolder(out)
     store.create()
     with driving(store.place, say) as lease, executor_of(grid) as executor:

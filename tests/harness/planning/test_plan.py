@@ -13,7 +13,7 @@ from steereval.common.errors import GridError, InputError, UnknownNameError
 from steereval.harness.cli.inputs import read_grid
 from steereval.harness.config.grid import load_grid, parse_grid, plain
 from steereval.harness.planning.cell import IDENTITY_VERSION, Cell
-from steereval.harness.planning.plan import make_plan
+from steereval.harness.planning.plan import make_plan, seedless_sentences
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -317,3 +317,30 @@ def test_a_limit_on_the_command_line_raises_none_of_the_grids(
     path.write_text(yaml.safe_dump(plain(grid(tasks=tasks))))
     limited = read_grid(str(path), asked)
     assert [task.limit for task in limited.tasks] == limits
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        ({}, []),
+        ({"contrast": "truthful-mini"}, ["caa:"]),
+        ({"contrast": "truthful-mini", "seeds": {"fit": [0]}}, []),
+    ],
+)
+def test_seeds_that_change_no_fit_are_reported(changes: dict[str, Any], labels: list[str]) -> None:
+    planned = grid(**changes)
+    sentences = seedless_sentences(planned, make_plan(planned))
+    assert len(sentences) == len(labels)
+    assert all(
+        f"for {label}" in sentence for label, sentence in zip(labels, sentences, strict=True)
+    )
+
+
+def test_seeds_of_a_file_are_reported(tmp_path: Path) -> None:
+    file = tmp_path / "v.safetensors"
+    file.touch()
+    vector = {"name": "vector", "strengths": [1], "options": {"path": str(file)}}
+    planned = grid(methods=["none", vector])
+    (sentence,) = seedless_sentences(planned, make_plan(planned))
+    assert "vector" in sentence
+    assert "fraction" not in sentence
