@@ -343,3 +343,18 @@ def test_the_page_of_bundled_tasks_counts_right(name: str) -> None:
     )
     counts = {row[1] for row in rows if row[0].startswith(f"`{name}_mini")}
     assert counts == {str(len(lines))}
+
+
+AVERAGES = [
+    (path, query)
+    for path in [*MARKDOWN, ROOT / "harness/cli/query.py", ROOT / "results/store/archive.py"]
+    for query in re.findall(r"select[^\"`]*?avg\(value\)[^\"`]*", path.read_text())
+]
+
+
+def test_sample_queries_average_one_metric_of_one_task() -> None:
+    assert len(AVERAGES) >= 5
+    for path, query in AVERAGES:
+        grouped, _, filters = query.partition(" from ")
+        for column in ("metric", "task"):
+            assert column in grouped or f"{column} =" in filters, f"{path}: {query}"

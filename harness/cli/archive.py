@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from steereval.common.errors import InputError
 from steereval.harness.cli.command import command
 from steereval.harness.cli.options import PATH, run_argument
+from steereval.harness.cli.run_state import unfinished
 
 
 @command(examples=["steereval archive runs/first --out first.tar.gz"])
@@ -24,5 +26,8 @@ def archive(run: str, out: str) -> None:
     from steereval.results.store.archive import write_archive
     from steereval.results.store.run_folder import RunFolder
 
-    write_archive(RunFolder(folder_of(run)), Path(out))
+    folder = RunFolder(folder_of(run))
+    if state := unfinished(folder):
+        raise InputError(f"{run} {state}", f"Archive it when `steereval watch {run}` ends.")
+    write_archive(folder, Path(out))
     print(out)

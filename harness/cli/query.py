@@ -13,7 +13,7 @@ from steereval.harness.cli.options import run_argument
 
 @command(
     examples=[
-        'steereval query runs/first "select method, avg(value) from rows group by method"',
+        'steereval query runs/first "select task, metric, avg(value) from rows group by all"',
         "steereval query runs/first - --format csv < question.sql",
     ]
 )

@@ -68,7 +68,8 @@ def run(
         check_diagnosis(read, folder)
     summary = run_grid(read, out, folder, say, progress)
     undiagnosed = () if read.diagnose is None else diagnose_grid(read, out, folder, say)
-    for failure in (*summary.failed, *summary.unjudged, *undiagnosed):
+    # Cells and judgements that failed were printed when they did.
+    for failure in undiagnosed:
         say(f"failed: {failure}")
     say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not no_report:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from steereval.common.errors import InputError
 from steereval.harness.cli.command import command
 from steereval.harness.cli.options import job_address_option, run_argument
-from steereval.harness.cli.run_state import counts, no_run
-
-if TYPE_CHECKING:
-    from steereval.results.store.progress import Progress
-    from steereval.results.store.run_folder import RunFolder
+from steereval.harness.cli.run_state import counts, no_run, progress_of
 
 
 @command(examples=["steereval status runs/first"])
@@ -31,24 +25,13 @@ def status(run: str, address: str | None) -> None:
     if not folder:
         return
     store = RunFolder(folder)
-    progress = _progress(store)
+    progress = progress_of(store)
     if progress is not None:
         print(f"{counts(progress)}; {remaining(progress)}")
     elif not is_job:
         raise no_run(run)
     if retired := describe_retired(store):
         print(retired)
-
-
-def _progress(run: RunFolder) -> Progress | None:
-    """The progress of a run, after one look at its driver; None if the folder holds none."""
-    from steereval.results.store.lease import Observer
-    from steereval.results.store.progress import read_progress, watched_progress
-
-    if read_progress(run.place) is None:
-        return None
-    observer = Observer(run.place)
-    return watched_progress(observer, observer.glance())
 
 
 def _print_job(run: str, address: str | None) -> str:

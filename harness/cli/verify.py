@@ -10,6 +10,7 @@ from steereval.common.errors import InputError
 from steereval.harness.cli.command import command
 from steereval.harness.cli.inputs import opened_run, read_data_dir, say
 from steereval.harness.cli.options import PATH, data_dir_option, device_option, run_argument
+from steereval.harness.cli.run_state import unfinished
 
 
 @command(
@@ -59,6 +60,8 @@ def verify(
         raise InputError(f"{name} is {value}", "Use 0 or more.")
     again = Again(cells, tolerance, device, read_data_dir(data_dir))
     with opened_run(run) as folder:
+        if state := unfinished(folder):
+            raise InputError(f"{run} {state}", f"Verify it when `steereval watch {run}` ends.")
         reader = report_reader(folder, Path(report_dir) if report_dir else None)
         findings = [
             *verify_tables(folder, reader, not other_versions),

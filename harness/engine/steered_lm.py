@@ -32,6 +32,7 @@ from steereval.harness.engine.treatments import Treatment
 from steereval.harness.engine.unsteered_prefix import OwnText, UnsteeredPrefixes, few_shot_tokens
 from steereval.harness.engine.waiting_prompts import Prompt, item_keys
 from steereval.models.inference.generation import Prompts, rows_together
+from steereval.models.inference.prefix_tree import Request
 
 eval_logger = logging.getLogger(__name__)
 
@@ -283,10 +284,8 @@ class SteeredLM(LoadedLM):
         the prompt carries, or one alone where it carries none."""
         steerings = self._steerings([key for key, _, _ in requests])
         flat = [
-            token_request(
-                Tokens(context, continuation), each, self.max_length, self._current.prefixes
-            )
-            for row, (_, context, continuation) in zip(steerings, requests, strict=True)
+            self._token_request(request, each)
+            for row, request in zip(steerings, requests, strict=True)
             for each in row
         ]
         bar = tqdm(
@@ -302,6 +301,23 @@ class SteeredLM(LoadedLM):
         answers = [tuple(next(pairs) for _ in row) for row in steerings]
         # lm-eval's own windows of rolling texts stand under one treatment each.
         return answers if self._current.waits else [row[0] for row in answers]
+
+    def _token_request(
+        self, request: tuple[Any, list[int], list[int]], steering: TokenSteering
+    ) -> Request:
+        """A tokenised request with what acts on it; an error names its text."""
+        key, context, continuation = request
+        tokens = Tokens(context, continuation)
+        try:
+            return token_request(tokens, steering, self.max_length, self._current.prefixes)
+        except CellError as error:
+            if key is None:
+                raise
+            prompt, text = (str(part) for part in key)
+            end = f"...{prompt[-60:]}" if len(prompt) > 60 else prompt
+            raise CellError(
+                f"{error.problem} (prompt {end!r}, continuation {text[:60]!r})", error.remedy
+            ) from None
 
     def _steerings(self, keys: Sequence[Any]) -> list[tuple[TokenSteering, ...]]:
         """What acts on tokenised requests, by their keys.

@@ -69,7 +69,7 @@ class Tracker:
             if cell.id not in self.before:
                 self._over.add(cell.id)
                 took = f"{outcome.seconds / len(cells):.1f} s"
-                self._tell(f"{cell}: {took if error is None else f'FAILED: {error}'}")
+                self._tell(f"{cell}: {took if error is None else failed_state(error)}")
 
     def stop(self, state: str) -> None:
         """The run is over: `ended` or `stopped`. A folder that is full keeps the last word."""
@@ -118,3 +118,8 @@ class Tracker:
             failure = CellFailure(type="death", message=error)
             self.store.write_failure(cell.id, CellFacts(**described(cell), error=failure))
         return {cell.id: error for cell in lost}
+
+
+def failed_state(error: str) -> str:
+    """The end of a line about a cell that failed."""
+    return f"FAILED: {error.rstrip('.')}"

@@ -101,24 +101,29 @@ def _file_name(name: str) -> str:
 
 
 def _instructions(manifest: Manifest) -> bytes:
-    packages = " ".join(f'"{name}=={version}"' for name, version in manifest.versions.items())
+    # A local part such as `+cpu` names a build that package indexes do not list.
+    releases = {name: each.partition("+")[0] for name, each in manifest.versions.items()}
+    program = f"steereval {releases.pop('steereval', 'of the same version')}"
+    packages = " ".join(f'"{name}=={version}"' for name, version in releases.items())
     models = ", ".join(dict.fromkeys(cell.model for cell in manifest.cells)) or "see the grid"
     text = f"""# How to check this run
 
-The folder is a run of [steereval](https://pypi.org/project/steereval/), “{manifest.name}”,
+The folder is a run of steereval, “{manifest.name}”,
 planned {manifest.created or "at a time that was not recorded"}: its plan (`manifest.json`),
 every item's score (`cells/`), every request and answer (`responses/`) and the report
 (`report/index.html`).
 
 1. Nothing was lost on the way: `sha256sum --check {CHECKSUMS}` in this folder.
-2. The same program: `pip install {packages}`.
+2. The same program: {program}, installed from its repository with Python 3.11 or later
+   (`pip install .` there), and the versions of its packages that the run used:
+   `pip install {packages}`.
    With other versions, add `--other-versions` below.
 3. Files, ids, versions, and the report's figures computed again from the rows; no model is needed:
    `steereval verify .`
 4. Some cells run again and compared item by item: `steereval verify . --cells 3`.
    This needs the models ({models}), the tasks' data, and the files that the grid names by path.
 
-The rows answer other questions too: `steereval query . "select method, avg(value) from rows
-group by method"`, or pandas, polars and DuckDB on `cells/*.parquet`.
+The rows answer other questions too: `steereval query . "select task, metric, method, strength,
+avg(value) from rows group by all"`, or pandas, polars and DuckDB on `cells/*.parquet`.
 """
     return text.encode()

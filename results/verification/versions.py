@@ -33,12 +33,17 @@ def check_versions(
         )
     for package, known in recorded.items():
         installed = _installed(package)
-        if installed != known:
+        if _public(installed) != _public(known):
             yield Finding(
                 package,
                 f"{installed or 'no version'} is installed, and the run was made with {known}",
                 others_are_wrong,
             )
+
+
+def _public(version: str | None) -> str | None:
+    """A version without its local part: `2.13.0+cpu` and `2.13.0+cu130` are one release."""
+    return version and version.partition("+")[0]
 
 
 def _installed(package: str) -> str | None:

@@ -395,3 +395,11 @@ def test_power_takes_no_names_without_a_pilot(capsys: pytest.CaptureFixture[str]
     assert "Give its run folder" in capsys.readouterr().err
     assert main(["power", "--var-item", "0.2", "--power", "1.5"]) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_a_failure_is_printed_once(bench: Workbench, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = ["none", {"name": "caa", "strengths": [1e30]}]
+    capsys.readouterr()
+    assert main(bench.run(methods=methods)) == 1
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count("that are not finite") == 1

@@ -214,3 +214,10 @@ def test_other_programs_keep_their_tracebacks(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UnknownNameError):
         SteeredLM.create_from_arg_obj({"pretrained": "x", "method": "caaa"})
     assert sys.excepthook is sys.__excepthook__
+
+
+def test_an_error_of_a_request_names_its_text(ours: SteeredLM) -> None:
+    request = instance("loglikelihood", "", ("The capital of France is", ""))
+    with pytest.raises(CellError) as caught:
+        ours.loglikelihood([*choice_requests(1), request], disable_tqdm=True)
+    assert "The capital of France is" in caught.value.problem

@@ -225,3 +225,30 @@ def test_a_run_is_known_where_its_ray_is_gone(
     told = capsys.readouterr().out
     assert "job-1: unknown. no Ray takes jobs at http://nowhere:8265" in told
     assert "interrupted, 5 cells were running" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["verify"], ["still running: 2 of 8 cells", "steereval watch"]),
+        (["archive", "--out", "a.zip"], ["still running: 2 of 8 cells", "steereval watch"]),
+        (["cancel"], [f"process {os.getpid()}", "Interrupt"]),
+    ],
+)
+def test_commands_for_ended_runs_refuse_a_running_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
+    place = LocalStorage(tmp_path)
+    with driving(place) as held:
+        write_progress(place, replace(NOW, driver=held.id))
+        assert main([arguments[0], str(tmp_path), *arguments[1:]]) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words)
+
+
+def test_an_ended_run_has_nothing_to_cancel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_progress(LocalStorage(tmp_path), replace(NOW, state="ended", running=()))
+    assert main(["cancel", str(tmp_path)]) == 2
+    assert "ended already" in capsys.readouterr().err

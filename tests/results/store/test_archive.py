@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -93,6 +94,8 @@ def test_the_instructions_name_versions_and_commands(run: RunFolder, tmp_path: P
     text = (tmp_path / "back" / INSTRUCTIONS).read_text()
     for part in ("fake-run", "steereval verify .", '"pyarrow==', "--cells", "sha256sum --check"):
         assert part in text
+    assert "steereval==" not in text, "there is no release in a package index"
+    assert not re.search(r"==[^\"]*\+", text), "a local version that no index lists"
 
 
 def test_files_of_an_unpacked_archive_are_held_to_the_list(run: RunFolder, tmp_path: Path) -> None:
