@@ -110,8 +110,8 @@ class _Summary:
 
 def across_tasks(rows: Sequence[Row], source: Source) -> list[Across]:
     """For every model with two target tasks or more whose primary scores are in points."""
-    found = (_of_model(rows, model, source) for model in source.models)
-    return [across for across in found if across is not None]
+    summaries = (_of_model(rows, model, source) for model in source.models)
+    return [across for across in summaries if across is not None]
 
 
 def _of_model(rows: Sequence[Row], model: str, source: Source) -> Across | None:
@@ -133,8 +133,8 @@ def _of_model(rows: Sequence[Row], model: str, source: Source) -> Across | None:
 
 
 def _summary(name: str, tables: dict[str, dict[str, Row]]) -> _Summary | None:
-    mine = [table.get(name) for table in tables.values()]
-    rows = [row for row in mine if row is not None and row.comparison is not None]
+    task_rows = [table.get(name) for table in tables.values()]
+    rows = [row for row in task_rows if row is not None and row.comparison is not None]
     comparisons = tuple(row.comparison for row in rows if row.comparison is not None)
     if len(rows) < len(tables) or min(c.effect.n_clusters for c in comparisons) < 2:
         return None
@@ -152,8 +152,8 @@ def _items_of(row: Row, source: Source) -> list[str]:
     baseline, ratio = source.baseline(row.model, row.task.name), row.metric.kind == RATIO
     settings = Setting(row.arm, row.strengths), baseline
     items = scores.tested(row.metric.name)
-    found = pair(scores, *settings, row.metric.name, ratio, items)
-    return [] if found is None else list(np.array(scores.item_ids, dtype=object)[found.items])
+    paired = pair(scores, *settings, row.metric.name, ratio, items)
+    return [] if paired is None else list(np.array(scores.item_ids, dtype=object)[paired.items])
 
 
 def _arms(

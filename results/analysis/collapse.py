@@ -89,8 +89,10 @@ def side_by_side(task: Task, metrics: Sequence[Metric]) -> list[str]:
     """The metrics of a figure, the target first; only the target if nothing shows collapse."""
     names = [metric.name for metric in metrics]
     ordered = sorted(companions(task, metrics), key=lambda metric: metric.kind != RATIO)
-    found = [metric.name for metric in ordered]
-    others = [name for name in found if name == SHOWN_DISTINCT or not name.startswith(DISTINCT)]
+    shown_names = [metric.name for metric in ordered]
+    others = [
+        name for name in shown_names if name == SHOWN_DISTINCT or not name.startswith(DISTINCT)
+    ]
     judged = [name for name in JUDGED if name in names] if JUDGED[0] in names else []
     return list(dict.fromkeys([target_metric(task, metrics), *judged, *others]))[:MOST_SHOWN]
 
@@ -100,21 +102,23 @@ def collapses(source: Source, points: Sequence[StrengthPoint]) -> Iterator[Colla
     tables: dict[tuple[str, str], list[StrengthPoint]] = {}
     for point in points:
         tables.setdefault((point.model, point.task.name), []).append(point)
-    for found in tables.values():
-        metrics = list({point.metric.name: point.metric for point in found}.values())
-        for metric in companions(found[0].task, metrics):
-            yield from _of_metric(source, found, metric, target_metric(found[0].task, metrics))
+    for task_points in tables.values():
+        metrics = list({point.metric.name: point.metric for point in task_points}.values())
+        for metric in companions(task_points[0].task, metrics):
+            yield from _of_metric(
+                source, task_points, metric, target_metric(task_points[0].task, metrics)
+            )
 
 
 def _of_metric(
     source: Source, points: Sequence[StrengthPoint], metric: Metric, target: str
 ) -> Iterator[Collapse]:
-    mine = [p for p in points if p.metric == metric and p.score is not None]
-    plain = next((p for p in mine if p.arm.method == source.plan.baseline), None)
+    scored = [p for p in points if p.metric == metric and p.score is not None]
+    plain = next((p for p in scored if p.arm.method == source.plan.baseline), None)
     if plain is None:
         return
-    for arm in dict.fromkeys(p.arm for p in mine if p.arm != plain.arm):
-        curve = sorted((p for p in mine if p.arm == arm and p.strength > 0), key=_strength)
+    for arm in dict.fromkeys(p.arm for p in scored if p.arm != plain.arm):
+        curve = sorted((p for p in scored if p.arm == arm and p.strength > 0), key=_strength)
         begins, effect = _begin(source, curve, plain)
         beside = None if begins is None else _at(points, target, begins)
         if curve:
@@ -164,10 +168,10 @@ def _loss(source: Source, point: StrengthPoint) -> Effect | None:
     baseline = source.baseline(point.model, point.task.name)
     items = scores.tested(metric.name)
     ratio = metric.kind == RATIO
-    found = pair(scores, Setting(point.arm, seeds), baseline, metric.name, ratio, items)
-    if found is None or untestable(found, metric) is not None:
+    paired = pair(scores, Setting(point.arm, seeds), baseline, metric.name, ratio, items)
+    if paired is None or untestable(paired, metric) is not None:
         return None
-    effect = headline(compare(found, metric, scores, source.plan.confidence), metric).effect
+    effect = headline(compare(paired, metric, scores, source.plan.confidence), metric).effect
     return effect if oriented(effect, metric).high < 0.0 else None
 
 

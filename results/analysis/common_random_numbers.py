@@ -49,9 +49,9 @@ def couplings(rows: Sequence[Row], source: Source) -> Iterator[Coupling]:
         baseline = source.baseline(row.model, row.task.name)
         pair = _draws(scores, Setting(row.arm, row.strengths), baseline, row.metric.name)
         if pair is not None:
-            found = _coupling(row, *pair)
-            if found is not None:
-                yield found
+            coupling = _coupling(row, *pair)
+            if coupling is not None:
+                yield coupling
 
 
 def _coupling(row: Row, arm: Floats, baseline: Floats, clusters: Labels) -> Coupling | None:
@@ -86,9 +86,9 @@ def _draws(
     if len(first) < 2:
         return None
 
-    def stacked(found: Draws, seeds: Sequence[Seed]) -> Floats:
+    def stacked(by_seed: Draws, seeds: Sequence[Seed]) -> Floats:
         return np.stack(
-            [np.stack([found[seed][draw].values for draw in first], axis=-1) for seed in seeds],
+            [np.stack([by_seed[seed][draw].values for draw in first], axis=-1) for seed in seeds],
             axis=1,
         )
 

@@ -58,14 +58,14 @@ def short_verdict(rows: Sequence[Row], baseline: str) -> tuple[str, ...]:
         rows: All rows of the leaderboard.
         baseline: Label of the method that the others are compared with.
     """
-    mine = [row for row in rows if row.is_confirmatory]
-    found = conclusion(mine)
-    if not mine:
+    confirmatory = [row for row in rows if row.is_confirmatory]
+    result = conclusion(confirmatory)
+    if not confirmatory:
         return ("No method is compared on a target task.",)
-    if not found.compared:
+    if not result.compared:
         return (f"Nothing could be compared with “{baseline}”.",)
-    several = len({row.model for row in mine}) > 1
-    return (_gain_sentence(found, baseline, several), *_harm_sentences(found, rows, several))
+    several = len({row.model for row in confirmatory}) > 1
+    return (_gain_sentence(result, baseline, several), *_harm_sentences(result, rows, several))
 
 
 def verdict_words(row: Row) -> str:
@@ -89,8 +89,8 @@ def clearness(row: Row) -> float:
     return effect.estimate / effect.se
 
 
-def _gain_sentence(found: Conclusion, baseline: str, several: bool) -> str:
-    n, gains = len(found.compared), found.gains
+def _gain_sentence(result: Conclusion, baseline: str, several: bool) -> str:
+    n, gains = len(result.compared), result.gains
     if not gains:
         which = "the one comparison" if n == 1 else f"{n} comparisons"
         return f"No improvement is shown in {which} with “{baseline}”."
@@ -101,16 +101,16 @@ def _gain_sentence(found: Conclusion, baseline: str, several: bool) -> str:
     return f"{text}: {_named(gains, several)}."
 
 
-def _harm_sentences(found: Conclusion, rows: Sequence[Row], several: bool) -> Iterator[str]:
-    if found.losses:
-        verb = "does" if len(found.losses) == 1 else "do"
-        yield f"{len(found.losses)} {verb} harm: {_places(found.losses, several)}."
-    kept = [row for row in rows if not row.task.is_target and row.is_primary]
-    lost = tuple(row for row in kept if _word(row) == verdicts.WORSE)
+def _harm_sentences(result: Conclusion, rows: Sequence[Row], several: bool) -> Iterator[str]:
+    if result.losses:
+        verb = "does" if len(result.losses) == 1 else "do"
+        yield f"{len(result.losses)} {verb} harm: {_places(result.losses, several)}."
+    side_rows = [row for row in rows if not row.task.is_target and row.is_primary]
+    lost = tuple(row for row in side_rows if _word(row) == verdicts.WORSE)
     if lost:
         yield f"Capability is lost: {_places(lost, several)}."
-    if found.collapsed:
-        names = _places(found.collapsed, several)
+    if result.collapsed:
+        names = _places(result.collapsed, several)
         yield f"Texts collapse at the strength reported: {names}."
 
 

@@ -27,8 +27,8 @@ def _of_task(task: Mapping[str, Any], documents: int | None) -> Iterator[str]:
         plural = "example" if examples == 1 else "examples"
         yield f"{examples} {plural} in the prompt (`num_fewshot`)"
     if options := task.get("generation"):
-        told = ", ".join(f"{name} {_plain(value)}" for name, value in options.items())
-        yield f"generation with {told}"
+        listed = ", ".join(f"{name} {_plain(value)}" for name, value in options.items())
+        yield f"generation with {listed}"
 
 
 def _plain(value: Any) -> str:

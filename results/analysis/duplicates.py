@@ -41,11 +41,11 @@ def contents_of(responses: pa.Table) -> dict[str, str]:
     """
     is_scored = pc.equal(responses["kind"], "loglikelihood")
     scored = pc.if_else(is_scored, responses["continuation"], "")
-    asked: dict[str, list[tuple[str, str]]] = {}
+    requests_of: dict[str, list[tuple[str, str]]] = {}
     columns = (responses["item_id"], responses["prompt_hash"], scored)
     for item, prompt, text in zip(*(each.to_pylist() for each in columns), strict=True):
-        asked.setdefault(item, []).append((prompt, text))
-    return {item: content_of(requests) for item, requests in asked.items()}
+        requests_of.setdefault(item, []).append((prompt, text))
+    return {item: content_of(requests) for item, requests in requests_of.items()}
 
 
 def twins(item_ids: Sequence[str], contents: Mapping[str, str]) -> Labels:
@@ -96,7 +96,7 @@ def clusters_with_twins(
         known[code] |= {cluster} if cluster is not None else set()
         first[code] = min(first.get(code, item), item)
     names = [
-        " + ".join(sorted(found)) or (f"like {first[code]}" if sizes[code] > 1 else None)
-        for code, found in enumerate(known)
+        " + ".join(sorted(members)) or (f"like {first[code]}" if sizes[code] > 1 else None)
+        for code, members in enumerate(known)
     ]
     return [names[code] for code in whole]

@@ -58,10 +58,10 @@ class Source:
     def metrics(self, model: str, task: Task) -> list[Metric]:
         """The metrics of a task, primary first: the declared ones, and others found in rows."""
         scores = self.scores.get((model, task.name))
-        found = scores.directions if scores is not None else {}
+        directions = scores.directions if scores is not None else {}
         undeclared = {
             name: Metric(name, "continuous", better)
-            for name, better in found.items()
+            for name, better in directions.items()
             if name not in task.metrics
         }
         known = task.metrics | undeclared
@@ -88,9 +88,9 @@ class Source:
         """The baseline as a setting; without strengths if no cell of it finished."""
         scores = self.scores.get((model, task))
         cells = [] if scores is None else list(scores.cells)
-        mine = [cell for cell in cells if cell.arm.method == self.plan.baseline]
-        arm = mine[0].arm if mine else Arm(self.plan.baseline, "")
-        return Setting(arm, {cell.fit_seed: cell.strength for cell in mine})
+        baseline_cells = [cell for cell in cells if cell.arm.method == self.plan.baseline]
+        arm = baseline_cells[0].arm if baseline_cells else Arm(self.plan.baseline, "")
+        return Setting(arm, {cell.fit_seed: cell.strength for cell in baseline_cells})
 
     def cost(self, model: str, task: str, setting: Setting) -> Cost:
         """The mean cost of the finished cells of `setting`."""

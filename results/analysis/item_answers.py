@@ -59,18 +59,18 @@ def read_answers(run: RunFolder, sheet: ItemSheet, most_rows: int) -> SheetAnswe
     if baseline.shown is None or not 0 < baseline.n_responses <= most_rows:
         return SheetAnswers(*nothing, (ArmAnswers(),) * len(sheet.arms))
     index = pd.Index(np.array(sheet.item_ids, dtype=object))
-    found, left = [], most_rows
-    asked: _Asked | None = None
+    arms, left = [], most_rows
+    prompts: _Asked | None = None
     for arm in sheet.arms:
         left -= arm.n_responses
         if arm.shown is None or arm.n_responses == 0 or left < 0:
-            found.append(ArmAnswers())
+            arms.append(ArmAnswers())
             continue
         responses = run.read_cell(arm.shown.cell_id)[1]
-        asked = asked or _Asked.of(responses, index)
-        found.append(asked.answers(responses, index))
-    assert asked is not None  # the baseline has responses
-    return SheetAnswers(asked.prompts, asked.choices, tuple(found))
+        prompts = prompts or _Asked.of(responses, index)
+        arms.append(prompts.answers(responses, index))
+    assert prompts is not None  # the baseline has responses
+    return SheetAnswers(prompts.prompts, prompts.choices, tuple(arms))
 
 
 @dataclass(frozen=True)
@@ -87,21 +87,21 @@ class _Asked:
         prompts = [""] * len(index)
         choices: list[list[str]] = [[] for _ in prompts]
         rows, keys = _ordered(responses, index)
-        own: set[int] = set()  # items whose choices have prompts of their own
-        asked = rows["prompt"].to_pylist()
-        for key, prompt in zip(keys, asked, strict=True):
+        with_own_prompts: set[int] = set()  # items whose choices have prompts of their own
+        row_prompts = rows["prompt"].to_pylist()
+        for key, prompt in zip(keys, row_prompts, strict=True):
             item, request = divmod(int(key), _REQUESTS)
             if not request:
                 prompts[item] = prompt
             elif prompt != prompts[item]:
-                own.add(item)
+                with_own_prompts.add(item)
         scored = np.array(rows["kind"].to_numpy(zero_copy_only=False) == "loglikelihood")
         texts = rows["continuation"].to_pylist()
-        for key, prompt, text, is_choice in zip(keys, asked, texts, scored, strict=True):
+        for key, prompt, text, is_choice in zip(keys, row_prompts, texts, scored, strict=True):
             item = int(key) // _REQUESTS
             if is_choice:
-                choices[item].append(f"{prompt}{text}" if item in own else text)
-        for item in own:
+                choices[item].append(f"{prompt}{text}" if item in with_own_prompts else text)
+        for item in with_own_prompts:
             prompts[item] = ""
         return cls(tuple(prompts), tuple(map(tuple, choices)), keys[scored])
 
@@ -121,12 +121,12 @@ class _Asked:
 
     def _likelihoods(self, rows: pa.Table, keys: Places) -> Floats:
         values = rows["log_likelihood"].to_numpy()
-        found = np.full(len(self.keys), np.nan)
+        likelihoods = np.full(len(self.keys), np.nan)
         places = np.searchsorted(self.keys, keys)
         inside = places < len(self.keys)
         inside[inside] = self.keys[places[inside]] == keys[inside]
-        found[places[inside]] = values[inside]
-        return found
+        likelihoods[places[inside]] = values[inside]
+        return likelihoods
 
 
 def _ordered(responses: pa.Table, index: pd.Index) -> tuple[pa.Table, Places]:

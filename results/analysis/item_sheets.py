@@ -97,10 +97,12 @@ def _arm(row: Row, scores: TaskScores, records: Mapping[str, CellRecord]) -> Arm
 
 def _shown(row: Row, scores: TaskScores) -> Cell | None:
     """The first fit seed's first draw at its strength."""
-    mine = [
+    arm_cells = [
         cell
         for cell in scores.cells_of.get(row.arm, [])
         if row.strengths.get(cell.fit_seed) == cell.strength
     ]
     order = {seed: place for place, seed in enumerate(row.strengths)}
-    return min(mine, key=lambda c: (order[c.fit_seed], c.sample_seed, c.fewshot_seed), default=None)
+    return min(
+        arm_cells, key=lambda c: (order[c.fit_seed], c.sample_seed, c.fewshot_seed), default=None
+    )

@@ -36,9 +36,9 @@ def joined(first: TaskScores, second: TaskScores) -> Joined:
         return_indices=True,
     )
     cells = {
-        replace(cell, arm=arm_of(cell.arm, side)): _taken(found, places)
+        replace(cell, arm=arm_of(cell.arm, side)): _taken(by_metric, places)
         for side, scores, places in ((0, first, here), (1, second, there))
-        for cell, found in scores.cells.items()
+        for cell, by_metric in scores.cells.items()
     }
     tests = first.is_test[here], second.is_test[there]
     scores = TaskScores(
@@ -73,10 +73,10 @@ def setting_of(setting: Setting, side: int) -> Setting:
     return replace(setting, arm=arm_of(setting.arm, side))
 
 
-def _taken(found: dict[str, Scores], places: _Places) -> dict[str, Scores]:
+def _taken(by_metric: dict[str, Scores], places: _Places) -> dict[str, Scores]:
     return {
         metric: Scores(scores.values[places], scores.weights[places])
-        for metric, scores in found.items()
+        for metric, scores in by_metric.items()
     }
 
 

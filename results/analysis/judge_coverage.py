@@ -24,7 +24,7 @@ def not_measured(tasks: Mapping[str, Task]) -> Iterator[str]:
 
 def not_judged(records: Mapping[str, CellRecord]) -> Iterator[str]:
     """A sentence for every judge and task of which some cells were answered and not judged."""
-    found: dict[tuple[str, str], list[str]] = {}
+    failures: dict[tuple[str, str], list[str]] = {}
     for record in records.values():
         task = (record.identity or {}).get("task")
         if not isinstance(task, Mapping):  # an imported cell has the task's name alone
@@ -32,8 +32,8 @@ def not_judged(records: Mapping[str, CellRecord]) -> Iterator[str]:
         for judge in task.get("judges") or ():
             if record.is_done and judge["name"] not in record.judges:
                 error = record.judge_errors.get(judge["name"], "")
-                found.setdefault((judge["name"], task["name"]), []).append(error)
-    for (judge, name), errors in found.items():
+                failures.setdefault((judge["name"], task["name"]), []).append(error)
+    for (judge, name), errors in failures.items():
         first = next(filter(None, errors), "it was not asked yet.")
         cells = f"{len(errors)} cell" + ("s" if len(errors) > 1 else "")
         yield f"The judge {judge} has not judged {cells} of {name}: {first}"

@@ -127,8 +127,8 @@ class Row:
     def cautions(self) -> tuple[str, ...]:
         """What a reader must know: few seeds, training cut short."""
         effect = None if self.comparison is None else self.comparison.effect
-        found = () if effect is None else effect.marks if self.is_unseeded else effect.cautions
-        return (*found, REDUCED) if self.is_reduced else found
+        cautions = () if effect is None else effect.marks if self.is_unseeded else effect.cautions
+        return (*cautions, REDUCED) if self.is_reduced else cautions
 
     @property
     def caution(self) -> str:
@@ -198,10 +198,10 @@ class _Builder:
         setting = self.candidate.setting
         is_baseline = setting.arm.method == self.source.plan.baseline
         score = self._score()
-        found, untested = (None, "") if is_baseline else self._pair(score)
-        comparison = None if found is None else self._compare(found)
+        paired, untested = (None, "") if is_baseline else self._pair(score)
+        comparison = None if paired is None else self._compare(paired)
         planned = self.source.planned_seeds(self.model, self.task.name, setting.arm)
-        seeds = set(setting.strengths) if found is None else set(found.seeds)
+        seeds = set(setting.strengths) if paired is None else set(paired.seeds)
         choices = self.candidate.choices.values()
         by_itself = chosen_on(self.source, self.task, self.metric)
         return Row(
@@ -251,13 +251,13 @@ class _Builder:
         if one_side(self.scores, baseline, self.metric.name, ratio) is None:
             return None, NO_BASELINE_SCORES if baseline.strengths else NO_BASELINE
         settings = (self.candidate.setting, baseline)
-        found = pair(
+        paired = pair(
             self.scores, *settings, self.metric.name, ratio, self.scores.tested(self.metric.name)
         )
-        reason = untestable(found, self.metric)
-        return (found, "") if reason is None else (None, reason)
+        reason = untestable(paired, self.metric)
+        return (paired, "") if reason is None else (None, reason)
 
-    def _compare(self, found: Pair) -> Comparison | None:
+    def _compare(self, paired: Pair) -> Comparison | None:
         if self.scores is None:
             return None
-        return compare(found, self.metric, self.scores, self.source.plan.confidence)
+        return compare(paired, self.metric, self.scores, self.source.plan.confidence)

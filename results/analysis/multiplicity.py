@@ -25,18 +25,18 @@ def judged(rows: Sequence[Row], plan: Plan) -> list[Row]:
 
     All by the seed-robust test of `headline`, as for their intervals.
     """
-    found = [_with_headline(row) for row in rows]
+    judged_rows = [_with_headline(row) for row in rows]
     families: dict[tuple[str, str], list[int]] = {}
-    for i, row in enumerate(found):
+    for i, row in enumerate(judged_rows):
         if not row.is_baseline:
             family = CONFIRMATORY if row.is_confirmatory else EXPLORATORY
             families.setdefault((row.model, family), []).append(i)
     for (model, family), places in families.items():
         method = plan.correction if family == CONFIRMATORY else "bh"
-        members = [found[i] for i in places]
+        members = [judged_rows[i] for i in places]
         for i, p in zip(places, _adjusted(members, method, model), strict=True):
-            found[i] = _with_verdict(found[i], family, p, plan)
-    return found
+            judged_rows[i] = _with_verdict(judged_rows[i], family, p, plan)
+    return judged_rows
 
 
 def _with_headline(row: Row) -> Row:
@@ -54,8 +54,8 @@ def _adjusted(members: Sequence[Row], method: str, model: str) -> list[float]:
     if method != MAX_T:
         return [float(p) for p in adjust([_p(row) for row in members], method)]
     tested = [row for row in members if row.comparison is not None]
-    found = iter(joint_p_values(tested, seed_of(f"max-t|{model}")))
-    return [1.0 if row.comparison is None else next(found) for row in members]
+    adjusted = iter(joint_p_values(tested, seed_of(f"max-t|{model}")))
+    return [1.0 if row.comparison is None else next(adjusted) for row in members]
 
 
 def _with_verdict(row: Row, family: str, p_adjusted: float, plan: Plan) -> Row:

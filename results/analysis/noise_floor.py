@@ -131,8 +131,8 @@ def _side(scores: Scores, cell: Cell) -> Side:
 
 def _seed_spread(scores: TaskScores, metric: Metric, cell: Cell) -> tuple[float | None, int]:
     """(standard deviation between fit seeds, their number) of the arm at the cell's strength."""
-    mine = [c for c in scores.cells_of[cell.arm] if c.strength == cell.strength]
-    setting = Setting(cell.arm, {c.fit_seed: c.strength for c in mine})
+    seed_cells = [c for c in scores.cells_of[cell.arm] if c.strength == cell.strength]
+    setting = Setting(cell.arm, {c.fit_seed: c.strength for c in seed_cells})
     side = one_side(scores, setting, metric.name, metric.kind == RATIO)
     if side is None or len(side.seeds) < 2:
         return None, 1

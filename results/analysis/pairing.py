@@ -85,10 +85,10 @@ Draws = dict[Seed, dict[Draw, Scores]]
 
 def one_side(scores: TaskScores, setting: Setting, metric: str, ratio: bool) -> Side | None:
     """The scores of one setting by itself; None if no cell of it finished."""
-    found = draws_of(scores, setting, metric)
-    if not found:
+    cells = draws_of(scores, setting, metric)
+    if not cells:
         return None
-    return _side(found, {seed: sorted(draws) for seed, draws in found.items()}, ratio)
+    return _side(cells, {seed: sorted(draws) for seed, draws in cells.items()}, ratio)
 
 
 def pair(
@@ -128,20 +128,20 @@ def paired_seeds(a: Draws, b: Draws) -> list[tuple[Seed, Seed, Seed]]:
 
 def draws_of(scores: TaskScores, setting: Setting, metric: str) -> Draws:
     """The vectors of the setting's finished cells by fit seed and draw, ordered by seed."""
-    found: Draws = {}
+    draws: Draws = {}
     for cell in scores.cells_of.get(setting.arm, []):
         if setting.strengths.get(cell.fit_seed) == cell.strength and metric in scores.cells[cell]:
             draw = (cell.sample_seed, cell.fewshot_seed)
-            found.setdefault(cell.fit_seed, {})[draw] = scores.cells[cell][metric]
-    return found
+            draws.setdefault(cell.fit_seed, {})[draw] = scores.cells[cell][metric]
+    return draws
 
 
-def _side(found: Draws, draws: dict[Seed, list[Draw]], ratio: bool) -> Side:
-    columns = [_column([found[seed][d] for d in draws[seed]], ratio) for seed in found]
+def _side(cells: Draws, draws: dict[Seed, list[Draw]], ratio: bool) -> Side:
+    columns = [_column([cells[seed][d] for d in draws[seed]], ratio) for seed in cells]
     return Side(
         values=np.column_stack([values for values, _ in columns]),
         weights=np.column_stack([weights for _, weights in columns]),
-        seeds=tuple(found),
+        seeds=tuple(cells),
     )
 
 

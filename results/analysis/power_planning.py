@@ -127,8 +127,8 @@ def _lines(variances: Variances, design: Design, scale: _Scale) -> Iterator[str]
     yield "| items | " + " | ".join(f"S = {s}" for s in design.seeds) + " |"
     yield "| ---: |" + " ---: |" * len(design.seeds)
     for n in design.items:
-        found = detectable_effects(variances, n, design.seeds, design.power, design.alpha)
-        yield f"| {n} | " + " | ".join(scale.to_words(float(x)) for x in found) + " |"
+        effects = detectable_effects(variances, n, design.seeds, design.power, design.alpha)
+        yield f"| {n} | " + " | ".join(scale.to_words(float(x)) for x in effects) + " |"
     yield ""
     if max(design.seeds) > 1:
         yield FEW_SEEDS + "\n"

@@ -55,8 +55,8 @@ def _of_model(table: Mapping[str, Any], model: str) -> Iterator[Published]:
 
 def _published_name(model: str) -> str | None:
     """What a publication calls the model; None for one that it does not have."""
-    own = model.rstrip("/").rpartition("/")[2].casefold()
-    return next((name for name, others in _file()["models"].items() if own in others), None)
+    base_name = model.rstrip("/").rpartition("/")[2].casefold()
+    return next((name for name, others in _file()["models"].items() if base_name in others), None)
 
 
 def _tables() -> list[dict[str, Any]]:

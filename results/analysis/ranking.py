@@ -32,14 +32,14 @@ def ranks_of(rows: Sequence[Row], scores: TaskScores, alpha: float) -> Ranks:
     """
     usable = [i for i, row in enumerate(rows) if _is_usable(row)]
     settings = [Setting(rows[i].arm, rows[i].strengths) for i in usable]
-    found = _all_pairs(settings, rows[0].metric, scores) if len(usable) > 1 else {}
-    if not found:
+    paired = _all_pairs(settings, rows[0].metric, scores) if len(usable) > 1 else {}
+    if not paired:
         return {}
     matrix = np.ones((len(usable), len(usable)))
-    adjusted = adjust(_p_values(rows[0], found, scores), "holm")
-    for (j, k), p in zip(found, adjusted, strict=True):
+    adjusted = adjust(_p_values(rows[0], paired, scores), "holm")
+    for (j, k), p in zip(paired, adjusted, strict=True):
         matrix[j, k] = matrix[k, j] = p
-    means = _means(settings, rows[0].metric, scores, next(iter(found.values())).items)
+    means = _means(settings, rows[0].metric, scores, next(iter(paired.values())).items)
     return dict(zip(usable, rank_intervals(means, matrix, alpha), strict=True))
 
 
@@ -54,9 +54,9 @@ def _all_pairs(settings: Sequence[Setting], metric: Metric, scores: TaskScores) 
         (j, k): pair(scores, settings[j], settings[k], metric.name, metric.kind == RATIO, items)
         for j, k in combinations(range(len(settings)), 2)
     }
-    if any(untestable(found, metric) for found in pairs.values()):
+    if any(untestable(paired, metric) for paired in pairs.values()):
         return {}
-    return {key: found for key, found in pairs.items() if found is not None}
+    return {key: paired for key, paired in pairs.items() if paired is not None}
 
 
 def _means(
@@ -76,9 +76,9 @@ def _p_values(row: Row, pairs: dict[Key, Pair], scores: TaskScores) -> list[floa
     ratio = row.metric.kind == RATIO
     grouping = group_items(scores, next(iter(pairs.values())))
     alike: dict[int, dict[Key, Floats]] = {}
-    for key, found in pairs.items():
-        n_seeds = len(found.seeds)
-        a, b = found.a.broadcast(n_seeds), found.b.broadcast(n_seeds)
+    for key, paired in pairs.items():
+        n_seeds = len(paired.seeds)
+        a, b = paired.a.broadcast(n_seeds), paired.b.broadcast(n_seeds)
         alike.setdefault(n_seeds, {})[key] = a.influence(ratio) - b.influence(ratio)
     p_values = dict.fromkeys(pairs, 1.0)
     if grouping.n_clusters > 1:
@@ -89,17 +89,17 @@ def _p_values(row: Row, pairs: dict[Key, Pair], scores: TaskScores) -> list[floa
 
 def _tested(diffs: dict[Key, Floats], grouping: Grouping, metric: Metric) -> dict[Key, float]:
     keys = list(diffs)
-    found: dict[Key, float] = {}
+    p_values: dict[Key, float] = {}
     for start in range(0, len(keys), _TOGETHER):
         part = keys[start : start + _TOGETHER]
         stack = np.stack([diffs[key] for key in part])
         estimates = crossed_estimates(
             stack, grouping.clusters, grouping.folds, guard=guard_of(metric)
         )
-        found |= dict(zip(part, map(float, estimates.p_robust), strict=True))
+        p_values |= dict(zip(part, map(float, estimates.p_robust), strict=True))
     if next(iter(diffs.values())).shape[1] > 1:
-        return found
-    return {key: max(p, _least(diffs[key], grouping, metric)) for key, p in found.items()}
+        return p_values
+    return {key: max(p, _least(diffs[key], grouping, metric)) for key, p in p_values.items()}
 
 
 def _least(diff: Floats, grouping: Grouping, metric: Metric) -> float:

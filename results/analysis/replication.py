@@ -59,16 +59,16 @@ class Replication:
 
 def replications(rows: Sequence[Row], alpha: float) -> list[Replication]:
     """Across models (for each arm and target task) and across target tasks (arm and model)."""
-    mine = [row for row in rows if row.is_confirmatory]
-    names = _names(mine)
-    found = []
-    for name, task in dict.fromkeys((names[_key(row)], row.task.name) for row in mine):
-        group = [r for r in mine if (names[_key(r)], r.task.name) == (name, task)]
-        found += _of(name, MODELS, task, [(row.model, row) for row in group], alpha)
-    for name, model in dict.fromkeys((row.name, row.model) for row in mine):
-        group = [r for r in mine if (r.name, r.model) == (name, model)]
-        found += _of(name, TASKS, model, [(row.task.name, row) for row in group], alpha)
-    return found
+    confirmatory = [row for row in rows if row.is_confirmatory]
+    names = _names(confirmatory)
+    claims = []
+    for name, task in dict.fromkeys((names[_key(row)], row.task.name) for row in confirmatory):
+        group = [r for r in confirmatory if (names[_key(r)], r.task.name) == (name, task)]
+        claims += _of(name, MODELS, task, [(row.model, row) for row in group], alpha)
+    for name, model in dict.fromkeys((row.name, row.model) for row in confirmatory):
+        group = [r for r in confirmatory if (r.name, r.model) == (name, model)]
+        claims += _of(name, TASKS, model, [(row.task.name, row) for row in group], alpha)
+    return claims
 
 
 def _key(row: Row) -> tuple[str, str]:
@@ -80,8 +80,8 @@ def _names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
     arms = {(row.model, row.arm.method, row.name) for row in rows}
     counts: dict[str, int] = {}
     for model, method, _ in arms:
-        own = sum(1 for other in arms if other[:2] == (model, method))
-        counts[method] = max(counts.get(method, 0), own)
+        arms_of_method = sum(1 for other in arms if other[:2] == (model, method))
+        counts[method] = max(counts.get(method, 0), arms_of_method)
     return {(model, name): method if counts[method] == 1 else name for model, method, name in arms}
 
 
@@ -117,8 +117,8 @@ def _claims(adjusted: Floats, across: str) -> Floats:
     """
     if across == TASKS:
         return np.sort(adjusted)
-    found: Floats = partial_conjunction(adjusted)
-    return found
+    p_values: Floats = partial_conjunction(adjusted)
+    return p_values
 
 
 def _p_improves(row: Row) -> float:

@@ -184,39 +184,39 @@ def _of_table(table: _Table) -> list[ArmPair]:
     arms = table.first.planned_arms(table.model, table.task.name)
     there = set(table.second.planned_arms(table.model, table.task.name))
     return [
-        _pair(table, mine.setting, other.setting)
+        _pair(table, first.setting, other.setting)
         for arm in arms
         if arm in there
-        for mine, other in _matching(table, arm)
+        for first, other in _matching(table, arm)
     ]
 
 
 def _matching(table: _Table, arm: Arm) -> Iterator[tuple[Candidate, Candidate]]:
     """The settings of an arm that belong together: what each run reports of it, or where strengths
     stand side by side, those of one strength."""
-    mine = candidates(table.first, table.model, table.task, arm)
+    firsts = candidates(table.first, table.model, table.task, arm)
     others = candidates(table.second, table.model, table.task, arm)
-    if len(mine) == len(others) == 1 and NOT_CHOSEN not in (
-        mine[0].how_chosen,
+    if len(firsts) == len(others) == 1 and NOT_CHOSEN not in (
+        firsts[0].how_chosen,
         others[0].how_chosen,
     ):
-        yield mine[0], others[0]
+        yield firsts[0], others[0]
         return
-    for here in mine:
+    for here in firsts:
         for there in others:
             if set(here.setting.strengths.values()) == set(there.setting.strengths.values()):
                 yield here, there
 
 
-def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
+def _pair(table: _Table, setting: Setting, other: Setting) -> ArmPair:
     scores, metric = table.both.scores, table.metric
-    sides = setting_of(mine, 0), setting_of(other, 1)
+    sides = setting_of(setting, 0), setting_of(other, 1)
     confidence = table.first.plan.confidence
-    found = pair(
+    paired = pair(
         scores, sides[1], sides[0], metric.name, table.is_ratio, scores.tested(metric.name)
     )
-    reason = untestable(found, metric)
-    if not (mine.strengths and other.strengths):
+    reason = untestable(paired, metric)
+    if not (setting.strengths and other.strengths):
         reason = NO_CELLS
     alone = [one_side(scores, side, metric.name, table.is_ratio) for side in sides]
     first, second = (
@@ -226,33 +226,35 @@ def _pair(table: _Table, mine: Setting, other: Setting) -> ArmPair:
         model=table.model,
         task=table.task,
         metric=metric,
-        arm=mine.arm,
-        strengths=(mine.strengths, other.strengths),
+        arm=setting.arm,
+        strengths=(setting.strengths, other.strengths),
         scores=(first, second),
         comparison=None
-        if found is None or reason is not None
-        else compare(found, metric, scores, confidence),
+        if paired is None or reason is not None
+        else compare(paired, metric, scores, confidence),
         untested=reason or "",
     )
 
 
 def _judged(pairs: Sequence[ArmPair], source: Source) -> list[ArmPair]:
     """With p-values adjusted within the primary metrics of a model, and within all others of it."""
-    found = [_with_headline(each) for each in pairs]
+    judged_pairs = [_with_headline(each) for each in pairs]
     families: dict[tuple[str, bool], list[int]] = {}
-    for place, each in enumerate(found):
+    for place, each in enumerate(judged_pairs):
         if each.comparison is not None and not each.is_identical:
             families.setdefault((each.model, each.is_primary), []).append(place)
     for (_, is_primary), places in families.items():
-        p_values = [c.effect.p_value for i in places if (c := found[i].comparison) is not None]
+        p_values = [
+            c.effect.p_value for i in places if (c := judged_pairs[i].comparison) is not None
+        ]
         adjusted = adjust(p_values, "holm" if is_primary else "bh")
         for place, p in zip(places, adjusted, strict=True):
-            each = found[place]
+            each = judged_pairs[place]
             if each.comparison is not None:
                 alpha = source.plan.alpha
                 verdict = judge(each.comparison.effect, float(p), each.metric, each.task, alpha)
-                found[place] = replace(each, p_adjusted=float(p), verdict=verdict)
-    return found
+                judged_pairs[place] = replace(each, p_adjusted=float(p), verdict=verdict)
+    return judged_pairs
 
 
 def _with_headline(each: ArmPair) -> ArmPair:

@@ -108,10 +108,10 @@ class TaskScores:
     @functools.cached_property
     def cells_of(self) -> dict[Arm, list[Cell]]:
         """The finished cells of each arm, ordered by fit seed, None first."""
-        found: dict[Arm, list[Cell]] = {}
+        cells: dict[Arm, list[Cell]] = {}
         for cell in sorted(self.cells, key=lambda c: (c.fit_seed is not None, c.fit_seed or 0)):
-            found.setdefault(cell.arm, []).append(cell)
-        return found
+            cells.setdefault(cell.arm, []).append(cell)
+        return cells
 
     def tested(self, metric: str) -> Mask:
         """[items]: the test items that count: an item that one arm lacks is dropped from all."""
@@ -120,9 +120,9 @@ class TaskScores:
     def lacking(self, metric: str) -> dict[str, int]:
         """{arm in words: how many test items some cell of it lacks}, of those that lack any."""
         gaps: dict[str, Mask] = {}
-        for cell, found in self.cells.items():
-            if metric in found:
-                gap = self.is_test & np.isnan(found[metric].values)
+        for cell, by_metric in self.cells.items():
+            if metric in by_metric:
+                gap = self.is_test & np.isnan(by_metric[metric].values)
                 gaps[cell.arm.label] = gaps.get(cell.arm.label, np.zeros_like(gap)) | gap
         return {arm: int(gap.sum()) for arm, gap in sorted(gaps.items()) if gap.any()}
 
@@ -184,13 +184,13 @@ def _task_scores(group: list[_Rows], run: RunFolder) -> TaskScores:
     _check_distinct(group)
     ids = [rows.table["item_id"].to_numpy(zero_copy_only=False) for rows in group]
     index = pd.Index(np.unique(np.concatenate(ids).astype(str)), dtype=object)
-    places = [index.get_indexer(pd.Index(found, dtype=object)) for found in ids]
-    own = _agreed(group, places, "cluster_id", len(index))
+    places = [index.get_indexer(pd.Index(item_ids, dtype=object)) for item_ids in ids]
+    cluster_ids = _agreed(group, places, "cluster_id", len(index))
     splits = _agreed(group, places, "split", len(index))
     folds = _agreed(group, places, "fold", len(index))
     contents = twins(list(index), _contents(group, run))
-    linked_items = linked([str(code) for code in contents], list(own))
-    names = np.array([f"={c}" if c is not None else f"item {i}" for i, c in enumerate(own)])
+    linked_items = linked([str(code) for code in contents], list(cluster_ids))
+    names = np.array([f"={c}" if c is not None else f"item {i}" for i, c in enumerate(cluster_ids)])
     names = names[np.unique(linked_items, return_index=True)[1]][linked_items]
     cells = {
         rows.cell: _at(rows.table, place, len(index))
@@ -202,7 +202,8 @@ def _task_scores(group: list[_Rows], run: RunFolder) -> TaskScores:
         item_ids=tuple(index),
         contents=contents,
         clusters=np.unique(names, return_inverse=True)[1].astype(np.intp),
-        has_cluster=np.array([c is not None for c in own]) | (np.bincount(contents)[contents] > 1),
+        has_cluster=np.array([c is not None for c in cluster_ids])
+        | (np.bincount(contents)[contents] > 1),
         is_test=np.array([s == "test" for s in splits]),
         folds=np.array([NO_FOLD if f is None else f for f in folds], np.intp),
         directions=_directions(group),
@@ -214,17 +215,17 @@ def _task_scores(group: list[_Rows], run: RunFolder) -> TaskScores:
 def _contents(group: list[_Rows], run: RunFolder) -> dict[str, str]:
     """{item: digest of what it asks}, by the first cell that kept requests: all ask the same."""
     for rows in group:
-        found = contents_of(run.read_requests(rows.cell.cell_id, REQUEST_COLUMNS))
-        if found:
-            return found
+        contents = contents_of(run.read_requests(rows.cell.cell_id, REQUEST_COLUMNS))
+        if contents:
+            return contents
     return {}
 
 
 def complete_items(cells: dict[Cell, dict[str, Scores]]) -> dict[str, Mask]:
     """{metric: [items], whether every cell that has the metric has a value}."""
     complete: dict[str, Mask] = {}
-    for found in cells.values():
-        for metric, scores in found.items():
+    for by_metric in cells.values():
+        for metric, scores in by_metric.items():
             has = ~np.isnan(scores.values)
             complete[metric] = complete[metric] & has if metric in complete else has
     return complete
@@ -251,12 +252,12 @@ def _agreed(
     for rows, place in zip(group, places, strict=True):
         said = rows.table[column].to_numpy(zero_copy_only=False)
         # null integers come as NaN floats
-        told = np.array(pc.is_valid(rows.table[column]).to_numpy())
-        here, values = place[told], said[told].astype(object)
+        has_value = np.array(pc.is_valid(rows.table[column]).to_numpy())
+        here, values = place[has_value], said[has_value].astype(object)
         known = np.array([old is not None for old in agreed[here]], dtype=np.bool_)
         conflict = known & (agreed[here] != values)
         if np.any(conflict):
-            item = rows.table["item_id"].to_numpy(zero_copy_only=False)[told][conflict][0]
+            item = rows.table["item_id"].to_numpy(zero_copy_only=False)[has_value][conflict][0]
             raise StoreError(
                 f"cell {rows.cell.cell_id} says another {column} of item {item} of {rows.task} "
                 "than the cells before it",
@@ -267,20 +268,20 @@ def _agreed(
 
 
 def _directions(group: list[_Rows]) -> dict[str, bool]:
-    found: dict[str, bool] = {}
+    directions: dict[str, bool] = {}
     for rows in group:
         pairs = rows.table.select(["metric", "higher_is_better"]).group_by(
             ["metric", "higher_is_better"]
         )
         for pair in pairs.aggregate([]).to_pylist():
             if (
-                found.setdefault(pair["metric"], pair["higher_is_better"])
+                directions.setdefault(pair["metric"], pair["higher_is_better"])
                 != pair["higher_is_better"]
             ):
                 raise StoreError(
                     f"the cells of {rows.task} disagree on {pair['metric']}'s direction"
                 )
-    return found
+    return directions
 
 
 def vectors(table: pa.Table, item_ids: Sequence[str]) -> dict[str, Scores]:
@@ -293,11 +294,11 @@ def vectors(table: pa.Table, item_ids: Sequence[str]) -> dict[str, Scores]:
 def _at(table: pa.Table, place: npt.NDArray[np.intp], n_items: int) -> dict[str, Scores]:
     metrics = table["metric"].to_numpy(zero_copy_only=False)
     values, weights = table["value"].to_numpy(), table["weight"].to_numpy()
-    found = {}
+    scores_of = {}
     for metric in dict.fromkeys(metrics):
         rows = metrics == metric
         scores = Scores(np.full(n_items, np.nan), np.full(n_items, np.nan))
         scores.values[place[rows]] = values[rows]
         scores.weights[place[rows]] = weights[rows]
-        found[str(metric)] = scores
-    return found
+        scores_of[str(metric)] = scores
+    return scores_of

@@ -52,8 +52,8 @@ def judge(effect: Effect, p_adjusted: float, metric: Metric, task: Task, alpha: 
     margin = margin_of(task, metric)
     facing = oriented(effect, metric)
     if margin is not None and not task.is_target:
-        kept = non_inferiority(facing, margin)
-        return Verdict(kept.verdict, _sentence(kept.verdict, effect, metric), kept.p_value)
+        result = non_inferiority(facing, margin)
+        return Verdict(result.verdict, _sentence(result.verdict, effect, metric), result.p_value)
     word = _word(facing, p_adjusted, margin, alpha)
     return Verdict(word, _sentence(word, effect, metric), None)
 
@@ -89,8 +89,8 @@ def detectable_effect(effect: Effect, metric: Metric) -> float:
         return math.inf
     least = float(detectable_effects(Variances.of(effect), effect.n_items, effect.n_seeds))
     half = max(effect.estimate - effect.low, effect.high - effect.estimate)
-    found = max(least, half + t_quantile(0.8, effect.df) * effect.se)
-    return math.inf if metric.in_points and found > 1.0 else found
+    detectable = max(least, half + t_quantile(0.8, effect.df) * effect.se)
+    return math.inf if metric.in_points and detectable > 1.0 else detectable
 
 
 def _word(effect: Effect, p_adjusted: float, margin: float | None, alpha: float) -> str:

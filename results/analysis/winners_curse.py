@@ -68,9 +68,9 @@ def choosings(rows: Sequence[Row], source: Source) -> Iterator[Choosing]:
         if scores is None or row.comparison is None or row.how_chosen == NOT_CHOSEN:
             continue
         if chosen_on(source, row.task, row.metric):
-            found = _Gains(source, scores, row).choosing()
-            if found is not None:
-                yield found
+            choosing = _Gains(source, scores, row).choosing()
+            if choosing is not None:
+                yield choosing
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class _Gains:
         ratio = metric.kind == RATIO
         baseline = self.source.baseline(self.row.model, self.row.task.name)
         setting = Setting(self.row.arm, strengths)
-        found = pair(self.scores, setting, baseline, metric.name, ratio, items)
-        if found is None or not found.items.any() or not (found.a.finite and found.b.finite):
+        paired = pair(self.scores, setting, baseline, metric.name, ratio, items)
+        if paired is None or not paired.items.any() or not (paired.a.finite and paired.b.finite):
             return None
-        sides = [side.broadcast(len(found.seeds)) for side in (found.a, found.b)]
+        sides = [side.broadcast(len(paired.seeds)) for side in (paired.a, paired.b)]
         if ratio and not all(side.weights.sum(axis=0).all() for side in sides):
             return None
         ours, theirs = (side.influence(ratio) for side in sides)
@@ -119,7 +119,7 @@ class _Gains:
         best = []
         for seed, strengths in tried.items():
             gains = [self.gain({seed: strength}, items) for strength in sorted(strengths)]
-            known = [found.gain for found in gains if found is not None]
+            known = [gain.gain for gain in gains if gain is not None]
             if known:
                 best.append(max(known))
         return float(np.mean(best)) if best else chosen

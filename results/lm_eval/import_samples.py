@@ -172,8 +172,8 @@ def carry_imports(before: Manifest | None, now: Manifest) -> tuple[Manifest, tup
     imported = before.imported
     known = {cell.cell_id for cell in before.cells}
     same = {_pairing(cell) for cell in now.cells if cell.cell_id in known}
-    kept = [cell for cell in imported.cells if _pairing(cell) in same]
-    labels = {cell.method for cell in kept}
+    cells = [cell for cell in imported.cells if _pairing(cell) in same]
+    labels = {cell.method for cell in cells}
     if both := sorted(labels & now.methods.keys()):
         raise InputError(
             f"{both[0]!r} is a method of the grid and an arm that was imported into the run",
@@ -181,7 +181,7 @@ def carry_imports(before: Manifest | None, now: Manifest) -> tuple[Manifest, tup
         )
     baseline = imported.baseline if imported.baseline in labels else None
     lost = {cell.method for cell in imported.cells if _pairing(cell) not in same}
-    arms = ImportedArms(baseline=baseline, cells=kept)
+    arms = ImportedArms(baseline=baseline, cells=cells)
     return now.model_copy(update={"imported": arms}), tuple(sorted(lost))
 
 
@@ -247,24 +247,24 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
     responses = [row for row in answers if row["item_id"] in scored]
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
     run.check_items(table, cell.cell_id, f"Check the scores in {file.path}.")
-    told = _told(file, known, rows, responses, directions)
+    report = _told(file, known, rows, responses, directions)
     source = file.provenance | {
-        "documents_left_out": told.n_foreign,
-        "documents_with_other_prompts": told.n_other_prompts,
+        "documents_left_out": report.n_foreign,
+        "documents_with_other_prompts": report.n_other_prompts,
     }
     facts = CellFacts(
         name=f"{arm.label} (imported) on {file.task}, {arm.model}",
         identity=identity,
         imported=ImportSource.model_validate(source),
-        metrics_without_numbers=list(told.unnumbered),
-        metrics_without_direction=list(told.undirected),
+        metrics_without_numbers=list(report.unnumbered),
+        metrics_without_direction=list(report.undirected),
     )
     draft = _Draft(
         cell,
         table,
         pa.Table.from_pylist(responses, schema=RESPONSE_SCHEMA),
         facts,
-        told,
+        report,
     )
     run.check_cell(draft.cell_id, draft.items, draft.responses, facts)
     return draft

@@ -44,8 +44,8 @@ class KnownItems:
         for row in items.select(columns).group_by(columns).aggregate([]).to_pylist():
             self.directions[row["metric"]] = row["higher_is_better"]
         for row in responses.select(["item_id", "request", "prompt_hash"]).to_pylist():
-            asked = self.prompts.setdefault((row["item_id"], row["request"]), set())
-            asked.add(row["prompt_hash"])
+            hashes = self.prompts.setdefault((row["item_id"], row["request"]), set())
+            hashes.add(row["prompt_hash"])
 
 
 def known_items(run: RunFolder, plan: Plan, model: str, task: str, fewshot_seed: int) -> KnownItems:
@@ -54,13 +54,13 @@ def known_items(run: RunFolder, plan: Plan, model: str, task: str, fewshot_seed:
     Raises InputError if there are none: without them nobody knows the splits.
     """
     wanted = (model, task, fewshot_seed)
-    own = {
+    computed_here = {
         cell.cell_id
         for cell in plan.cells
         if (cell.model, cell.task, cell.fewshot_seed) == wanted and cell.method not in plan.imported
     }
     known = KnownItems()
-    for cell_id in sorted(own & run.finished()):
+    for cell_id in sorted(computed_here & run.finished()):
         known.add(*run.read_cell(cell_id))
     if not known.items:
         raise InputError(

@@ -102,9 +102,9 @@ def read_sample_file(path: Path) -> SampleFile:
         name: place for place, name in enumerate(dict.fromkeys(s["filter"] for s in samples))
     }
     ordered = sorted(samples, key=lambda s: (filters[s["filter"]], s["doc_id"]))
-    told = _told(path, named["date"])
+    settings = _told(path, named["date"])
     return SampleFile(
-        path, named["task"], hashlib.sha256(data).hexdigest(), tuple(ordered), told
+        path, named["task"], hashlib.sha256(data).hexdigest(), tuple(ordered), settings
     )  # fmt: skip
 
 
@@ -151,7 +151,8 @@ def _sample(line: Any) -> dict[str, Any]:
     if not arguments or len(arguments) != len(line["resps"]):
         raise ValueError(f"it has {len(arguments)} requests and {len(line['resps'])} answers")
     answers = [
-        [_answer(asked, given[0])] for asked, given in zip(arguments, line["resps"], strict=True)
+        [_answer(arguments_of, given[0])]
+        for arguments_of, given in zip(arguments, line["resps"], strict=True)
     ]
     return line | {"arguments": arguments, "resps": answers}
 
@@ -193,9 +194,9 @@ def _told(path: Path, date: str) -> dict[str, Any]:
     if not beside:
         return {}
     try:
-        told = json.loads(beside[0].read_bytes())
+        settings = json.loads(beside[0].read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{beside[0]} cannot be read: {error}", "Run lm-eval again.") from error
-    if not isinstance(told, dict):
+    if not isinstance(settings, dict):
         raise InputError(f"{beside[0]} holds no results of lm-eval", "Run lm-eval again.")
-    return told
+    return settings

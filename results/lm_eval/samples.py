@@ -90,8 +90,8 @@ def as_number(value: Any) -> tuple[float, float] | None:
 
 def without_numbers(samples: Sequence[Sample]) -> list[str]:
     """Metrics that gave no rows, since a document has no number of its own in them."""
-    found = {m for s in samples for m in s["metrics"] if as_number(s[m]) is None}
-    return sorted(found | _corpus_metrics(samples))
+    unnumbered = {m for s in samples for m in s["metrics"] if as_number(s[m]) is None}
+    return sorted(unnumbered | _corpus_metrics(samples))
 
 
 def _corpus_metrics(samples: Sequence[Sample]) -> set[str]:
@@ -110,9 +110,9 @@ def _corpus_metrics(samples: Sequence[Sample]) -> set[str]:
                 pairs.setdefault(metric, []).append(number)
     return {
         metric
-        for metric, found in pairs.items()
-        if not all(total >= 0.0 and count > 0.0 for total, count in found)
-        or not any(total > 0.0 for total, _ in found)
+        for metric, weighted in pairs.items()
+        if not all(total >= 0.0 and count > 0.0 for total, count in weighted)
+        or not any(total > 0.0 for total, _ in weighted)
     }
 
 

@@ -90,18 +90,18 @@ def barrier_lines(evidence: Evidence, where: Where, judge: str) -> dict[Setting,
     confidence = evidence.confidence
     return {
         setting: BarrierLine(
-            rises=share_of(found, confidence),
+            rises=share_of(matrix, confidence),
             ascends=_share(ascends.get(setting), confidence),
             below=_share(below.get(setting), confidence),
             reaches=_ratio(reaches.get(setting), below.get(setting), confidence),
             stays=_ratio(stays.get(setting), reaches.get(setting), confidence),
         )
-        for setting, found in rises.items()
+        for setting, matrix in rises.items()
     }
 
 
-def _share(found: Matrix | None, confidence: float) -> Estimate | None:
-    return None if found is None else share_of(found, confidence)
+def _share(matrix: Matrix | None, confidence: float) -> Estimate | None:
+    return None if matrix is None else share_of(matrix, confidence)
 
 
 def _ratio(parts: Matrix | None, wholes: Matrix | None, confidence: float) -> Estimate | None:
@@ -142,22 +142,22 @@ def _constant(evidence: Evidence, where: Where, headline: Lines, subject: Settin
             return
 
 
-def _missing(evidence: Evidence, where: Where, own: Lines) -> str:
+def _missing(evidence: Evidence, where: Where, own_lines: Lines) -> str:
     text = (
         "Not measured: h along the paths under a barrier that was fitted on other data, which "
         f"{COMMAND} measures."
     )
-    subject = evidence.subject(where, list(own))
+    subject = evidence.subject(where, list(own_lines))
     if subject is None:
         return text
-    return f"{text} On its own h, which says nothing, {_rising(subject.words, own[subject])}."
+    return f"{text} On its own h, which says nothing, {_rising(subject.words, own_lines[subject])}."
 
 
 def _rising(name: str, line: BarrierLine) -> str:
     return f"{name} rises in {line.rises.words(SHARE)} of the steps"
 
 
-def _sentence(subject: Setting, line: BarrierLine, own: BarrierLine | None) -> str:
+def _sentence(subject: Setting, line: BarrierLine, own_line: BarrierLine | None) -> str:
     text = (
         f"{_verdict(subject.words, line.rises)}: under a barrier fitted on other data h rises in "
         f"{line.rises.words(SHARE)} of the steps"
@@ -168,8 +168,8 @@ def _sentence(subject: Setting, line: BarrierLine, own: BarrierLine | None) -> s
         text += ", no activation begins below h = 0"
     if line.stays is not None:
         text += f", and {line.stays.words(SHARE)} of those that reach it stay there"
-    if own is not None:
-        text += f"; on its own h it rises in {own.rises.words(SHARE)}, by construction"
+    if own_line is not None:
+        text += f"; on its own h it rises in {own_line.rises.words(SHARE)}, by construction"
     return f"{text}."
 
 
@@ -210,8 +210,8 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
             Shown(setting.method, note=setting.at),
             *((Shown(judge),) if name == BESIDE else ()),
             *(
-                shown(found, SHARE)
-                for found in (line.rises, line.ascends, line.below, line.reaches, line.stays)
+                shown(estimate, SHARE)
+                for estimate in (line.rises, line.ascends, line.below, line.reaches, line.stays)
             ),
             Shown(str(line.rises.n_items), line.rises.n_items, _counts(line.rises)),
         )
@@ -221,9 +221,9 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     return Table(f"q6-{name}-{where.name}", caption, headings, rows, name == BESIDE)
 
 
-def _counts(found: Estimate) -> str:
-    seeds = f"{found.n_seeds} fit seed{'s' if found.n_seeds > 1 else ''}"
-    return f"{found.n_clusters} questions, {seeds}"
+def _counts(estimate: Estimate) -> str:
+    seeds = f"{estimate.n_seeds} fit seed{'s' if estimate.n_seeds > 1 else ''}"
+    return f"{estimate.n_clusters} questions, {seeds}"
 
 
 def _figure(evidence: Evidence, where: Where, by_judge: Mapping[str, Lines]) -> Dots:

@@ -29,9 +29,9 @@ class Shown:
 ABSENT = Shown("–", -math.inf)
 
 
-def shown(found: Estimate | None, unit: Unit, note: str = "") -> Shown:
+def shown(estimate: Estimate | None, unit: Unit, note: str = "") -> Shown:
     """An estimate with its interval; a dash where there is none."""
-    return ABSENT if found is None else Shown(found.words(unit), found.mean, note)
+    return ABSENT if estimate is None else Shown(estimate.words(unit), estimate.mean, note)
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,11 @@ class Line:
     """One a place."""
 
 
-def dots_of(label: str, keys: Sequence[_Key], found: Mapping[_Key, Estimate]) -> tuple[Line, ...]:
+def dots_of(
+    label: str, keys: Sequence[_Key], estimates: Mapping[_Key, Estimate]
+) -> tuple[Line, ...]:
     """The estimates of those of `keys` that have one, at their places; none if none has."""
-    here = [(float(i), found[key]) for i, key in enumerate(keys) if key in found]
+    here = [(float(i), estimates[key]) for i, key in enumerate(keys) if key in estimates]
     if not here:
         return ()
     return (Line(label, tuple(place for place, _ in here), tuple(e for _, e in here)),)

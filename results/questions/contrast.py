@@ -90,8 +90,8 @@ def _count(card: Card, key: str) -> str:
 
 def _length_auc(card: Card) -> float | None:
     """How well length separates the classes, regardless of the longer one."""
-    told = card.get("length_auc")
-    return None if told is None else max(float(told), 1.0 - float(told))
+    auc = card.get("length_auc")
+    return None if auc is None else max(float(auc), 1.0 - float(auc))
 
 
 def _length_words(card: Card) -> str:
@@ -116,10 +116,10 @@ def _fitted_to(evidence: Evidence, name: str) -> Iterator[Drawn]:
     only = len(evidence.manifest.contrasts) == 1
     for model in evidence.analysis.models:
         for row in targets(evidence, model):
-            found = evidence.fitted(row.arm.method, row.task.name)
+            fit = evidence.fitted(row.arm.method, row.task.name)
             seeded = row.comparison is not None and len(row.comparison.seeds) > 1
-            if seeded and (only if found is None else found.contrast == name):
-                yield row, 1.0 if found is None else found.fraction
+            if seeded and (only if fit is None else fit.contrast == name):
+                yield row, 1.0 if fit is None else fit.fraction
 
 
 def _deviation(row: Row) -> float:
@@ -142,10 +142,10 @@ def _amount(row: Row) -> str:
 
 def _agreement_words(evidence: Evidence, name: str) -> Iterator[str]:
     for where in (place for place in evidence.places if place.contrast == name):
-        found = evidence.matrices(where, "subset_agreement")
-        subject = evidence.subject(where, list(found))
+        matrices = evidence.matrices(where, "subset_agreement")
+        subject = evidence.subject(where, list(matrices))
         if subject is not None:
-            cosine = cosine_of(found[subject], evidence.confidence).words(COSINE)
+            cosine = cosine_of(matrices[subject], evidence.confidence).words(COSINE)
             yield evidence.named(
                 where,
                 f"The displacement of {subject.words} has cosine {cosine} with that of other fit "
@@ -155,8 +155,8 @@ def _agreement_words(evidence: Evidence, name: str) -> Iterator[str]:
 
 def _agreed(evidence: Evidence, name: str) -> Iterator[Table]:
     for where in (place for place in evidence.places if place.contrast == name):
-        found = evidence.matrices(where, "subset_agreement")
-        if found:
+        matrices = evidence.matrices(where, "subset_agreement")
+        if matrices:
             yield _agreement_table(evidence, where)
 
 
@@ -180,13 +180,13 @@ def _agreement_table(evidence: Evidence, where: Where) -> Table:
 
 def _card_table(evidence: Evidence, name: str, card: Card) -> Table:
     uses = [
-        found
+        fit
         for label in evidence.analysis.plan.methods
         for task in evidence.analysis.plan.tasks
-        if (found := evidence.fitted(label, task)) is not None and found.contrast == name
+        if (fit := evidence.fitted(label, task)) is not None and fit.contrast == name
     ]
-    templates = sorted({found.template for found in uses})
-    shares = sorted({found.fraction for found in uses})
+    templates = sorted({fit.template for fit in uses})
+    shares = sorted({fit.fraction for fit in uses})
     facts = [
         ("Source", card.get("source")),
         ("Rule for the label", card.get("label_rule")),

@@ -83,14 +83,14 @@ def cost(evidence: Evidence) -> Answer | None:
 
 def speed_changes(evidence: Evidence) -> dict[tuple[str, str, str], Estimate]:
     """{(model, layers, label): relative change of decoding speed}, of what was timed."""
-    found: dict[tuple[str, str, str], Estimate] = {}
+    changes: dict[tuple[str, str, str], Estimate] = {}
     for where in _timed(evidence):
         lines = [line for line in _lines(evidence, where) if line.change is not None]
         for setting in dict.fromkeys(line.setting for line in lines):
             change = _own(lines, setting).change
             if change is not None:
-                found[where.model, where.layer, setting.method] = change
-    return found
+                changes[where.model, where.layer, setting.method] = change
+    return changes
 
 
 def _timed(evidence: Evidence) -> list[Where]:
@@ -125,9 +125,9 @@ def _diagnosed(evidence: Evidence, where: Where) -> Finding:
 def _lines(evidence: Evidence, where: Where) -> Iterator[CostLine]:
     """The unsteered model first."""
     rows = evidence.rows(where, "tokens_per_second")
-    found = list(evidence.split(rows, "method", "strength", "steps"))
-    plain = next((m for key, m in found if key[0] == UNSTEERED), None)
-    for (method, strength, steps), matrix in found:
+    matrices = list(evidence.split(rows, "method", "strength", "steps"))
+    plain = next((m for key, m in matrices if key[0] == UNSTEERED), None)
+    for (method, strength, steps), matrix in matrices:
         logs = of_columns(np.log(matrix.values), matrix)
         change = None
         if plain is not None and method != UNSTEERED:
@@ -150,20 +150,20 @@ def _ratio(evidence: Evidence, ours: Matrix, theirs: Matrix) -> Estimate | None:
 
 
 def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subject: Setting) -> str:
-    own = _own(lines, subject)
+    subject_line = _own(lines, subject)
     plain = next(line for line in lines if line.setting.method == UNSTEERED)
-    assert own.change is not None
+    assert subject_line.change is not None
     speeds = (
-        f"{subject.words} decodes {own.speed.words(SPEED)} tokens per second against "
-        f"{plain.speed.words(SPEED)} unsteered ({own.change.words(CHANGE)})"
+        f"{subject.words} decodes {subject_line.speed.words(SPEED)} tokens per second against "
+        f"{plain.speed.words(SPEED)} unsteered ({subject_line.change.words(CHANGE)})"
     )
     share = _share_of_operations(evidence, where, subject)
     if share is not None:
         speeds += (
             f" and takes {100 * share:.2g}\N{NO-BREAK SPACE}% of the model's operations for a token"
         )
-    mine = [line for line in lines if line.setting.method == subject.method]
-    variants = {line.steps: line for line in mine if line.steps}
+    method_lines = [line for line in lines if line.setting.method == subject.method]
+    variants = {line.steps: line for line in method_lines if line.steps}
     if len(variants) < 2 or 1 not in variants:
         return f"{speeds}."
     most = USUAL_STEPS if USUAL_STEPS in variants else max(variants)
@@ -184,9 +184,9 @@ def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subje
 
 def _own(lines: Sequence[CostLine], subject: Setting) -> CostLine:
     """The method as the grid has it: without a number of steps, else with the usual one."""
-    mine = [line for line in lines if line.setting == subject]
-    usual = [line for line in mine if line.steps in (None, USUAL_STEPS)]
-    return min(usual or mine, key=lambda line: line.steps or 0)
+    setting_lines = [line for line in lines if line.setting == subject]
+    usual = [line for line in setting_lines if line.steps in (None, USUAL_STEPS)]
+    return min(usual or setting_lines, key=lambda line: line.steps or 0)
 
 
 def _share_of_operations(evidence: Evidence, where: Where, subject: Setting) -> float | None:
@@ -259,14 +259,14 @@ def _published(where: Where) -> Table:
 
 def _steps(where: Where, lines: Sequence[CostLine], method: str) -> Iterator[Figure]:
     """Speed against unsteered over the number of steps."""
-    mine = sorted(
+    by_steps = sorted(
         (li for li in lines if li.setting.method == method and li.steps and li.change is not None),
         key=lambda line: line.steps or 0,
     )
-    if len(mine) < 2:
+    if len(by_steps) < 2:
         return
-    places = tuple(float(line.steps or 0) for line in mine)
-    estimates = tuple(line.change for line in mine if line.change is not None)
+    places = tuple(float(line.steps or 0) for line in by_steps)
+    estimates = tuple(line.change for line in by_steps if line.change is not None)
     yield Curves(
         name=f"q1-steps-{where.name}",
         title=f"Speed over the number of steps: {where.words}",

@@ -119,25 +119,25 @@ def estimate(effect: Effect) -> Estimate:
     )
 
 
-def mean_of(found: Matrix, confidence: float) -> Estimate:
+def mean_of(matrix: Matrix, confidence: float) -> Estimate:
     """The mean over items × seeds, by the crossed estimator.
 
     Of a ragged matrix each seed's mean is over its own items: a ratio of sums, linearised.
     """
-    values = found.values
+    values = matrix.values
     present = ~np.isnan(values)
     if not present.all():
         values = log_ratio_influence(np.where(present, values, 0.0), present.astype(np.float64))
-    return estimate(crossed_effect(values, found.clusters, None, confidence, resamples=0))
+    return estimate(crossed_effect(values, matrix.clusters, None, confidence, resamples=0))
 
 
-def share_of(found: Matrix, confidence: float) -> Estimate:
+def share_of(matrix: Matrix, confidence: float) -> Estimate:
     """The mean of shares, whose interval lies within 0 and 1.
 
     Where all are 0, or all are 1, the interval is Clopper and Pearson's for as many trials as there
     are clusters: that nothing else was seen does not mean that nothing else exists.
     """
-    return share(mean_of(found, confidence), confidence)
+    return share(mean_of(matrix, confidence), confidence)
 
 
 def ratio_of(parts: Matrix, wholes: Matrix, confidence: float) -> Estimate | None:
@@ -161,31 +161,31 @@ def difference_of(a: Matrix, b: Matrix, confidence: float) -> Estimate | None:
     return None if paired is None else mean_of(paired, confidence)
 
 
-def auc_of(found: Matrix, confidence: float) -> Estimate | None:
+def auc_of(matrix: Matrix, confidence: float) -> Estimate | None:
     """The AUC of scores against their labels; None where one class is missing."""
-    values = auc_values(found)
+    values = auc_values(matrix)
     return None if values is None else share(mean_of(values, confidence), confidence)
 
 
-def auc_values(found: Matrix) -> Matrix | None:
+def auc_values(matrix: Matrix) -> Matrix | None:
     """Values whose mean is the AUC, so that two AUCs over the same items can be compared."""
-    if found.labels is None or found.labels.all() or not found.labels.any():
+    if matrix.labels is None or matrix.labels.all() or not matrix.labels.any():
         return None
-    return replace(found, values=auc_influence(found.values, found.labels))
+    return replace(matrix, values=auc_influence(matrix.values, matrix.labels))
 
 
-def share(found: Estimate, confidence: float) -> Estimate:
+def share(estimate: Estimate, confidence: float) -> Estimate:
     """An estimate of a share, or of an AUC, which lies within 0 and 1; at either see `share_of`."""
-    low, high = max(found.low, 0.0), min(found.high, 1.0)
-    if found.low == found.high and found.mean in (0.0, 1.0):
-        open_end = 1 - ((1 - confidence) / 2) ** (1 / found.n_clusters)
-        low, high = (0.0, open_end) if found.mean == 0.0 else (1.0 - open_end, 1.0)
-    return replace(found, low=low, high=high)
+    low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)
+    if estimate.low == estimate.high and estimate.mean in (0.0, 1.0):
+        open_end = 1 - ((1 - confidence) / 2) ** (1 / estimate.n_clusters)
+        low, high = (0.0, open_end) if estimate.mean == 0.0 else (1.0 - open_end, 1.0)
+    return replace(estimate, low=low, high=high)
 
 
-def cosine_of(found: Matrix, confidence: float) -> Estimate:
+def cosine_of(matrix: Matrix, confidence: float) -> Estimate:
     """The mean of cosines, whose interval lies within -1 and 1."""
-    mean = mean_of(found, confidence)
+    mean = mean_of(matrix, confidence)
     return replace(mean, low=max(mean.low, -1.0), high=min(mean.high, 1.0))
 
 

@@ -123,8 +123,10 @@ class Evidence:
         if not self.diagnoses:
             return pd.DataFrame()
         tables = [
-            found.table.append_column("unit", pa.array([name] * found.table.num_rows, pa.string()))
-            for name, found in self.diagnoses.items()
+            diagnosis.table.append_column(
+                "unit", pa.array([name] * diagnosis.table.num_rows, pa.string())
+            )
+            for name, diagnosis in self.diagnoses.items()
         ]
         frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(strings_to_categorical=True)
         frame["fit_seed"] = frame["fit_seed"].fillna(UNSEEDED).astype(np.int64)
@@ -135,17 +137,21 @@ class Evidence:
         """What was diagnosed, in the order of the grid's models."""
         if self.frame.empty:
             return ()
-        found = self.frame[["model", "layer", "contrast", "unit"]].drop_duplicates().astype(str)
-        places = [Where(*row) for row in found.itertuples(index=False)]
+        units = self.frame[["model", "layer", "contrast", "unit"]].drop_duplicates().astype(str)
+        places = [Where(*row) for row in units.itertuples(index=False)]
         known = Counter((place.model, place.layer, place.contrast) for place in places)
-        told = [
+        places_with_rows = [
             dataclasses.replace(place, methods=self._methods(place))
             if known[place.model, place.layer, place.contrast] > 1
             else place
             for place in places
         ]
         models = list(self.analysis.models)
-        return tuple(sorted(told, key=lambda p: (_index(models, p.model), *dataclasses.astuple(p))))
+        return tuple(
+            sorted(
+                places_with_rows, key=lambda p: (_index(models, p.model), *dataclasses.astuple(p))
+            )
+        )
 
     def _methods(self, where: Where) -> str:
         labels = self.frame.loc[self.frame["unit"] == where.unit, "method"].unique()
@@ -175,8 +181,8 @@ class Evidence:
         """{setting: matrix} of a quantity, in the order of the grid."""
         rows, ragged = self.rows(where, quantity, **wanted), quantity in OF_SOME
         return {
-            Setting(str(method), float(strength)): found
-            for (method, strength), found in self.split(rows, "method", "strength", ragged=ragged)
+            Setting(str(method), float(strength)): matrix
+            for (method, strength), matrix in self.split(rows, "method", "strength", ragged=ragged)
         }
 
     def split(
@@ -185,19 +191,19 @@ class Evidence:
         """(values of `by`, matrix) of the groups of `rows`, methods in the order of the grid."""
         if rows.empty:
             return
-        found = [
+        parts = [
             (key, matrix)
             for key, group in rows.groupby(list(by), observed=True, dropna=False)
             if (matrix := matrix_of(group, ragged)) is not None
         ]
         if by[0] == "method":
-            found.sort(key=lambda each: (self.order(str(each[0][0])), each[0][1:]))
-        yield from found
+            parts.sort(key=lambda each: (self.order(str(each[0][0])), each[0][1:]))
+        yield from parts
 
     def settings(self, rows: pd.DataFrame) -> list[Setting]:
         """The settings that `rows` are of, in the order of the grid."""
-        found = rows[["method", "strength"]].drop_duplicates()
-        settings = [Setting(str(m), float(s)) for m, s in found.itertuples(index=False)]
+        pairs = rows[["method", "strength"]].drop_duplicates()
+        settings = [Setting(str(m), float(s)) for m, s in pairs.itertuples(index=False)]
         return sorted(settings, key=lambda each: (self.order(each.method), each.strength))
 
     def order(self, method: str) -> int:
@@ -235,10 +241,10 @@ class Evidence:
         """{label: traits that the diagnoses show}."""
         if self.frame.empty:
             return {}
-        own = self.frame["judge"] == "own"
+        is_own = self.frame["judge"] == "own"
         solved = self.frame["quantity"] == "endpoint_distance"
         shown = {
-            BARRIER: set(map(str, self.frame.loc[own, "method"].unique())),
+            BARRIER: set(map(str, self.frame.loc[is_own, "method"].unique())),
             FLOW: set(map(str, self.frame.loc[solved, "method"].unique())),
         }
         labels = set().union(*shown.values())
@@ -263,17 +269,17 @@ class Evidence:
         traits = self.traits(label)
         return FLOW not in traits, BARRIER not in traits, self.order(label)
 
-    def subject(self, where: Where, found: Sequence[Setting]) -> Setting | None:
+    def subject(self, where: Where, settings: Sequence[Setting]) -> Setting | None:
         """Of `found` the setting that the question is about; None if there is none.
 
         The first label by `rank`, at its usual strength.
         """
-        labels = {each.method for each in found if each.method != DATA}
-        return self.usual(where, min(labels, key=self.rank), found) if labels else None
+        labels = {each.method for each in settings if each.method != DATA}
+        return self.usual(where, min(labels, key=self.rank), settings) if labels else None
 
-    def usual(self, where: Where, label: str, found: Sequence[Setting]) -> Setting:
+    def usual(self, where: Where, label: str, settings: Sequence[Setting]) -> Setting:
         """The strength that this run chose for `label`, else the largest that was diagnosed."""
-        strengths = [each.strength for each in found if each.method == label]
+        strengths = [each.strength for each in settings if each.method == label]
         chosen = Counter(
             strength
             for row in self.rows_of(where, label)
@@ -284,11 +290,11 @@ class Evidence:
         best = chosen.most_common(1)
         return Setting(label, best[0][0] if best else max(strengths))
 
-    def usuals(self, where: Where, found: Sequence[Setting]) -> list[Setting]:
+    def usuals(self, where: Where, candidates: Sequence[Setting]) -> list[Setting]:
         """Every label at its usual strength, what the question is about first."""
-        labels = dict.fromkeys(each.method for each in found if each.method != DATA)
-        settings = [self.usual(where, label, found) for label in labels]
-        subject = self.subject(where, found)
+        labels = dict.fromkeys(each.method for each in candidates if each.method != DATA)
+        settings = [self.usual(where, label, candidates) for label in labels]
+        subject = self.subject(where, candidates)
         return sorted(settings, key=lambda setting: setting != subject)
 
     def rows_of(self, where: Where, label: str) -> list[Row]:

@@ -34,13 +34,13 @@ def fitted_to(
     """
     tasks = [entry for entry in grid.get("tasks") or () if isinstance(entry, dict)]
     wanted = [entry.get("contrast") for entry in tasks if entry.get("name") == task]
-    own = [
+    method_contrasts = [
         entry.get("contrast")
         for entry in grid.get("methods") or ()
         if isinstance(entry, dict) and (entry.get("label") or entry.get("name")) == label
     ]
     others = [entry.get("contrast") for entry in tasks] if task is None else []
-    entry = next(filter(None, (*own, *wanted, grid.get("contrast"), *others)), None)
+    entry = next(filter(None, (*method_contrasts, *wanted, grid.get("contrast"), *others)), None)
     if entry is None:
         return None
     known = entry if isinstance(entry, dict) else {"name": entry}

@@ -123,16 +123,16 @@ def _at_displacement(evidence: Evidence, where: Where) -> Mapping[Setting, Matri
 
 def _gains(evidence: Evidence, where: Where) -> Iterator[Gain]:
     """The first ODE of the grid beside every other method, at each displacement."""
-    found = _at_displacement(evidence, where)
-    odes = [s for s in found if _is_ode(evidence, s.method)]
+    matrices = _at_displacement(evidence, where)
+    odes = [s for s in matrices if _is_ode(evidence, s.method)]
     label = min((s.method for s in odes), key=evidence.rank, default="")
     for ode in (setting for setting in odes if setting.method == label):
-        for rival, theirs in found.items():
+        for rival, theirs in matrices.items():
             if rival.method == ode.method or rival.strength != ode.strength:
                 continue
-            difference = difference_of(found[ode], theirs, evidence.confidence)
+            difference = difference_of(matrices[ode], theirs, evidence.confidence)
             if difference is not None:
-                ours, other = (mean_of(m, evidence.confidence) for m in (found[ode], theirs))
+                ours, other = (mean_of(m, evidence.confidence) for m in (matrices[ode], theirs))
                 yield Gain(ode, rival, ours, other, difference)
 
 
@@ -174,8 +174,8 @@ def _errors(evidence: Evidence, where: Where) -> Iterator[Error]:
     if not kinds:
         return
     setting = evidence.usual(where, kinds[0].method, kinds)
-    mine = rows[(rows["method"] == setting.method) & (rows["strength"] == setting.strength)]
-    for (solver, steps), matrix in evidence.split(mine, "solver", "steps"):
+    setting_rows = rows[(rows["method"] == setting.method) & (rows["strength"] == setting.strength)]
+    for (solver, steps), matrix in evidence.split(setting_rows, "solver", "steps"):
         yield Error(str(solver), int(steps), mean_of(matrix, evidence.confidence))
 
 
@@ -184,11 +184,11 @@ def _error_words(errors: Sequence[Error]) -> Iterator[str]:
     if not euler:
         return
     usual: list[int] = [steps for steps in (1, 10) if steps in euler]
-    told = " and ".join(
+    errors_text = " and ".join(
         f"{euler[steps].distance.words(ERROR)} with {steps} step{'s' if steps > 1 else ''}"
         for steps in usual or [max(euler)]
     )
-    yield f"Euler's ends are off the exact solution by {told}, as a share of the displacement"
+    yield f"Euler's ends are off the exact solution by {errors_text}, as a share of the displacement"
 
 
 def _one_step_words(evidence: Evidence, where: Where) -> Iterator[str]:
@@ -199,10 +199,10 @@ def _one_step_words(evidence: Evidence, where: Where) -> Iterator[str]:
     if not odes:
         return
     setting = evidence.usual(where, odes[0].method, odes)
-    mine = rows[(rows["method"] == setting.method) & (rows["strength"] == setting.strength)]
-    found = {int(steps): matrix for (steps,), matrix in evidence.split(mine, "steps")}
-    steps = USUAL_STEPS if USUAL_STEPS in found else max(found)
-    distance = mean_of(found[steps], evidence.confidence)
+    setting_rows = rows[(rows["method"] == setting.method) & (rows["strength"] == setting.strength)]
+    by_steps = {int(steps): matrix for (steps,), matrix in evidence.split(setting_rows, "steps")}
+    steps = USUAL_STEPS if USUAL_STEPS in by_steps else max(by_steps)
+    distance = mean_of(by_steps[steps], evidence.confidence)
     yield (
         f"{steps} steps of {setting.words} end "
         f"{distance.words(PLAIN)} from where one step ends, in units of the activations"
@@ -212,13 +212,13 @@ def _one_step_words(evidence: Evidence, where: Where) -> Iterator[str]:
 def _matched(evidence: Evidence, model: str) -> list[tuple[Row, Row, Estimate]]:
     """(ODE, other, gain of the ODE over it) on tasks, where both ran at equal displacement."""
     rows = [row for row in targets(evidence, model) if _is_matched(evidence, row)]
-    found = []
+    matched = []
     for ode in (row for row in rows if _is_ode(evidence, row.arm.method)):
         for row in rows:
             gain = between(ode, row, evidence.confidence) if _are_alike(ode, row) else None
             if gain is not None:
-                found.append((ode, row, gain))
-    return found
+                matched.append((ode, row, gain))
+    return matched
 
 
 def _is_matched(evidence: Evidence, row: Row) -> bool:
@@ -290,12 +290,15 @@ def _error_table(where: Where, errors: Sequence[Error]) -> tuple[Table, ...]:
     if not errors:
         return ()
     solvers = list(dict.fromkeys(error.solver for error in errors))
-    found = {(error.steps, error.solver): error.distance for error in errors}
+    distances = {(error.steps, error.solver): error.distance for error in errors}
     headings = (Heading("Steps", numeric=False), *(Heading(solver) for solver in solvers))
     rows = tuple(
         (
             Shown(str(steps), steps),
-            *(shown(found[steps, s], ERROR) if (steps, s) in found else ABSENT for s in solvers),
+            *(
+                shown(distances[steps, s], ERROR) if (steps, s) in distances else ABSENT
+                for s in solvers
+            ),
         )
         for steps in sorted({error.steps for error in errors})
     )
@@ -327,14 +330,14 @@ def _match_table(matched: Sequence[tuple[Row, Row, Estimate]]) -> tuple[Table, .
 
 
 def _gain_figure(evidence: Evidence, where: Where) -> Iterator[Figure]:
-    found = _at_displacement(evidence, where)
+    matrices = _at_displacement(evidence, where)
     lines = []
-    labels = list(dict.fromkeys(setting.method for setting in found))
+    labels = list(dict.fromkeys(setting.method for setting in matrices))
     odes = [label for label in labels if _is_ode(evidence, label)]
     for label in dict.fromkeys([*odes[:1], *labels]):
-        mine = sorted((s for s in found if s.method == label), key=lambda s: s.strength)
-        estimates = tuple(mean_of(found[s], evidence.confidence) for s in mine)
-        lines.append(Line(label, tuple(s.strength for s in mine), estimates))
+        settings = sorted((s for s in matrices if s.method == label), key=lambda s: s.strength)
+        estimates = tuple(mean_of(matrices[s], evidence.confidence) for s in settings)
+        lines.append(Line(label, tuple(s.strength for s in settings), estimates))
     if any(len(line.places) > 1 for line in lines):
         yield Curves(
             name=f"q3-gains-{where.name}",
@@ -350,9 +353,9 @@ def _gain_figure(evidence: Evidence, where: Where) -> Iterator[Figure]:
 def _error_figure(where: Where, errors: Sequence[Error]) -> Iterator[Figure]:
     lines = []
     for solver in dict.fromkeys(error.solver for error in errors):
-        mine = sorted((e for e in errors if e.solver == solver), key=lambda e: e.steps)
-        places = tuple(float(error.steps) for error in mine)
-        lines.append(Line(solver, places, tuple(error.distance for error in mine)))
+        solver_errors = sorted((e for e in errors if e.solver == solver), key=lambda e: e.steps)
+        places = tuple(float(error.steps) for error in solver_errors)
+        lines.append(Line(solver, places, tuple(error.distance for error in solver_errors)))
     places = tuple(sorted({place for line in lines for place in line.places}))
     if len(places) > 1:
         yield Curves(

@@ -37,13 +37,13 @@ class Matrix:
     def over(self, other: Matrix, missing: float) -> Floats:
         """Its values at the items and seeds of `other`; `missing` where it has none."""
         place = self.items.get_indexer(other.items)
-        found = np.full(other.values.shape, missing)
+        values = np.full(other.values.shape, missing)
         for column, seed in enumerate(other.seeds):
             if seed in self.seeds:
-                own = self.values[:, self.seeds.index(seed)]
-                there = (place >= 0) & ~np.isnan(own[place])
-                found[:, column] = np.where(there, own[place], missing)
-        return found
+                column_values = self.values[:, self.seeds.index(seed)]
+                there = (place >= 0) & ~np.isnan(column_values[place])
+                values[:, column] = np.where(there, column_values[place], missing)
+        return values
 
     def minus(self, other: Matrix) -> Matrix | None:
         """self - other over the items and seeds of both; an unseeded side is broadcast.
@@ -117,6 +117,6 @@ def matrix_of(rows: pd.DataFrame, is_ragged: bool = False) -> Matrix | None:
 
 def _clusters(names: npt.NDArray[np.object_], items: pd.Index[str]) -> Labels | None:
     """Codes of clusters; an item without one is a cluster of its own."""
-    own = [f"item {i}" if pd.isna(n) else f"={n}" for n, i in zip(names, items, strict=True)]
-    codes = np.unique(own, return_inverse=True)[1].astype(np.intp)
+    labels = [f"item {i}" if pd.isna(n) else f"={n}" for n, i in zip(names, items, strict=True)]
+    codes = np.unique(labels, return_inverse=True)[1].astype(np.intp)
     return codes if int(codes.max()) + 1 < len(codes) else None

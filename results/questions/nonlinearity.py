@@ -58,26 +58,26 @@ def nonlinearity(evidence: Evidence) -> Answer | None:
 
 
 def _finding(evidence: Evidence, where: Where) -> Finding:
-    found = {
+    matrices = {
         name: {
             setting: (cosine_of if unit is COSINE else mean_of)(matrix, evidence.confidence)
             for setting, matrix in evidence.matrices(where, name).items()
         }
         for name, unit in UNITS.items()
     }
-    subject = evidence.subject(where, list(found["field_cosine"]))
+    subject = evidence.subject(where, list(matrices["field_cosine"]))
     if subject is None:
         sentence = f"Not measured: the directions of the methods, which {COMMAND} measures."
         return Finding(evidence.named(where, sentence), False)
     return Finding(
-        evidence.named(where, _sentence(subject, found)),
-        tables=(_table(where, found),),
-        figures=(_figure(evidence, where, found),),
+        evidence.named(where, _sentence(subject, matrices)),
+        tables=(_table(where, matrices),),
+        figures=(_figure(evidence, where, matrices),),
     )
 
 
-def _sentence(subject: Setting, found: Found) -> str:
-    cosine = found["field_cosine"][subject]
+def _sentence(subject: Setting, measured: Found) -> str:
+    cosine = measured["field_cosine"][subject]
     verdict = "varies from place to place"
     if cosine.low >= CONSTANT_FROM:
         verdict = "is nearly constant"
@@ -87,9 +87,9 @@ def _sentence(subject: Setting, found: Found) -> str:
         f"The field of {subject.words} {verdict}: its direction at one activation has cosine "
         f"{cosine.words(COSINE)} with those at the others"
     )
-    if (mean := found["mean_difference_cosine"].get(subject)) is not None:
+    if (mean := measured["mean_difference_cosine"].get(subject)) is not None:
         text += f" and {mean.words(COSINE)} with mean(P) - mean(N)"
-    stretch, turning = (found[name].get(subject) for name in ("path_stretch", "turning"))
+    stretch, turning = (measured[name].get(subject) for name in ("path_stretch", "turning"))
     if stretch is not None:
         text += f"; its paths are {stretch.words(PLAIN)} times as long as their chords"
     if turning is not None:
@@ -99,7 +99,7 @@ def _sentence(subject: Setting, found: Found) -> str:
     return f"{text}."
 
 
-def _table(where: Where, found: Found) -> Table:
+def _table(where: Where, measured: Found) -> Table:
     headings = (
         Heading("Method", numeric=False),
         Heading("With other places", "Mean cosine of the direction with that at other activations"),
@@ -107,22 +107,22 @@ def _table(where: Where, found: Found) -> Table:
         Heading("Path over chord", "Length of the path over the distance of its ends"),
         Heading("Turning", "Angle between the first and the last step of the path"),
     )
-    settings = dict.fromkeys(setting for name in UNITS for setting in found[name])
+    settings = dict.fromkeys(setting for name in UNITS for setting in measured[name])
     rows = tuple(
         (
             Shown(setting.method, note=setting.at),
-            *(shown(found[name].get(setting), unit) for name, unit in UNITS.items()),
+            *(shown(measured[name].get(setting), unit) for name, unit in UNITS.items()),
         )
         for setting in settings
     )
     return Table(f"q8-field-{where.name}", f"Directions: {where.words}", headings, rows)
 
 
-def _figure(evidence: Evidence, where: Where, found: Found) -> Dots:
-    settings = evidence.usuals(where, list(found["field_cosine"]))
+def _figure(evidence: Evidence, where: Where, measured: Found) -> Dots:
+    settings = evidence.usuals(where, list(measured["field_cosine"]))
     kinds = [
-        *dots_of("with other places", settings, found["field_cosine"]),
-        *dots_of("with the mean difference", settings, found["mean_difference_cosine"]),
+        *dots_of("with other places", settings, measured["field_cosine"]),
+        *dots_of("with the mean difference", settings, measured["mean_difference_cosine"]),
     ]
     return Dots(
         name=f"q8-cosines-{where.name}",

@@ -41,7 +41,7 @@ def ends_of(
         return {}
     last = rows.groupby(["method", "strength"], observed=True)["step"].transform("max")
     starts, ends = (
-        {Setting(str(m), float(s)): found for (m, s), found in evidence.split(part, *_BY)}
+        {Setting(str(m), float(s)): matrix for (m, s), matrix in evidence.split(part, *_BY)}
         for part in (rows[rows["step"] == 0], rows[(rows["step"] == last) & (last > 0)])
     )
     return {
@@ -56,14 +56,14 @@ def path_of(
     rows = evidence.rows(
         where, quantity, judge=judge, method=setting.method, strength=setting.strength
     )
-    found = [(float(step), matrix) for (step,), matrix in evidence.split(rows, "step")]
-    if len(found) < 2:
+    points = [(float(step), matrix) for (step,), matrix in evidence.split(rows, "step")]
+    if len(points) < 2:
         return
-    most = max(step for step, _ in found)
+    most = max(step for step, _ in points)
     yield Line(
         setting.brief,
-        tuple(step / most for step, _ in found),
-        tuple(mean_of(matrix, evidence.confidence) for _, matrix in found),
+        tuple(step / most for step, _ in points),
+        tuple(mean_of(matrix, evidence.confidence) for _, matrix in points),
     )
 
 

@@ -86,20 +86,24 @@ def positions(evidence: Evidence) -> Answer:
 
 
 def _finding(evidence: Evidence, where: Where) -> Finding:
-    found = [_positions(evidence, setting, scores) for setting, scores in _scores(evidence, where)]
-    found = [each for each in found if each.areas]
+    positions = [
+        _positions(evidence, setting, scores) for setting, scores in _scores(evidence, where)
+    ]
+    positions = [each for each in positions if each.areas]
     tables = _plan_tables(evidence) if where == evidence.places[0] else ()
-    subject = evidence.subject(where, [each.setting for each in found])
+    subject = evidence.subject(where, [each.setting for each in positions])
     if subject is None:
         sentence = f"{_recorded(evidence)}; not measured: the AUC there, which {COMMAND} measures."
         return Finding(evidence.named(where, sentence), tables=tables)
-    own = next(each for each in found if each.setting == subject)
-    sentence = f"{_recorded(evidence)}; {_told(own)}."
-    by_setting = {each.setting: each for each in found}
+    subject_positions = next(each for each in positions if each.setting == subject)
+    sentence = f"{_recorded(evidence)}; {_told(subject_positions)}."
+    by_setting = {each.setting: each for each in positions}
     usual = evidence.usuals(where, list(by_setting))
     figure = _figure(where, [by_setting[setting] for setting in usual])
     return Finding(
-        evidence.named(where, sentence), tables=(*tables, _table(where, found)), figures=(figure,)
+        evidence.named(where, sentence),
+        tables=(*tables, _table(where, positions)),
+        figures=(figure,),
     )
 
 
@@ -122,8 +126,8 @@ def _positions(evidence: Evidence, setting: Setting, scores: Scores) -> Position
     }
     tokens = [name for name in areas if _token(name)]
     middle = min(tokens, key=lambda name: abs(_token(name) - MIDDLE), default=None)
-    found = evidence.fitted(setting.method)
-    fitted = "last" if found is None else found.token
+    fit = evidence.fitted(setting.method)
+    fitted = "last" if fit is None else fit.token
     change = None
     if middle is not None and fitted in areas:
         common = ordered[middle].items.intersection(ordered[fitted].items)
@@ -135,8 +139,8 @@ def _positions(evidence: Evidence, setting: Setting, scores: Scores) -> Position
 
 def _token(position: str) -> int:
     """The number of a token of the answer; 0 for other positions."""
-    found = re.fullmatch(r"token (\d+)", position)
-    return int(found[1]) if found else 0
+    match = re.fullmatch(r"token (\d+)", position)
+    return int(match[1]) if match else 0
 
 
 def _rank(position: str) -> tuple[int, int]:
@@ -155,8 +159,8 @@ def _recorded(evidence: Evidence) -> str:
 
 
 def _fitted_at(evidence: Evidence, label: str) -> str:
-    found = evidence.fitted(label)
-    token = "last" if found is None else found.token
+    fit = evidence.fitted(label)
+    token = "last" if fit is None else fit.token
     return FITTED.get(token, token)
 
 
@@ -169,18 +173,18 @@ def _steered(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _told(own: Positions) -> str:
-    name = own.setting.method
-    if own.middle is None or own.fitted not in own.areas:
-        position, area = next(iter(own.areas.items()))
+def _told(of: Positions) -> str:
+    name = of.setting.method
+    if of.middle is None or of.fitted not in of.areas:
+        position, area = next(iter(of.areas.items()))
         return f"{name} separates the classes with AUC {area.words(AUC)} at {_words(position)}"
-    there, here = own.areas[own.middle], own.areas[own.fitted]
+    there, here = of.areas[of.middle], of.areas[of.fitted]
     text = (
-        f"mid-generation {positions_verdict(name, there, own.change)}: its AUC at {own.middle} of "
+        f"mid-generation {positions_verdict(name, there, of.change)}: its AUC at {of.middle} of "
         f"the answer is {there.words(AUC)}, where it was fitted {here.words(AUC)}"
     )
-    if own.change is not None:
-        text += f", a change of {own.change.words(AUC_CHANGE)}"
+    if of.change is not None:
+        text += f", a change of {of.change.words(AUC_CHANGE)}"
     return text
 
 
@@ -198,8 +202,8 @@ def _words(position: str) -> str:
     return POSITION_WORDS.get(position, position)
 
 
-def _table(where: Where, found: Sequence[Positions]) -> Table:
-    names = sorted({name for each in found for name in each.areas}, key=_rank)
+def _table(where: Where, positions: Sequence[Positions]) -> Table:
+    names = sorted({name for each in positions for name in each.areas}, key=_rank)
     headings = (
         Heading("Method", numeric=False),
         *(Heading(_words(name), f"AUC at {_words(name)}") for name in names),
@@ -209,13 +213,13 @@ def _table(where: Where, found: Sequence[Positions]) -> Table:
             Shown(each.setting.method, note=each.setting.at),
             *(shown(each.areas.get(name), AUC) for name in names),
         )
-        for each in found
+        for each in positions
     )
     return Table(f"q2-auc-{where.name}", f"AUC by position: {where.words}", headings, rows)
 
 
-def _figure(where: Where, found: Sequence[Positions]) -> Curves:
-    names = sorted({name for each in found for name in each.areas}, key=_rank)
+def _figure(where: Where, positions: Sequence[Positions]) -> Curves:
+    names = sorted({name for each in positions for name in each.areas}, key=_rank)
     place = {name: float(i) for i, name in enumerate(names)}
     lines = tuple(
         Line(
@@ -223,7 +227,7 @@ def _figure(where: Where, found: Sequence[Positions]) -> Curves:
             tuple(place[name] for name in each.areas),
             tuple(each.areas.values()),
         )
-        for each in found
+        for each in positions
     )
     return Curves(
         name=f"q2-auc-{where.name}",
@@ -278,10 +282,10 @@ def _all_targets(evidence: Evidence) -> list[Row]:
 
 def _best(rows: Sequence[Row]) -> dict[str, Row]:
     """{label: its first row}."""
-    found: dict[str, Row] = {}
+    best_rows: dict[str, Row] = {}
     for row in rows:
-        found.setdefault(row.arm.method, row)
-    return found
+        best_rows.setdefault(row.arm.method, row)
+    return best_rows
 
 
 def _effect(row: Row | None) -> Shown:

@@ -16,17 +16,19 @@ from steereval.results.stats import Calibration, calibration
 
 def probe_words(evidence: Evidence, where: Where, subject: Setting) -> str:
     """AUC and calibration of the barrier that was fitted on other data; empty if not measured."""
-    found = _probe_of(evidence, where, subject, CROSSFIT)
-    if found is None:
+    probe = _probe_of(evidence, where, subject, CROSSFIT)
+    if probe is None:
         return ""
-    area, calibrated = found
+    area, calibrated = probe
     if calibrated.is_off:
-        told = f"its probabilities are off (ECE {calibrated.error:.2f}"
+        calibration = f"its probabilities are off (ECE {calibrated.error:.2f}"
     else:
-        told = f"its probabilities are no further off than by chance (ECE {calibrated.error:.2f}"
+        calibration = (
+            f"its probabilities are no further off than by chance (ECE {calibrated.error:.2f}"
+        )
     return (
         f"the barrier fitted on other data separates held-out statements with AUC "
-        f"{area.words(AUC)}, and {told}, by chance up to {calibrated.chance_bound:.2f})"
+        f"{area.words(AUC)}, and {calibration}, by chance up to {calibrated.chance_bound:.2f})"
     )
 
 
@@ -62,16 +64,16 @@ def probe_table(evidence: Evidence, where: Where, subject: Setting) -> tuple[Tab
     )
     rows = []
     for judge in (CROSSFIT, OWN):
-        if (found := _probe_of(evidence, where, subject, judge)) is not None:
-            area, told = found
-            chance = f"{told.by_chance:.3f}, up to {told.chance_bound:.3f}"
+        if (probe := _probe_of(evidence, where, subject, judge)) is not None:
+            area, calibration = probe
+            chance = f"{calibration.by_chance:.3f}, up to {calibration.chance_bound:.3f}"
             rows.append(
                 (
                     Shown(JUDGE_WORDS[judge].split(",")[0]),
                     shown(area, AUC),
-                    Shown(f"{told.error:.3f}", told.error),
-                    Shown(chance, told.by_chance),
-                    Shown(str(told.n_items), told.n_items),
+                    Shown(f"{calibration.error:.3f}", calibration.error),
+                    Shown(chance, calibration.by_chance),
+                    Shown(str(calibration.n_items), calibration.n_items),
                 )
             )
     caption = f"The probe of {subject.method} before steering: {where.words}"

@@ -26,5 +26,5 @@ def answers_of(evidence: Evidence) -> tuple[Answer, ...]:
     Without a diagnosis those that the rows and the manifest give; with one all that the methods
     raise, and what is missing from it is said in the answer.
     """
-    found = (answer(evidence) for answer in ALL)
-    return tuple(answer for answer in found if answer is not None)
+    answers = (answer(evidence) for answer in ALL)
+    return tuple(answer for answer in answers if answer is not None)

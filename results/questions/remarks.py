@@ -10,8 +10,8 @@ from steereval.results.store.diagnosis import Diagnosis
 
 def remarks(diagnoses: Mapping[str, Diagnosis]) -> tuple[str, ...]:
     """Sentences from the records; the same one once."""
-    told = (text for found in diagnoses.values() for text in _of(found.record))
-    return tuple(dict.fromkeys(told))
+    texts = (text for diagnosis in diagnoses.values() for text in _of(diagnosis.record))
+    return tuple(dict.fromkeys(texts))
 
 
 def _of(record: Mapping[str, Any]) -> Iterator[str]:
@@ -32,8 +32,8 @@ def _of(record: Mapping[str, Any]) -> Iterator[str]:
     for label, reason in (record.get("left_out") or {}).items():
         yield f"{label} is not diagnosed: {reason}."
     for label, displacements in (record.get("unreached") or {}).items():
-        told = ", ".join(f"{displacement:g}" for displacement in displacements)
-        yield f"{where}: no strength of {label} displaces by {told} median norms."
+        shares = ", ".join(f"{displacement:g}" for displacement in displacements)
+        yield f"{where}: no strength of {label} displaces by {shares} median norms."
 
 
 def _statements(count: Mapping[str, int]) -> str:

@@ -30,13 +30,13 @@ def significance(evidence: Evidence) -> Answer | None:
 
 
 def _finding(evidence: Evidence, model: str, rows: Sequence[Row]) -> Finding:
-    found, best, n = conclusion(rows), conclusion(rows).best, len(rows)
+    result, best, n = conclusion(rows), conclusion(rows).best, len(rows)
     where = f"{best.name} on {best.task.name} ({_words(best)})"
-    if found.gains:
-        which = "it is" if len(found.gains) == 1 else "the clearest is"
+    if result.gains:
+        which = "it is" if len(result.gains) == 1 else "the clearest is"
         verdict = (
-            f"{'Yes' if len(found.gains) == n else 'In part'}: {len(found.gains)} of {n} "
-            f"comparison{'s' if n > 1 else ''} show{'s' if len(found.gains) == 1 else ''} an "
+            f"{'Yes' if len(result.gains) == n else 'In part'}: {len(result.gains)} of {n} "
+            f"comparison{'s' if n > 1 else ''} show{'s' if len(result.gains) == 1 else ''} an "
             f"improvement; {which} {where}"
         )
     elif n == 1:
@@ -45,19 +45,19 @@ def _finding(evidence: Evidence, model: str, rows: Sequence[Row]) -> Finding:
         verdict = (
             f"No: none of {n} comparisons shows an improvement; the most favourable is {where}"
         )
-    if found.losses:
-        harmed = wording.joined([f"{row.name} on {row.task.name}" for row in found.losses])
+    if result.losses:
+        harmed = wording.joined([f"{row.name} on {row.task.name}" for row in result.losses])
         verdict += f"; {harmed} did harm"
-    if found.collapsed:
-        fallen = wording.joined([f"{row.name} on {row.task.name}" for row in found.collapsed])
+    if result.collapsed:
+        fallen = wording.joined([f"{row.name} on {row.task.name}" for row in result.collapsed])
         verdict += f"; the texts of {fallen} collapse at that strength"
-    if not found.gains:
+    if not result.gains:
         verdict += f"; {_detects(best)}"
-    cautions = dict.fromkeys(c for row in (found.gains or rows) for c in row.cautions)
+    cautions = dict.fromkeys(c for row in (result.gains or rows) for c in row.cautions)
     if cautions:
         verdict += f" ({', '.join(cautions)})"
     prefix = f"{model}: " if len(evidence.analysis.models) > 1 else ""
-    return Finding(f"{prefix}{verdict}.", tables=(_table(model, found.compared),))
+    return Finding(f"{prefix}{verdict}.", tables=(_table(model, result.compared),))
 
 
 def _words(row: Row) -> str:

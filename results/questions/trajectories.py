@@ -121,7 +121,7 @@ def _beyond(evidence: Evidence, where: Where, quantity: str, ended: Ended) -> di
     if not len(data):
         return {}
     bound = float(np.quantile(data, NATURAL_SHARE))
-    found = {}
+    by_setting = {}
     for setting, ends in ended.items():
         start, end = (
             of_columns((matrix.values > bound).astype(np.float64), matrix)
@@ -130,8 +130,8 @@ def _beyond(evidence: Evidence, where: Where, quantity: str, ended: Ended) -> di
         added = Ends(start, end).change(evidence.confidence)
         if added is not None:
             before, after = (share_of(matrix, evidence.confidence) for matrix in (start, end))
-            found[setting] = Beyond(before, after, added)
-    return found
+            by_setting[setting] = Beyond(before, after, added)
+    return by_setting
 
 
 def _off(subject: Setting, beyond: Beyond | None) -> str:
@@ -152,9 +152,9 @@ def _off(subject: Setting, beyond: Beyond | None) -> str:
 def _others_off(subject: Setting, beyond: Mapping[Setting, Beyond]) -> Iterator[str]:
     """The other settings that leave the data."""
     off = [
-        f"{setting.words} ({found.end.words(SHARE)})"
-        for setting, found in beyond.items()
-        if setting != subject and found.added.low > MARGIN
+        f"{setting.words} ({other.end.words(SHARE)})"
+        for setting, other in beyond.items()
+        if setting != subject and other.added.low > MARGIN
     ]
     if off:
         yield f"of the others {wording.joined(off)} leave{'s' if len(off) == 1 else ''} the data"
@@ -176,8 +176,8 @@ def _from_rows(evidence: Evidence, model: str) -> Finding | None:
         return None
     changed = [row for row in texts if _is_changed(row)]
     if changed:
-        told = wording.joined([_text_words(row) for row in changed])
-        sentence = f"Steering shows in the texts: the perplexity of {told}."
+        changes = wording.joined([_text_words(row) for row in changed])
+        sentence = f"Steering shows in the texts: the perplexity of {changes}."
     else:
         largest = max(texts, key=_change)
         sentence = f"The texts do not show the steering; the most is {_text_words(largest)}."

@@ -31,8 +31,8 @@ def check_cells(run: RunFolder, manifest: Manifest, records: Records) -> Iterato
     for planned_cell in manifest.cells:
         if (first := planned_cell.repeats) is not None and first not in planned:
             yield Finding(_name(planned_cell), f"it repeats the cell {first}, which is not planned")
-    for found in disagreements(run, manifest, records):
-        yield Finding(found.where, str(found))
+    for disagreement in disagreements(run, manifest, records):
+        yield Finding(disagreement.where, str(disagreement))
     for cell_id, record in records.items():
         where = f"{cell_id} ({record.name or 'unnamed'})"
         yield from _identity(where, cell_id, record, planned[cell_id])
@@ -56,8 +56,8 @@ def _identity(where: str, cell_id: str, record: CellRecord, cell: CellKey) -> It
     if identity is None:
         yield Finding(where, "its record holds no identity")
         return
-    if (found := id_of(identity)) != cell_id:
-        yield Finding(where, f"its identity has the id {found}")
+    if (computed := id_of(identity)) != cell_id:
+        yield Finding(where, f"its identity has the id {computed}")
     for name, value in _columns(identity).items():
         if value != (planned := getattr(cell, name)):
             yield Finding(
@@ -106,9 +106,9 @@ def _files(
     if foreign := set(_values(responses, "item_id")) - set(_values(items, "item_id")):
         yield Finding(where, f"{len(foreign)} items were asked about and not scored")
     for name, value in cell.columns().items():
-        found = _values(items, name)
-        if found != [value]:
-            yield Finding(where, f"{name} is {found} in its rows and {value!r} in the manifest")
+        values = _values(items, name)
+        if values != [value]:
+            yield Finding(where, f"{name} is {values} in its rows and {value!r} in the manifest")
 
 
 def _values(table: pa.Table, name: str) -> list[Any]:

@@ -40,62 +40,64 @@ def check_statistics(run: RunFolder, report: ReadReport) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding("statistics", f"they cannot be computed: {error.problem}")
         return
-    told = {name: report(name) for name in (PARQUET, CSV, ITEMS)}
-    if all(data is None for data in told.values()):
+    files = {name: report(name) for name in (PARQUET, CSV, ITEMS)}
+    if all(data is None for data in files.values()):
         yield Finding("report", "there is none, so nothing is compared with it", False)
         return
-    for name, data in told.items():
+    for name, data in files.items():
         if data is None:
             yield Finding(name, "it is missing from the report")
-    if (data := told[PARQUET]) is not None:
-        yield from _tables(data, told[CSV], table)
-    if (lines := told[ITEMS]) is not None:
+    if (data := files[PARQUET]) is not None:
+        yield from _tables(data, files[CSV], table)
+    if (lines := files[ITEMS]) is not None:
         yield from _items(run, lines)
 
 
 def _tables(data: bytes, text: bytes | None, table: pa.Table) -> Iterator[Finding]:
     try:
-        told = pq.read_table(pa.BufferReader(data))
+        reported = pq.read_table(pa.BufferReader(data))
     except (OSError, pa.ArrowInvalid) as error:
         yield Finding(PARQUET, f"it cannot be read: {error}")
         return
-    if text is not None and text != csv_bytes(told):
+    if text is not None and text != csv_bytes(reported):
         yield Finding(CSV, f"it differs from {PARQUET}")
-    if told.schema.names != FLAT_SCHEMA.names:
+    if reported.schema.names != FLAT_SCHEMA.names:
         yield Finding(PARQUET, "it has other columns than this program's reports")
-    elif told.num_rows != table.num_rows:
-        yield Finding(PARQUET, f"it has {told.num_rows} rows, and the run gives {table.num_rows}")
+    elif reported.num_rows != table.num_rows:
+        yield Finding(
+            PARQUET, f"it has {reported.num_rows} rows, and the run gives {table.num_rows}"
+        )
     else:
-        for row, computed in zip(told.to_pylist(), table.to_pylist(), strict=True):
+        for row, computed in zip(reported.to_pylist(), table.to_pylist(), strict=True):
             yield from _row(row, computed)
 
 
-def _row(told: dict[str, Any], computed: dict[str, Any]) -> Iterator[Finding]:
-    other = [name for name in told if not _is_same(told[name], computed[name])]
+def _row(reported: dict[str, Any], computed: dict[str, Any]) -> Iterator[Finding]:
+    other = [name for name in reported if not _is_same(reported[name], computed[name])]
     if other:
         more = f" (and {len(other) - 1} more figures)" if len(other) > 1 else ""
         yield Finding(
             " · ".join(str(computed[name]) for name in _NAMES if computed[name]),
-            f"{other[0]} is {told[other[0]]} in the report and {computed[other[0]]} by the "
+            f"{other[0]} is {reported[other[0]]} in the report and {computed[other[0]]} by the "
             f"rows{more}",
         )
 
 
-def _is_same(told: Any, computed: Any) -> bool:
-    if isinstance(told, float) and isinstance(computed, float):
-        return math.isclose(told, computed, rel_tol=RELATIVE, abs_tol=RELATIVE)
-    return bool(told == computed)
+def _is_same(reported: Any, computed: Any) -> bool:
+    if isinstance(reported, float) and isinstance(computed, float):
+        return math.isclose(reported, computed, rel_tol=RELATIVE, abs_tol=RELATIVE)
+    return bool(reported == computed)
 
 
 def _items(run: RunFolder, lines: bytes) -> Iterator[Finding]:
     number = 0
-    with tempfile.TemporaryDirectory() as folder, io.BytesIO(lines) as told:
+    with tempfile.TemporaryDirectory() as folder, io.BytesIO(lines) as reported:
         again = Path(folder) / ITEMS
         write_item_lines(run, again)
         with again.open("rb") as computed:
             for number, line in enumerate(computed, 1):
-                if told.readline() != line:
+                if reported.readline() != line:
                     yield Finding(ITEMS, f"line {number} is not what the rows say")
                     return
-        if told.readline():
+        if reported.readline():
             yield Finding(ITEMS, f"it has more lines than the {number} of the rows")

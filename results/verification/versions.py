@@ -22,14 +22,12 @@ def check_versions(
         if record.is_done:
             ran_on = record.environment.versions
             others.update(
-                (package, found)
-                for package, found in ran_on.items()
-                if found != recorded.get(package)
+                (package, used) for package, used in ran_on.items() if used != recorded.get(package)
             )
-    for (package, found), count in sorted(others.items()):
+    for (package, used), count in sorted(others.items()):
         yield Finding(
             package,
-            f"{count} cells ran on {found}, and the manifest names {recorded.get(package)}",
+            f"{count} cells ran on {used}, and the manifest names {recorded.get(package)}",
         )
     for package, known in recorded.items():
         installed = _installed(package)

@@ -33,7 +33,7 @@ def verify_tables(run: RunFolder, report: ReadReport, others_are_wrong: bool) ->
             yield Finding("run", error.problem)
         return
     yield from check_cells(run, manifest, records)
-    if told := describe_retired(run):
-        yield Finding("retired", told, False)
+    if retired := describe_retired(run):
+        yield Finding("retired", retired, False)
     yield from check_versions(manifest.versions, records, others_are_wrong)
     yield from check_statistics(run, report)
