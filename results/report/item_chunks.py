@@ -75,8 +75,8 @@ def _chunk(sheet: ItemSheet, answers: SheetAnswers, correct: ByItem) -> ItemChun
         ],
         "references": [[texts.number(shortened_start(text)) for text in c.texts] for c in right],
         "arms": [
-            _arm(arm, found, chosen, choices, lengths[chosen], texts)
-            for arm, found in zip(sheet.arms, answers.arms, strict=True)
+            _arm(arm, arm_answers, chosen, choices, lengths[chosen], texts)
+            for arm, arm_answers in zip(sheet.arms, answers.arms, strict=True)
         ],
     }
     text = json.dumps(value | {"texts": texts.texts}, ensure_ascii=False, separators=(",", ":"))
@@ -114,18 +114,18 @@ def _arm(
     strengths = "" if row.is_baseline else f"strength {strength_words(row.strengths.items())}"
     fit_seed = None if shown is None else shown.fit_seed
     seed = "" if fit_seed is None else f"answers of fit seed {fit_seed}"
-    found: dict[str, Any] = {
+    chunk: dict[str, Any] = {
         "name": row.name,
         "detail": ", ".join(filter(None, (strengths, seed))),
         "scores": _numbers(arm.scores[chosen], 4),
     }
     if answers.likelihoods is not None:
-        found["likelihoods"] = _numbers(answers.likelihoods[choices], 2)
-        found["picks"] = _picks(answers.likelihoods[choices], lengths)
+        chunk["likelihoods"] = _numbers(answers.likelihoods[choices], 2)
+        chunk["picks"] = _picks(answers.likelihoods[choices], lengths)
     if answers.texts:
         written = [answers.texts[i] for i in chosen]
-        found["texts"] = [None if t is None else texts.number(shortened_start(t)) for t in written]
-    return found
+        chunk["texts"] = [None if t is None else texts.number(shortened_start(t)) for t in written]
+    return chunk
 
 
 def _most_differing(sheet: ItemSheet) -> Labels:
@@ -183,8 +183,8 @@ def _summary(sheet: ItemSheet, answers: SheetAnswers, n_shown: int) -> str:
         text += "; scores are perplexities of single items"
     silent = [
         arm.row.name
-        for arm, found in zip(sheet.arms, answers.arms, strict=True)
-        if not found.is_known
+        for arm, arm_answers in zip(sheet.arms, answers.arms, strict=True)
+        if not arm_answers.is_known
     ]
     if len(silent) == len(sheet.arms):
         return f"{text}; no answers are embedded."

@@ -46,11 +46,11 @@ class SideBySide:
     """One for each run but the first."""
 
 
-def side_by_side(found: Sequence[TwoRuns]) -> SideBySide:
+def side_by_side(pairs: Sequence[TwoRuns]) -> SideBySide:
     """The content of a comparison; all of `found` have the same first run."""
-    first = found[0].first
+    first = pairs[0].first
     plan = first.source.plan
-    names = ", ".join(each.second.name for each in found)
+    names = ", ".join(each.second.name for each in pairs)
     return SideBySide(
         title=f"{names} against {first.name}",
         reading=(
@@ -60,7 +60,7 @@ def side_by_side(found: Sequence[TwoRuns]) -> SideBySide:
             "metrics, by Benjamini-Hochberg over the others. “Better” means better than in "
             f"{first.name}."
         ),
-        sections=tuple(_section(each) for each in found),
+        sections=tuple(_section(each) for each in pairs),
     )
 
 
@@ -183,7 +183,7 @@ def _cells(two: TwoRuns, name: str) -> ReportTable:
     return ReportTable(name, "Cells that only one run planned", columns, entries)
 
 
-def _changes(found: Sequence[Difference], name: str, what: str, two: TwoRuns) -> ReportTable:
+def _changes(differences: Sequence[Difference], name: str, what: str, two: TwoRuns) -> ReportTable:
     columns = (Column("Where"), Column(two.first.name), Column(two.second.name))
-    rows = tuple((Entry(each.path), Entry(each.first), Entry(each.second)) for each in found)
+    rows = tuple((Entry(each.path), Entry(each.first), Entry(each.second)) for each in differences)
     return ReportTable(name, f"{what} differ", columns, rows)

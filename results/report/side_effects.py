@@ -35,17 +35,17 @@ def side_effects(row: Row, rows: Sequence[Row]) -> Iterator[Remark]:
 def _capabilities(row: Row, rows: Sequence[Row]) -> Iterator[Row]:
     """Primary rows of capability tasks of the same arm; at the row's own strength if there are
     rows of several."""
-    found = [
+    capability_rows = [
         other
         for other in rows
         if not other.task.is_target
         and other.is_primary
         and (other.model, other.arm) == (row.model, row.arm)
     ]
-    for task in dict.fromkeys(other.task.name for other in found):
-        mine = [other for other in found if other.task.name == task]
-        exact = [other for other in mine if other.strengths == row.strengths]
-        yield from exact[:1] or (mine if len(mine) == 1 else [])
+    for task in dict.fromkeys(other.task.name for other in capability_rows):
+        task_rows = [other for other in capability_rows if other.task.name == task]
+        exact = [other for other in task_rows if other.strengths == row.strengths]
+        yield from exact[:1] or (task_rows if len(task_rows) == 1 else [])
 
 
 def _at(row: Row) -> str:

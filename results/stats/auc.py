@@ -41,14 +41,14 @@ def auc_influence(scores: Floats, labels: npt.NDArray[np.bool_]) -> Floats:
         raise InputError(
             f"{positive} of {n} items are positive", "An AUC needs items of both classes."
         )
-    found = np.empty_like(scores)
+    influence = np.empty_like(scores)
     for column, values in enumerate(scores.T):
         above = _share_below(values[labels], values[~labels])
         below = 1.0 - _share_below(values[~labels], values[labels])
         area = float(above.mean())
-        found[labels, column] = area + n / positive * (above - area)
-        found[~labels, column] = area + n / (n - positive) * (below - area)
-    return found
+        influence[labels, column] = area + n / positive * (above - area)
+        influence[~labels, column] = area + n / (n - positive) * (below - area)
+    return influence
 
 
 def _share_below(values: Floats, others: Floats) -> Floats:

@@ -53,20 +53,20 @@ def cautions(effect: Effect, diff: Floats, clusters: Labels, guard: Guard) -> li
     se = effect.se
     if not np.isfinite(se):
         return [NO_VARIATION]
-    found = []
+    marks = []
     if has_few_clusters(clusters, effect.effective_clusters or effect.n_clusters):
-        found.append(FEW_CLUSTERS)
+        marks.append(FEW_CLUSTERS)
     if not guard.is_binary and has_few_carriers(diff, clusters):
-        found.append(FEW_CARRIERS)
+        marks.append(FEW_CARRIERS)
     elif not guard.is_binary and is_skewed(effect.skewness, effect.n_clusters):
-        found.append(SKEWED)
+        marks.append(SKEWED)
     if guard.is_binary and few_differ(diff):
-        found.append(FEW_DIFFER)
+        marks.append(FEW_DIFFER)
     if fits_disagree(diff, clusters):
-        found.append(FITS_DISAGREE)
+        marks.append(FITS_DISAGREE)
     if one_item_overturns(len(diff), se, guard):
-        found.append(ONE_ITEM)
-    return found
+        marks.append(ONE_ITEM)
+    return marks
 
 
 def has_few_clusters(clusters: Labels, effective: float) -> bool:

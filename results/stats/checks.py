@@ -38,9 +38,9 @@ def wrong_dimensions(name: str, array: Floats, wanted: str) -> InputError:
     return InputError(f"{name} has {array.ndim} dimensions", f"Give {wanted}.")
 
 
-def too_few(what: str, found: int, needed: int) -> InputError:
+def too_few(what: str, count: int, needed: int) -> InputError:
     """The error of fewer groups or rows than a variance needs."""
-    return InputError(f"there are {found} {what}", f"Give at least {needed}.")
+    return InputError(f"there are {count} {what}", f"Give at least {needed}.")
 
 
 def codes(name: str, labels: npt.ArrayLike | None, n_items: int) -> Labels:

@@ -139,8 +139,8 @@ class _Studentised:
 
     def __call__(self, flips: Floats) -> tuple[Floats, Floats]:
         """For flips [rows, clusters] of 0 and 1 the two, both [rows, columns]."""
-        found = self._both.sum(axis=0) - 2.0 * (flips @ self._both)
-        mean, cross = np.hsplit(found, 2)
+        sums = self._both.sum(axis=0) - 2.0 * (flips @ self._both)
+        mean, cross = np.hsplit(sums, 2)
         variance = self._quadratic * mean**2 - 2 * mean * cross + self._constant
         variance[variance < _ROUNDING * self._constant] = 0.0
         return mean**2, variance

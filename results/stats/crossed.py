@@ -109,8 +109,8 @@ def crossed_effect(
     checks.fraction("confidence", confidence)
     if labels.max() == 0:
         return _unbounded(matrix, confidence)
-    found = _estimates(matrix[None], labels, fold_codes, confidence, guard)
-    effect = _effect(found, matrix, labels, confidence)
+    estimates = _estimates(matrix[None], labels, fold_codes, confidence, guard)
+    effect = _effect(estimates, matrix, labels, confidence)
     effect = replace(effect, fits_per_seed=effective_folds(fold_codes))
     if guard is not None:
         return _guarded(effect, matrix, labels, guard)
@@ -220,11 +220,13 @@ def _t_test(estimate: Floats, se: Floats, df: Floats, skewness: Floats, groups: 
     return np.asarray(np.where(estimate == 0.0, 1.0, p), dtype=np.float64)
 
 
-def _effect(found: CrossedEstimates, matrix: Floats, clusters: Labels, confidence: float) -> Effect:
+def _effect(
+    estimates: CrossedEstimates, matrix: Floats, clusters: Labels, confidence: float
+) -> Effect:
     n, seeds = matrix.shape
     groups = int(clusters.max()) + 1
     over = T_OVER_ITEMS if groups == n else T_OVER_CLUSTERS
-    numbers: dict[str, Any] = {name: float(values[0]) for name, values in vars(found).items()}
+    numbers: dict[str, Any] = {name: float(values[0]) for name, values in vars(estimates).items()}
     return Effect(
         **numbers,
         n_items=n,

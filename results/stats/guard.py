@@ -104,6 +104,8 @@ def _kept_by_the_mean(table: MeanSquareTable, seeds: int) -> Floats:
     item, _, residual = table.squares
     if seeds == 1:
         return np.ones(len(item))
-    own = np.maximum((item - residual) / seeds, 0.0)
-    whole = own + residual
-    return np.where(whole > 0.0, (own + residual / seeds) / np.where(whole > 0.0, whole, 1.0), 1.0)
+    item_variance = np.maximum((item - residual) / seeds, 0.0)
+    whole = item_variance + residual
+    return np.where(
+        whole > 0.0, (item_variance + residual / seeds) / np.where(whole > 0.0, whole, 1.0), 1.0
+    )

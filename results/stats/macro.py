@@ -175,12 +175,12 @@ def _blocks(units: Sequence[Labels]) -> list[list[int]]:
     """The tasks in groups that share no unit."""
     blocks: list[tuple[list[int], set[int]]] = []
     for task, codes in enumerate(units):
-        mine, found = [task], set(codes.tolist())
-        apart = [block for block in blocks if not block[1] & found]
+        members, labels = [task], set(codes.tolist())
+        apart = [block for block in blocks if not block[1] & labels]
         for tasks, held in blocks:
-            if held & found:
-                mine, found = [*tasks, *mine], found | held
-        blocks = [*apart, (mine, found)]
+            if held & labels:
+                members, labels = [*tasks, *members], labels | held
+        blocks = [*apart, (members, labels)]
     return [tasks for tasks, _ in blocks]
 
 
@@ -207,5 +207,5 @@ def _of(given: Sequence[npt.ArrayLike | None] | None, task: int) -> npt.ArrayLik
 
 
 def _folds(given: Sequence[npt.ArrayLike | None] | None, task: int, n: int) -> Labels:
-    mine = _of(given, task)
-    return np.zeros(n, np.intp) if mine is None else checks.codes("folds", mine, n)
+    task_folds = _of(given, task)
+    return np.zeros(n, np.intp) if task_folds is None else checks.codes("folds", task_folds, n)

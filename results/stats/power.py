@@ -124,11 +124,11 @@ def detectable_effects(
         np.asarray(n_items, dtype=np.float64), np.asarray(n_seeds, dtype=np.float64)
     )
     df_item = n / variances.items_per_cluster - 1.0
-    found = np.full(n.shape, np.inf)
+    effects = np.full(n.shape, np.inf)
     for seeds in np.unique(s):
         rows = (s == seeds) & (df_item > 1e-9)
-        found[rows] = _detected(variances, n[rows], float(seeds), power, alpha)
-    return found
+        effects[rows] = _detected(variances, n[rows], float(seeds), power, alpha)
+    return effects
 
 
 def _detected(variances: Variances, n: Floats, seeds: float, power: float, alpha: float) -> Floats:

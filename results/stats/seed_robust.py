@@ -86,7 +86,7 @@ def generalised_p(estimate: Floats, table: MeanSquareTable, cells: npt.ArrayLike
     factors = _fiducial_factors(df_seed)
     df_items = np.broadcast_to(df_item, estimate.shape)[:, None]
     counts = np.broadcast_to(cells, estimate.shape)[:, None]
-    found = np.empty(len(estimate))
+    p_values = np.empty(len(estimate))
     for start in range(0, len(estimate), _ROWS):
         rows = slice(start, start + _ROWS)
         item, seed, residual = (square[rows, None] for square in table.squares)
@@ -96,8 +96,8 @@ def generalised_p(estimate: Floats, table: MeanSquareTable, cells: npt.ArrayLike
         ratio = np.full(variance.shape, np.inf)
         np.divide(size, np.sqrt(variance), out=ratio, where=variance > 0.0)
         tails = t_tails(np.where(size > 0.0, ratio, 0.0), df_items[rows])
-        found[rows] = 2.0 * (tails @ _WEIGHTS) / _WEIGHTS.sum()
-    return np.asarray(np.minimum(found, 1.0), dtype=np.float64)
+        p_values[rows] = 2.0 * (tails @ _WEIGHTS) / _WEIGHTS.sum()
+    return np.asarray(np.minimum(p_values, 1.0), dtype=np.float64)
 
 
 @lru_cache(maxsize=2048)

@@ -159,13 +159,13 @@ def _root(
     for _ in range(_STEPS):
         width = at_low - at_high
         middle = low + (high - low) * np.where(width > 0.0, at_low / np.maximum(width, 1e-300), 0.5)
-        found = function(middle)
-        if np.all(np.abs(found) <= precise):
+        at_middle = function(middle)
+        if np.all(np.abs(at_middle) <= precise):
             break
-        beyond = found <= 0.0
+        beyond = at_middle <= 0.0
         at_low = np.where(beyond & (side > 0), at_low / 2.0, at_low)
         at_high = np.where(~beyond & (side < 0), at_high / 2.0, at_high)
-        high, at_high = np.where(beyond, middle, high), np.where(beyond, found, at_high)
-        low, at_low = np.where(beyond, low, middle), np.where(beyond, at_low, found)
+        high, at_high = np.where(beyond, middle, high), np.where(beyond, at_middle, at_high)
+        low, at_low = np.where(beyond, low, middle), np.where(beyond, at_low, at_middle)
         side = np.where(beyond, 1.0, -1.0)
     return middle

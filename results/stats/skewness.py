@@ -27,8 +27,8 @@ def restored(value: npt.ArrayLike, skewness: npt.ArrayLike) -> Floats:
     x, a = np.broadcast_arrays(np.asarray(value, np.float64), np.asarray(skewness, np.float64))
     tiny = np.abs(a) < 1e-8
     safe = np.where(tiny, 1.0, a)
-    found = 3.0 / safe * (np.cbrt(1.0 + safe * (x - safe / 6.0)) - 1.0)
-    return np.asarray(np.where(tiny, x, found), dtype=np.float64)
+    inverse = 3.0 / safe * (np.cbrt(1.0 + safe * (x - safe / 6.0)) - 1.0)
+    return np.asarray(np.where(tiny, x, inverse), dtype=np.float64)
 
 
 def one_sided_p(statistic: npt.ArrayLike, skewness: npt.ArrayLike, df: npt.ArrayLike) -> Floats:

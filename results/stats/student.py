@@ -16,16 +16,16 @@ def t_quantiles(probability: float, df: npt.ArrayLike) -> Floats:
     """The quantiles of Student's t for each of `df`; infinite without degrees of freedom."""
     given = np.asarray(df, dtype=np.float64)
     usable = given > 0.0
-    found = special.stdtrit(np.where(usable, given, 1.0), probability)
-    return np.asarray(np.where(usable, found, np.inf), dtype=np.float64)
+    quantiles = special.stdtrit(np.where(usable, given, 1.0), probability)
+    return np.asarray(np.where(usable, quantiles, np.inf), dtype=np.float64)
 
 
 def t_tails(statistic: npt.ArrayLike, df: npt.ArrayLike) -> Floats:
     """P(T > statistic), elementwise; one half without degrees of freedom."""
     given = np.asarray(df, dtype=np.float64)
     usable = given > 0.0
-    found = special.stdtr(np.where(usable, given, 1.0), -np.asarray(statistic, dtype=np.float64))
-    return np.asarray(np.where(usable, found, 0.5), dtype=np.float64)
+    tails = special.stdtr(np.where(usable, given, 1.0), -np.asarray(statistic, dtype=np.float64))
+    return np.asarray(np.where(usable, tails, 0.5), dtype=np.float64)
 
 
 def t_quantile(probability: float, df: float) -> float:

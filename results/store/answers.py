@@ -65,7 +65,7 @@ class AnswerStore:
 
         A record is read again only if its size has changed.
         """
-        found = {}
+        records = {}
         for name, size in sorted(self.place.sizes(FOLDER).items()):
             if not name.endswith(".json"):
                 continue
@@ -74,8 +74,8 @@ class AnswerStore:
                 if record is None:
                     continue
                 self._known[name] = size, record
-            found[name.removesuffix(".json")] = self._known[name][1]
-        return found
+            records[name.removesuffix(".json")] = self._known[name][1]
+        return records
 
     def cells(self) -> set[str]:
         """Ids of the cells whose answers are kept. Raises StoreError."""

@@ -62,12 +62,12 @@ def check_sum_line(name: str, data: bytes) -> str:
 def _contents(run: RunFolder, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
     """Instructions, the run's files, and the sums of both."""
     lines = []
-    own = {INSTRUCTIONS: _instructions(manifest)}
+    instructions = {INSTRUCTIONS: _instructions(manifest)}
     # An unpacked archive that is archived once more holds both already; a driver runs this folder.
     left_out = (CHECKSUMS, INSTRUCTIONS, lease.FILE)
     files = run.files(frozenset(manifest.members))
     others = ((name, data) for name, data in files if name not in left_out)
-    for name, data in (*own.items(), *others):
+    for name, data in (*instructions.items(), *others):
         lines.append(check_sum_line(name, data))
         yield name, data
     yield CHECKSUMS, "".join(lines).encode()

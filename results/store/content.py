@@ -48,10 +48,10 @@ def content_of_cell(manifest: Manifest, cell: CellKey, known: Collection[str]) -
     """What a planned cell is computed from by its manifest, of the subjects in `known`: its model,
     its task, and, if it is steered, the contrast sets."""
     content = manifest.content
-    own = {model_subject(cell.model), task_subject(cell.task)}
+    subjects = {model_subject(cell.model), task_subject(cell.task)}
     if cell.layer:
-        own |= {subject for subject in content if subject.startswith(_CONTRAST)}
-    return {s: parts for s, parts in content.items() if s in own and s in known}
+        subjects |= {subject for subject in content if subject.startswith(_CONTRAST)}
+    return {s: parts for s, parts in content.items() if s in subjects and s in known}
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def check_content(run: RunFolder, manifest: Manifest, records: Mapping[str, Cell
     """Raise StoreError if a planned cell, or a diagnosis, was computed from something else than the
     manifest says. What reads a run's rows calls this first.
     """
-    for found in disagreements(run, manifest, records):
-        raise StoreError(f"{found.where}: {found}", "Put the run's own files back.")
+    for disagreement in disagreements(run, manifest, records):
+        raise StoreError(f"{disagreement.where}: {disagreement}", "Put the run's own files back.")
 
 
 def disagreements(
@@ -136,13 +136,13 @@ def disagreements(
 
 def changed_parts(old: Parts, new: Parts) -> list[str]:
     """In words, which parts differ: `NAME (1a2b3c was, 4d5e6f is)`, `NAME (new)`, `NAME (gone)`."""
-    found = []
+    changes = []
     for part in sorted(old.keys() | new.keys()):
         before, now = old.get(part), new.get(part)
         if before == now:
             continue
         if before is None or now is None:
-            found.append(f"{part} ({'new' if before is None else 'gone'})")
+            changes.append(f"{part} ({'new' if before is None else 'gone'})")
         else:
-            found.append(f"{part} ({before[:SHOWN]} was, {now[:SHOWN]} is)")
-    return found
+            changes.append(f"{part} ({before[:SHOWN]} was, {now[:SHOWN]} is)")
+    return changes

@@ -34,11 +34,11 @@ ByItem = Mapping[str, Correct]
 """{item id: what is right}."""
 
 
-def write_correct_answers(place: Storage, found: Mapping[str, ByItem]) -> None:
+def write_correct_answers(place: Storage, answers: Mapping[str, ByItem]) -> None:
     """Keep the answers of all tasks in the run folder at `place`. Raises StoreError."""
     plain = {
         task: {item: _plain(correct) for item, correct in items.items()}
-        for task, items in found.items()
+        for task, items in answers.items()
     }
     text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
     place.write(FILE, text.encode("utf-8", "surrogatepass") + b"\n")

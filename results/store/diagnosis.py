@@ -118,10 +118,10 @@ class Diagnosis:
     """Model, layer, contrast, counts of the three parts, errors by method, versions."""
 
 
-def write_diagnosis(place: Storage, name: str, found: Diagnosis) -> None:
+def write_diagnosis(place: Storage, name: str, diagnosis: Diagnosis) -> None:
     """Store `found` in the run folder at `place`, its record last. Raises StoreError."""
-    data = parquet.encode(found.table, DIAGNOSIS_SCHEMA, f"the diagnosis {name}")
-    record = found.record | {"file": parquet.digest(data)}
+    data = parquet.encode(diagnosis.table, DIAGNOSIS_SCHEMA, f"the diagnosis {name}")
+    record = diagnosis.record | {"file": parquet.digest(data)}
     place.make(FOLDER)
     place.remove(f"{FOLDER}/{name}.json")
     place.write(f"{FOLDER}/{name}.parquet", data)

@@ -68,9 +68,9 @@ def holder(place: Storage) -> dict[str, Any] | None:
     """
     data = place.read(FILE)
     with suppress(ValueError):
-        found = json.loads(data or b"null")
-        if isinstance(found, dict) and found.keys() >= _SIGN:
-            return found
+        sign = json.loads(data or b"null")
+        if isinstance(sign, dict) and sign.keys() >= _SIGN:
+            return sign
     return None
 
 
@@ -147,8 +147,8 @@ class Lease:
         Raises:
             StoreError: If the folder cannot be read or written to.
         """
-        found = holder(self.place)
-        if found is None or found["id"] != self.id:
+        sign = holder(self.place)
+        if sign is None or sign["id"] != self.id:
             self.lost = True
             return
         self._write()
@@ -179,8 +179,8 @@ class Lease:
             raise self._taken()
         self._write()
         time.sleep(settling)
-        found = holder(self.place)
-        if found is None or found["id"] != self.id:
+        sign = holder(self.place)
+        if sign is None or sign["id"] != self.id:
             raise StoreError(
                 f"{self.place} is being run by another process that began at the same moment",
                 "Wait until it ends.",
@@ -188,14 +188,14 @@ class Lease:
 
     def release(self) -> None:
         """Let the next one in at once."""
-        found = holder(self.place)
-        if found is not None and found["id"] == self.id:
+        sign = holder(self.place)
+        if sign is not None and sign["id"] == self.id:
             self.place.remove(FILE)
 
     def _taken(self) -> StoreError:
-        found = holder(self.place) or {"pid": "unknown", "host": "another machine"}
+        sign = holder(self.place) or {"pid": "unknown", "host": "another machine"}
         return StoreError(
-            f"{self.place} is being run by process {found['pid']} on {found['host']}",
+            f"{self.place} is being run by process {sign['pid']} on {sign['host']}",
             "Wait until it ends or stop it. Should that machine be gone, its run can be "
             f"taken over after {STALE:.0f} s.",
         )
@@ -237,8 +237,8 @@ def driving(place: Storage, say: Callable[[str], None] = lambda _: None) -> Iter
 
 def check_driver(place: Storage, lease_id: str) -> None:
     """StoreError unless the driver `lease_id` still runs the folder at `place`."""
-    found = holder(place)
-    if found is None or found["id"] != lease_id:
+    sign = holder(place)
+    if sign is None or sign["id"] != lease_id:
         raise StoreError(
             f"{place} is no longer run by the driver of this worker", "Leave it to the new one."
         )

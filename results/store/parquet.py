@@ -91,11 +91,11 @@ def _check_numbers(items: pa.Table, cell_id: str, kinds: Kinds, remedy: str) -> 
             here = np.asarray(pc.and_(*same).to_numpy())
         wrong, rule = _wrong_value(values, kind)
         heavy, rule_of_weights = _wrong_weight(values, weights, kind)
-        for name, column, found, must in (
+        for name, column, is_bad, must in (
             ("value", values, wrong, rule),
             ("weight", weights, heavy, rule_of_weights),
         ):
-            if (places := np.flatnonzero(found & here)).size:
+            if (places := np.flatnonzero(is_bad & here)).size:
                 item = items["item_id"][int(places[0])].as_py()
                 raise StoreError(
                     f"cell {cell_id} has the {name} {column[places[0]]:g} for the metric "
@@ -157,12 +157,12 @@ def parse(
     """The Parquet bytes of the file `name` as a table of `schema`, or some of its columns."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        found = file.schema_arrow
+        stored = file.schema_arrow
         table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{name} is damaged: {error}", START_AGAIN) from error
-    check_version((found.metadata or {}).get(VERSION_KEY), name)
-    if not found.equals(schema, check_metadata=False):
+    check_version((stored.metadata or {}).get(VERSION_KEY), name)
+    if not stored.equals(schema, check_metadata=False):
         raise StoreError(f"{name} has other columns than schema {SCHEMA_VERSION}", START_AGAIN)
     return table
 

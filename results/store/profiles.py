@@ -76,8 +76,8 @@ def read_profiles(place: Storage, members: frozenset[str] | None = None) -> list
     """
     names = [name for name in sorted(place.sizes(FOLDER)) if name.endswith(".json")]
     every = [_read(place, f"{FOLDER}/{name}") for name in names]
-    found = [p for p in every if members is None or not p.ids or not members.isdisjoint(p.ids)]
-    return sorted(found, key=lambda each: (each.model, each.task, each.layer))
+    profiles = [p for p in every if members is None or not p.ids or not members.isdisjoint(p.ids)]
+    return sorted(profiles, key=lambda each: (each.model, each.task, each.layer))
 
 
 def _read(place: Storage, name: str) -> Profile:

@@ -138,5 +138,5 @@ def watched_progress(observer: Observer, life: Life) -> Progress | None:
 
     None if the folder says nothing yet. Raises StoreError.
     """
-    found = read_progress(observer.place)
-    return None if found is None else found.seen(life, observer.driver)
+    progress = read_progress(observer.place)
+    return None if progress is None else progress.seen(life, observer.driver)

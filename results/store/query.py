@@ -75,8 +75,8 @@ def _telling(kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kind as error:
-        told = str(error).strip().split("\n\n")[0].replace("\n", " ")
-        raise InputError(f"the query cannot be answered: {told}", _remedy()) from error
+        reason = str(error).strip().split("\n\n")[0].replace("\n", " ")
+        raise InputError(f"the query cannot be answered: {reason}", _remedy()) from error
 
 
 def _check_reads(duckdb: Any, sql: str) -> None:

@@ -46,10 +46,10 @@ def at_hand(run: RunFolder, cells: Collection[str]) -> AtHand:
         StoreError: If a record is damaged.
     """
     apart = retired(run)
-    asked = frozenset(cells)
+    ids = frozenset(cells)
     return AtHand(
-        apart.records(asked) | run.records(asked),
-        frozenset(apart.finished(asked) | run.finished(asked)),
+        apart.records(ids) | run.records(ids),
+        frozenset(apart.finished(ids) | run.finished(ids)),
     )
 
 
@@ -136,13 +136,13 @@ def _bring_back(run: RunFolder, cells: Collection[str]) -> None:
 
 def _files(folder: RunFolder, cells: Collection[str]) -> dict[str, list[str]]:
     """{id: names of its files in the folder} of those of `cells` that have any."""
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for part in CELL_FOLDERS:
         for name in folder.place.sizes(part):
             cell_id = cell_of(name)
             if cell_id is not None and cell_id in cells:
-                found.setdefault(cell_id, []).append(f"{part}/{name}")
-    return found
+                files.setdefault(cell_id, []).append(f"{part}/{name}")
+    return files
 
 
 def _record_first(cell_id: str, names: Collection[str]) -> list[str]:

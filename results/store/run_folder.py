@@ -217,14 +217,14 @@ class RunFolder:
             StoreError: If the manifest or a record cannot be read.
         """
         wanted = self.members() if among is None else among
-        found = {}
+        records = {}
         for name in sorted(self.place.sizes(CELLS)):
             cell_id = name.removesuffix(".json")
             if name.endswith(".json") and (wanted is None or cell_id in wanted):
                 record = self._read_record(cell_id)
                 if record is not None:
-                    found[cell_id] = record
-        return found
+                    records[cell_id] = record
+        return records
 
     def read_record(self, cell_id: str) -> CellRecord:
         """The record of one cell that finished or failed; StoreError if there is none."""
@@ -255,8 +255,8 @@ class RunFolder:
             if record.files is not None
             and record.is_done
             and all(
-                found.get(f"{cell_id}.parquet") == getattr(record.files, kind).bytes
-                for kind, found in sizes.items()
+                sizes_of.get(f"{cell_id}.parquet") == getattr(record.files, kind).bytes
+                for kind, sizes_of in sizes.items()
             )
         }
 
@@ -393,5 +393,5 @@ def _record_of(facts: CellFacts, cell_id: str, status: str, **parts: object) -> 
 
 
 def _concatenated(parts: Iterator[pa.Table], schema: pa.Schema) -> pa.Table:
-    found = list(parts)
-    return pa.concat_tables(found) if found else schema.empty_table()
+    tables = list(parts)
+    return pa.concat_tables(tables) if tables else schema.empty_table()

@@ -144,14 +144,14 @@ class LocalStorage:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Names and bytes of the files in `folder`."""
-        found = {}
+        sizes = {}
         with contextlib.suppress(FileNotFoundError):
             for path in (self.path / folder).iterdir():
                 # A writer may rename or remove a file while the folder is read.
                 with contextlib.suppress(FileNotFoundError):
                     if path.is_file() and not path.name.startswith(atomic.TEMPORARY_PREFIX):
-                        found[path.name] = path.stat().st_size
-        return found
+                        sizes[path.name] = path.stat().st_size
+        return sizes
 
     def walk(self) -> list[str]:
         """Names of all files, also those in folders within folders."""

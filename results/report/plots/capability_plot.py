@@ -122,11 +122,11 @@ def _cross(axes: Axes, point: _Point) -> None:
 def _gain(row: Row) -> Effect:
     """The effect turned so that more is better, in the unit of display."""
     assert row.comparison is not None
-    found, scale = oriented(row.comparison.effect, row.metric), wording.scale_of(row.metric)
+    effect, scale = oriented(row.comparison.effect, row.metric), wording.scale_of(row.metric)
     return Effect(
         **{
-            **vars(found),
-            **{n: scale * getattr(found, n) for n in ("estimate", "low", "high", "se")},
+            **vars(effect),
+            **{n: scale * getattr(effect, n) for n in ("estimate", "low", "high", "se")},
         }
     )
 

@@ -144,9 +144,9 @@ def _label(point: StrengthPoint) -> str:
     return f"{point.metric.name} {arrow}"
 
 
-def _shade(axes: Axes, found: Sequence[Collapse]) -> None:
+def _shade(axes: Axes, collapses: Sequence[Collapse]) -> None:
     """From the strength on at which the metric has collapsed."""
-    for collapse in found:
+    for collapse in collapses:
         if collapse.begins is not None:
             start, limits = collapse.begins.strength, axes.get_xlim()
             axes.axvspan(start, limits[1], color=TONE_COLOURS["bad"], alpha=0.16, linewidth=0)

@@ -55,12 +55,12 @@ def _kind(axes: Axes, dots: Dots, kind: Line, number: int) -> None:
     colour, mark = SERIES[number % len(SERIES)], MARKS[number % len(MARKS)]
     shift = APART * (number - (len(dots.kinds) - 1) / 2)
     scale = dots.unit.scale
-    for place, found in zip(kind.places, kind.estimates, strict=True):
-        if math.isfinite(found.low) and math.isfinite(found.high):
-            ends = [scale * found.low, scale * found.high]
+    for place, estimate in zip(kind.places, kind.estimates, strict=True):
+        if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+            ends = [scale * estimate.low, scale * estimate.high]
             axes.plot(ends, [place + shift] * 2, color=colour, linewidth=1.6)
     axes.plot(
-        [scale * found.mean for found in kind.estimates],
+        [scale * estimate.mean for estimate in kind.estimates],
         [place + shift for place in kind.places],
         mark, color=colour, markersize=5.5, label=kind.label, markeredgewidth=1.4,
         markeredgecolor=colour, markerfacecolor=PAPER if number else colour,
@@ -72,8 +72,8 @@ def _short(label: str) -> str:
 
 
 def _words(dots: Dots, kind: Line) -> str:
-    found = ", ".join(
+    values = ", ".join(
         f"{dots.labels[int(place)]} {estimate.words(dots.unit)}"
         for place, estimate in zip(kind.places, kind.estimates, strict=True)
     )
-    return f"{kind.label}: {found}"
+    return f"{kind.label}: {values}"

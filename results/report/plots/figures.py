@@ -108,11 +108,11 @@ def group_collapses(analysis: Analysis) -> dict[tuple[str, str], list[Collapse]]
 
 
 def _group(
-    name: str, title: str, caption: str, found: Iterable[Picture | Absence], otherwise: str = ""
+    name: str, title: str, caption: str, parts: Iterable[Picture | Absence], otherwise: str = ""
 ) -> FigureGroup:
     """`otherwise` is said where there is nothing that could have been drawn."""
     pictures, reasons = [], dict[str, list[str]]()
-    for each in found:
+    for each in parts:
         if isinstance(each, Picture):
             pictures.append(each)
         else:

@@ -84,11 +84,11 @@ def power_plot(rows: Sequence[Row]) -> Picture | Absence:
 def item_ticks(least: int) -> list[int]:
     """From `least` on, with room for their numbers; the last is always there."""
     room = 0.13 * math.log(MOST_ITEMS / least)
-    found: list[int] = [MOST_ITEMS]
+    ticks: list[int] = [MOST_ITEMS]
     for tick in reversed(TICKS):
-        if tick >= least and math.log(found[0] / tick) >= room:
-            found.insert(0, tick)
-    return found
+        if tick >= least and math.log(ticks[0] / tick) >= room:
+            ticks.insert(0, tick)
+    return ticks
 
 
 def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
@@ -96,11 +96,11 @@ def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]
     points = [(MOST_ITEMS, height) for height, _ in ends.values()]
     heights = axes.transData.transform(points)[:, 1] * 72 / axes.figure.dpi
-    for (name, (height, colour)), own, free in zip(
+    for (name, (height, colour)), height_at_end, free in zip(
         ends.items(), heights, spread_heights(heights), strict=True
     ):
         axes.annotate(
-            name, (MOST_ITEMS, height), (5, free - own), textcoords="offset points", va="center",
+            name, (MOST_ITEMS, height), (5, free - height_at_end), textcoords="offset points", va="center",
             fontsize=8.5, color=colour, annotation_clip=False,
         )  # fmt: skip
 
@@ -111,9 +111,9 @@ def spread_heights(heights: Floats) -> Floats:
     moved = heights[order].copy()
     for i in range(1, len(moved)):
         moved[i] = max(moved[i], moved[i - 1] + LINE)
-    found = np.empty_like(moved)
-    found[order] = moved
-    return found
+    spread = np.empty_like(moved)
+    spread[order] = moved
+    return spread
 
 
 def _least(n_items: int) -> int:
@@ -146,10 +146,10 @@ def _unit(row: Row) -> str:
 def _words(row: Row, seeds: Sequence[int], variances: Variances) -> str:
     assert row.comparison is not None
     effect = row.comparison.effect
-    found = []
+    parts = []
     for count in seeds:
         mde = float(detectable_effects(variances, 1000, count))
         shown = wording.detectable(mde, row.metric, effect.se).removeprefix("this design detects ")
-        found.append(f"1000 items and {count} seed{'s' if count > 1 else ''}: {shown}")
-    own = wording.detectable(row.mde or 0.0, row.metric, effect.se)
-    return f"{row.name}, {effect.n_items} items, {effect.n_seeds} seeds: {own}; {'; '.join(found)}"
+        parts.append(f"1000 items and {count} seed{'s' if count > 1 else ''}: {shown}")
+    detectable = wording.detectable(row.mde or 0.0, row.metric, effect.se)
+    return f"{row.name}, {effect.n_items} items, {effect.n_seeds} seeds: {detectable}; {'; '.join(parts)}"

@@ -42,9 +42,9 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 
 def profile_plot(rows: Sequence[Row]) -> Picture | Absence:
     """The profiles of a model's arms over its target tasks whose scores are in points."""
     model = rows[0].model
-    mine = [r for r in rows if r.is_confirmatory and r.metric.in_points]
-    tasks = list(dict.fromkeys(row.task.name for row in mine))
-    runs = _runs(mine, len(tasks))
+    in_points = [r for r in rows if r.is_confirmatory and r.metric.in_points]
+    tasks = list(dict.fromkeys(row.task.name for row in in_points))
+    runs = _runs(in_points, len(tasks))
     if len(tasks) < LEAST_TASKS:
         return Absence(
             model,
@@ -84,13 +84,13 @@ def profile_plot(rows: Sequence[Row]) -> Picture | Absence:
 
 def _runs(rows: Sequence[Row], n_tasks: int) -> dict[Arm, Floats]:
     """{arm: gains of its tasks × fits, in points} of the arms compared on every task."""
-    found: dict[Arm, list[Floats]] = {}
+    means_of: dict[Arm, list[Floats]] = {}
     for row in rows:
         if row.comparison is not None:
             sign = 1.0 if row.metric.higher_is_better else -1.0
             means = sign * 100 * row.comparison.values.mean(axis=0)
-            found.setdefault(row.arm, []).append(means)
-    return {arm: np.concatenate(parts) for arm, parts in found.items() if len(parts) == n_tasks}
+            means_of.setdefault(row.arm, []).append(means)
+    return {arm: np.concatenate(parts) for arm, parts in means_of.items() if len(parts) == n_tasks}
 
 
 def profile_steps(values: Floats, limits: tuple[float, float]) -> tuple[Floats, Floats]:

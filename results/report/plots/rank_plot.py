@@ -31,16 +31,16 @@ def rank_plot(model: str, across: Across | None, n_targets: int) -> Picture | Ab
                 model, f"ranks need {ENOUGH_TASKS} target tasks or more, and there are {n_targets}"
             )
         return Absence(model, f"fewer than {ENOUGH_TASKS} target tasks could be ranked in points")
-    found = across.friedman
-    order = sorted(range(len(found.ranks)), key=lambda i: found.ranks[i])
+    friedman = across.friedman
+    order = sorted(range(len(friedman.ranks)), key=lambda i: friedman.ranks[i])
     shortest = _shortest(across.ranked)
-    ranks, names = [found.ranks[i] for i in order], [shortest[i] for i in order]
-    bars = cliques(ranks, found.critical_difference)
+    ranks, names = [friedman.ranks[i] for i in order], [shortest[i] for i in order]
+    bars = cliques(ranks, friedman.critical_difference)
     lines = (len(ranks) + 1) // 2
     with house_style(WIDTH, TOP + 0.12 * len(bars) + LINE * (lines + 0.6)) as figure:
         axes = figure.add_subplot()
         axes.axis("off")
-        _scale(axes, len(ranks), found)
+        _scale(axes, len(ranks), friedman)
         depth = _bars(axes, ranks, bars)
         _names(axes, ranks, names, depth)
         title = f"{model}: {len(across.tasks)} target tasks"
@@ -63,7 +63,7 @@ def cliques(ranks: Sequence[float], difference: float) -> list[tuple[int, int]]:
     return [g for g in groups if not any(o != g and o[0] <= g[0] and g[1] <= o[1] for o in groups)]
 
 
-def _scale(axes: Axes, k: int, found: Friedman) -> None:
+def _scale(axes: Axes, k: int, friedman: Friedman) -> None:
     """The axis of ranks, and the length of the critical difference above it."""
     axes.set_xlim(1 - 0.55 * (k - 1), k + 0.55 * (k - 1))
     axes.plot([1, k], [0, 0], color=MUTED, linewidth=1.2)
@@ -71,10 +71,10 @@ def _scale(axes: Axes, k: int, found: Friedman) -> None:
         axes.plot([rank, rank], [0, 0.12], color=MUTED, linewidth=1)
         if k <= 12 or rank % 2:
             axes.text(rank, 0.2, str(rank), ha="center", va="bottom", fontsize=8.5, color=MUTED)
-    end = 1 + min(found.critical_difference, k - 1)
+    end = 1 + min(friedman.critical_difference, k - 1)
     axes.plot([1, end], [1.05, 1.05], color=INK, linewidth=1.6)
     axes.text(
-        (1 + end) / 2, 1.15, f"critical difference {found.critical_difference:.2f}", ha="center",
+        (1 + end) / 2, 1.15, f"critical difference {friedman.critical_difference:.2f}", ha="center",
         va="bottom", fontsize=8.5, color=INK,
     )  # fmt: skip
 

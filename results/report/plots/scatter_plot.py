@@ -51,9 +51,9 @@ def _centre(scatter: Scatter, x: Estimate, y: Estimate) -> tuple[float, float]:
 
 def _cross(axes: Axes, scatter: Scatter, x: Estimate, y: Estimate) -> None:
     centre = _centre(scatter, x, y)
-    for found, unit, horizontal in ((x, scatter.units[0], True), (y, scatter.units[1], False)):
-        if math.isfinite(found.low) and math.isfinite(found.high):
-            ends = [unit.scale * found.low, unit.scale * found.high]
+    for estimate, unit, horizontal in ((x, scatter.units[0], True), (y, scatter.units[1], False)):
+        if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+            ends = [unit.scale * estimate.low, unit.scale * estimate.high]
             line = (ends, [centre[1]] * 2) if horizontal else ([centre[0]] * 2, ends)
             axes.plot(*line, color=CURVE, linewidth=1.2, alpha=0.35)
     axes.plot([centre[0]], [centre[1]], "o", color=CURVE, markersize=6)

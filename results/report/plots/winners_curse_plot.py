@@ -25,11 +25,11 @@ CAPTION = (
 )
 
 
-def choosing_plot(found: Sequence[Choosing]) -> Picture | Absence:
+def choosing_plot(choosings: Sequence[Choosing]) -> Picture | Absence:
     """The gains of the methods of one model, task and metric that had a choice."""
-    first, rows = found[0].row, [each.row for each in found]
+    first, rows = choosings[0].row, [each.row for each in choosings]
     title = f"{first.model}: {first.task.name} · {first.metric.name}"
-    chosen = [each for each in found if each.n_candidates > 1]
+    chosen = [each for each in choosings if each.n_candidates > 1]
     if not chosen:
         return Absence(title, "every method has one strength, so nothing was chosen")
     scale = wording.scale_of(first.metric)

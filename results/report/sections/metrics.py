@@ -31,17 +31,17 @@ def metrics_section(analysis: Analysis) -> Section:
 
 def published_section(analysis: Analysis) -> Section | None:
     """Figures of others under measured ones; None where there are none."""
-    found = tuple(published_tables(analysis.rows, products_of_means(analysis.rows)))
-    if not found:
+    tables = tuple(published_tables(analysis.rows, products_of_means(analysis.rows)))
+    if not tables:
         return None
-    return Section("published", "Published figures", found, "not measured here")
+    return Section("published", "Published figures", tables, "not measured here")
 
 
 def _by_task(groups: dict[Key, list[Row]]) -> dict[tuple[str, str], list[Key]]:
-    found: dict[tuple[str, str], list[Key]] = {}
+    keys_of: dict[tuple[str, str], list[Key]] = {}
     for key in groups:
-        found.setdefault(key[:2], []).append(key)
-    return found
+        keys_of.setdefault(key[:2], []).append(key)
+    return keys_of
 
 
 def _tables(analysis: Analysis, key: Key, rows: list[Row]) -> tuple[Block, ...]:

@@ -73,10 +73,10 @@ def _responses(analysis: Analysis) -> tuple[Block, ...]:
 
 
 def _choice(analysis: Analysis, group: FigureGroup) -> tuple[Block, ...]:
-    found = group_choosings(analysis)
-    if not found:
+    groups = group_choosings(analysis)
+    if not groups:
         return (Text(NOTHING_CHOSEN, "absent"),)
-    tables = tuple(winners_curse_table(each) for each in found.values())
+    tables = tuple(winners_curse_table(each) for each in groups.values())
     return (
         Fold(
             "What the choice of strengths was worth: the winner’s curse",

@@ -34,12 +34,12 @@ def _caption(across: Across) -> str:
     text = f"{across.model}: over {len(across.tasks)} target tasks ({', '.join(across.tasks)})"
     if across.left_out:
         text += f"; not in all of them: {', '.join(across.left_out)}"
-    found = across.friedman
-    if found is not None:
+    friedman = across.friedman
+    if friedman is not None:
         text += (
-            f"; Friedman χ² {found.chi_square_ties:.2f}, F {found.f_statistic:.2f}, "
-            f"p {wording.p_value(found.p_value)}; mean ranks differ from "
-            f"{found.critical_difference:.2f} on (Nemenyi)"
+            f"; Friedman χ² {friedman.chi_square_ties:.2f}, F {friedman.f_statistic:.2f}, "
+            f"p {wording.p_value(friedman.p_value)}; mean ranks differ from "
+            f"{friedman.critical_difference:.2f} on (Nemenyi)"
         )
     return text
 

@@ -21,9 +21,9 @@ RULE = (
 _ABSENT = Entry("–", -math.inf)
 
 
-def collapse_table(found: Sequence[Collapse]) -> ReportTable:
+def collapse_table(collapses: Sequence[Collapse]) -> ReportTable:
     """One line an arm and companion, of one model and task."""
-    first = found[0]
+    first = collapses[0]
     columns = (
         Column("Method"),
         Column("Metric"),
@@ -36,17 +36,17 @@ def collapse_table(found: Sequence[Collapse]) -> ReportTable:
     )
     caption = f"Collapse: {first.model}, {first.task.name}"
     name = f"{slug(first.model, first.task.name)}-collapse"
-    return ReportTable(name, caption, columns, tuple(map(_row, found)))
+    return ReportTable(name, caption, columns, tuple(map(_row, collapses)))
 
 
-def collapse_words(found: Sequence[Collapse]) -> Iterator[str]:
+def collapse_words(collapses: Sequence[Collapse]) -> Iterator[str]:
     """A sentence for each arm of one model and task that collapses, or one that none does.
 
     Of several metrics of an arm the one that collapses first is told.
     """
-    first = found[0]
+    first = collapses[0]
     where = f"{first.model}, {first.task.name}"
-    fallen = [each for each in found if each.begins is not None]
+    fallen = [each for each in collapses if each.begins is not None]
     if not fallen:
         yield f"{where}: no method collapses within its strengths."
     for arm in dict.fromkeys(each.arm for each in fallen):

@@ -47,8 +47,8 @@ def _grid(
         "published figures with measured ones; they were not measured here and are not tested"
     )
     name = f"{slug(first.model, first.task.name, first.metric.name)}-published"
-    own = [_measured(row, product_words(row, products)) for row in measured]
-    rows = [*own, *(_published(first, each) for each in published)]
+    measured_rows = [_measured(row, product_words(row, products)) for row in measured]
+    rows = [*measured_rows, *(_published(first, each) for each in published)]
     return ReportTable(name, caption, columns, tuple(rows))
 
 

@@ -31,7 +31,7 @@ def response_table(points: Sequence[StrengthPoint], name: str, confidence: float
     return ReportTable(f"{name}-strengths", caption, columns, tuple(_point(p) for p in points))
 
 
-def replication_table(found: Sequence[Replication]) -> ReportTable:
+def replication_table(replications: Sequence[Replication]) -> ReportTable:
     """In how many models, or tasks, each arm improves."""
     columns = (
         Column("Method"),
@@ -50,12 +50,12 @@ def replication_table(found: Sequence[Replication]) -> ReportTable:
             Entry(f"{r.n_tested} of {len(r.places)}", r.n_tested),
             Entry(", ".join(wording.p_value(p) for p in r.p_values), r.p_values[0]),
         )
-        for r in found
+        for r in replications
     )
     return ReportTable("replication", "Does it replicate?", columns, rows)
 
 
-def coupling_table(found: Sequence[Coupling]) -> ReportTable:
+def coupling_table(couplings: Sequence[Coupling]) -> ReportTable:
     """How much sampling noise the methods' common random numbers took out of the differences."""
     columns = (
         Column("Method"),
@@ -86,21 +86,21 @@ def coupling_table(found: Sequence[Coupling]) -> ReportTable:
             Entry(f"[{100 * each.removed.low:.0f}, {100 * each.removed.high:.0f}] %"),
             Entry(f"{100 * each.items_saved:.0f} %", each.items_saved),
         )
-        for each in found
+        for each in couplings
     )
     return ReportTable("coupling", "What common random numbers save", columns, rows)
 
 
-def profile_table(found: Sequence[Profile]) -> ReportTable:
+def profile_table(profiles: Sequence[Profile]) -> ReportTable:
     """Where the time of each group of cells went."""
-    shown = [name for name in PHASES if any(name in each.seconds for each in found)]
+    shown = [name for name in PHASES if any(name in each.seconds for each in profiles)]
     columns = (
         Column("Group"),
         Column("Cells", True),
         Column("Seconds", True),
         *(Column(name.capitalize(), True, _PHASES[name]) for name in shown),
     )
-    rows = tuple(_profile(each, shown) for each in found)
+    rows = tuple(_profile(each, shown) for each in profiles)
     return ReportTable("profile", "Where the time went (shares in %)", columns, rows)
 
 

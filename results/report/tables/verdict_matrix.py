@@ -40,13 +40,13 @@ def matrix_grid(analysis: Analysis, costs: Costs) -> ReportTable:
     lines = [_Line(row, analysis, costs).entries() for row in matrix_rows(analysis)]
     left_out = {*(() if len(analysis.models) > 1 else ("model",)), *(() if costs else ("cost",))}
     columns = _columns(analysis)
-    kept = [i for i, column in enumerate(columns) if column.kind not in left_out]
+    indices = [i for i, column in enumerate(columns) if column.kind not in left_out]
     where = f": {analysis.models[0]}" if len(analysis.models) == 1 else ""
     return ReportTable(
         NAME,
         f"Verdicts{where}",
-        tuple(columns[i] for i in kept),
-        tuple(tuple(entries[columns[i].kind] for i in kept) for entries in lines),
+        tuple(columns[i] for i in indices),
+        tuple(tuple(entries[columns[i].kind] for i in indices) for entries in lines),
         kind="matrix",
     )
 
@@ -131,8 +131,8 @@ class _Line:
         metric = self.row.metric
         arrow = "↑" if metric.higher_is_better else "↓"
         unit = ", points" if metric.in_points else ""
-        kept = "" if self.row.task.is_target else "; to be kept"
-        return Entry(self.row.task.name, note=f"{metric.name}{unit} {arrow}{kept}")
+        purpose = "" if self.row.task.is_target else "; to be kept"
+        return Entry(self.row.task.name, note=f"{metric.name}{unit} {arrow}{purpose}")
 
     def _score(self) -> Entry:
         row = self.row
@@ -191,16 +191,16 @@ class _Line:
         return Entry(str(n_items), n_items, note=f"{n_seeds} seed{'s' if n_seeds != 1 else ''}")
 
     def _effects(self) -> Entry:
-        found = tuple(side_effects(self.row, self.analysis.rows))
-        bad = sum(remark.tone == "bad" for remark in found)
-        return Entry("", bad, remarks=found) if found else Entry("–", 0)
+        remarks = tuple(side_effects(self.row, self.analysis.rows))
+        bad = sum(remark.tone == "bad" for remark in remarks)
+        return Entry("", bad, remarks=remarks) if remarks else Entry("–", 0)
 
     def _cost(self) -> Entry:
         arm = self.row.arm
-        found = self.costs.get((self.row.model, arm.layer, arm.method))
-        if found is None:
+        cost = self.costs.get((self.row.model, arm.layer, arm.method))
+        if cost is None:
             return _ABSENT
-        return Entry(found.words(CHANGE).partition(" [")[0], found.mean, note=_interval(found))
+        return Entry(cost.words(CHANGE).partition(" [")[0], cost.mean, note=_interval(cost))
 
 
 def _is_baseline_of(other: Row, row: Row) -> bool:
@@ -220,5 +220,5 @@ def _rank_of_verdict(row: Row) -> float:
     return float(order.index(tone_of(row)))
 
 
-def _interval(found: Estimate) -> str:
-    return "[" + found.words(CHANGE).partition(" [")[2]
+def _interval(estimate: Estimate) -> str:
+    return "[" + estimate.words(CHANGE).partition(" [")[2]

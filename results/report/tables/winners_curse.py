@@ -21,9 +21,9 @@ EXPLANATION = (
 )
 
 
-def winners_curse_table(found: Sequence[Choosing]) -> ReportTable:
+def winners_curse_table(choosings: Sequence[Choosing]) -> ReportTable:
     """One line an arm, of one model, task and metric."""
-    row = found[0].row
+    row = choosings[0].row
     columns = (
         Column("Method"),
         Column("Strength"),
@@ -39,13 +39,13 @@ def winners_curse_table(found: Sequence[Choosing]) -> ReportTable:
     caption = f"{row.model}: {row.task.name} · {row.metric.name} ({unit_words(row.metric)})"
     name = f"{slug(row.model, row.task.name, row.metric.name)}-choosing"
     return ReportTable(
-        name, f"{caption}; {choosing_words(found)}", columns, tuple(map(_row, found))
+        name, f"{caption}; {choosing_words(choosings)}", columns, tuple(map(_row, choosings))
     )
 
 
-def choosing_words(found: Sequence[Choosing]) -> str:
+def choosing_words(choosings: Sequence[Choosing]) -> str:
     """What the choice cost on average, over the arms that had one."""
-    chosen = [each for each in found if each.n_candidates > 1]
+    chosen = [each for each in choosings if each.n_candidates > 1]
     if not chosen:
         return "every method has one strength, so nothing was chosen"
     lost = sum(each.lost for each in chosen) / len(chosen)

@@ -49,22 +49,22 @@ def compared(runs: Mapping[str, RunFolder]) -> list[TwoRuns]:
     return [compare_runs(first, other) for other in others]
 
 
-def comparison_markdown(found: Sequence[TwoRuns]) -> str:
+def comparison_markdown(pairs: Sequence[TwoRuns]) -> str:
     """The comparison to read in a terminal or to post."""
-    return "\n".join(_markdown(side_by_side(found))) + "\n"
+    return "\n".join(_markdown(side_by_side(pairs))) + "\n"
 
 
-def write_comparison(found: Sequence[TwoRuns], folder: Path) -> Path:
+def write_comparison(pairs: Sequence[TwoRuns], folder: Path) -> Path:
     """Write index.html, comparison.md, .csv and .parquet into `folder`; the page's path.
 
     An older comparison or report there is replaced; anything else is a StoreError.
     """
-    content = side_by_side(found)
-    table = pa.Table.from_pylist([_flat(two, arm) for two in found for arm in two.arms], SCHEMA)
+    content = side_by_side(pairs)
+    table = pa.Table.from_pylist([_flat(two, arm) for two in pairs for arm in two.arms], SCHEMA)
     with replaced_whole(folder) as fresh:
         page = rendered("side_by_side.html.j2", content=content)
         (fresh / MARKER).write_text(page, encoding="utf-8")
-        (fresh / "comparison.md").write_text(comparison_markdown(found), encoding="utf-8")
+        (fresh / "comparison.md").write_text(comparison_markdown(pairs), encoding="utf-8")
         (fresh / "comparison.csv").write_bytes(csv_bytes(table))
         pq.write_table(table, fresh / "comparison.parquet")
     return folder / MARKER

@@ -47,14 +47,14 @@ class _Pieces:
 
     def of(self, table: pa.Table) -> list[str]:
         """[rows]."""
-        found = []
+        pieces = []
         for row in zip(*(table[name].to_pylist() for name in self._names), strict=True):
             text = self._known.get(row)
             if text is None:
                 text = _json(dict(zip(self._names, row, strict=True)))[1:-1]
                 self._known[row] = text
-            found.append(text)
-        return found
+            pieces.append(text)
+        return pieces
 
 
 def _json(value: object) -> str:

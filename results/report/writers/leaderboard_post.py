@@ -47,18 +47,18 @@ def posted_tables(analysis: Analysis) -> Iterator[tuple[str, ReportTable]]:
         group = list(rows)
         if group[0].is_primary:
             name = slug(model, group[0].task.name, group[0].metric.name)
-            found = result_table(group, name, analysis.plan.confidence, products)
-            yield model, _plainer(found)
+            table = result_table(group, name, analysis.plan.confidence, products)
+            yield model, _plainer(table)
 
 
 def _plainer(grid: ReportTable) -> ReportTable:
     """Without ranks, and without the marks of verdicts, whose words say the same."""
-    kept = [i for i, column in enumerate(grid.columns) if column.title not in _LEFT_OUT]
+    indices = [i for i, column in enumerate(grid.columns) if column.title not in _LEFT_OUT]
     return ReportTable(
         grid.name,
         grid.caption,
-        tuple(grid.columns[i] for i in kept),
-        tuple(tuple(_unmarked(row[i]) for i in kept) for row in grid.rows),
+        tuple(grid.columns[i] for i in indices),
+        tuple(tuple(_unmarked(row[i]) for i in indices) for row in grid.rows),
     )
 
 

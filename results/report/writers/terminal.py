@@ -84,12 +84,12 @@ def _line(row: Sequence[str], widths: Sequence[int], grid: ReportTable) -> str:
 
 
 def _narrowed(grid: ReportTable, shown: Sequence[str]) -> ReportTable:
-    kept = [i for i, column in enumerate(grid.columns) if column.kind in shown]
+    indices = [i for i, column in enumerate(grid.columns) if column.kind in shown]
     return ReportTable(
         grid.name,
         grid.caption,
-        tuple(grid.columns[i] for i in kept),
-        tuple(tuple(row[i] for i in kept) for row in grid.rows),
+        tuple(grid.columns[i] for i in indices),
+        tuple(tuple(row[i] for i in indices) for row in grid.rows),
     )
 
 

@@ -42,14 +42,16 @@ def log_results(analysis: Analysis, manifest: Manifest, tracker: str, project: s
 def figures(analysis: Analysis) -> dict[str, float]:
     """{"cells/done": ..., "model/task/metric/arm/score": ...}; what is not finite is left out."""
     cells = analysis.cells
-    found = {f"cells/{name}": float(getattr(cells, name)) for name in ("planned", "done", "failed")}
+    values = {
+        f"cells/{name}": float(getattr(cells, name)) for name in ("planned", "done", "failed")
+    }
     for row, known in zip(analysis.rows, flat_table(analysis.rows).to_pylist(), strict=True):
         place = "/".join(_part(part) for part in _names(row))
         for name in _FIGURES:
             value = known[name]
             if value is not None and math.isfinite(value):
-                found[f"{place}/{name}"] = value
-    return found
+                values[f"{place}/{name}"] = value
+    return values
 
 
 def _names(row: Row) -> tuple[str, ...]:
