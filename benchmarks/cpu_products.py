@@ -37,26 +37,26 @@ def main() -> int:
     given = parser.parse_args()
     folder = fetch("smollm2-135m", partial(print, file=sys.stderr))
     usual = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    own = copy.deepcopy(usual)
-    if not use_onednn(own):
+    with_onednn = copy.deepcopy(usual)
+    if not use_onednn(with_onednn):
         print("this PyTorch has no oneDNN, or the memory is too small")
         return 1
     good = True
     for threads in given.threads:
         torch.set_num_threads(threads)
         for rows in given.rows:
-            good &= compare(usual, own, rows, threads)
+            good &= compare(usual, with_onednn, rows, threads)
     return 0 if good else 1
 
 
-def compare(usual: Any, own: Any, rows: int, threads: int) -> bool:
+def compare(usual: Any, with_onednn: Any, rows: int, threads: int) -> bool:
     """Time steps of `rows` rows on three sides: nothing changed, the products, the cache too."""
     torch.manual_seed(0)
     ids = torch.randint(10, 40_000, (rows, PROMPT))
     sides = {
         "PyTorch": (usual, DynamicCache(config=usual.config)),
-        "oneDNN": (own, DynamicCache(config=own.config)),
-        "and a cache with room": (own, growing_cache(own)),
+        "oneDNN": (with_onednn, DynamicCache(config=with_onednn.config)),
+        "and a cache with room": (with_onednn, growing_cache(with_onednn)),
     }
     for model, cache in sides.values():
         step(model, cache, ids)
@@ -75,8 +75,8 @@ def compare(usual: Any, own: Any, rows: int, threads: int) -> bool:
         name: statistics.median(b / a for a, b in zip(own_times, base, strict=True))
         for name, own_times in times.items()
     }
-    told = ", ".join(f"{name} {ratio:.2f} times as fast" for name, ratio in ratios.items())
-    print(f"{threads} threads, {rows:3} rows: {told}; logits differ by {gap:.1e}", flush=True)
+    speeds = ", ".join(f"{name} {ratio:.2f} times as fast" for name, ratio in ratios.items())
+    print(f"{threads} threads, {rows:3} rows: {speeds}; logits differ by {gap:.1e}", flush=True)
     return gap <= TOLERANCE
 
 

@@ -114,7 +114,7 @@ class Bench:
         self.answer("loglikelihood", self.requests[: self.given.batch], unsteered)
         self.plain.loglikelihood(self.requests[: self.given.batch], True)
         self.ours.forget()
-        took, (mine,) = timed(lambda: self.answer("loglikelihood", self.requests, unsteered))
+        took, (ours,) = timed(lambda: self.answer("loglikelihood", self.requests, unsteered))
         self.plain_seconds, theirs = timed(lambda: self.plain.loglikelihood(self.requests, True))
         fed = [len(self.ours.tok_encode(r.args[0] + r.args[1])) - 1 for r in self.requests]
         print(
@@ -125,20 +125,23 @@ class Bench:
             f"hf {self.plain_seconds:.1f} s, ours {took:.1f} s: "
             f"{self.plain_seconds / took:.1f} times"
         )
-        return self._equal(mine.values, theirs)
+        return self._equal(ours.values, theirs)
 
-    def _equal(self, mine: Sequence[Score], theirs: Sequence[Score]) -> bool:
+    def _equal(self, ours: Sequence[Score], theirs: Sequence[Score]) -> bool:
         """Whether answers are equal, but for rounding: in a lower precision, not twice as far
         from hf's as those that hf itself gives one by one."""
-        largest, typical = distance(mine, theirs)
+        largest, typical = distance(ours, theirs)
         print(f"difference in log-likelihood {largest:.1e} at most, {typical:.1e} typically (rms)")
         if self.dtype == "float32":
             return largest <= TOLERANCE
         self.plain.batch_size_per_gpu = 1
         alone = self.plain.loglikelihood(self.requests, True)
         self.plain.batch_size_per_gpu = self.given.batch
-        own, usual = distance(alone, theirs)
-        print(f"of hf from itself one by one {own:.1e} at most, {usual:.1e} typically", flush=True)
+        of_itself, usual = distance(alone, theirs)
+        print(
+            f"of hf from itself one by one {of_itself:.1e} at most, {usual:.1e} typically",
+            flush=True,
+        )
         return typical <= 2 * usual
 
     def slope(self) -> bool:
@@ -223,9 +226,9 @@ class Bench:
         """Position by position, as published: a pass for every token of a continuation."""
         few = self.requests[:40]
         arm = treatment("caa", 2.0, self)
-        took, (mine,) = timed(lambda: self.answer("loglikelihood", few, [arm]))
+        took, (ours,) = timed(lambda: self.answer("loglikelihood", few, [arm]))
         seconds, theirs = timed(lambda: [self._one_by_one(r, arm) for r in few])
-        largest, _ = distance(mine.values, [(value, True) for value in theirs])
+        largest, _ = distance(ours.values, [(value, True) for value in theirs])
         print(f"the published loop {seconds:.1f} s, ours {took:.1f} s: {seconds / took:.1f} times")
         print(f"largest difference in log-likelihood {largest:.1e}", flush=True)
         return largest <= TOLERANCE or self.dtype != "float32"
@@ -249,34 +252,34 @@ class Bench:
     def generation(self) -> bool:
         """64 prompts of 32 tokens each, ten methods."""
         options = {"until": [], "max_gen_toks": 32, "do_sample": False}
-        asked = [
+        prompts = [
             Instance("generate_until", {"n": n}, (r.args[0], options), n)
             for n, r in enumerate({r.args[0]: r for r in self.requests}.values())
         ][:64]
         arms = [treatment(name, strengths[0], self) for name, strengths in METHODS.items()]
-        took, _ = timed(partial(self.answer, "generate_until", asked, arms))
-        seconds, theirs = timed(lambda: self.plain.generate_until(asked, True))
-        (same,) = self.answer("generate_until", asked, [treatment("none", 0.0, self)])
+        took, _ = timed(partial(self.answer, "generate_until", prompts, arms))
+        seconds, theirs = timed(lambda: self.plain.generate_until(prompts, True))
+        (same,) = self.answer("generate_until", prompts, [treatment("none", 0.0, self)])
         equal = sum(a == b for a, b in zip(same.values, theirs, strict=True))
         start, _ = timed(self._start_up)
         ten = 10 * (seconds + start)
-        print(f"{len(asked)} prompts x 32 tokens: ours {took + start:.1f} s with start-up")
+        print(f"{len(prompts)} prompts x 32 tokens: ours {took + start:.1f} s with start-up")
         print(
             f"ten runs of hf {ten:.1f} s: {ten / (took + start):.1f} times; "
-            f"unsteered texts equal: {equal} of {len(asked)}",
+            f"unsteered texts equal: {equal} of {len(prompts)}",
             flush=True,
         )
-        return equal == len(asked) or self.dtype != "float32"
+        return equal == len(prompts) or self.dtype != "float32"
 
 
 def requests(data_dir: Path, questions: int) -> list[Instance]:
     """What mc1 and mc2 ask of the first questions, each once."""
-    found: dict[tuple[str, str], Instance] = {}
+    instances: dict[tuple[str, str], Instance] = {}
     for task in load_tasks(list(TASKS), data_dir).values():
         task.set_config(key="num_fewshot", value=0)
         task.build_all_requests(limit=questions, rank=0, world_size=1)
-        found |= {each.args: each for each in task.instances}
-    return list(found.values())
+        instances |= {each.args: each for each in task.instances}
+    return list(instances.values())
 
 
 def treatment(name: str, strength: float, bench: Bench) -> Treatment:

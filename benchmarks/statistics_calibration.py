@@ -125,7 +125,9 @@ class Line:
 
     def broken(self) -> list[str]:
         """The bounds that this line breaks."""
-        found = [f"{self.design}: {self.disagreements} reports differ"] * bool(self.disagreements)
+        breaches = [f"{self.design}: {self.disagreements} reports differ"] * bool(
+            self.disagreements
+        )
         for what, value, (low, high) in (
             ("size", self.size, self.size_bounds),
             ("coverage", self.coverage, self.coverage_bounds),
@@ -134,8 +136,10 @@ class Line:
                 continue
             slack = 2 * math.sqrt(max(value * (1 - value), 1e-4) / max(self.repetitions, 1))
             if not low - slack <= value <= high + slack:
-                found.append(f"{self.design}, {self.test}: {what} {value:.3f}, not {low} to {high}")
-        return found
+                breaches.append(
+                    f"{self.design}, {self.test}: {what} {value:.3f}, not {low} to {high}"
+                )
+        return breaches
 
 
 def skewed(groups: int, ratio: float, total: int) -> tuple[int, ...]:
@@ -214,15 +218,15 @@ def crossed_line(design: Design, repetitions: int) -> Line:
     tested: Checked | MacroTested = MacroTested()
     if design.n_tasks == 1:
         tested = Checked(ACCURACY if design.binary else FREE, design.clusters, design.folds)
-    found, pooled, excluded = [], [], []
+    estimates, pooled, excluded = [], [], []
     for count in chunks(repetitions):
         diff = design.draw(rng, count)
-        found.append(tested.add(diff if design.n_tasks > 1 else diff[:, 0]))
+        estimates.append(tested.add(diff if design.n_tasks > 1 else diff[:, 0]))
         pooled.append(pooled_p(diff))
         excluded.append(bootstrap_excludes(rng, diff.mean(axis=(1, 2))))
     variances = design.variances
     if design.binary:  # what latent scores make of right and wrong has no simple formula
-        variances = stats.Variances(*np.mean([components(each) for each in found], axis=(0, 2)))
+        variances = stats.Variances(*np.mean([components(each) for each in estimates], axis=(0, 2)))
     few = design.seeds < 3
     return Line(
         design.name,
@@ -322,8 +326,8 @@ def interval_lines(repetitions: int) -> Iterator[Line]:
         )
     rng = generator("bounded")
     values = rng.beta(2, 4, (repetitions, 50, 1))
-    found = stats.crossed_estimates(values, guard=stats.Guard(0.0, 1.0))
-    covered = (found.low <= 1 / 3) & (found.high >= 1 / 3)
+    estimates = stats.crossed_estimates(values, guard=stats.Guard(0.0, 1.0))
+    covered = (estimates.low <= 1 / 3) & (estimates.high >= 1 / 3)
     yield Line(
         "bounded scores, skewed", "n 50, S 1", "t, skewness-corrected",
         coverage=float(np.mean(covered)), coverage_bounds=COVERAGE, repetitions=repetitions,
@@ -355,9 +359,9 @@ def margin_lines(repetitions: int) -> Iterator[Line]:
         rng = generator(shape_words(design))
         for count in chunks(repetitions):
             diff = design.draw(rng, count)[:, 0] - margin
-            found: CrossedEstimates = stats.crossed_estimates(diff, guard=stats.Guard())
-            statistic = (found.estimate + margin) / found.se
-            passed.append(one_sided_p(statistic, found.skewness, found.df) < 0.05)
+            estimates: CrossedEstimates = stats.crossed_estimates(diff, guard=stats.Guard())
+            statistic = (estimates.estimate + margin) / estimates.se
+            passed.append(one_sided_p(statistic, estimates.skewness, estimates.df) < 0.05)
         yield Line(
             design.name, shape_words(design), "non-inferiority, one-sided",
             size=float(np.mean(np.concatenate(passed))), size_bounds=SIZE, repetitions=repetitions,

@@ -47,8 +47,8 @@ def fits(n: int, seeds: int, spread: float, sd_item: float = 0.3, n_folds: int =
     folds = np.arange(n) % n_folds
 
     def draw(rng: np.random.Generator) -> Floats:
-        own = rng.normal(0, sd_item, (n, 1)) + rng.normal(0, 0.3, (n, seeds))
-        return np.asarray(own + rng.normal(0, spread, (n_folds, seeds))[folds])
+        items = rng.normal(0, sd_item, (n, 1)) + rng.normal(0, 0.3, (n, seeds))
+        return np.asarray(items + rng.normal(0, spread, (n_folds, seeds))[folds])
 
     name = "normal items" if n_folds == 1 else f"normal items, {n_folds} folds"
     name += "" if sd_item == 0.3 else f", σ_item {sd_item:g}"
@@ -59,8 +59,10 @@ def skewed(n: int, seeds: int, spread: float) -> Edge:
     """Items of an exponential distribution."""
 
     def draw(rng: np.random.Generator) -> Floats:
-        own = 0.3 * (rng.standard_exponential((n, 1)) - 1.0)
-        return np.asarray(own + rng.normal(0, 0.1, (n, seeds)) + rng.normal(0, spread, (1, seeds)))
+        items = 0.3 * (rng.standard_exponential((n, 1)) - 1.0)
+        return np.asarray(
+            items + rng.normal(0, 0.1, (n, seeds)) + rng.normal(0, spread, (1, seeds))
+        )
 
     return Edge("skewed items", _shape(n, seeds, spread), draw)
 
@@ -69,8 +71,10 @@ def log_normal(n: int, seeds: int, spread: float, sigma: float = 0.8) -> Edge:
     """Items of a log-normal distribution."""
 
     def draw(rng: np.random.Generator) -> Floats:
-        own = 0.2 * (np.exp(rng.normal(0, sigma, (n, 1))) - np.exp(sigma**2 / 2))
-        return np.asarray(own + rng.normal(0, 0.1, (n, seeds)) + rng.normal(0, spread, (1, seeds)))
+        items = 0.2 * (np.exp(rng.normal(0, sigma, (n, 1))) - np.exp(sigma**2 / 2))
+        return np.asarray(
+            items + rng.normal(0, 0.1, (n, seeds)) + rng.normal(0, spread, (1, seeds))
+        )
 
     return Edge(f"log-normal items, σ {sigma:g}", _shape(n, seeds, spread), draw)
 
@@ -79,8 +83,10 @@ def heavy(n: int, seeds: int, spread: float) -> Edge:
     """Items of Student's t on three degrees of freedom."""
 
     def draw(rng: np.random.Generator) -> Floats:
-        own = 0.2 * rng.standard_t(3, (n, 1))
-        return np.asarray(own + rng.normal(0, 0.2, (n, seeds)) + rng.normal(0, spread, (1, seeds)))
+        items = 0.2 * rng.standard_t(3, (n, 1))
+        return np.asarray(
+            items + rng.normal(0, 0.2, (n, seeds)) + rng.normal(0, spread, (1, seeds))
+        )
 
     return Edge("heavy tails", _shape(n, seeds, spread), draw)
 
@@ -90,8 +96,8 @@ def jumps(n: int, seeds: int, share: float, noise: float = 0.01) -> Edge:
 
     def draw(rng: np.random.Generator) -> Floats:
         size = 0.6
-        own = np.where(rng.random((n, 1)) < share, size, -size * share / (1 - share))
-        return np.asarray(own + rng.normal(0, noise, (n, seeds)))
+        items = np.where(rng.random((n, 1)) < share, size, -size * share / (1 - share))
+        return np.asarray(items + rng.normal(0, noise, (n, seeds)))
 
     return Edge(f"bounded, {share:.0%} of the items jump", _shape(n, seeds), draw, SCORE)
 
@@ -124,8 +130,8 @@ def binary_shared(n: int, seeds: int, share: float, common: float) -> Edge:
         signs = rng.choice([-1.0, 1.0], (n, 1))
         everywhere = rng.random((n, 1)) < share * common
         alone = rng.random((n, seeds)) < share * (1 - common)
-        own = np.where(alone, rng.choice([-1.0, 1.0], (n, seeds)), 0.0)
-        return np.asarray(np.where(everywhere, signs, own))
+        lone = np.where(alone, rng.choice([-1.0, 1.0], (n, seeds)), 0.0)
+        return np.asarray(np.where(everywhere, signs, lone))
 
     name = f"binary, {1 - share:.0%} agree, {common:.0%} of the rest in all fits"
     return Edge(name, _shape(n, seeds), draw, ACCURACY)
@@ -137,8 +143,8 @@ def perplexity(n: int, seeds: int, spread: float, lengths: float = 1.0) -> Edge:
     def draw(rng: np.random.Generator) -> Floats:
         tokens = np.exp(rng.normal(3.0, lengths, (n, 1))).round() + 1.0
         base = 3.0 * tokens + rng.normal(0, 1, (n, 1)) * np.sqrt(tokens)
-        own = rng.normal(0, 0.3, (n, 1)) * tokens
-        method = base + own + rng.normal(0, 0.1, (n, seeds)) * tokens
+        items = rng.normal(0, 0.3, (n, 1)) * tokens
+        method = base + items + rng.normal(0, 0.1, (n, seeds)) * tokens
         method = method + rng.normal(0, spread, (1, seeds)) * tokens
         return np.stack([method, np.repeat(base, seeds, 1), np.repeat(tokens, seeds, 1)])
 

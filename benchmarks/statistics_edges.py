@@ -78,13 +78,13 @@ def measured(edge: Edge, repetitions: int) -> Result:
         tested.add(batch)
         naive.append(naive_p(differences(batch, edge.metric), edge) < 0.05)
     marks = [cautions_of(effect) for effect in tested.effects]
-    cautions = Counter(caution for found in marks for caution in found)
+    cautions = Counter(caution for raised in marks for caution in raised)
     return Result(
         edge,
         size=tested.size,
         coverage=tested.coverage,
         naive=float(np.mean(np.concatenate(naive))),
-        cautioned=float(np.mean([bool(found) for found in marks])),
+        cautioned=float(np.mean([bool(raised) for raised in marks])),
         caution=max(cautions, key=lambda each: cautions[each], default=""),
         repetitions=repetitions,
         disagreements=tested.disagreements,

@@ -83,30 +83,30 @@ def family_lines(repetitions: int) -> list[Family]:
 
 def _family(n: int, seeds: int, sd_seed: float, repetitions: int) -> Family:
     rng = _generator(f"family {n} {seeds} {sd_seed}")
-    found: dict[str, list[bool]] = {}
+    hits_of: dict[str, list[bool]] = {}
     for number in range(repetitions):
         diffs = draw(rng, n, seeds, sd_seed)
         claims = _claims(rng, diffs)
         if seeds > 1 and number % RANKED_EVERY == 0:
             claims |= _rank_claims(diffs) | _claims_across(rng, n // TASKS, seeds, sd_seed)
         for column, claimed in claims.items():
-            found.setdefault(column, []).append(claimed)
-    rates = {column: float(np.mean(hits)) for column, hits in found.items()}
-    return Family(n, seeds, sd_seed, rates, {column: len(hits) for column, hits in found.items()})
+            hits_of.setdefault(column, []).append(claimed)
+    rates = {column: float(np.mean(hits)) for column, hits in hits_of.items()}
+    return Family(n, seeds, sd_seed, rates, {column: len(hits) for column, hits in hits_of.items()})
 
 
 def _claims(rng: np.random.Generator, diffs: Floats) -> dict[str, bool]:
     """Whether any of the methods is claimed to differ from the baseline."""
     n, seeds = diffs.shape[1:]
-    found, seed = stats.crossed_estimates(diffs, guard=GUARD), int(rng.integers(2**32))
+    estimates, seed = stats.crossed_estimates(diffs, guard=GUARD), int(rng.integers(2**32))
     if seeds == 1:
         columns, items = diffs[:, :, 0].T, np.arange(n)
         alone = stats.sign_flip_p_values(columns, items, 1999, seed)
         together = stats.max_t_sign_flip([(columns, items)], 1999, seed)
         return {"Holm": _any(stats.adjust(alone, "holm")), "max-T": _any(together)}
-    correlation = stats.crossed_correlation(diffs.mean(axis=2), np.arange(n), found.se)
+    correlation = stats.crossed_correlation(diffs.mean(axis=2), np.arange(n), estimates.se)
     claims = {}
-    for p_values, words in ((found.p_robust, ""), (found.p_value, ", crossed t")):
+    for p_values, words in ((estimates.p_robust, ""), (estimates.p_value, ", crossed t")):
         claims[f"Holm{words}"] = _any(stats.adjust(p_values, "holm"))
         together = stats.max_t_crossed(p_values, correlation, 2000, seed)
         claims[f"max-T{words}"] = _any(together)
@@ -118,10 +118,10 @@ def _rank_claims(diffs: Floats) -> dict[str, bool]:
     arms = np.concatenate([np.zeros_like(diffs[:1]), diffs])
     pairs = list(combinations(range(len(arms)), 2))
     pairs_of_arms = np.stack([arms[a] - arms[b] for a, b in pairs])
-    found = stats.crossed_estimates(pairs_of_arms, guard=GUARD)
+    estimates = stats.crossed_estimates(pairs_of_arms, guard=GUARD)
     means = arms.mean(axis=(1, 2))
     claims = {}
-    for p_values, words in ((found.p_robust, ""), (found.p_value, ", crossed t")):
+    for p_values, words in ((estimates.p_robust, ""), (estimates.p_value, ", crossed t")):
         matrix = np.ones((len(arms), len(arms)))
         for (a, b), p in zip(pairs, stats.adjust(p_values, "holm"), strict=True):
             matrix[a, b] = matrix[b, a] = p
@@ -141,8 +141,8 @@ def _claims_across(rng: np.random.Generator, n: int, seeds: int, sd_seed: float)
     diffs = diffs + rng.normal(0, 0.3, (METHODS, TASKS, n, seeds))
     one = diffs[0].copy()
     one[0] += 10.0
-    found = stats.crossed_estimates(one, guard=GUARD)
-    one_sided = np.where(found.estimate > 0, found.p_robust / 2, 1 - found.p_robust / 2)
+    estimates = stats.crossed_estimates(one, guard=GUARD)
+    one_sided = np.where(estimates.estimate > 0, estimates.p_robust / 2, 1 - estimates.p_robust / 2)
     guards = [GUARD] * TASKS
     macro = [stats.macro_effect(list(method), guards=guards).p_robust for method in diffs]
     return {
@@ -172,10 +172,10 @@ def power_lines(repetitions: int) -> list[tuple[str, dict[str, float]]]:
     return lines
 
 
-def _found(found: CrossedEstimates) -> dict[str, bool]:
+def _found(estimates: CrossedEstimates) -> dict[str, bool]:
     return {
         f"{how}{words}": bool(adjusted[0] < LEVEL)
-        for p_values, words in ((found.p_robust, ""), (found.p_value, ", crossed t"))
+        for p_values, words in ((estimates.p_robust, ""), (estimates.p_value, ", crossed t"))
         for how, adjusted in (("alone", p_values), ("Holm", stats.adjust(p_values, "holm")))
     }
 

@@ -91,8 +91,8 @@ class Checked:
         """Test a batch of experiments, each as `reported` takes it."""
         diffs = differences(batch, self.metric)
         guard = guard_of(self.metric)
-        found = crossed_estimates(diffs, self.clusters, self.folds, guard=guard)
-        p_values = found.p_robust if diffs.shape[2] > 1 else self._of_one_seed(diffs, found)
+        estimates = crossed_estimates(diffs, self.clusters, self.folds, guard=guard)
+        p_values = estimates.p_robust if diffs.shape[2] > 1 else self._of_one_seed(diffs, estimates)
         for number in range(0, len(batch), EVERY):
             effect = reported(batch[number], self.metric, self.clusters, self.folds)
             self.effects.append(effect)
@@ -100,12 +100,12 @@ class Checked:
             agree = abs(effect.p_value - p_values[number]) < 1e-6
             self.disagreements += not (agree and is_claim == (effect.p_value < LEVEL))
         self.p_values.append(p_values)
-        self.crossed.append(found.p_value)
-        return found
+        self.crossed.append(estimates.p_value)
+        return estimates
 
-    def _of_one_seed(self, diffs: Floats, found: CrossedEstimates) -> Floats:
+    def _of_one_seed(self, diffs: Floats, estimates: CrossedEstimates) -> Floats:
         groups = diffs.shape[1] if self.clusters is None else int(self.clusters.max()) + 1
-        p_values = np.maximum(found.p_value, least_p(groups))
+        p_values = np.maximum(estimates.p_value, least_p(groups))
         if self.metric.kind != BINARY or self.clusters is not None:
             return p_values
         counts = zip(np.sum(diffs > 0, axis=(1, 2)), np.sum(diffs < 0, axis=(1, 2)), strict=True)
@@ -160,9 +160,9 @@ class MacroTested:
         return float(np.mean(np.array(self._crossed) < LEVEL))
 
 
-def components(found: CrossedEstimates) -> Floats:
+def components(estimates: CrossedEstimates) -> Floats:
     """[3, experiments]: the variances between items, between seeds, and of what is left."""
-    return np.array([found.var_item, found.var_seed, found.var_residual])
+    return np.array([estimates.var_item, estimates.var_seed, estimates.var_residual])
 
 
 def differences(batch: Floats, metric: Metric) -> Floats:

@@ -83,8 +83,8 @@ def million(folder: Path, rows: int) -> list[str]:
     n_methods = max(1, rows // (N_ITEMS * N_TASKS * 5))
     run = make_run(folder, n_methods, N_TASKS, 5, "holm")
     command = [sys.executable, __file__, "--report", str(folder)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True)
-    figures = json.loads(found.stdout.splitlines()[-1])
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    figures = json.loads(process.stdout.splitlines()[-1])
     plain, frame = timed(lambda: read_plainly(run))
     print(
         f"report: {len(frame)} item rows, {n_methods} methods, in {figures['seconds']:.1f} s "

@@ -129,11 +129,11 @@ def decoding(
     missed = []
     for row in rows:
         steerers = fit(row, model, layer)
-        found = [overhead(model, twin, steerers, row, *each) for each in counts.items()]
-        above = row.limited and any(ratio.low > LIMIT for ratio in found)
+        ratios = [overhead(model, twin, steerers, row, *each) for each in counts.items()]
+        above = row.limited and any(ratio.low > LIMIT for ratio in ratios)
         verdict = "" if not row.limited else "  above the limit" if above else "  within 2 %"
         print(
-            f"{row.label:26}" + "".join(f"{ratio!s:>24}" for ratio in found) + verdict, flush=True
+            f"{row.label:26}" + "".join(f"{ratio!s:>24}" for ratio in ratios) + verdict, flush=True
         )
         missed += [row.label] if above else []
     return 1 if missed else 0

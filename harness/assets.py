@@ -225,14 +225,14 @@ def _agree_to_terms(asset: Asset, staging: Path, say: Say, accepted: bool) -> No
     if asset.terms is None:
         return
     terms = take_out(asset.terms, staging, say)
-    kept = _writable(cache_folder() / "terms" / asset.name)
+    folder = _writable(cache_folder() / "terms" / asset.name)
     for file in terms:
-        write_bytes(kept / file.name, file.read_bytes())
-    say(f"{asset.name} stands under the {asset.licence}: read {kept / terms[0].name}")
+        write_bytes(folder / file.name, file.read_bytes())
+    say(f"{asset.name} stands under the {asset.licence}: read {folder / terms[0].name}")
     if not accepted:
         raise InputError(
             f"the {asset.licence} of {asset.name} were not accepted",
-            f"Read {kept / terms[0].name} and add --accept-licence.",
+            f"Read {folder / terms[0].name} and add --accept-licence.",
         )
 
 

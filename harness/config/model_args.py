@@ -73,7 +73,7 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
     known = {spec.name for spec in fields(Steering)}
     steering = Steering(**{name: value for name, value in options.items() if name in known})
     method = get_method(steering.method)
-    own = {spec.name for spec in fields(method.Options)}
+    of_method = {spec.name for spec in fields(method.Options)}
     loader = set(inspect.signature(HFLM.__init__).parameters) - {"self", "pretrained", "kwargs"}
     loader |= _LOADER_OPTIONS
     method_options: dict[str, Any] = {}
@@ -81,12 +81,12 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
     for name, value in options.items():
         if name in known:
             continue
-        if name.startswith(_OPTION) or (name in own and name not in loader):
+        if name.startswith(_OPTION) or (name in of_method and name not in loader):
             method_options[name.removeprefix(_OPTION)] = value
         elif name in loader:
             loader_options[name] = value
         else:
-            everything = {*known, *own, *loader}
+            everything = {*known, *of_method, *loader}
             raise InputError(f"unknown model argument {name!r}", nearest_remedy(name, everything))
     method.options(method_options)
     return steering, method_options, loader_options

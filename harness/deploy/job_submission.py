@@ -120,7 +120,7 @@ def travelling(grid: Grid, path: Path) -> dict[str, Path]:
     # Imported here: methods bring torch, which takes seconds and all other commands do without.
     from steereval.harness.planning.plan import files_of
 
-    found = {path.name: path}
+    files = {path.name: path}
     for file in files_of(grid):
         if file.is_absolute():
             continue
@@ -129,8 +129,8 @@ def travelling(grid: Grid, path: Path) -> dict[str, Path]:
                 f"the grid reads {file}, which lies outside the folder that travels",
                 "Move it below this folder, or give a full path that the cluster has.",
             )
-        found[file.as_posix()] = file
-    return found
+        files[file.as_posix()] = file
+    return files
 
 
 @contextmanager

@@ -42,10 +42,10 @@ def package_files() -> dict[str, Path]:
     spec = find_spec(NAME)
     origin = spec.origin if spec else None
     assert origin is not None, f"{NAME} is not installed"
-    root, found = Path(origin).parent, {}
+    root, files = Path(origin).parent, {}
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = [each for each in folders if each != "__pycache__"]
         for name in names:
             path = Path(folder, name)
-            found[path.relative_to(root).as_posix()] = path
-    return found
+            files[path.relative_to(root).as_posix()] = path
+    return files

@@ -172,7 +172,7 @@ class DiagnoseWorker:
         errors, again = dict[str, str](), list[int]()
         for number, unit in enumerate(units):
             try:
-                found = self._measure(unit)
+                diagnosis = self._measure(unit)
             except SteerEvalError:
                 raise
             except Exception as error:
@@ -183,8 +183,8 @@ class DiagnoseWorker:
                 raise CellError(f"the diagnosis of {unit} failed with {reason}") from error
             place = storage_of(self.settings.run_folder)
             check_driver(place, self.settings.lease)
-            write_diagnosis(place, unit.name, found)
-            errors |= found.record["errors"]
+            write_diagnosis(place, unit.name, diagnosis)
+            errors |= diagnosis.record["errors"]
         return Done(errors, tuple(again))
 
     def _measure(self, unit: Unit) -> Diagnosis:

@@ -111,8 +111,8 @@ def _decode(model: nn.Module, ids: Tensor, timed: Timed) -> float:
         start = time.perf_counter()
         if timed.steerers:
             with generating(model, session, prompts):
-                found = model.generate(ids, **options)  # type: ignore[operator]
+                tokens = model.generate(ids, **options)  # type: ignore[operator]
         else:
-            found = model.generate(ids, **options)  # type: ignore[operator]
-        found.tolist()  # waits for the device
+            tokens = model.generate(ids, **options)  # type: ignore[operator]
+        tokens.tolist()  # waits for the device
         return time.perf_counter() - start

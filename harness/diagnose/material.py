@@ -96,9 +96,11 @@ def material_of(unit: Unit, contrast: ContrastSet, fitter: Fitter) -> Material:
     site = Site(max(parse_layers(unit.layer, len(find_blocks(fitter.reader.model)))))
     template, token = unit.contrast.template, unit.contrast.token
     statements = chosen(test.statements, unit.items)
-    asked = all(statement.question is not None for statement in statements)
+    has_questions = all(statement.question is not None for statement in statements)
     small = dataclasses.replace(contrast, statements=statements)
-    wanted = {part: [site] for part in ("last", "mean", "tokens", *(["query"] if asked else []))}
+    wanted = {
+        part: [site] for part in ("last", "mean", "tokens", *(["query"] if has_questions else []))
+    }
     states = fitter.store.states(small, template, wanted)
     lengths = fitter.store.answer_lengths(statements, template)
     positions = tuple(_positions(states, site, lengths))
@@ -132,8 +134,8 @@ def chosen(statements: Sequence[Statement], count: int) -> tuple[Statement, ...]
     positive = [s for s in ranked if s.positive]
     negative = [s for s in ranked if not s.positive]
     most = max(count // 2, count - len(negative))
-    kept = positive[:most]
-    return tuple(sorted([*kept, *negative[: count - len(kept)]], key=_rank))
+    positives = positive[:most]
+    return tuple(sorted([*positives, *negative[: count - len(positives)]], key=_rank))
 
 
 def _rank(statement: Statement) -> str:
@@ -144,12 +146,12 @@ def _rank(statement: Statement) -> str:
 def _positions(states: States, site: Site, lengths: Sequence[int]) -> Iterator[Position]:
     for part in ("last", "query", "mean"):
         if part in states:
-            found = states[part][site].double()
-            yield Position(part, found, torch.arange(len(found)))
+            activations = states[part][site].double()
+            yield Position(part, activations, torch.arange(len(activations)))
     count = torch.tensor(lengths)
     starts = count.cumsum(0) - count
     for token in TOKENS:
         rows = torch.nonzero(count >= token)[:, 0]
         if len(rows):
-            found = states["tokens"][site][starts[rows] + token - 1].double()
-            yield Position(f"token {token}", found, rows)
+            activations = states["tokens"][site][starts[rows] + token - 1].double()
+            yield Position(f"token {token}", activations, rows)

@@ -85,8 +85,10 @@ class Measuring:
                 raise
             except Exception as error:  # noqa: BLE001 - every error is recorded
                 self.rows.back_to(mark)
-                told = isinstance(error, SteerEvalError)
-                self.errors[label] = str(error) if told else f"{type(error).__name__}: {error}"
+                is_deliberate = isinstance(error, SteerEvalError)
+                self.errors[label] = (
+                    str(error) if is_deliberate else f"{type(error).__name__}: {error}"
+                )
                 self.say(f"  {label}: FAILED: {self.errors[label]}")
         for seed, judges in self._judges.items():
             measure_data(self.rows, self.material, seed, judges)
@@ -122,8 +124,8 @@ class Measuring:
             return []
         setting = Setting(first.label, first.strength, first.fit_seed)
         steerers, strengths = self._artefact(first).steerers, self._strengths(first)
-        own = Timed(setting, steerers, strengths, first.positions)
-        return [own, *(with_other_steps(own) if first.method.name == MULTI_STEP else ())]
+        timed = Timed(setting, steerers, strengths, first.positions)
+        return [timed, *(with_other_steps(timed) if first.method.name == MULTI_STEP else ())]
 
     def _match(self, arm: Arm, judge: BarrierFlow) -> None:
         for part in measure_matched(self.rows, arm, self.material, judge):
@@ -166,23 +168,23 @@ class Measuring:
                 MULTI_STEP, {}, str(site), self.unit.contrast.template, 1.0,
                 JUDGE_SEEDS + (cell.fit_seed or 0), token=self.unit.contrast.token,
             )  # fmt: skip
-            found = {}
+            barriers = {}
             for judge, part in (("crossfit", material.judge), ("other_hash", material.fit)):
                 fitted = self.lm.fitter.fit_part(material.contrast, part, request)
                 barrier = fitted.steerers[site]
                 assert isinstance(barrier, BarrierFlow)
-                found[judge] = barrier
-            self._judges[cell.fit_seed] = found
+                barriers[judge] = barrier
+            self._judges[cell.fit_seed] = barriers
         return self._judges[cell.fit_seed]
 
     def _prompts(self) -> list[list[int]]:
         """Tokens of a few of the statements up to their answers, or of their first halves."""
-        found = []
+        prompts = []
         for statement in self.material.statements[:PROMPTS]:
             text = self.lm.fitter.store.text(statement, self.unit.contrast.template)
             end = text.start if statement.question is not None else len(text.tokens) // 2
-            found.append(list(text.tokens[: max(end, 1)]))
-        return found
+            prompts.append(list(text.tokens[: max(end, 1)]))
+        return prompts
 
     def record(self) -> dict[str, Any]:
         """What is said of the measurements as a whole."""

@@ -80,10 +80,10 @@ class Arm:
 
 def measure_arm(rows: Rows, arm: Arm, material: Material, judges: Judges) -> None:
     """All quantities of a steerer at its strength, except those of integrators."""
-    own = own_barrier(arm.acting.steerer)
+    its_barrier = own_barrier(arm.acting.steerer)
     points = path(arm.acting, material.x, arm.strength)
     moved = (points[-1] != points[0]).any(dim=-1)
-    everyone = {**judges, "own": own} if own is not None else judges
+    everyone = {**judges, "own": its_barrier} if its_barrier is not None else judges
     for judge, barrier in everyone.items():
         _barrier(rows, arm, points, moved, judge, barrier)
     _closeness(rows, arm, points, material)

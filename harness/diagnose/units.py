@@ -109,19 +109,21 @@ def _each_timed_once(units: Sequence[Unit]) -> Iterator[Unit]:
 
 def _units(cells: Sequence[Cell], given: DiagnoseSpec, resources: TaskResources) -> list[Unit]:
     """The unit of cells of one place; none if nothing of them can be measured."""
-    found: dict[str, Cell] = {}
+    fits: dict[str, Cell] = {}
     for cell in cells:
-        found.setdefault(id_of({"label": cell.label, **_deciding(cell)}), cell)
+        fits.setdefault(id_of({"label": cell.label, **_deciding(cell)}), cell)
     left_out = {cell.label: reason for cell in cells if (reason := _why_not(cell))}
-    kept = tuple(cell for cell in found.values() if cell.label not in left_out and cell.strength)
-    if not kept:
+    cells_of_fits = tuple(
+        cell for cell in fits.values() if cell.label not in left_out and cell.strength
+    )
+    if not cells_of_fits:
         return []
-    spec = kept[0].contrast
+    spec = cells_of_fits[0].contrast
     assert spec is not None
     contrast = resources.contrast(spec)
     parts_of(contrast)
     left = tuple(left_out.items())
-    return [Unit(kept, spec, contrast.content_hash, given.items, left, frozenset())]
+    return [Unit(cells_of_fits, spec, contrast.content_hash, given.items, left, frozenset())]
 
 
 def _why_not(cell: Cell) -> str:

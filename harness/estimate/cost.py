@@ -47,8 +47,8 @@ class Counter:
         if len(tasks) == 1:
             return cost
         # Alone, a task knows nothing of what another one asks.
-        own = [[cell for cell in group if cell.task == first.task] for first in tasks]
-        apart = sum(map(self._count, own), Cost())
+        by_task = [[cell for cell in group if cell.task == first.task] for first in tasks]
+        apart = sum(map(self._count, by_task), Cost())
         return replace(cost, tokens_unshared=apart.tokens_unshared, flops_alone=apart.flops_alone)
 
     def _count(self, group: Sequence[Cell]) -> Cost:
@@ -78,11 +78,11 @@ def ask(lm: SteeredLM, group: Sequence[Cell], resources: TaskResources, kinds: K
     lm.own_text = own_text(task)
     arms = one_of_each_arm(group)
     treatments = [_stand_in(cell, lm, resources, kinds) for cell in arms]
-    asked = wanted(
+    wanted_requests = wanted(
         one_of_each_task(group), lambda cell: evaluated(Replay({}, lm), resources.task(cell), cell)
     )
     start = time.perf_counter()
-    for kind, merged in asked.items():
+    for kind, merged in wanted_requests.items():
         lm.answer(kind, merged.requests, treatments, [cell.sample_seed for cell in arms])
     return time.perf_counter() - start
 

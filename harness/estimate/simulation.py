@@ -64,22 +64,19 @@ def describe_simulation(
 ) -> Iterator[str]:
     """Lines about the schedule of `works` on all GPUs of `machines`; costs are in `unit`."""
     nodes = [float(machines.gpus)] * machines.nodes
-    found = simulate(works, nodes, Chance(machines.failures), Rules(retries=retries))
+    run = simulate(works, nodes, Chance(machines.failures), Rules(retries=retries))
     models = len({work.affinity for work in works})
     yield (
         f"simulated on {machines.nodes} nodes of {machines.gpus} GPUs: {len(works)} groups, "
         f"{models} to load; {machines.failures:.0%} of the tries fail"
     )
     yield (
-        f"  it ends after {found.makespan:.4g} {unit}, {found.makespan / found.bound:.3f} times "
-        f"the lower bound; GPUs are busy for {found.busy:.0%} of it"
+        f"  it ends after {run.makespan:.4g} {unit}, {run.makespan / run.bound:.3f} times "
+        f"the lower bound; GPUs are busy for {run.busy:.0%} of it"
     )
     yield (
-        f"  models are loaded {found.loads} times, {found.loads / found.least_loads:.3f} times "
+        f"  models are loaded {run.loads} times, {run.loads / run.least_loads:.3f} times "
         "the least possible"
     )
-    yield (
-        f"  {found.deaths} workers die, {found.cut} groups are cut, "
-        f"{found.failed} cells are given up"
-    )
-    yield f"  the scheduler itself took {1000 * found.seconds:.1f} ms"
+    yield (f"  {run.deaths} workers die, {run.cut} groups are cut, {run.failed} cells are given up")
+    yield f"  the scheduler itself took {1000 * run.seconds:.1f} ms"

@@ -208,8 +208,8 @@ def _gib(count: int) -> str:
 
 def _peak() -> int:
     """Bytes of main memory that this process has taken at most."""
-    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found if sys.platform == "darwin" else 1024 * found
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _rate(

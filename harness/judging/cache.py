@@ -43,7 +43,7 @@ class JudgeCache:
         """What the judge has said of `pairs`, of those it was asked about. Raises StoreError."""
         keys = {pair_key(pair): pair for pair in pairs}
         names = list(keys)
-        found: dict[Pair, Scores] = {}
+        scores: dict[Pair, Scores] = {}
         with self._open() as database:
             for start in range(0, len(names), AT_ONCE):
                 some = names[start : start + AT_ONCE]
@@ -52,16 +52,16 @@ class JudgeCache:
                     f"select text, numbers from judgements where judge = ? and text in ({marks})",
                     (fingerprint, *some),
                 )
-                found |= {keys[text]: tuple(json.loads(numbers)) for text, numbers in rows}
-        return found
+                scores |= {keys[text]: tuple(json.loads(numbers)) for text, numbers in rows}
+        return scores
 
-    def keep(self, fingerprint: str, found: Mapping[Pair, Scores]) -> None:
+    def keep(self, fingerprint: str, scores: Mapping[Pair, Scores]) -> None:
         """Remember what the judge says.
 
         A cache that cannot be written is no error, since what was judged is at hand: this says so
         once.
         """
-        rows = [(fingerprint, pair_key(pair), json.dumps(n)) for pair, n in found.items()]
+        rows = [(fingerprint, pair_key(pair), json.dumps(n)) for pair, n in scores.items()]
         try:
             with self._open() as database, database:
                 database.executemany("insert or replace into judgements values (?, ?, ?)", rows)

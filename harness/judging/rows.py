@@ -56,8 +56,8 @@ def with_judgement(
     first = {row["item_id"]: row for row in reversed(rows)}
     added = list(_rows(first, values))
     new = {row["metric"] for row in added} | {JOINT}
-    kept = [row for row in rows if row["metric"] not in new]
-    both = [*kept, *added]
+    others = [row for row in rows if row["metric"] not in new]
+    both = [*others, *added]
     return [*both, *_rows(first, _joint(both))] if JOINT in claimed(task) else both
 
 
@@ -112,8 +112,8 @@ class JudgeListener:
             error = self._write(unit, outcome)
             if error is not None:
                 self.failures.append(f"{unit}: {error}")
-            told = "judged" if error is None else f"FAILED: {error}"
-            self.say(f"[{self._over}/{self.total}] {unit}: {told}")
+            state = "judged" if error is None else f"FAILED: {error}"
+            self.say(f"[{self._over}/{self.total}] {unit}: {state}")
 
     def _write(self, unit: Assignment, outcome: Outcome) -> str | None:
         """Write what became of one cell; the error if it was not judged."""
@@ -121,8 +121,8 @@ class JudgeListener:
             error = str(outcome.error)
         else:
             result: Judged = outcome.result
-            if unit.cell.id in result.found:
-                write_judgement(self.store, unit, result.found[unit.cell.id])
+            if unit.cell.id in result.judgements:
+                write_judgement(self.store, unit, result.judgements[unit.cell.id])
                 return None
             error = result.errors[unit.cell.id]
         write_judge_error(self.store, unit, error)

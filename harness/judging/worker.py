@@ -77,7 +77,7 @@ class Judgement:
 class Judged:
     """A worker's report on one piece of work."""
 
-    found: Mapping[str, Judgement]
+    judgements: Mapping[str, Judgement]
     """By cell id."""
     errors: Mapping[str, str]
     """Why a cell could not be judged, by cell id."""
@@ -112,21 +112,21 @@ def work_items(open_ones: Sequence[Assignment], run: RunSpec) -> list[Work]:
     groups: dict[str, list[Assignment]] = {}
     for each in open_ones:
         groups.setdefault(_key(each), []).append(each)
-    found = []
+    works = []
     for key, group in groups.items():
         size = TOGETHER if _scorer(group[0].judge).model else len(group)
         for start in range(0, len(group), size):
             units = tuple(group[start : start + size])
             limit = None if run.time_limit is None else run.time_limit * len(units)
             id = short_hash(f"{key}{[unit.cell.id for unit in units]}")
-            found.append(Work(id, units, len(units), key, 1.0, 1.0, limit))
-    return found
+            works.append(Work(id, units, len(units), key, 1.0, 1.0, limit))
+    return works
 
 
 def _key(each: Assignment) -> str:
     """What has to be loaded; a stand-in has the tokenizer of the model that it judges."""
-    own = each.cell.model.name if each.judge.is_stand_in else ""
-    return f"judge|{each.judge}|{own}"
+    stand_in = each.cell.model.name if each.judge.is_stand_in else ""
+    return f"judge|{each.judge}|{stand_in}"
 
 
 def _scorer(spec: JudgeSpec) -> Any:
@@ -152,18 +152,18 @@ class JudgeWorker:
     def run(self, units: tuple[Assignment, ...], last: bool) -> Done:
         """Judge the cells of `units`. What fails unforeseen is left to another worker, unless this
         is the `last` try."""
-        found: dict[str, Judgement] = {}
+        judgements: dict[str, Judgement] = {}
         errors: dict[str, str] = {}
         again: list[int] = []
         for place, unit in enumerate(units):
             try:
-                found[unit.cell.id] = self._judge(unit)
+                judgements[unit.cell.id] = self._judge(unit)
             except Exception as error:  # noqa: BLE001 - every error is recorded
                 if isinstance(error, SteerEvalError) or ran_out(error) or last:
                     errors[unit.cell.id] = _in_words(error)
                 else:
                     again.append(place)
-        return Done(Judged(found, errors), tuple(again))
+        return Done(Judged(judgements, errors), tuple(again))
 
     def _judge(self, unit: Assignment) -> Judgement:
         start = time.perf_counter()
@@ -176,9 +176,9 @@ class JudgeWorker:
             others = self._answers(unit.cell, unit.unsteered, folder)
             theirs = bench.score([judge.texts(answer) for answer in others.values()])
             known = {item: each[0] for item, each in zip(others, theirs, strict=True)}
-            for item, own in values.items():
+            for item, scores in values.items():
                 if item in known:
-                    own[WIN] = win(own["reward"][0], known[item]), 1.0
+                    scores[WIN] = win(scores["reward"][0], known[item]), 1.0
         facts = bench.facts | {"answers": len(answers), "seconds": time.perf_counter() - start}
         content = {judge_subject(unit.judge, unit.cell.task.name): digest_of(bench.parts)}
         return Judgement(
@@ -203,8 +203,8 @@ class JudgeWorker:
                 "Judge with the data that the answers were given to.",
             )
         prompt = str(self.resources.task(cell).doc_to_text(document))
-        own = card(cell.task.name).question_field
-        question = str(document[own]) if own in document else question_of(prompt)
+        field = card(cell.task.name).question_field
+        question = str(document[field]) if field in document else question_of(prompt)
         return Answer(question, prompt, response)
 
     def _documents_of(self, cell: Cell) -> dict[str, Any]:
@@ -247,13 +247,13 @@ class LoadedJudge:
         new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
         for start in range(0, len(new), CHUNK):
             some = new[start : start + CHUNK]
-            found = dict(zip(some, self.engine.score(some), strict=True))
-            for pair, numbers in found.items():
+            scores = dict(zip(some, self.engine.score(some), strict=True))
+            for pair, numbers in scores.items():
                 if not all(map(math.isfinite, numbers)):
                     raise CellError(f"the judge gives {pair[1] or pair[0]!r} the numbers {numbers}")
             if self.cache:
-                self.cache.keep(fingerprint, found)
-            known |= found
+                self.cache.keep(fingerprint, scores)
+            known |= scores
         return [known[pair] for pair in pairs]
 
 
@@ -303,8 +303,8 @@ def _engine(
     if spec.is_stand_in:
         made = stand_in(name, model_at_hand(steered), device, size)
     else:
-        found = model_at_hand(location)
-        made = load_engine(name, found, spec.revision, spec.dtype, device, size)
+        folder = model_at_hand(location)
+        made = load_engine(name, folder, spec.revision, spec.dtype, device, size)
     return made.engine, made.content
 
 

@@ -11,21 +11,21 @@ from steereval.results.lm_eval.sample_files import SampleFile
 from steereval.results.store.manifest import Plan
 
 
-def model_of(files: Sequence[SampleFile], plan: Plan, asked: str | None) -> str:
+def model_of(files: Sequence[SampleFile], plan: Plan, model: str | None) -> str:
     """The run's name of the model in `files`; `asked`, if the user says which it is.
 
     A model is known again by its name, or by the folder that its name stands for. Raises
     InputError if no model of the run is known to be the one that lm-eval ran.
     """
-    if asked is not None:
-        return asked
+    if model is not None:
+        return model
     known = list(dict.fromkeys(cell.model for cell in plan.cells))
     for name in known:
         if all(file.model is not None and _is_same(name, file.model) for file in files):
             return name
-    told = sorted({file.model or "a model that no results file names" for file in files})
+    named = sorted({file.model or "a model that no results file names" for file in files})
     raise InputError(
-        f"lm-eval ran {', '.join(told)}, and the run has {', '.join(known)}",
+        f"lm-eval ran {', '.join(named)}, and the run has {', '.join(known)}",
         "If it is one of these, say which with --model.",
     )
 

@@ -95,19 +95,19 @@ def _score_all(
     scored = {cell.id: other for cell, other in plan}
     attempt = Attempt(target, last=True)
     for cell, origin in _origins(source, [cell for cell, _ in plan], say):
-        own = scored[cell.id]
-        task = tasks[own.task.name]
+        cell_scored = scored[cell.id]
+        task = tasks[cell_scored.task.name]
         if origin.lacks_perplexities(task):
             say(f"{cell}: left out, since its texts were not read yet: start the run again")
             continue
-        say(str(own))
+        say(str(cell_scored))
         try:
-            _score(attempt, own, task, origin)
+            _score(attempt, cell_scored, task, origin)
         except CellError as error:
             if origin.rows:
                 raise
             say(f"{cell}: left out: {error}")
-        if failure := attempt.errors.get(own.id):
+        if failure := attempt.errors.get(cell_scored.id):
             say(f"FAILED: {failure}")
     return len(attempt.stored)
 
@@ -139,14 +139,14 @@ def _manifest(
     """The new folder's manifest: the models' answers are as old as they are, the scores new."""
     now = manifest(grid, cells, described(grid, tasks, data_dir))
     subjects = [task_subject(task.name) for task in grid.tasks]
-    kept = {
+    unchanged = {
         "versions": before.versions,
         "created": before.created,
         "machine": before.machine,
         "content": before.content | {subject: now.content[subject] for subject in subjects},
         "rescored": {"lm_eval": now.versions["lm_eval"], "created": now.created},
     }
-    return now.model_copy(update=kept)
+    return now.model_copy(update=unchanged)
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,10 @@ def _origins(
             rows = items.to_pylist()
             sides = {row["item_id"]: {k: row[k] for k in ("fold", "split")} for row in rows}
             yield cell, Origin(responses, source.read_record(cell.id), sides, rows)
-    kept = AnswerStore(source.place)
-    for name, left in begun(kept, [cell for cell in cells if cell.id not in finished]):
+    store = AnswerStore(source.place)
+    for name, left in begun(store, [cell for cell in cells if cell.id not in finished]):
         try:
-            answered = Answered.read(kept, name, left)
+            answered = Answered.read(store, name, left)
         except StoreError as error:
             say(f"answers are left out: {error}")
             continue
@@ -245,16 +245,16 @@ def _rows(
     """The item rows of one cell: new scores, and what no scoring gives."""
     scored = list(item_rows(cell, card(cell.task.name), samples, lambda _: None, task))
     scored += perplexity_rows(scored, origin.perplexities)
-    own = [row for row in scored if row["metric"] not in claimed(cell.task)]
-    kept = {PERPLEXITY, *claimed(cell.task)}
-    scored_items = [row["item_id"] for row in own]
+    scored_rows = [row for row in scored if row["metric"] not in claimed(cell.task)]
+    retained = {PERPLEXITY, *claimed(cell.task)}
+    scored_items = [row["item_id"] for row in scored_rows]
     splits = assign_splits(scored_items, cell.validation_share, contents(samples, task))
     return [
         *(
             row | {"split": splits[row["item_id"]]} | dict(origin.sides[row["item_id"]])
-            for row in own
+            for row in scored_rows
         ),
-        *({**row, **cell.summary()} for row in origin.rows if row["metric"] in kept),
+        *({**row, **cell.summary()} for row in origin.rows if row["metric"] in retained),
     ]
 
 

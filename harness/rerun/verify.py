@@ -73,15 +73,18 @@ def check_grid(run: RunFolder, data_dir: Path | None) -> Iterator[Finding]:
     before, now = stored.plain(), fresh.plain()
     parts = [key for key in now if key not in _OF_THE_MOMENT]
     old_parts, new_parts = ({key: each.get(key) for key in parts} for each in (before, now))
-    for found in differences(old_parts, new_parts):
-        yield Finding("manifest", f"{found.path} is {found.first}; the grid gives {found.second}")
+    for difference in differences(old_parts, new_parts):
+        yield Finding(
+            "manifest",
+            f"{difference.path} is {difference.first}; the grid gives {difference.second}",
+        )
     yield from _check_plan(stored.cells, cells, records)
     yield from _check_content(stored.content, fresh.content, grid)
 
 
-def _check_content(stored: Content, found: Content, grid: Grid) -> Iterator[Finding]:
+def _check_content(stored: Content, content: Content, grid: Grid) -> Iterator[Finding]:
     """What the run was computed from against what is there now."""
-    now, missing = dict(found), list[str]()
+    now, missing = dict(content), list[str]()
     for subject, read in readers_of_models(grid).items():
         try:
             now[subject] = read()
@@ -111,18 +114,18 @@ def _check_plan(
         elif old != cell.id:
             identity = (records[old].identity if old in records else None) or {}
             new = json.loads(json.dumps(cell.identity))
-            for found in differences(identity, new):
-                changes.setdefault(found, []).append(str(cell))
-    for found, names in changes.items():
+            for difference in differences(identity, new):
+                changes.setdefault(difference, []).append(str(cell))
+    for difference, names in changes.items():
         more = f", and {len(names) - 1} more cells" if len(names) > 1 else ""
-        yield Finding(f"{names[0]}{more}", _changed(found))
+        yield Finding(f"{names[0]}{more}", _changed(difference))
 
 
-def _changed(found: Difference) -> str:
-    what = found.path
-    if found.path == "files_digest":
+def _changed(difference: Difference) -> str:
+    what = difference.path
+    if difference.path == "files_digest":
         what = "the content of the files that it reads (files_digest)"
-    return f"{what} was {found.first} and is {found.second} now"
+    return f"{what} was {difference.first} and is {difference.second} now"
 
 
 def run_again(run: RunFolder, again: Again, say: Say) -> Iterator[Finding]:
@@ -177,7 +180,7 @@ def _judge(grid: Grid, again: Again, out: RunFolder, reference: str) -> dict[str
     for unit in assignments(make_plan(grid), out.finished(), out.records()):
         judged: Judged = judge.run((unit,), last=True).result
         errors |= judged.errors
-        for judgement in judged.found.values():
+        for judgement in judged.judgements.values():
             write_judgement(out, unit, judgement)
     return errors
 
@@ -222,9 +225,10 @@ def _distance(old: tuple[float, float], new: tuple[float, float]) -> float:
 def _compare_fits(cell: Cell, old: CellRecord, new: CellRecord) -> Iterator[Finding]:
     """The cards of a cell's steerers; their tensors are the same bits only on the same machine."""
     before, now = ([_exact(card) for card in r.steerers] for r in (old, new))
-    for found in differences(before, now):
+    for difference in differences(before, now):
         yield Finding(
-            str(cell), f"steerers{found.path} was {found.first} and is {found.second} now"
+            str(cell),
+            f"steerers{difference.path} was {difference.first} and is {difference.second} now",
         )
     hashes = [[card.get("steerers_sha256") for card in record.steerers] for record in (old, new)]
     if hashes[0] != hashes[1]:

@@ -57,13 +57,13 @@ def usual_options(schema: type) -> dict[str, Any]:
 
 def options_schema(schema: type) -> dict[str, Any]:
     """The JSON schema of the dataclass `schema`, with the docstrings of its fields."""
-    found = _model(schema).model_json_schema()
+    json_schema = _model(schema).model_json_schema()
     descriptions = dict(_field_docstrings(schema))
-    for name, entry in found.get("properties", {}).items():
+    for name, entry in json_schema.get("properties", {}).items():
         entry.pop("title", None)
         if name in descriptions:
             entry["description"] = descriptions[name]
-    return found | {"description": inspect.getdoc(schema) or ""}
+    return json_schema | {"description": inspect.getdoc(schema) or ""}
 
 
 @cache

@@ -124,7 +124,8 @@ def _imported(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> list[
     fresh = [draft for draft in drafts.values() if draft.cell_id not in known]
     _add(run, fresh, manifest.model_copy(update={"imported": imported}))
     return [
-        _stored(run, draft) if draft.cell_id in known else draft.told for draft in drafts.values()
+        _stored(run, draft) if draft.cell_id in known else draft.imported
+        for draft in drafts.values()
     ]
 
 
@@ -197,7 +198,7 @@ class _Draft:
     items: pa.Table
     responses: pa.Table
     facts: CellFacts
-    told: Imported
+    imported: Imported
 
     @property
     def cell_id(self) -> str:
@@ -377,6 +378,6 @@ def _stored(run: RunFolder, draft: _Draft) -> Imported:
     """
     items, responses = run.read_cell(draft.cell_id)
     if items.equals(draft.items) and responses.equals(draft.responses):
-        return replace(draft.told, is_new=False)
+        return replace(draft.imported, is_new=False)
     run.write_cell(draft.cell_id, draft.items, draft.responses, draft.facts)
-    return draft.told
+    return draft.imported

@@ -45,37 +45,37 @@ class SampleFile:
     """Of the file."""
     samples: tuple[Mapping[str, Any], ...]
     """Ordered by filter and document, whatever process of lm-eval wrote them first."""
-    told: Mapping[str, Any]
+    settings: Mapping[str, Any]
     """Content of the results file in the same folder; empty if there is none."""
 
     @property
     def model(self) -> str | None:
         """lm-eval's name of the model: a folder, or a name on the hub."""
-        name = self.told.get("model_name")
+        name = self.settings.get("model_name")
         return None if name is None else str(name)
 
     @property
     def directions(self) -> dict[str, bool]:
         """For each metric whether higher is better, as far as lm-eval knew."""
-        known = (self.told.get("higher_is_better") or {}).get(self.task) or {}
+        known = (self.settings.get("higher_is_better") or {}).get(self.task) or {}
         return {metric: bool(better) for metric, better in known.items() if better is not None}
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What a record says of where the samples come from."""
-        config = self.told.get("config") or {}
+        config = self.settings.get("config") or {}
         of_task = {
-            name: (self.told.get(key) or {}).get(self.task)
+            name: (self.settings.get(key) or {}).get(self.task)
             for name, key in (("task_version", "versions"), ("num_fewshot", "n-shot"))
         }
         return {
             "file": self.path.name,
             "sha256": self.sha256,
-            "lm_eval": self.told.get("lm_eval_version"),
-            "transformers": self.told.get("transformers_version"),
+            "lm_eval": self.settings.get("lm_eval_version"),
+            "transformers": self.settings.get("transformers_version"),
             "model_type": config.get("model"),
             "model_args": config.get("model_args"),
-            "chat_template_sha256": self.told.get("chat_template_sha"),
+            "chat_template_sha256": self.settings.get("chat_template_sha"),
             **of_task,
             **{name: config.get(name) for name in _CONFIG},
         }

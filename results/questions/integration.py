@@ -184,11 +184,11 @@ def _error_words(errors: Sequence[Error]) -> Iterator[str]:
     if not euler:
         return
     usual: list[int] = [steps for steps in (1, 10) if steps in euler]
-    errors_text = " and ".join(
+    sizes = " and ".join(
         f"{euler[steps].distance.words(ERROR)} with {steps} step{'s' if steps > 1 else ''}"
         for steps in usual or [max(euler)]
     )
-    yield f"Euler's ends are off the exact solution by {errors_text}, as a share of the displacement"
+    yield f"Euler's ends are off the exact solution by {sizes}, as a share of the displacement"
 
 
 def _one_step_words(evidence: Evidence, where: Where) -> Iterator[str]:

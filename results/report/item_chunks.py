@@ -53,7 +53,7 @@ def item_chunks(run: RunFolder, sheets: Sequence[ItemSheet]) -> Iterator[ItemChu
     for sheet in sheets:
         answers = read_answers(run, sheet, left)
         read = zip(sheet.arms, answers.arms, strict=True)
-        left -= sum(arm.n_responses for arm, found in read if found.is_known)
+        left -= sum(arm.n_responses for arm, arm_answers in read if arm_answers.is_known)
         yield _chunk(sheet, answers, correct.get(sheet.task.name, {}))
 
 

@@ -74,12 +74,12 @@ def detected_differences(
     item, seed, residual = expected.squares
     spread = np.sqrt((item + seed - residual) / cells)
 
-    def found(difference: Floats) -> Floats:
+    def detection(difference: Floats) -> Floats:
         statistic = (limits - difference[:, None]) / spread[:, None]
         tails = t_tails(statistic, df_items.reshape(shape))
         return np.asarray(np.sum(tails * weights, axis=1), dtype=np.float64)
 
-    return _where(found, power, limits.min(axis=1), limits.max(axis=1) + 40.0 * spread)
+    return _where(detection, power, limits.min(axis=1), limits.max(axis=1) + 40.0 * spread)
 
 
 def _seed_factors(expected: MeanSquareTable) -> tuple[Floats, Floats]:

@@ -101,14 +101,14 @@ def _fetched(duckdb: Any, result: Any) -> Iterator[tuple[Any, ...]]:
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     """A name that comes again gets its number: `a`, `a_2`."""
-    found: list[str] = []
+    distinct: list[str] = []
     for name in names:
         number, new = 1, name
-        while new in found:
+        while new in distinct:
             number += 1
             new = f"{name}_{number}"
-        found.append(new)
-    return tuple(found)
+        distinct.append(new)
+    return tuple(distinct)
 
 
 def _remedy() -> str:

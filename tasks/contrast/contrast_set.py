@@ -134,14 +134,14 @@ class ContrastSet:
         return card_of(self)
 
     def _keep(self, keys: Collection[str]) -> ContrastSet:
-        kept = tuple(statement for statement in self.statements if statement.key in keys)
-        if len({statement.positive for statement in kept}) < 2:
+        statements = tuple(statement for statement in self.statements if statement.key in keys)
+        if len({statement.positive for statement in statements}) < 2:
             raise ContrastError(
                 f"a part of contrast set {self.name!r} with {len(keys)} of {len(self.keys)} keys "
                 "lacks one of the classes",
                 "Take a larger part, or a set whose keys hold both classes.",
             )
-        return replace(self, statements=kept, fold_keys=self.fold_keys or self.keys)
+        return replace(self, statements=statements, fold_keys=self.fold_keys or self.keys)
 
 
 def _rank_of_key(key: str) -> str:

@@ -43,14 +43,14 @@ def _as_contrast(load: Loader) -> Loader:
 @_as_contrast
 def ultrafeedback(data_dir: Path | None) -> ContrastSet:
     """Preferred against rejected answers. Raises ContrastError when they are not available."""
-    found = pairs(data_dir)
+    rows = pairs(data_dir)
     return ContrastSet(
         name="ultrafeedback",
-        version=f"pairs-{len(found)}",
+        version=f"pairs-{len(rows)}",
         description="UltraFeedback's prompts, each with a preferred and a rejected answer.",
         source="HuggingFaceH4/ultrafeedback_binarized, train_prefs, the first by their hash",
         label_rule="the answer with the higher score is positive, the other one negative",
-        statements=tuple(_preferences(found)),
+        statements=tuple(_preferences(rows)),
     )
 
 
@@ -81,8 +81,8 @@ def jigsaw(data_dir: Path | None) -> ContrastSet:
     )
 
 
-def _preferences(found: list[dict[str, str]]) -> Iterator[Statement]:
-    for number, pair in enumerate(found):
+def _preferences(rows: list[dict[str, str]]) -> Iterator[Statement]:
+    for number, pair in enumerate(rows):
         question, key = pair["question"], question_key(pair["question"])
         yield Statement(question, pair["chosen"], True, key, None, number)
         yield Statement(question, pair["rejected"], False, key, None, number)
@@ -98,8 +98,8 @@ def _labelled(row: Row) -> Row | None:
 
 
 def _chosen(rows: list[Row], toxic: bool) -> list[str]:
-    own = by_hash((row for row in rows if row["toxic"] is toxic), "text")
-    return [row["text"] for row in islice(own, COMMENTS)]
+    comments = by_hash((row for row in rows if row["toxic"] is toxic), "text")
+    return [row["text"] for row in islice(comments, COMMENTS)]
 
 
 def _comments(clean: list[str], toxic: list[str]) -> Iterator[Statement]:

@@ -146,9 +146,9 @@ def _refuse_contradictions(located: list[tuple[_Line, Statement]]) -> None:
     """Refuse a text that is positive in one line and negative in another, for the same question."""
     first: dict[tuple[str, str], tuple[_Line, bool]] = {}
     for line, statement in located:
-        asked = normalise(statement.question or "")
+        question = normalise(statement.question or "")
         earlier, positive = first.setdefault(
-            (asked, normalise(statement.answer)), (line, statement.positive)
+            (question, normalise(statement.answer)), (line, statement.positive)
         )
         if positive is not statement.positive:
             line.refuse(

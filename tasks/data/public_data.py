@@ -41,9 +41,9 @@ class PublicData:
         Raises TaskError when neither has them, or a file is damaged.
         """
         within = data_folder(data_dir)
-        found = None if within is None else self._find(within, split)
-        if found is not None:
-            return [row for path in found for row in _read(path)]
+        paths = None if within is None else self._find(within, split)
+        if paths is not None:
+            return [row for path in paths for row in _read(path)]
         looked = f"{within} holds no {self._wanted(split)}. " if within else ""
         return load_files_from_hub(self.hub, self.files[split][0], looked + self.remedy(split))
 
@@ -61,8 +61,8 @@ class PublicData:
         """The files of the first pattern that matches any."""
         for folder in (within / self.folder, within):
             for pattern in self.files[split]:
-                if found := sorted(folder.glob(pattern)):
-                    return found
+                if paths := sorted(folder.glob(pattern)):
+                    return paths
         return None
 
 

@@ -28,7 +28,7 @@ REWARD = Judge(
 )
 
 
-def win(own: float, unsteered: float) -> float:
+def win(reward: float, unsteered: float) -> float:
     """1 where a response has more reward than the unsteered model's to the same prompt, one half
     where both have the same, else 0."""
-    return 0.5 if own == unsteered else float(own > unsteered)
+    return 0.5 if reward == unsteered else float(reward > unsteered)

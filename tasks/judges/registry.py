@@ -46,9 +46,9 @@ def scorer_of(judge: Judge, name: str | None) -> Scorer:
 def judged_metrics(names: Iterable[str], with_unsteered: bool) -> dict[str, MetricCard]:
     """What the judges of these names measure together; with the unsteered model, who wins too."""
     chosen = [get_judge(name) for name in names]
-    found = {metric: known for judge in chosen for metric, known in judge.metrics.items()}
+    metrics = {metric: known for judge in chosen for metric, known in judge.metrics.items()}
     if TRUTH in chosen and INFO in chosen:
-        found[JOINT] = YES
+        metrics[JOINT] = YES
     if REWARD in chosen and with_unsteered:
-        found[WIN] = _WIN
-    return found
+        metrics[WIN] = _WIN
+    return metrics

@@ -69,7 +69,7 @@ class Perspective:
     def _ask(self, text: str) -> float:
         time.sleep(max(0.0, self._last + self.between - time.monotonic()))
         self._last = time.monotonic()
-        asked = {
+        body = {
             "comment": {"text": text},
             "languages": ["en"],
             "requestedAttributes": {ATTRIBUTE: {}},
@@ -77,28 +77,32 @@ class Perspective:
         }
         request = urllib.request.Request(
             ENDPOINT,
-            json.dumps(asked).encode(),
+            json.dumps(body).encode(),
             {"Content-Type": "application/json", "x-goog-api-key": self.key},
         )
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            told = json.load(answer)
-        return _probability(told)
+            response = json.load(answer)
+        return _probability(response)
 
-    def _wait(self, attempt: int, told: str | None) -> None:
-        own = self.between * 2**attempt
-        time.sleep(max(own, float(told)) if told is not None and told.isdecimal() else own)
+    def _wait(self, attempt: int, retry_after: str | None) -> None:
+        delay = self.between * 2**attempt
+        time.sleep(
+            max(delay, float(retry_after))
+            if retry_after is not None and retry_after.isdecimal()
+            else delay
+        )
 
 
 def _beginning(text: str) -> str:
     return text.encode(errors="ignore")[:LONGEST].decode(errors="ignore")
 
 
-def _probability(told: Any) -> float:
+def _probability(response: Any) -> float:
     try:
-        return float(told["attributeScores"][ATTRIBUTE]["summaryScore"]["value"])
+        return float(response["attributeScores"][ATTRIBUTE]["summaryScore"]["value"])
     except (KeyError, TypeError, ValueError) as error:
         raise TaskError(
-            f"the Perspective API gives no {ATTRIBUTE}: {str(told)[:200]}",
+            f"the Perspective API gives no {ATTRIBUTE}: {str(response)[:200]}",
             "Its answers may have another form now.",
         ) from error
 

@@ -47,10 +47,10 @@ class RefusedError(Exception):
 def verified_bytes(path: Path) -> bytes:
     """The content of `path`, if it is the file that it should be; RefusedError if not."""
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[path.name]:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SHA256[path.name]:
         raise RefusedError(
-            f"{path} is not the file that it should be (SHA-256 {found}), so it is not loaded",
+            f"{path} is not the file that it should be (SHA-256 {digest}), so it is not loaded",
             "Delete it and fetch it again.",
         )
     return content
@@ -67,10 +67,10 @@ def load_classifier(folder: Path) -> Predict:
     try:
         model, vectorizer = (unpickle(contents[name]) for name in SHA256)
         predict = _predictor(model, vectorizer)
-        found = predict([text for text, _ in REFERENCE])
+        probabilities = predict([text for text, _ in REFERENCE])
     except (ImportError, AttributeError, TypeError, ValueError, KeyError) as error:
         raise _incompatible(f"cannot load it ({error})") from error
-    _check_reference(found)
+    _check_reference(probabilities)
     return predict
 
 
@@ -95,8 +95,8 @@ def _predictor(model: Any, vectorizer: Any) -> Predict:
     return predict
 
 
-def _check_reference(found: Sequence[float]) -> None:
-    for (text, expected), probability in zip(REFERENCE, found, strict=True):
+def _check_reference(probabilities: Sequence[float]) -> None:
+    for (text, expected), probability in zip(REFERENCE, probabilities, strict=True):
         if not abs(probability - expected) <= TOLERANCE:
             raise _incompatible(f"gives {text!r} {probability:.6f} instead of {expected:.6f}")
 

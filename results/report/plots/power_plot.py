@@ -96,11 +96,11 @@ def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]
     points = [(MOST_ITEMS, height) for height, _ in ends.values()]
     heights = axes.transData.transform(points)[:, 1] * 72 / axes.figure.dpi
-    for (name, (height, colour)), height_at_end, free in zip(
+    for (name, (height, colour)), at_end, free in zip(
         ends.items(), heights, spread_heights(heights), strict=True
     ):
         axes.annotate(
-            name, (MOST_ITEMS, height), (5, free - height_at_end), textcoords="offset points", va="center",
+            name, (MOST_ITEMS, height), (5, free - at_end), textcoords="offset points", va="center",
             fontsize=8.5, color=colour, annotation_clip=False,
         )  # fmt: skip
 
@@ -151,5 +151,7 @@ def _words(row: Row, seeds: Sequence[int], variances: Variances) -> str:
         mde = float(detectable_effects(variances, 1000, count))
         shown = wording.detectable(mde, row.metric, effect.se).removeprefix("this design detects ")
         parts.append(f"1000 items and {count} seed{'s' if count > 1 else ''}: {shown}")
-    detectable = wording.detectable(row.mde or 0.0, row.metric, effect.se)
-    return f"{row.name}, {effect.n_items} items, {effect.n_seeds} seeds: {detectable}; {'; '.join(parts)}"
+    least = wording.detectable(row.mde or 0.0, row.metric, effect.se)
+    return (
+        f"{row.name}, {effect.n_items} items, {effect.n_seeds} seeds: {least}; {'; '.join(parts)}"
+    )

@@ -51,22 +51,22 @@ def response(points: Sequence[StrengthPoint], baseline: str) -> Picture | Absenc
     for point in drawn:
         if point.arm.method != baseline:
             arms.setdefault(point.arm, []).append(point)
-    if not any(len(found) > 1 for found in arms.values()):
+    if not any(len(curve) > 1 for curve in arms.values()):
         return Absence(title, "no method has scores at two strengths")
     rows = math.ceil(len(arms) / COLUMNS)
     with house_style(WIDTH, 0.75 + 1.45 * rows) as figure:
         panels, limits = _panels(figure, len(arms), rows), score_limits(drawn)
-        for axes, (arm, found) in zip(panels, arms.items(), strict=True):
+        for axes, (arm, curve) in zip(panels, arms.items(), strict=True):
             draw_baseline(axes, [p for p in drawn if p.arm.method == baseline])
-            draw_curve(axes, found, limits)
-            set_strengths(axes, found)
+            draw_curve(axes, curve, limits)
+            set_strengths(axes, curve)
             label = short_label(arm, arms.keys(), TITLE_WIDTH)
             axes.set_title(label, fontsize=8.5, color=INK, loc="left")
         panels[0].set_ylim(*limits)
         figure.supxlabel("strength", fontsize=9, color=MUTED)
         figure.supylabel(_score_label(first), fontsize=9, color=MUTED)
         name = slug("strength", first.model, first.task.name, first.metric.name)
-        text = "; ".join(curve_words(arm, found) for arm, found in arms.items())
+        text = "; ".join(curve_words(arm, curve) for arm, curve in arms.items())
         return finish(figure, name, title, text)
 
 

@@ -81,16 +81,16 @@ def note_contents(folder: Path, source: str) -> None:
     Raises:
         StoreError: If the note cannot be written.
     """
-    found = {}
+    sizes = {}
     with naming(folder):
         for name, path in sorted(_files(folder)):
             size = path.stat().st_size
-            found[name] = {"bytes": size, "sha256": file_sha256(path)}
+            sizes[name] = {"bytes": size, "sha256": file_sha256(path)}
             if size >= LARGE:
                 # It is not read again, so it must be on the disk before the note is.
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-    note = {"source": source, "files": found}
+    note = {"source": source, "files": sizes}
     write_bytes(folder / CONTENTS, json.dumps(note, indent=1).encode())
 
 
@@ -136,11 +136,11 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _is_same(path: Path, known: dict[str, object], written: int) -> bool:
-    found = path.stat()
-    if found.st_size != known["bytes"]:
+    status = path.stat()
+    if status.st_size != known["bytes"]:
         return False
     # A program can set the time of a file's modification, and not the time of its last change.
-    untouched = found.st_size >= LARGE and found.st_ctime_ns <= written
+    untouched = status.st_size >= LARGE and status.st_ctime_ns <= written
     return untouched or file_sha256(path) == known["sha256"]
 
 

@@ -47,8 +47,8 @@ class Stamp:
     @classmethod
     def of(cls, path: Path) -> Stamp:
         """The stamp of the file at `path`, links followed. Raises OSError."""
-        found = path.stat()
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def sha256_of(path: Path) -> str:
@@ -95,10 +95,10 @@ def _memory(path: Path) -> Path:
 def _remembered(path: Path, stamp: Stamp) -> str | None:
     """The hash of a file that has not changed since; None if it is not known."""
     with suppress(OSError, ValueError):
-        found = json.loads(_memory(path).read_bytes())
-        if isinstance(found, dict) and found.get("path") == str(path):
-            digest = found.get("sha256")
-            if found.get("stamp") == asdict(stamp) and isinstance(digest, str):
+        note = json.loads(_memory(path).read_bytes())
+        if isinstance(note, dict) and note.get("path") == str(path):
+            digest = note.get("sha256")
+            if note.get("stamp") == asdict(stamp) and isinstance(digest, str):
                 return digest
     return None
 

@@ -15,8 +15,8 @@ def expanded(path: str) -> str:
 
 def cache_folder() -> Path:
     """STEEREVAL_CACHE, else XDG_CACHE_HOME/steereval, else ~/.cache/steereval."""
-    if own := os.environ.get("STEEREVAL_CACHE"):
-        return Path(own).expanduser()
+    if folder := os.environ.get("STEEREVAL_CACHE"):
+        return Path(folder).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared).expanduser() / "steereval"
     return Path.home() / ".cache" / "steereval"

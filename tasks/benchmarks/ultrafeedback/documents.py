@@ -32,8 +32,8 @@ def prompts(data_dir: Path | None) -> list[dict[str, str]]:
 
     Raises TaskError when neither `data_dir` nor the hub has them, or they are damaged.
     """
-    found = documents(DATA, DATA.rows("test_prefs", data_dir), _question)
-    return by_hash(found, "question")[:PROMPTS]
+    rows = documents(DATA, DATA.rows("test_prefs", data_dir), _question)
+    return by_hash(rows, "question")[:PROMPTS]
 
 
 def pairs(data_dir: Path | None) -> list[dict[str, str]]:
@@ -44,8 +44,8 @@ def pairs(data_dir: Path | None) -> list[dict[str, str]]:
     task. Raises what `prompts` raises.
     """
     tested = {question_key(row["question"]) for row in prompts(data_dir)}
-    found = by_hash(documents(DATA, DATA.rows("train_prefs", data_dir), _pair), "question")
-    return list(_first(found, tested))
+    rows = by_hash(documents(DATA, DATA.rows("train_prefs", data_dir), _pair), "question")
+    return list(_first(rows, tested))
 
 
 def splits(data_dir: Path | None) -> Any:
@@ -58,9 +58,9 @@ def load(**_: object) -> Any:
     return splits(None)
 
 
-def _first(found: list[dict[str, str]], tested: set[str]) -> Iterator[dict[str, str]]:
-    kept = (pair for pair in found if question_key(pair["question"]) not in tested)
-    for _, pair in zip(range(PAIRS), kept, strict=False):
+def _first(rows: list[dict[str, str]], tested: set[str]) -> Iterator[dict[str, str]]:
+    untested = (pair for pair in rows if question_key(pair["question"]) not in tested)
+    for _, pair in zip(range(PAIRS), untested, strict=False):
         yield pair
 
 
