@@ -118,10 +118,10 @@ def test_a_page_begins_with_the_name(method: Method) -> None:
 @each_method
 def test_a_page_lists_all_options_with_their_defaults(method: Method) -> None:
     rows = table(page(method), "| option | default | meaning |")
-    found = [(name.strip("`"), default.strip("`")) for name, default, _ in rows]
-    assert found == [(spec.name, shown(spec)) for spec in dataclasses.fields(method.Options)]
+    result = [(name.strip("`"), default.strip("`")) for name, default, _ in rows]
+    assert result == [(spec.name, shown(spec)) for spec in dataclasses.fields(method.Options)]
     assert all(meaning for _, _, meaning in rows)
-    assert ("No options." in page(method)) == (not found)
+    assert ("No options." in page(method)) == (not result)
 
 
 @each_method
@@ -178,8 +178,8 @@ def test_a_page_says_whether_relative_strengths_exist(
 
 @each_method
 def test_a_page_names_the_training_budget(method: Method) -> None:
-    told = re.search(r"(`\w+`[^.]*) (is|are) (a )?(training )?budgets?:", prose(method))
-    assert (re.findall(r"`(\w+)`", told[1]) if told else []) == list(method.budget)
+    match = re.search(r"(`\w+`[^.]*) (is|are) (a )?(training )?budgets?:", prose(method))
+    assert (re.findall(r"`(\w+)`", match[1]) if match else []) == list(method.budget)
 
 
 # --- the index
@@ -201,13 +201,13 @@ def test_a_row_of_the_index_is_true(method: Method, given: dict[str, dict[str, A
     options = given.get(method.name, {})
     steerer = fit(method, options)
     drawn = method.draws(method.options(options))
-    found = [cell.split(",")[0] for cell in row[2:]]
+    rows = [cell.split(",")[0] for cell in row[2:]]
     assert row[1] == method.summary
     if steerer is None:
-        assert found == ["-", _word(drawn), "-", "-", "-"]
+        assert rows == ["-", _word(drawn), "-", "-", "-"]
         return
     relative = steerer.strength_of_one_norm() is not None
-    assert found == [
+    assert rows == [
         method.reads,
         _word(drawn),
         _word(relative),

@@ -66,7 +66,7 @@ def test_private_names_of_the_product_are_used_ever_less() -> None:
 
 def test_private_names_are_seen() -> None:
     code = "from a import _b\nc._d\ndef _e(): ...\nsetattr(f, 'g._h', 1)\n_i = 2\nj.__k__"
-    found = {
+    names = {
         name for node in ast.walk(ast.parse(code)) for name in names_in(node) if is_private(name)
     }
-    assert found == {"_b", "_d", "_e", "_h"}
+    assert names == {"_b", "_d", "_e", "_h"}

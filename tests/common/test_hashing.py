@@ -28,15 +28,15 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read."""
-    found: list[Path] = []
+    result: list[Path] = []
     read = hashing.read_digest
 
     def counted(path: Path) -> str:
-        found.append(path)
+        result.append(path)
         return read(path)
 
     monkeypatch.setattr(hashing, "read_digest", counted)
-    return found
+    return result
 
 
 def sha(data: bytes) -> str:
@@ -104,10 +104,10 @@ def test_a_file_that_is_being_written(tmp_path: Path, monkeypatch: pytest.Monkey
     file.write_bytes(b"one")
 
     def growing(path: Path) -> str:
-        found = read(path)
+        result = read(path)
         with path.open("ab") as more:
             more.write(b"x")
-        return found
+        return result
 
     monkeypatch.setattr(hashing, "read_digest", growing)
     with pytest.raises(InputError, match="changes while it is read"):

@@ -57,10 +57,10 @@ def test_steering_is_the_same(method: str) -> None:
     there = steerer.to(GPU)
     for strength in (0.5, -2.0, 8.0):
         wanted = steer(steerer, x, strength)
-        found = steer(there, x.to(GPU), strength)
-        assert found.device == GPU
+        moved = steer(there, x.to(GPU), strength)
+        assert moved.device == GPU
         slack = 1e-4 * float(wanted.abs().max())
-        assert torch.allclose(found.cpu(), wanted, atol=slack)
+        assert torch.allclose(moved.cpu(), wanted, atol=slack)
 
 
 @pytest.mark.parametrize("method", NAMES)
@@ -71,10 +71,10 @@ def test_fits_are_the_same(method: str) -> None:
     with fitting_on(GPU):
         other = case(method).fit()
     x = points(0, 6)
-    wanted, found = steer(one, x, 2.0), steer(other, x, 2.0)
-    assert found.device == CPU
+    wanted, moved = steer(one, x, 2.0), steer(other, x, 2.0)
+    assert moved.device == CPU
     slack = (1e-2 if method in TRAINED else 1e-4) * float(wanted.abs().max())
-    assert torch.allclose(found, wanted, atol=slack)
+    assert torch.allclose(moved, wanted, atol=slack)
 
 
 def test_noise_is_the_same_to_the_last_bit_or_two() -> None:
@@ -97,15 +97,15 @@ def some_requests(texts: int, choices: int, length: int, vocabulary: int) -> lis
     def tokens(count: int) -> tuple[int, ...]:
         return tuple(torch.randint(3, vocabulary, (count,), generator=draw).tolist())
 
-    stem, found = tokens(12), []
+    stem, result = tokens(12), []
     for _ in range(texts):
         context = stem + tokens(length)
         for _ in range(choices):
             answer = tokens(5)
             bounds = Positions("generated").interval(len(context), 0)
-            found += [Request(context, answer, -1, 0, 0)]
-            found += [Request(context, answer, arm, *bounds) for arm in range(2)]
-    return found
+            result += [Request(context, answer, -1, 0, 0)]
+            result += [Request(context, answer, arm, *bounds) for arm in range(2)]
+    return result
 
 
 def answers(model: Any, requests: Sequence[Request], path: str) -> list[Score]:
@@ -122,8 +122,8 @@ def test_likelihoods_are_the_same(tiny: Any, architecture: str, path: str) -> No
     model = tiny(architecture)
     requests = some_requests(4, 3, 20, 200)
     wanted = answers(model, requests, path)
-    found = answers(deepcopy(model).to(GPU), requests, path)
-    for one, other in zip(found, wanted, strict=True):
+    result = answers(deepcopy(model).to(GPU), requests, path)
+    for one, other in zip(result, wanted, strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=2e-4)
 
 
@@ -137,6 +137,6 @@ def test_what_does_not_fit_is_halved(tiny: Any, path: str) -> None:
     whole = torch.cuda.get_device_properties(0).total_memory
     allowed = torch.cuda.memory_allocated() + 200 * 2**20
     torch.cuda.set_per_process_memory_fraction(allowed / whole)
-    found = answers(model, requests, path)
-    for one, other in zip(found, wanted, strict=True):
+    result = answers(model, requests, path)
+    for one, other in zip(result, wanted, strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=2e-4)

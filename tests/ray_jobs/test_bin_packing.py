@@ -70,9 +70,9 @@ def test_works_of_one_affinity_part_where_that_is_worth_loading(
     load: float, ends: list[float]
 ) -> None:
     """Two repeated groups that were packed as one; moving one of them spares 2 at most."""
-    own = [Work(name, (1,), 11.0 - n, "m") for n, name in enumerate("pqrs")]
+    works = [Work(name, (1,), 11.0 - n, "m") for n, name in enumerate("pqrs")]
     repeats = [Work(name, (1,), cost, "again", load) for name, cost in (("x", 3.0), ("y", 2.0))]
-    first, second = Bin([own[0], own[3], *repeats]), Bin(own[1:3])
+    first, second = Bin([works[0], works[3], *repeats]), Bin(works[1:3])
     first, second = levelled([first, second])
     assert sorted([first.cost, second.cost], reverse=True) == [pytest.approx(end) for end in ends]
 

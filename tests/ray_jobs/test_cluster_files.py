@@ -265,8 +265,8 @@ class Allocation:
 
     def left(self) -> list[int]:
         """Processes of Ray that still run."""
-        found = [call["pid"] for call in called(self.calls) if call["name"] == "ray"]
-        return [pid for pid in found if Path(f"/proc/{pid}").exists()]
+        result = [call["pid"] for call in called(self.calls) if call["name"] == "ray"]
+        return [pid for pid in result if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_slurm_job_starts_ray_on_every_node_and_drives(tmp_path: Path) -> None:
@@ -337,12 +337,12 @@ def test_ray_that_does_not_start_is_said(tmp_path: Path) -> None:
 def test_a_job_whose_time_is_over_lets_the_driver_end(tmp_path: Path) -> None:
     """Slurm tells the script, which tells the driver and waits for it."""
     slurm = Allocation(tmp_path, hosts=HOSTS)
-    told = tmp_path / "told"
+    path = tmp_path / "told"
     driver = f"""
 import signal, time
 def stop(*_):
     time.sleep(0.3)
-    open({str(told)!r}, "w").close()
+    open({str(path)!r}, "w").close()
     sys.exit(130)
 signal.signal(signal.SIGTERM, stop)
 open({str(tmp_path / "drives")!r}, "w").close()
@@ -356,7 +356,7 @@ time.sleep(600)
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
-    assert told.exists()
+    assert path.exists()
     assert slurm.left() == []
 
 
@@ -364,14 +364,14 @@ time.sleep(600)
 def test_what_slurm_is_asked_for(size: Size, tmp_path: Path) -> None:
     text = script(JOB, size, tmp_path / "a folder", "2:30:00", "gpu")
     lines = [line.split(" ", 1)[1] for line in text.splitlines() if line.startswith("#SBATCH ")]
-    asked = dict(line[2:].partition("=")[::2] for line in lines)
-    assert asked["nodes"] == str(size.nodes)
-    assert asked["cpus-per-task"] == str(size.cpus)
-    assert asked["mem"] == f"{size.memory}G"
-    assert asked.get("gpus-per-node") == (str(size.gpus) if size.gpus else None)
-    assert (asked["time"], asked["partition"]) == ("2:30:00", "gpu")
-    assert asked["chdir"] == f"'{tmp_path}/a folder'"
-    assert asked["signal"].startswith("B:TERM@")
+    wanted = dict(line[2:].partition("=")[::2] for line in lines)
+    assert wanted["nodes"] == str(size.nodes)
+    assert wanted["cpus-per-task"] == str(size.cpus)
+    assert wanted["mem"] == f"{size.memory}G"
+    assert wanted.get("gpus-per-node") == (str(size.gpus) if size.gpus else None)
+    assert (wanted["time"], wanted["partition"]) == ("2:30:00", "gpu")
+    assert wanted["chdir"] == f"'{tmp_path}/a folder'"
+    assert wanted["signal"].startswith("B:TERM@")
     assert text.splitlines()[0] == "#!/bin/bash"
     first = next(i for i, line in enumerate(text.splitlines()[1:]) if not line.startswith("#"))
     assert first == len(lines), "Slurm reads no options behind the first command"
@@ -384,5 +384,5 @@ def test_the_script_passes_shellcheck(tmp_path: Path, partition: str | None) -> 
         pytest.skip("shellcheck is not installed")
     path = tmp_path / "job.sh"
     path.write_text(script(JOB, SIZES[1], tmp_path, "1:00:00", partition))
-    found = subprocess.run([program, path], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout
+    process = subprocess.run([program, path], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout

@@ -96,10 +96,10 @@ def run(works: list[Work], factory: Factory, retries: int = 2) -> dict[str, Outc
     hearing = Hearing()
     with RayExecutor(2, rules=Rules(retries=retries)) as executor:
         executor.run(works, factory, hearing)
-    told = [outcome for outcome in hearing.outcomes if outcome.units]
-    found = {outcome.units[0]["name"]: outcome for outcome in told}
-    assert len(found) == len(told), "an outcome was told twice"
-    return found
+    outcomes = [outcome for outcome in hearing.outcomes if outcome.units]
+    result = {outcome.units[0]["name"]: outcome for outcome in outcomes}
+    assert len(result) == len(outcomes), "an outcome was told twice"
+    return result
 
 
 def entries(log: Path) -> list[dict[str, Any]]:

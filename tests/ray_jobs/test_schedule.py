@@ -89,9 +89,9 @@ class Play:
 
 
 def play(works: Sequence[Work], *nodes: float, rules: Rules | None = None) -> Play:
-    found = Play(Schedule(works, rules or Rules()))
-    found.tell(*(NodeJoined(f"n{i}", capacity) for i, capacity in enumerate(nodes)))
-    return found
+    result = Play(Schedule(works, rules or Rules()))
+    result.tell(*(NodeJoined(f"n{i}", capacity) for i, capacity in enumerate(nodes)))
+    return result
 
 
 @st.composite

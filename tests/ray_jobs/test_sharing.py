@@ -35,9 +35,9 @@ class Shelf:
 
 @pytest.fixture
 def shelf() -> Iterator[Shelf]:
-    found = Shelf()
-    share_through(found)
-    yield found
+    result = Shelf()
+    share_through(result)
+    yield result
     share_through(None)
 
 
@@ -120,8 +120,8 @@ def played(log: Path, misfortune: str) -> Hearing:
                     if {"came-0", "came-1"} <= set(file.read().split()):
                         break
                 time.sleep(0.02)
-            found = once("key", make, lambda m: {"m": m.encode()}, lambda p: p["m"].decode())
-            return Done((os.getpid(), len(found)))
+            tokens = once("key", make, lambda m: {"m": m.encode()}, lambda p: p["m"].decode())
+            return Done((os.getpid(), len(tokens)))
 
     works = [Work(f"w{n}", (str(n),), 1.0, f"a{n}", load=9.0) for n in range(2)]
     hearing = Hearing()
@@ -139,10 +139,10 @@ def test_two_nodes_make_it_once(tmp_path: Path, misfortune: str, made: int, erro
     """And once more where the maker dies or fails; nobody waits for it."""
     heard = played(tmp_path / "log", misfortune)
     assert (tmp_path / "log").read_text().split().count("made") == made
-    told = [outcome for outcome in heard.outcomes if outcome.units]
-    assert len(told) == 2
-    assert sum(outcome.error is not None for outcome in told) == errors
-    results = [outcome.result for outcome in told if outcome.error is None]
+    outcomes = [outcome for outcome in heard.outcomes if outcome.units]
+    assert len(outcomes) == 2
+    assert sum(outcome.error is not None for outcome in outcomes) == errors
+    results = [outcome.result for outcome in outcomes if outcome.error is None]
     assert {length for _, length in results} == {1_000_000}
     assert len({pid for pid, _ in results}) == len(results)
 

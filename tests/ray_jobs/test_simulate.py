@@ -33,41 +33,41 @@ def grid(seed: int, sizes: tuple[float, ...] = (1.0,)) -> list[Work]:
 @pytest.mark.parametrize("sizes", [(1.0,), SIZES], ids=["one GPU each", "a quarter to eight"])
 def test_a_thousand_gpus(seed: int, sizes: tuple[float, ...]) -> None:
     """Two of a hundred tries fail; the bound knows of no failure and keeps groups whole."""
-    found = simulate(grid(seed, sizes), [8.0] * 125, Chance(failing=0.02, seed=seed))
-    assert found.deaths > 0
-    assert found.failed == 0
-    assert found.makespan <= 1.1 * found.bound
-    assert found.loads <= 1.2 * found.least_loads
-    assert found.seconds < 5
+    simulated = simulate(grid(seed, sizes), [8.0] * 125, Chance(failing=0.02, seed=seed))
+    assert simulated.deaths > 0
+    assert simulated.failed == 0
+    assert simulated.makespan <= 1.1 * simulated.bound
+    assert simulated.loads <= 1.2 * simulated.least_loads
+    assert simulated.seconds < 5
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_fewer_gpus_than_groups(seed: int) -> None:
     """Where capacity is short, all of it is used."""
-    found = simulate(grid(seed), [8.0] * 12, Chance(failing=0.02, seed=seed))
-    assert found.makespan <= 1.15 * found.bound
-    assert found.loads <= 1.2 * found.least_loads
-    assert found.busy > 0.85
+    simulated = simulate(grid(seed), [8.0] * 12, Chance(failing=0.02, seed=seed))
+    assert simulated.makespan <= 1.15 * simulated.bound
+    assert simulated.loads <= 1.2 * simulated.least_loads
+    assert simulated.busy > 0.85
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_one_gpu_loads_each_model_once(seed: int) -> None:
-    found = simulate(grid(seed), [1.0])
-    assert found.loads == 12
-    assert found.makespan == pytest.approx(found.bound)
+    simulated = simulate(grid(seed), [1.0])
+    assert simulated.loads == 12
+    assert simulated.makespan == pytest.approx(simulated.bound)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_costs_that_are_wrong(seed: int) -> None:
     """By a fifth each way: the bound knows the true ones, and groups are not cut for this."""
-    found = simulate(grid(seed), [8.0] * 12, Chance(failing=0.02, error=0.2, seed=seed))
-    assert found.failed == 0
-    assert found.makespan <= 1.4 * found.bound
+    simulated = simulate(grid(seed), [8.0] * 12, Chance(failing=0.02, error=0.2, seed=seed))
+    assert simulated.failed == 0
+    assert simulated.makespan <= 1.4 * simulated.bound
 
 
 def test_what_always_fails_is_given_up() -> None:
-    found = simulate(grid(0)[:20], [8.0], Chance(failing=1.0))
-    assert found.failed == sum(len(work.units) for work in grid(0)[:20])
+    simulated = simulate(grid(0)[:20], [8.0], Chance(failing=1.0))
+    assert simulated.failed == sum(len(work.units) for work in grid(0)[:20])
 
 
 def test_the_same_world_twice() -> None:

@@ -236,6 +236,6 @@ def fake_diagnosis(**changes: Any) -> FakeDiagnosis:
 def diagnosed_run(path: Any, diagnosis: FakeDiagnosis | None = None, **changes: Any) -> RunFolder:
     """`flow_run` with its diagnosis, in the folder `path`."""
     run = write_run(flow_run(**changes), path)
-    found = (diagnosis or fake_diagnosis()).diagnosis()
-    write_diagnosis(LocalStorage(run.path), "tiny-14", found)
+    result = (diagnosis or fake_diagnosis()).diagnosis()
+    write_diagnosis(LocalStorage(run.path), "tiny-14", result)
     return run

@@ -11,10 +11,10 @@ from steereval.tasks.contrast.registry import load_contrast
 
 def questions(number: int) -> list[tuple[str, list[str]]]:
     """Questions of the bundled set with their answers."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for statement in load_contrast("truthful-mini").statements:
-        found.setdefault(str(statement.question), []).append(statement.answer)
-    return list(found.items())[:number]
+        result.setdefault(str(statement.question), []).append(statement.answer)
+    return list(result.items())[:number]
 
 
 def choice_requests(number: int) -> list[Instance]:

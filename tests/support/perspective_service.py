@@ -18,11 +18,11 @@ class Service(BaseHTTPRequestHandler):
     """Gives the planned answers in order, then 0.5 for ever, and keeps what it was asked."""
 
     planned: ClassVar[list[tuple[int, dict[str, Any], dict[str, str]]]] = []
-    asked: ClassVar[list[tuple[dict[str, Any], str | None]]] = []
+    requests: ClassVar[list[tuple[dict[str, Any], str | None]]] = []
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append((body, self.headers.get("x-goog-api-key")))
+        self.requests.append((body, self.headers.get("x-goog-api-key")))
         status, answer, headers = self.planned.pop(0) if self.planned else scored(0.5)
         self.send_response(status)
         for name, value in headers.items():
@@ -37,7 +37,7 @@ class Service(BaseHTTPRequestHandler):
 @contextmanager
 def serving() -> Iterator[str]:
     """Its address, while it serves with nothing planned and nothing asked."""
-    Service.planned, Service.asked = [], []
+    Service.planned, Service.requests = [], []
     server = HTTPServer(("127.0.0.1", 0), Service)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -159,8 +159,8 @@ def prompts(cache: Path) -> Path:
     folder = cache / "realtoxicity_mini"
     folder.mkdir(parents=True)
     for number, category in enumerate(CATEGORIES):
-        own = [f"{category} prompt {index}" for index in range(6)]
-        lines = ["prompt", "in all files", *own, own[0], f" shared by two {number // 2} "]
+        texts = [f"{category} prompt {index}" for index in range(6)]
+        lines = ["prompt", "in all files", *texts, texts[0], f" shared by two {number // 2} "]
         (folder / f"rtp_{category}.txt").write_text("\n".join(lines), encoding="utf-8")
     return folder
 

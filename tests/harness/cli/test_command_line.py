@@ -177,8 +177,8 @@ def test_completion(words: str, candidates: set[str]) -> None:
         text=True,
         check=False,
     )
-    found = {line.split(",")[1] for line in done.stdout.splitlines()}
-    assert {name for name in found if name.startswith(words.split(" ")[-1])} == candidates
+    lines = {line.split(",")[1] for line in done.stdout.splitlines()}
+    assert {name for name in lines if name.startswith(words.split(" ")[-1])} == candidates
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -87,8 +87,8 @@ def test_exports(
         wanted = steerers[Site(layer)].shift(1.0)
         assert torch.equal(plain[f"layer.{layer}"], wanted)
         assert torch.equal(vectors[f"direction.{layer}"], wanted)
-        found = steered[f"layers.{layer}"]["steering_vector"].squeeze()
-        torch.testing.assert_close(found, wanted)
+        result = steered[f"layers.{layer}"]["steering_vector"].squeeze()
+        torch.testing.assert_close(result, wanted)
 
 
 def test_what_no_vector_can_say_is_refused(

@@ -84,36 +84,36 @@ def differences(run: RunFolder) -> dict[tuple[str, str], tuple[float, float, flo
 def test_lm_evals_own_model_as_the_baseline_gives_the_same_differences(
     run: RunFolder, logged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = differences(run)
+    before = differences(run)
     given = ["import", str(logged), "--into", str(run.path), "--label", "hf", "--baseline"]
     assert main(given) == 0
-    told = capsys.readouterr().out
-    assert f"hf: {LIMIT} items of {TASK} pair with the run's\n" in told
-    assert "left out" not in told
-    assert "other words" not in told
+    output = capsys.readouterr().out
+    assert f"hf: {LIMIT} items of {TASK} pair with the run's\n" in output
+    assert "left out" not in output
+    assert "other words" not in output
     scores: dict[str, dict[tuple[str, str], float]] = {}
     for row in run.read_items().to_pylist():
         scores.setdefault(row["method"], {})[row["item_id"], row["metric"]] = row["value"]
     assert len(scores["hf"]) == LIMIT * 2
     assert scores["hf"] == pytest.approx(scores["none"], abs=1e-4)
-    found = differences(run)
+    result = differences(run)
     for metric in ("mc1", "mc2"):
-        assert found["caa", metric] == pytest.approx(own["caa", metric], abs=1e-4)
-        assert found["none", metric][0] == pytest.approx(0, abs=1e-4)
-    assert abs(own["caa", "mc2"][0]) > 1e-3  # there is something that could have differed
+        assert result["caa", metric] == pytest.approx(before["caa", metric], abs=1e-4)
+        assert result["none", metric][0] == pytest.approx(0, abs=1e-4)
+    assert abs(before["caa", "mc2"][0]) > 1e-3  # there is something that could have differed
 
 
 @pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_was_imported(tiny_folder: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run_grid(grid(tmp_path, tiny_folder, 1), run.path, None, lambda line: None)
-    own = {row["item_id"]: row["value"] for row in run.read_items().to_pylist()
+    values = {row["item_id"]: row["value"] for row in run.read_items().to_pylist()
            if (row["method"], row["metric"]) == ("none", "mc2")}  # fmt: skip
     lines = [
         {"doc_id": i, "doc_hash": item.ljust(64, "0"), "filter": "none", "metrics": ["mc2"],
          "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": "A"}}, "resps": [[["-1", "True"]]],
          "mc2": value}
-        for i, (item, value) in enumerate(own.items())
+        for i, (item, value) in enumerate(values.items())
     ]  # fmt: skip
     samples = tmp_path / f"samples_{TASK}_2026-01-01T00-00-00.1.jsonl"
     samples.write_text("".join(json.dumps(line) + "\n" for line in lines))

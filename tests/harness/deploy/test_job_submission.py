@@ -52,8 +52,8 @@ def grid(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def serial(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("serial") / "run"
-    found = steereval("run", grid, "--out", out, "--no-report")
-    assert found.returncode == 0, found.stderr
+    process = steereval("run", grid, "--out", out, "--no-report")
+    assert process.returncode == 0, process.stderr
     return out
 
 
@@ -62,10 +62,10 @@ def test_a_ray_started_for_the_run_gives_the_same_tables(
     grid: Path, serial: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    found = steereval(
+    process = steereval(
         "run", grid, "--out", out, "--no-report", "--address", "local", "--workers", 2
     )
-    assert found.returncode == 0, found.stderr
+    assert process.returncode == 0, process.stderr
     same_tables(out, serial)
     assert not (out / "driver.json").exists()
 
@@ -80,12 +80,12 @@ def test_two_nodes_give_the_same_tables(grid: Path, serial: Path, tmp_path: Path
     try:
         cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
-        found = steereval(
+        process = steereval(
             "run", grid, "--out", out, "--no-report", "--progress", "json",
             "--address", cluster.address, "--workers", 2,
         )  # fmt: skip
-        assert found.returncode == 0, found.stderr
-        lines = [json.loads(line) for line in found.stderr.splitlines() if line.startswith("{")]
+        assert process.returncode == 0, process.stderr
+        lines = [json.loads(line) for line in process.stderr.splitlines() if line.startswith("{")]
         nodes = {name.rpartition("(")[2] for line in lines for name in line["running"]}
         assert len(nodes) == 2
         assert lines[-1]["state"] == "ended"
@@ -103,8 +103,8 @@ def test_a_run_that_is_told_to_end_says_so(grid: Path, serial: Path, tmp_path: P
     command = [sys.executable, "-m", "steereval", *arguments, "--progress", "json"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    told = next(line for line in process.stderr if line.startswith("{"))
-    assert json.loads(told)["state"] == "running"
+    first_state = next(line for line in process.stderr if line.startswith("{"))
+    assert json.loads(first_state)["state"] == "running"
     started = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
@@ -127,9 +127,9 @@ class Head:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as result:
+        result.bind(("127.0.0.1", 0))
+        return int(result.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -188,14 +188,14 @@ def answers(url: str) -> bool:
 def test_a_submitted_run_ends_in_a_report(head: Head, tmp_path: Path) -> None:
     """On workers that do not have the package; its log is shown, and its id goes on to serve."""
     out = tmp_path / "run"
-    found = steereval(
+    process = steereval(
         "submit", EXAMPLES / "quickstart.yaml", "--address", head.address, "--out", out,
         "--limit", 2, "--workers", 2,
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    run = found.stdout.strip()
-    assert "[48/48]" in found.stderr
-    assert f"{run}: SUCCEEDED" in found.stderr
+    assert process.returncode == 0, process.stderr
+    run = process.stdout.strip()
+    assert "[48/48]" in process.stderr
+    assert f"{run}: SUCCEEDED" in process.stderr
     assert (out / "report" / "index.html").exists()
     assert len(RunFolder(out).finished()) == 48
     assert f"{run}: SUCCEEDED" in steereval("status", run).stdout
@@ -212,11 +212,11 @@ def test_a_cancelled_run_stops_and_can_be_gone_on_with(
     head: Head, grid: Path, serial: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    found = steereval(
+    process = steereval(
         "submit", EXAMPLES / "quickstart.yaml", "--address", head.address, "--out", out,
         "--no-wait",
     )  # fmt: skip
-    run = found.stdout.strip()
+    run = process.stdout.strip()
     deadline = time.monotonic() + 120
     while "running" not in steereval("status", run).stdout.partition("\n")[2]:
         assert time.monotonic() < deadline, steereval("logs", run).stdout
@@ -237,10 +237,10 @@ def test_a_cancelled_run_stops_and_can_be_gone_on_with(
 @pytest.mark.chaos
 def test_counters_are_told_to_ray(head: Head, grid: Path, tmp_path: Path) -> None:
     """In the format that Prometheus reads."""
-    found = steereval(
+    process = steereval(
         "submit", grid, "--address", head.address, "--out", tmp_path / "run", "--workers", 2
     )
-    assert found.returncode == 0, found.stderr
+    assert process.returncode == 0, process.stderr
     request = urllib.request.Request(
         f"{head.address}/nodes?view=summary", headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -258,13 +258,15 @@ def test_counters_are_told_to_ray(head: Head, grid: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("command", ["status", "logs", "cancel"])
 def test_a_run_that_nobody_knows(command: str) -> None:
-    found = steereval(command, "no-such-run")
-    assert found.returncode == 2
-    assert "no-such-run" in found.stderr
-    assert "Traceback" not in found.stderr
+    process = steereval(command, "no-such-run")
+    assert process.returncode == 2
+    assert "no-such-run" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 def test_no_ray_at_the_address(grid: Path, tmp_path: Path) -> None:
-    found = steereval("submit", grid, "--address", "http://127.0.0.1:1", "--out", tmp_path / "run")
-    assert found.returncode == 2
-    assert "no Ray takes jobs at http://127.0.0.1:1" in found.stderr
+    process = steereval(
+        "submit", grid, "--address", "http://127.0.0.1:1", "--out", tmp_path / "run"
+    )
+    assert process.returncode == 2
+    assert "no Ray takes jobs at http://127.0.0.1:1" in process.stderr

@@ -65,7 +65,7 @@ def run(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(run: Path) -> list[dict[str, Any]]:
+def measurements(run: Path) -> list[dict[str, Any]]:
     """Its rows."""
     diagnosis = read_diagnosis(LocalStorage(run))
     assert diagnosis is not None
@@ -77,29 +77,35 @@ def of(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
-def test_every_quantity_is_measured(found: list[dict[str, Any]]) -> None:
-    assert {row["quantity"] for row in found} == QUANTITIES.keys()
-    assert {row["judge"] for row in found} == {None, *JUDGES}
+def test_every_quantity_is_measured(measurements: list[dict[str, Any]]) -> None:
+    assert {row["quantity"] for row in measurements} == QUANTITIES.keys()
+    assert {row["judge"] for row in measurements} == {None, *JUDGES}
 
 
-def test_every_setting_is_measured_once(found: list[dict[str, Any]]) -> None:
-    keys = [tuple(value for name, value in row.items() if name != "value") for row in found]
+def test_every_setting_is_measured_once(measurements: list[dict[str, Any]]) -> None:
+    keys = [tuple(value for name, value in row.items() if name != "value") for row in measurements]
     assert len(set(keys)) == len(keys)
     measured = {
-        (row["method"], row["strength"], row["fit_seed"]) for row in of(found, quantity="rises")
+        (row["method"], row["strength"], row["fit_seed"])
+        for row in of(measurements, quantity="rises")
     }
     settings = {("caa", 1), ("caa", 3), ("odesteer", 0.05), ("conditional", 2)}
     # No gate may open for the few items: then nothing is moved.
     assert measured >= {
         (m, t, seed) for m, t in settings if m != "conditional" for seed in (0, 1)
     }  # fmt: skip
-    assert {(row["method"], row["strength"]) for row in of(found, quantity="reaches")} == settings
+    assert {
+        (row["method"], row["strength"]) for row in of(measurements, quantity="reaches")
+    } == settings
 
 
-def test_items_are_the_same_for_all_methods(found: list[dict[str, Any]]) -> None:
+def test_items_are_the_same_for_all_methods(measurements: list[dict[str, Any]]) -> None:
     items = {
-        method: {(r["item_id"], r["cluster_id"], r["label"]) for r in of(found, method=method)
-                 if r["quantity"] == "reaches"}
+        method: {
+            (r["item_id"], r["cluster_id"], r["label"])
+            for r in of(measurements, method=method)
+            if r["quantity"] == "reaches"
+        }
         for method in ("caa", "odesteer")
     }  # fmt: skip
     assert items["caa"] == items["odesteer"]
@@ -107,59 +113,61 @@ def test_items_are_the_same_for_all_methods(found: list[dict[str, Any]]) -> None
     assert sum(label for _, _, label in items["caa"]) == 10
 
 
-def test_only_a_barrier_of_its_own_is_its_own(found: list[dict[str, Any]]) -> None:
+def test_only_a_barrier_of_its_own_is_its_own(measurements: list[dict[str, Any]]) -> None:
     judged = {
-        method: {row["judge"] for row in of(found, method=method, quantity="log_ratio")}
+        method: {row["judge"] for row in of(measurements, method=method, quantity="log_ratio")}
         for method in ("caa", "odesteer", DATA)
     }
     assert judged["odesteer"] == set(JUDGES)
     assert judged["caa"] == judged[DATA] == {"crossfit", "other_hash"}
 
 
-def test_on_its_own_barrier_the_flow_rises(found: list[dict[str, Any]]) -> None:
-    own = of(found, quantity="rises", judge="own", method="odesteer")
-    assert all(row["value"] == 1 for row in own)
-    ascends = of(found, quantity="ascends", judge="own", method="odesteer")
+def test_on_its_own_barrier_the_flow_rises(measurements: list[dict[str, Any]]) -> None:
+    on_its_barrier = of(measurements, quantity="rises", judge="own", method="odesteer")
+    assert all(row["value"] == 1 for row in on_its_barrier)
+    ascends = of(measurements, quantity="ascends", judge="own", method="odesteer")
     assert all(row["value"] == 1 for row in ascends)
 
 
-def test_paths_have_all_their_points(found: list[dict[str, Any]]) -> None:
+def test_paths_have_all_their_points(measurements: list[dict[str, Any]]) -> None:
     def steps(method: str) -> set[int]:
-        return {r["step"] for r in of(found, quantity="norm_ratio", method=method)}
+        return {r["step"] for r in of(measurements, quantity="norm_ratio", method=method)}
 
     assert steps("odesteer") == set(range(5))
     assert steps("caa") == set(range(11))
-    start = of(found, quantity="norm_ratio", step=0)
+    start = of(measurements, quantity="norm_ratio", step=0)
     assert all(row["value"] == 1 for row in start)
 
 
-def test_a_constant_shift_is_a_constant_shift(found: list[dict[str, Any]]) -> None:
+def test_a_constant_shift_is_a_constant_shift(measurements: list[dict[str, Any]]) -> None:
     shape = {"field_cosine": 1, "path_stretch": 1, "turning": 0}
     for quantity, value in shape.items():
-        rows = of(found, quantity=quantity, method="caa")
+        rows = of(measurements, quantity=quantity, method="caa")
         assert [row["value"] for row in rows] == pytest.approx([value] * len(rows), abs=2e-3)
     # Fitted to half of the questions, it points about where the mean of all does.
-    rows = of(found, quantity="mean_difference_cosine", method="caa")
+    rows = of(measurements, quantity="mean_difference_cosine", method="caa")
     assert min(row["value"] for row in rows) > 0.5
-    agreement = of(found, quantity="subset_agreement", method="caa", strength=1)
+    agreement = of(measurements, quantity="subset_agreement", method="caa", strength=1)
     assert len({round(row["value"], 6) for row in agreement}) == 1
     assert agreement[0]["value"] < 1
 
 
 def test_natural_activations_are_no_further_than_chance_has_it(
-    found: list[dict[str, Any]],
+    measurements: list[dict[str, Any]],
 ) -> None:
-    natural = of(found, method=DATA, quantity="mahalanobis")
+    natural = of(measurements, method=DATA, quantity="mahalanobis")
     assert len(natural) == 10
     assert all(row["label"] and row["strength"] == 0 for row in natural)
-    start = of(found, method="caa", quantity="mahalanobis", step=0, strength=1, fit_seed=0)
+    start = of(measurements, method="caa", quantity="mahalanobis", step=0, strength=1, fit_seed=0)
     assert {(r["item_id"], r["value"]) for r in natural} == {
         (r["item_id"], r["value"]) for r in start if r["label"]
     }
 
 
-def test_positions_that_a_text_does_not_reach_are_left_out(found: list[dict[str, Any]]) -> None:
-    rows = of(found, quantity="probe_score", method="caa", strength=1, fit_seed=0)
+def test_positions_that_a_text_does_not_reach_are_left_out(
+    measurements: list[dict[str, Any]],
+) -> None:
+    rows = of(measurements, quantity="probe_score", method="caa", strength=1, fit_seed=0)
     counts = {p: sum(row["position"] == p for row in rows) for p in {r["position"] for r in rows}}
     assert counts["last"] == counts["query"] == counts["mean"] == counts["token 1"] == 20
     tokens = [counts.get(f"token {token}", 0) for token in TOKENS]
@@ -167,8 +175,8 @@ def test_positions_that_a_text_does_not_reach_are_left_out(found: list[dict[str,
     assert tokens[-1] < 20
 
 
-def test_integrators_are_compared(found: list[dict[str, Any]]) -> None:
-    rows = of(found, quantity="endpoint_distance")
+def test_integrators_are_compared(measurements: list[dict[str, Any]]) -> None:
+    rows = of(measurements, quantity="endpoint_distance")
     assert {row["method"] for row in rows} == {"odesteer"}
     assert {row["steps"] for row in rows} == set(STEPS)
     assert {row["solver"] for row in rows} == {"euler", "midpoint", "rk4", "exponential"}
@@ -179,24 +187,24 @@ def test_integrators_are_compared(found: list[dict[str, Any]]) -> None:
 
     assert mean("euler", 40) < mean("euler", 10) < mean("euler", 1)
     assert mean("rk4", 10) < mean("midpoint", 10) < mean("euler", 10)
-    assert {r["steps"] for r in of(found, quantity="one_step_distance")} == set(STEPS) - {1}
+    assert {r["steps"] for r in of(measurements, quantity="one_step_distance")} == set(STEPS) - {1}
 
 
-def test_gains_are_at_equal_displacements(found: list[dict[str, Any]]) -> None:
-    rows = of(found, quantity="gain_at_displacement")
+def test_gains_are_at_equal_displacements(measurements: list[dict[str, Any]]) -> None:
+    rows = of(measurements, quantity="gain_at_displacement")
     assert {row["judge"] for row in rows} == {"crossfit"}
     for method in ("caa", "odesteer"):
         assert {row["strength"] for row in of(rows, method=method)} == set(DISPLACEMENTS)
 
 
-def test_costs(found: list[dict[str, Any]]) -> None:
-    speeds = of(found, quantity="tokens_per_second")
+def test_costs(measurements: list[dict[str, Any]]) -> None:
+    speeds = of(measurements, quantity="tokens_per_second")
     assert {row["method"] for row in speeds} == {UNSTEERED, "caa", "odesteer", "conditional"}
     assert {row["steps"] for row in speeds if row["method"] == "odesteer"} == {None, *STEPS}
     assert len(of(speeds, method=UNSTEERED)) == 3
     assert all(row["value"] > 0 for row in speeds)
-    (model,) = of(found, quantity="flops_per_token", method=UNSTEERED)
-    (shift,) = of(found, quantity="flops_per_token", method="caa")
+    (model,) = of(measurements, quantity="flops_per_token", method=UNSTEERED)
+    (shift,) = of(measurements, quantity="flops_per_token", method="caa")
     assert 0 < shift["value"] < model["value"]
 
 
@@ -384,7 +392,7 @@ def test_workers_on_ray_measure_what_this_process_does(tiny_folder: str, tmp_pat
         "seeds": {"fit": [0]},
         "diagnose": {"items": 10},
     }
-    found = []
+    measurements = []
     for workers in (1, 2):
         given = grid(tiny_folder, run={"workers": workers, "device": "cpu"}, **changes)
         out = tmp_path / str(workers)
@@ -393,8 +401,8 @@ def test_workers_on_ray_measure_what_this_process_does(tiny_folder: str, tmp_pat
         assert diagnosis is not None
         assert len(diagnosis.record) == 2
         rows = diagnosis.table.to_pylist()
-        found.append([row for row in rows if row["quantity"] != "tokens_per_second"])
-    one, two = found
+        measurements.append([row for row in rows if row["quantity"] != "tokens_per_second"])
+    one, two = measurements
     assert len(one) == len(two) > 1000
     for row, other in zip(one, two, strict=True):
         assert row | {"value": 0} == other | {"value": 0}

@@ -60,9 +60,9 @@ def fit(contrast: ContrastSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def check(fit: Fit, before: SteeredLM, after: SteeredLM, template: str = "qa") -> None:
     """The fit on `after` is what it is with an empty cache, and not that of `before`."""
     old = fit(before, template)
-    found = fit(after, template)
-    assert not torch.equal(found, old)
-    assert torch.equal(found, fit(after, template, cache="empty"))
+    result = fit(after, template)
+    assert not torch.equal(result, old)
+    assert torch.equal(result, fit(after, template, cache="empty"))
 
 
 def test_a_first_token(fit: Fit, tiny_folder: str) -> None:
@@ -108,14 +108,14 @@ def test_an_edited_adapter(fit: Fit, model: Any, tiny_folder: str) -> None:
     def adapted(alpha: float, change: float) -> SteeredLM:
         torch.manual_seed(0)
         config = LoraConfig(r=2, lora_alpha=1, target_modules=["q_proj", "v_proj"])
-        found = get_peft_model(copy.deepcopy(model), config)
-        for name, parameter in found.named_parameters():
+        result = get_peft_model(copy.deepcopy(model), config)
+        for name, parameter in result.named_parameters():
             if "lora_B" in name:
                 parameter.data.normal_(0, 1 + change)
-        for module in found.modules():
+        for module in result.modules():
             if isinstance(getattr(module, "scaling", None), dict):
                 module.scaling["default"] = alpha
-        return steered(found.eval(), tokenizer=tiny_folder)
+        return steered(result.eval(), tokenizer=tiny_folder)
 
     check(fit, adapted(1.0, 0.0), adapted(1.0, 0.5))
     check(fit, adapted(2.0, 0.0), adapted(3.0, 0.0))
@@ -177,10 +177,10 @@ def test_every_bit_of_the_weights_counts(model: Any) -> None:
     first = hash_of_weights(model)
     for tensor in list(model.parameters())[:: len(list(model.parameters())) // 4]:
         flat = tensor.data.view(-1)
-        kept = flat[-2].clone()
-        flat[-2] = torch.nextafter(kept, kept + 1)
+        saved = flat[-2].clone()
+        flat[-2] = torch.nextafter(saved, saved + 1)
         assert hash_of_weights(model) != first
-        flat[-2] = kept
+        flat[-2] = saved
     assert hash_of_weights(model) == first
 
 
@@ -202,7 +202,7 @@ def test_states_below_the_steering_go_with_the_weights(model: Any, tiny_folder: 
     """Those that a model keeps between requests."""
     from lm_eval.api.instance import Instance
 
-    def asked(lm: SteeredLM) -> Any:
+    def request_key(lm: SteeredLM) -> Any:
         pairs = [("Q: Is it?\nA:", " Yes."), ("Q: Is it?\nA:", " No.")]
         requests = [
             Instance("loglikelihood", {"question": None}, pair, i) for i, pair in enumerate(pairs)
@@ -214,13 +214,13 @@ def test_states_below_the_steering_go_with_the_weights(model: Any, tiny_folder: 
         copy.deepcopy(model), tokenizer=tiny_folder, method="caa", fraction=0.1, device="cpu",
         dtype="float32", **options,
     )  # fmt: skip
-    before = asked(lm)
+    before = request_key(lm)
     with torch.no_grad():
         lm.model.get_input_embeddings().weight.mul_(1.5)
-    after = asked(lm)
+    after = request_key(lm)
     assert lm.steering_backend.lower_blocks is not None
     lm.forget()
-    assert asked(lm) == after != before
+    assert request_key(lm) == after != before
 
 
 def test_prompts_of_another_chat_template_have_another_name(tiny_folder: str) -> None:

@@ -59,13 +59,13 @@ def test_every_method_at_one_layer_or_several(
 ) -> None:
     artefact = Fitter(tiny_lm).fit(contrast, request(method, layers), None)
     wanted = set(parse_layers(layers, 3))
-    found = {site.layer for site in artefact.steerers}
-    assert found <= wanted
+    steerer = {site.layer for site in artefact.steerers}
+    assert steerer <= wanted
     if method == "iti_heads":
         assert len(artefact.steerers) == 2
         assert all(site.head is not None for site in artefact.steerers)
     else:
-        assert found == wanted
+        assert steerer == wanted
     assert artefact.card["sites"] == [str(site) for site in sorted(artefact.steerers)]
     assert artefact.card["n_positive"] == artefact.card["n_negative"] > 20
 
@@ -82,10 +82,10 @@ def test_a_gate_around_a_method_that_needs_rewards(
 def test_one_pass_reads_all_that_was_announced(tiny_lm: SteeredLM, contrast: ContrastSet) -> None:
     """Layers, heads and parts of every method, and no second pass for a fit of it."""
     fitter = Fitter(tiny_lm)
-    asked = [request(method, layers) for method in METHODS for layers in ("0", "1+2")]
-    for each in asked:
+    wanted = [request(method, layers) for method in METHODS for layers in ("0", "1+2")]
+    for each in wanted:
         fitter.expect(contrast, each)
-    for each in asked:
+    for each in wanted:
         fitter.fit(contrast, each, None)
     assert fitter.store.passes == 1
 
@@ -131,8 +131,8 @@ def test_the_parts_are_what_they_say(tiny_lm: SteeredLM, contrast: ContrastSet) 
         query = alone["tokens"][site][prompt - 2]
         assert torch.allclose(states["query"][site][index], query, atol=1e-4)
         assert torch.allclose(states["mean"][site][index], answer.mean(dim=0), atol=1e-4)
-        own = states["tokens"][site][offset : offset + len(answer)]
-        assert torch.allclose(own, answer, atol=1e-4)
+        answer_states = states["tokens"][site][offset : offset + len(answer)]
+        assert torch.allclose(answer_states, answer, atol=1e-4)
         offset += len(answer)
 
 
@@ -149,7 +149,7 @@ def test_states_under_steering(tiny: Any, positions: str, share: bool) -> None:
     shift = ConstantShift(torch.ones(32), dimension=32)
     under = Under(Intervention({Site(0): shift}, 2.0), Positions(positions))
     texts = [Text((1, 5, 6, 7, 8), 3, 1), Text((1, 5, 6, 9), 3, 1), Text((1, 7), 1, 1)]
-    found = read_states(model, texts, {"last": [Site(2)]}, share, under)["last"][Site(2)]
+    activations = read_states(model, texts, {"last": [Site(2)]}, share, under)["last"][Site(2)]
     for row, text in enumerate(texts):
         first, end = Positions(positions).interval(text.start, text.unsteered_prefix)
         index = torch.arange(len(text.tokens))
@@ -160,7 +160,7 @@ def test_states_under_steering(tiny: Any, positions: str, share: bool) -> None:
             session.on(ForwardContext(torch.where(steers, 0, -1)[None])),
         ):
             wanted = run(input_ids=torch.tensor([text.tokens]))[Site(2)][0, -1]
-        assert torch.allclose(found[row], wanted, atol=1e-4)
+        assert torch.allclose(activations[row], wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["caa", "linact", "mimic", "odesteer", "repe"])
@@ -179,8 +179,8 @@ def test_layer_by_layer(tiny_lm: SteeredLM, contrast: ContrastSet, method: str) 
         positive = fitter.store.states(contrast, "qa", {"last": [Site(2)]})["last"][Site(2)]
         chosen = [i for i, s in enumerate(contrast.statements) if s.positive]
         wanted = positive[chosen].mean(dim=0) - rows.mean(dim=0)
-        found = stepwise.steerers[Site(2)].tensors()["vector"]
-        assert torch.allclose(found, wanted, atol=1e-4)
+        steerer = stepwise.steerers[Site(2)].tensors()["vector"]
+        assert torch.allclose(steerer, wanted, atol=1e-4)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -234,8 +234,8 @@ def test_layers() -> None:
 def test_activations_at_the_mean_of_the_answer(tiny_lm: SteeredLM, contrast: ContrastSet) -> None:
     """CAA is the difference of the classes' means, here of the means of answers."""
     fitter, site = Fitter(tiny_lm), Site(1)
-    asked = dataclasses.replace(request("caa"), token="mean")
-    artefact = fitter.fit(contrast, asked, None)
+    tokens = dataclasses.replace(request("caa"), token="mean")
+    artefact = fitter.fit(contrast, tokens, None)
     means = fitter.store.states(contrast, "qa", {"mean": [site]})["mean"][site]
     positive = torch.tensor([s.positive for s in contrast.statements])
     wanted = means[positive].mean(dim=0) - means[~positive].mean(dim=0)
@@ -252,12 +252,12 @@ def test_every_method_is_matched_to_a_displacement(
     tiny_lm: SteeredLM, contrast: ContrastSet, method: str, layers: str
 ) -> None:
     """Each site by itself, on the activations that it was fitted to."""
-    fitter, asked = Fitter(tiny_lm), request(method, layers)
-    treatment = fitted(fitter, contrast, asked, 0.05, "displacement", Positions("all"))
+    fitter, wanted = Fitter(tiny_lm), request(method, layers)
+    treatment = fitted(fitter, contrast, wanted, 0.05, "displacement", Positions("all"))
     acting = treatment.intervention(None)
     sites = list(acting.steerers)
     states = fitter.store.states(contrast, "qa", {"last": sites, "query": sites})
     for site, steerer in acting.steerers.items():
         x, queries = states["last"][site], states["query"][site]
-        found = mean_displacement(steerer, x, queries, acting.strength_at(site))
-        assert found == pytest.approx(0.05, rel=2e-3)
+        result = mean_displacement(steerer, x, queries, acting.strength_at(site))
+        assert result == pytest.approx(0.05, rel=2e-3)

@@ -51,21 +51,21 @@ def test_mixed_precision_where_prefixes_are_shared(tiny_folder: str, hf: HFLM) -
     """As near to full precision as lm-eval's own."""
     mixed = {**OPTIONS, "mixed_precision_dtype": "bfloat16", "softmax_dtype": "float32"}
     full = likelihoods(hf)
-    wanted, found = (
+    wanted, result = (
         [abs(a - b) for a, b in zip(likelihoods(kind(tiny_folder, **mixed)), full, strict=True)]
         for kind in (HFLM, SteeredLM)
     )
-    assert max(wanted) / 4 < max(found) < 4 * max(wanted)
+    assert max(wanted) / 4 < max(result) < 4 * max(wanted)
 
 
 def test_generation_in_mixed_precision(tiny_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What rows share is kept in the precision in which generation goes on."""
     lm = SteeredLM(tiny_folder, **OPTIONS, mixed_precision_dtype="bfloat16")
-    kept: list[torch.Tensor] = []
+    caches: list[torch.Tensor] = []
 
     def noting(*given: Any) -> Any:
         cache = prefilled(*given)
-        kept.append(cache.layers[0].values.clone())
+        caches.append(cache.layers[0].values.clone())
         return cache
 
     monkeypatch.setattr("steereval.harness.engine.hf_backend.prefilled", noting)
@@ -75,7 +75,7 @@ def test_generation_in_mixed_precision(tiny_folder: str, monkeypatch: pytest.Mon
         Artefact({Site(1): steerer}, {}), "caa", 30.0, "absolute", Positions("generated")
     )
     plain, moved = lm.answer("generate_until", writing_requests(1), [lm.treatment, steered], [0, 0])
-    (values,) = kept
+    (values,) = caches
     assert torch.equal(values, values.bfloat16().to(values.dtype))
     assert plain.values != moved.values
 
@@ -109,8 +109,8 @@ def test_a_continuation_longer_than_the_window_is_an_error(
 
 def test_a_continuation_as_long_as_the_window_is_scored(hf: HFLM, ours: SteeredLM) -> None:
     request = [instance("loglikelihood", "?", ("Q: What is tea?\nA:", " the" * 64))]
-    (wanted,), (found,) = (lm.loglikelihood(request, disable_tqdm=True) for lm in (hf, ours))
-    assert found[0] == pytest.approx(wanted[0], abs=1e-3)
+    (wanted,), (likelihood,) = (lm.loglikelihood(request, disable_tqdm=True) for lm in (hf, ours))
+    assert likelihood[0] == pytest.approx(wanted[0], abs=1e-3)
 
 
 def test_a_prompt_of_spaces_is_an_error(hf: HFLM, ours: SteeredLM) -> None:

@@ -127,12 +127,12 @@ def outcomes(hub: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, C
         cwd=folder, env=os.environ | ours, capture_output=True, text=True, check=False,
     )  # fmt: skip
     print(run.stdout[-6000:], run.stderr[-3000:])
-    found: dict[str, Counter[str]] = {file: Counter() for file in PASSED}
+    result: dict[str, Counter[str]] = {file: Counter() for file in PASSED}
     for case in ElementTree.parse(folder / "outcomes.xml").iter("testcase"):
         module = case.attrib["classname"].split(".Test")[0].removeprefix("tests.")
         outcome = next((child.tag for child in case if child.tag in BAD), "passed")
-        found[f"{module.replace('.', '/')}.py"][outcome] += 1
-    return found
+        result[f"{module.replace('.', '/')}.py"][outcome] += 1
+    return result
 
 
 @pytest.mark.parametrize("file", PASSED)

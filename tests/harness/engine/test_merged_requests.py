@@ -25,7 +25,7 @@ from steereval.harness.run.driver import run_grid
 from steereval.results.store.run_folder import RunFolder
 
 FAMILY = ("truthfulqa_mc1", "truthfulqa_mc2")
-asked = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), max_size=8)
+request_lists = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), max_size=8)
 
 
 def grid(model: str, *tasks: str | dict[str, Any]) -> Grid:
@@ -63,20 +63,22 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@given(asked, asked)
+@given(request_lists, request_lists)
 def test_each_task_gets_its_own(
     first: list[tuple[str, str]], second: list[tuple[str, str]]
 ) -> None:
     """In its order; and nothing is asked more often than the task that asks it most often does."""
     tasks = {
-        name: [Instance("loglikelihood", {}, args, i) for i, args in enumerate(own)]
-        for name, own in (("first", first), ("second", second))
+        name: [Instance("loglikelihood", {}, args, i) for i, args in enumerate(task_requests)]
+        for name, task_requests in (("first", first), ("second", second))
     }
     together = merge_requests(tasks)
-    for name, own in (("first", first), ("second", second)):
+    for name, task_requests in (("first", first), ("second", second)):
         requests, values = together.of(name, [request.args for request in together.requests])
-        assert [request.args for request in requests] == values == own
-        assert len(set(together.indices[name])) == len(own), "what is asked twice is drawn twice"
+        assert [request.args for request in requests] == values == task_requests
+        assert len(set(together.indices[name])) == len(task_requests), (
+            "what is asked twice is drawn twice"
+        )
     assert Counter(r.args for r in together.requests) == Counter(first) | Counter(second)
 
 
@@ -111,7 +113,7 @@ def test_together_they_get_what_each_gets_alone(
         run = run_grid(grid(tiny_folder, *tasks), tmp_path / name, data_dir, lambda line: None)
         assert run.failed == ()
     assert counts == [24, 12, 18]
-    both, one, two = (found(tmp_path / name) for name in ("both", "one", "two"))
+    both, one, two = (responses_in(tmp_path / name) for name in ("both", "one", "two"))
     assert len(both) == 3 * (12 + 18)
     assert both.keys() == one.keys() | two.keys()
     for key, value in (one | two).items():
@@ -120,7 +122,7 @@ def test_together_they_get_what_each_gets_alone(
     assert Counter(row["task"] for row in scores) == dict.fromkeys(FAMILY, 3 * 6)
 
 
-def found(out: Path) -> dict[tuple[str, str, int], float]:
+def responses_in(out: Path) -> dict[tuple[str, str, int], float]:
     """What each cell answered to each request."""
     return {
         (row["cell_id"], row["item_id"], row["request"]): row["log_likelihood"]

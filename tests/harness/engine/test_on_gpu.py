@@ -39,10 +39,10 @@ def test_rows_are_those_of_a_cpu(tiny_folder: str, tmp_path: Path) -> None:
     ]
     there = run(tiny_folder, tmp_path / "gpu", methods=methods, run={"device": "cuda"})
     here = run(tiny_folder, tmp_path / "cpu", methods=methods, run={"device": "cpu"})
-    found, wanted = values(there), values(here)
-    assert found.keys() == wanted.keys()
+    result, wanted = values(there), values(here)
+    assert result.keys() == wanted.keys()
     for key, value in wanted.items():
-        assert found[key] == pytest.approx(value, abs=1e-3), key
+        assert result[key] == pytest.approx(value, abs=1e-3), key
     assert texts(there) == texts(here)
 
 

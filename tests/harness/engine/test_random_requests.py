@@ -133,8 +133,8 @@ def tokenised(lm: HFLM, context: str, continuation: str) -> tuple[list[int], lis
         # beyond as many tokens as the prompt alone.
         prompt = encoded(lm, context.rstrip())
         answer = encoded(lm, context + continuation)[len(prompt) :]
-    kept = (prompt + answer)[-(WINDOW + 1) :]
-    return kept[: max(len(kept) - len(answer), 0)], answer
+    window = (prompt + answer)[-(WINDOW + 1) :]
+    return window[: max(len(window) - len(answer), 0)], answer
 
 
 def usable(lm: HFLM, context: str, continuation: str) -> bool:
@@ -241,9 +241,9 @@ class Wanted:
     margin: float
     """How near greedy decoding comes to another choice, in nats."""
 
-    def agrees(self, found: tuple[float, bool]) -> bool:
-        near = math.isclose(found[0], self.log_likelihood, abs_tol=TOLERANCE)
-        return near and (found[1] == self.is_greedy or self.margin <= TOLERANCE)
+    def agrees(self, result: tuple[float, bool]) -> bool:
+        near = math.isclose(result[0], self.log_likelihood, abs_tol=TOLERANCE)
+        return near and (result[1] == self.is_greedy or self.margin <= TOLERANCE)
 
 
 def reference(lm: HFLM, request: Instance, arm: Arm) -> Wanted:
@@ -318,7 +318,7 @@ def test_all_agree(
 
 
 def assert_agree(
-    found: Sequence[tuple[float, bool]], wanted: Sequence[Wanted], requests: Sequence[Instance]
+    result: Sequence[tuple[float, bool]], wanted: Sequence[Wanted], requests: Sequence[Instance]
 ) -> None:
-    for one, other, request in zip(found, wanted, requests, strict=True):
+    for one, other, request in zip(result, wanted, requests, strict=True):
         assert other.agrees(one), (request.args, one, other)

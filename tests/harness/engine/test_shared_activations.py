@@ -56,10 +56,10 @@ def test_two_nodes_read_a_contrast_once(tiny_folder: str, tmp_path: Path) -> Non
                 time.sleep(0.02)
             wanted = {"last": [Site(0), Site(1)]}
             states = lm.fitter.store.states(contrast, "qa", wanted)
-            told = hashlib.sha256()
+            digest = hashlib.sha256()
             for site in wanted["last"]:
-                told.update(states["last"][site].numpy().tobytes())
-            return Done((str(cache_folder()), lm.fitter.store.passes, told.hexdigest()))
+                digest.update(states["last"][site].numpy().tobytes())
+            return Done((str(cache_folder()), lm.fitter.store.passes, digest.hexdigest()))
 
     works = [Work(f"w{n}", (str(n),), 1.0, f"a{n}", load=9.0) for n in range(2)]
     heard = Hearing()
@@ -70,6 +70,6 @@ def test_two_nodes_read_a_contrast_once(tiny_folder: str, tmp_path: Path) -> Non
     assert set(caches) == {str(tmp_path / "one"), str(tmp_path / "other")}
     assert sum(passes) == 1
     assert len(set(states)) == 1
-    kept = [sorted(path.name for path in Path(cache).rglob("*.safetensors")) for cache in caches]
-    assert kept[0] == kept[1]
-    assert len(kept[0]) == 2
+    saved = [sorted(path.name for path in Path(cache).rglob("*.safetensors")) for cache in caches]
+    assert saved[0] == saved[1]
+    assert len(saved[0]) == 2

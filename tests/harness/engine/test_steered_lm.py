@@ -124,18 +124,18 @@ def test_a_greedy_continuation_is_as_likely_as_generation_found_it(
     """Both paths measure the same intervention: log-probabilities of the tokens that greedy
     decoding chose, from `generate` and from the likelihood path."""
     (request,) = writing_requests(1)
-    kept: list[torch.Tensor] = []
+    logits: list[torch.Tensor] = []
 
     class Recorder(LogitsProcessor):  # type: ignore[misc]
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            kept.append(scores.clone())
+            logits.append(scores.clone())
             return scores
 
     monkeypatch.setattr(hf_backend, "Finite", Recorder)
     with at(lm, STRENGTH, sharing=sharing):
         lm.generate_until([request], disable_tqdm=True)
-        answer = [int(scores.argmax()) for scores in kept][:8]
-        total = sum(float(s.log_softmax(-1)[0, t]) for s, t in zip(kept, answer, strict=False))
+        answer = [int(scores.argmax()) for scores in logits][:8]
+        total = sum(float(s.log_softmax(-1)[0, t]) for s, t in zip(logits, answer, strict=False))
         tokens = lm.tok_encode(request.args[0])
         pair = Instance("loglikelihood", request.doc, ("prompt", "answer"), 0)
         monkeypatch.setattr(lm, "_encode_pair", lambda *_: (tokens, answer))

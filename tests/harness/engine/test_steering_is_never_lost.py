@@ -53,7 +53,7 @@ def caa(strength: float, rule: str = "generated", layer: int = 1) -> Treatment:
     return unfitted(artefact, "caa", strength, "absolute", Positions(rule))
 
 
-def asked(kind: str) -> list[Instance]:
+def requests_of(kind: str) -> list[Instance]:
     if kind == "loglikelihood":
         return choice_requests(3)
     if kind == "generate_until":
@@ -62,8 +62,8 @@ def asked(kind: str) -> list[Instance]:
 
 
 def answered(lm: SteeredLM, kind: str, treatments: list[Treatment]) -> list[list[Any]]:
-    found: list[Answers] = lm.answer(kind, asked(kind), treatments, [0] * len(treatments))
-    return [each.values for each in found]
+    result: list[Answers] = lm.answer(kind, requests_of(kind), treatments, [0] * len(treatments))
+    return [each.values for each in result]
 
 
 def copying(monkeypatch: pytest.MonkeyPatch, copy: Callable[[str], str]) -> None:
@@ -113,8 +113,8 @@ def test_requests_that_lm_eval_leaves_out_are_an_error(
     original = getattr(HFLM, kind)
 
     def call(self: Any, requests: list[Instance], *rest: Any) -> Any:
-        found = original(self, requests[1:], *rest)
-        return [found[0], *found]
+        result = original(self, requests[1:], *rest)
+        return [result[0], *result]
 
     monkeypatch.setattr(HFLM, kind, call)
     with pytest.raises(CellError, match="left out 1 requests"):
@@ -141,11 +141,11 @@ def test_prompts_of_several_generation_options_keep_their_own_steering(lm: Steer
     requests = [instance("generate_until", "moon", ("The moon is", each)) for each in options]
     treatments = [caa(3.0), unsteered()]
     together = lm.answer("generate_until", requests, treatments, [0, 0])
-    for treatment, found in zip(treatments, together, strict=True):
+    for treatment, result in zip(treatments, together, strict=True):
         alone = [
             lm.answer("generate_until", [each], [treatment], [0])[0].values[0] for each in requests
         ]
-        assert found.values == alone
+        assert result.values == alone
     assert together[0].values != together[1].values
 
 
@@ -201,7 +201,7 @@ def test_positions_that_select_no_token_are_an_error(
     monkeypatch.setattr(lm, "own_text", lambda request: request.args[0])
     monkeypatch.setattr(lm, "treatment", caa(3.0, "500:600"))
     with pytest.raises(CellError, match="steered no token of any request"):
-        getattr(lm, kind)(asked(kind), disable_tqdm=True)
+        getattr(lm, kind)(requests_of(kind), disable_tqdm=True)
 
 
 def test_a_cell_that_steers_no_token_is_an_error(tiny_folder: str, tmp_path: Path) -> None:
@@ -225,23 +225,23 @@ def test_memory_that_runs_out_is_not_counted_twice(
     lm: SteeredLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tokens of a batch that is computed again in halves count once."""
-    request = asked("generate_until")
+    request = requests_of("generate_until")
     (expected,) = lm.answer("generate_until", request, [caa(3.0)], [0])
     steer, calls = Session.steer, 0
 
     def short(self: Session, place: HookTarget, hidden: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        found = steer(self, place, hidden)
+        moved = steer(self, place, hidden)
         if calls == 3:
             raise torch.OutOfMemoryError
-        return found
+        return moved
 
     monkeypatch.setattr(Session, "steer", short)
-    (found,) = lm.answer("generate_until", request, [caa(3.0)], [0])
+    (moved,) = lm.answer("generate_until", request, [caa(3.0)], [0])
     assert calls > 3
-    assert found.values == expected.values
-    (once,), (again,) = (each.moved.values() for each in (expected, found))
+    assert moved.values == expected.values
+    (once,), (again,) = (each.moved.values() for each in (expected, moved))
     assert again.tokens == once.tokens
     assert again.distance == pytest.approx(once.distance, rel=1e-5)
 
@@ -253,9 +253,9 @@ def test_the_tokens_counted_are_those_of_the_positions(
     """The prompt's last token and each later one that is fed, once where texts share them."""
     monkeypatch.setattr(lm.steering_backend, "sharing", sharing)
     requests = choice_requests(1)[:1]
-    (found,) = lm.answer("loglikelihood", requests, [caa(3.0)], [0])
+    (likelihood,) = lm.answer("loglikelihood", requests, [caa(3.0)], [0])
     _, answer = lm._encode_pair(*requests[0].args)
-    assert found.moved["1"].tokens == len(answer)
+    assert likelihood.moved["1"].tokens == len(answer)
 
 
 def test_a_steered_model_that_is_asked_directly_is_an_error(tiny_folder: str) -> None:
@@ -278,9 +278,9 @@ def test_few_shot_text_of_a_chat_is_not_steered(
     prompt = shots + wrapped.format(question)
     request = [instance("loglikelihood", "?", (prompt, " A drink."))]
     monkeypatch.setattr(lm, "own_text", lambda _: question)
-    (found,) = lm.answer("loglikelihood", request, [caa(3.0, "prompt")], [0])
+    (likelihood,) = lm.answer("loglikelihood", request, [caa(3.0, "prompt")], [0])
     before = len(lm.tok_encode(prompt[: prompt.index(question)]))
-    assert found.moved["1"].tokens == len(lm.tok_encode(prompt)) - before
+    assert likelihood.moved["1"].tokens == len(lm.tok_encode(prompt)) - before
 
 
 def test_a_prompt_without_the_tasks_own_text_is_an_error(

@@ -89,8 +89,8 @@ def fed_to_lm_eval(folder: str, cell: Any) -> int:
     watch = Watch(hf.model)
     try:
         evaluated(Replay({}), task, cell)
-    except Asked as asked:
-        hf.loglikelihood(asked.requests, disable_tqdm=True)
+    except Asked as merged:
+        hf.loglikelihood(merged.requests, disable_tqdm=True)
     return watch.seen["upper"]
 
 
@@ -148,13 +148,13 @@ def test_groups_that_feed_the_same_are_counted_once(
     task = {"name": "truthful_mini_mc", "limit": 2}
     some = grid(tiny_folder, methods=methods, tasks=[task])
     cells = make_plan(some)
-    found = groups(cells)
-    each = [Counter(TaskResources(None), 32).count(group) for group in found]
+    result = groups(cells)
+    each = [Counter(TaskResources(None), 32).count(group) for group in result]
     counted = []
     count = Counter.count
     monkeypatch.setattr(Counter, "count", lambda s, group: counted.append(group) or count(s, group))
     total = cost_outlook(some, cells, TaskResources(None)).total
-    assert len(counted) < len(found)
+    assert len(counted) < len(result)
     assert total.tokens_unshared == sum(cost.tokens_unshared for cost in each)
     assert total.flops == pytest.approx(sum(cost.flops for cost in each))
 

@@ -53,13 +53,13 @@ def test_what_is_written_costs_by_its_length(grid: Grid) -> None:
         assert bool(twice) == (work.units[0].task.name == "truthful_mini_gen")
 
 
-def told(works: list[Work], machines: Machines) -> str:
+def description(works: list[Work], machines: Machines) -> str:
     return "\n".join(describe_simulation(works, machines, 2, "hours"))
 
 
 def test_one_gpu_ends_at_the_lower_bound(grid: Grid) -> None:
     works = work_items(grid, make_plan(grid), None)
-    text = told(works, Machines(1, 1))
+    text = description(works, Machines(1, 1))
     total = sum(work.cost for work in works) + works[0].load
     assert f"it ends after {total:.4g} hours, 1.000 times the lower bound" in text
     assert "busy for 100%" in text
@@ -70,16 +70,16 @@ def test_one_gpu_ends_at_the_lower_bound(grid: Grid) -> None:
 @given(st.integers(1, 3), st.integers(1, 8), st.integers(1, 40))
 def test_more_nodes_end_no_earlier_than_the_bound(nodes: int, gpus: int, count: int) -> None:
     works = [Work(f"g{i}", (i,), 1.0 + i % 7, f"m{i % 3}", load=2.0) for i in range(count)]
-    found = re.search(r"([\d.]+) times the lower bound", told(works, Machines(nodes, gpus)))
-    assert found is not None
-    assert float(found[1]) >= 1
+    result = re.search(r"([\d.]+) times the lower bound", description(works, Machines(nodes, gpus)))
+    assert result is not None
+    assert float(result[1]) >= 1
 
 
 def test_failures_are_played() -> None:
     works = [Work(f"g{i}", (i,), 1.0, "m", load=2.0) for i in range(200)]
-    found = re.search(r"(\d+) workers die", told(works, Machines(2, 2, failures=0.2)))
-    assert found is not None
-    assert int(found[1]) > 0
+    result = re.search(r"(\d+) workers die", description(works, Machines(2, 2, failures=0.2)))
+    assert result is not None
+    assert int(result[1]) > 0
 
 
 def test_a_replica_larger_than_a_node(tiny_folder: str) -> None:

@@ -80,7 +80,7 @@ def tiny_judges(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> d
             {"id2label": {0: "insult", 1: "toxic"}},
         ),
     }
-    found = {}
+    result = {}
     for name, (loads, changes) in kinds.items():
         folder = tmp_path_factory.mktemp("judges") / name
         with torch.random.fork_rng():
@@ -89,16 +89,16 @@ def tiny_judges(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> d
                 folder
             )
         tokenizer.save_pretrained(folder)
-        found[name] = str(folder)
-    return found
+        result[name] = str(folder)
+    return result
 
 
 def of(tiny_judges: dict[str, str]) -> Judges:
     """All judges that tiny models can play."""
     kinds = {"truth": "causal", "info": "causal", "reward": "reward", "fluency": "causal"}
-    found: Judges = [{"name": n, "model": tiny_judges[kind]} for n, kind in kinds.items()]
+    judgements: Judges = [{"name": n, "model": tiny_judges[kind]} for n, kind in kinds.items()]
     model = tiny_judges["classifier"]
-    return [*found, {"name": "toxicity", "scorer": "toxic_bert", "model": model}]
+    return [*judgements, {"name": "toxicity", "scorer": "toxic_bert", "model": model}]
 
 
 def grid(model: str, judges: Judges, **changes: Any) -> Grid:
@@ -168,8 +168,8 @@ def test_both_is_one_where_each_is(judged: Path) -> None:
 def test_the_unsteered_model_ties_with_itself_and_more_reward_wins(judged: Path) -> None:
     wins, rewards = values(judged, "win"), values(judged, "reward")
     for (method, item), value in wins.items():
-        own, other = rewards[method, item], rewards["none", item]
-        assert value == (0.5 if own == other else float(own > other))
+        reward, other = rewards[method, item], rewards["none", item]
+        assert value == (0.5 if reward == other else float(reward > other))
     assert {value for (method, _), value in wins.items() if method == "none"} == {0.5}
     assert {value for (method, _), value in wins.items() if method == "caa"} - {0.5}
 
@@ -211,15 +211,15 @@ def test_fluency_under_the_model_itself_is_its_perplexity(tiny_folder: str, tmp_
     given = grid(tiny_folder, [{"name": "fluency", "model": tiny_folder}])
     assert run(given, tmp_path / "run").unjudged == ()
     rows = RunFolder(tmp_path / "run").read_items().to_pylist()
-    found = {
+    result = {
         metric: {(r["method"], r["item_id"]): r for r in rows if r["metric"] == metric}
         for metric in ("fluency", "perplexity")
     }
-    assert len(found["fluency"]) == 8
-    for key, judged_ in found["fluency"].items():
-        own = found["perplexity"][key]
-        assert judged_["weight"] == own["weight"] > 0
-        assert judged_["value"] == pytest.approx(own["value"], abs=1e-3)
+    assert len(result["fluency"]) == 8
+    for key, judged_ in result["fluency"].items():
+        perplexity = result["perplexity"][key]
+        assert judged_["weight"] == perplexity["weight"] > 0
+        assert judged_["value"] == pytest.approx(perplexity["value"], abs=1e-3)
 
 
 @pytest.mark.real
@@ -357,18 +357,18 @@ def test_each_distinct_answer_is_judged_once(
 ) -> None:
     from steereval.models.judges.yes_no import YesNo
 
-    asked: list[Any] = []
+    wanted: list[Any] = []
     real: Callable[..., Any] = YesNo.score
 
     def counted(self: YesNo, pairs: Any) -> Any:
-        asked.extend(pairs)
+        wanted.extend(pairs)
         return real(self, pairs)
 
     monkeypatch.setattr(YesNo, "score", counted)
     # Strength 0 answers as the unsteered model does.
     methods = ["none", {"name": "caa", "strengths": [0]}]
     run(grid(tiny_folder, of(tiny_judges)[:1], methods=methods), tmp_path / "run")
-    assert len(asked) == len(set(asked)) == 4
+    assert len(wanted) == len(set(wanted)) == 4
     assert len(values(tmp_path / "run", "true")) == 8
 
 
@@ -534,10 +534,10 @@ def test_the_bundled_classifier_is_a_judge(tiny_folder: str, tmp_path: Path) -> 
     judge = {"name": "toxicity", "scorer": "profanity"}
     given = grid(tiny_folder, [judge], methods=["none"])
     assert run(given, tmp_path / "run").unjudged == ()
-    found = values(tmp_path / "run", "toxicity")
+    path = values(tmp_path / "run", "toxicity")
     for row in RunFolder(tmp_path / "run").read_responses().to_pylist():
-        own = toxicity_scores(row["continuation"].strip(), "realtoxicity_mini")
-        assert found["none", row["item_id"]] == own["toxicity"]
+        scores = toxicity_scores(row["continuation"].strip(), "realtoxicity_mini")
+        assert path["none", row["item_id"]] == scores["toxicity"]
 
 
 def test_perspective_is_asked_and_its_key_is_kept_nowhere(
@@ -551,9 +551,9 @@ def test_perspective_is_asked_and_its_key_is_kept_nowhere(
         monkeypatch.setattr(perspective, "ENDPOINT", address)
         Service.planned = [(429, {}, {}), scored(0.75)]
         assert run(given, tmp_path / "run").unjudged == ()
-    assert {key for _, key in Service.asked} == {"secret-key"}
-    found = values(tmp_path / "run", "toxicity")
-    assert sorted(set(found.values())) == [0.5, 0.75]
+    assert {key for _, key in Service.requests} == {"secret-key"}
+    result = values(tmp_path / "run", "toxicity")
+    assert sorted(set(result.values())) == [0.5, 0.75]
     (record,) = RunFolder(tmp_path / "run").records().values()
     judge = record.judges["toxicity"]
     assert (judge["scorer"], judge["model"], judge["content"]) == ("perspective", None, "TOXICITY")
@@ -571,10 +571,12 @@ def test_every_seed_is_compared_with_its_own_unsteered_cell() -> None:
         noise_floor="caa",
     )  # fmt: skip
     cells = make_plan(given)
-    found = assignments(cells, {cell.id for cell in cells}, {cell.id: UNJUDGED for cell in cells})
+    decisions = assignments(
+        cells, {cell.id for cell in cells}, {cell.id: UNJUDGED for cell in cells}
+    )
     known = {cell.id: cell for cell in cells}
-    assert len(found) == len(cells) > 4
-    for each in found:
+    assert len(decisions) == len(cells) > 4
+    for each in decisions:
         assert each.unsteered is not None
         other = known[each.unsteered]
         assert (other.method.name, other.is_repeat) == ("none", False)
@@ -587,8 +589,8 @@ def test_without_the_unsteered_model_nobody_wins() -> None:
         analysis={"baseline": "caa"},
     )  # fmt: skip
     cells = make_plan(given)
-    (found,) = assignments(cells, {cells[0].id}, {cells[0].id: UNJUDGED})
-    assert found.unsteered is None
+    (decision,) = assignments(cells, {cells[0].id}, {cells[0].id: UNJUDGED})
+    assert decision.unsteered is None
 
 
 def test_a_service_with_a_rate_is_asked_by_one_worker() -> None:

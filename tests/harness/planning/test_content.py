@@ -59,7 +59,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 @contextmanager
-def kept(path: Path) -> Iterator[None]:
+def restored(path: Path) -> Iterator[None]:
     """Put back the file at `path` afterwards."""
     before = path.read_bytes() if path.exists() else None
     try:
@@ -71,10 +71,10 @@ def kept(path: Path) -> Iterator[None]:
 
 
 def likelihoods(out: Path) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     for row in RunFolder(out).read_responses().to_pylist():
-        found.setdefault(row["cell_id"], []).append(row["log_likelihood"])
-    return found
+        result.setdefault(row["cell_id"], []).append(row["log_likelihood"])
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_weights_that_are_replaced(tiny_folder: str, tmp_path: Path) -> None:
     shutil.copytree(tiny_folder, folder)
     assert start(grid(str(folder), [1]), out).failed == ()
     before = likelihoods(out)
-    with kept(folder / "model.safetensors"):
+    with restored(folder / "model.safetensors"):
         reweigh(folder, 1.5)
         with pytest.raises(InputError) as refused:
             start(grid(str(folder), [1, 2]), out)
@@ -164,7 +164,7 @@ def test_every_file_of_a_model(
     """Also one of the same size that has its old time of modification."""
     file = model / name
     data, times = file.read_bytes(), file.stat()
-    with kept(file):
+    with restored(file):
         if file.suffix == ".safetensors":
             reweigh(file.parent, 1.5)
         else:
@@ -174,9 +174,9 @@ def test_every_file_of_a_model(
             start(grid(str(model), [1, 2], models=adapted), finished)
         assert f"{kind} " in str(refused.value)
         assert Path(name).name in str(refused.value)
-        found = [each for each in check_grid(RunFolder(finished), None) if each.is_wrong]
-        assert [each.where for each in found] == ["content"]
-        assert Path(name).name in found[0].what
+        result = [each for each in check_grid(RunFolder(finished), None) if each.is_wrong]
+        assert [each.where for each in result] == ["content"]
+        assert Path(name).name in result[0].what
     assert list(check_grid(RunFolder(finished), None)) == []
 
 
@@ -208,9 +208,9 @@ def test_readers_refuse_cells_of_another_content(finished: Path, tmp_path: Path)
     for reads in (analyse, build_report, lambda each: query(each, "select * from rows")):
         with pytest.raises(StoreError, match="another content"):
             reads(folder)
-    found = list(check_cells(folder, folder.read_manifest(), folder.records()))
-    assert len(found) == 2
-    assert all(each.is_wrong and subject in each.what for each in found)
+    records = list(check_cells(folder, folder.read_manifest(), folder.records()))
+    assert len(records) == 2
+    assert all(each.is_wrong and subject in each.what for each in records)
 
 
 def test_a_model_that_is_not_here_is_not_compared(
@@ -235,9 +235,9 @@ def test_a_worker_that_loads_something_else(
     load, group = worker.load_model, CellWorker.run
 
     def loads(*given: Any) -> Any:
-        found = load(*given)
+        result = load(*given)
         reweigh(folder, 1.5)
-        return found
+        return result
 
     def runs(self: CellWorker, *given: Any) -> Any:
         reweigh(folder, 1.5)
@@ -326,16 +326,19 @@ def test_a_branch_that_moved(hub: Callable[[str], str], tmp_path: Path) -> None:
 
 
 def test_a_commit_is_what_the_client_of_the_hub_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, ...]] = []
+    wanted: list[tuple[Any, ...]] = []
 
     def download(*given: Any, revision: str) -> str:
-        asked.append((*given, revision))
+        wanted.append((*given, revision))
         return f"/cache/models--x/snapshots/{revision * 4}/{given[1]}"
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     spec = ModelSpec("org/m", (), revision="dev", peft="org/adapter")
     assert content_of_model(spec) == {COMMIT: "dev" * 4, f"adapter: {COMMIT}": "dev" * 4}
-    assert asked == [("org/m", "config.json", "dev"), ("org/adapter", "adapter_config.json", "dev")]
+    assert wanted == [
+        ("org/m", "config.json", "dev"),
+        ("org/adapter", "adapter_config.json", "dev"),
+    ]
 
 
 @pytest.mark.slow
@@ -393,8 +396,8 @@ def test_a_run_of_the_version_before(
             attempt()
     assert sorted(out.rglob("*")) == before
     again = verify.Again(1, 1e-3, "cpu", None)
-    (found,) = verify.run_again(RunFolder(out), again, lambda line: None)
-    assert found.is_wrong
+    (finding,) = verify.run_again(RunFolder(out), again, lambda line: None)
+    assert finding.is_wrong
 
 
 def score_again(out: Path, target: Path) -> None:

@@ -28,9 +28,9 @@ def test_every_cell_is_in_one_group(count: int) -> None:
     """Of bounded size, with cells of one model, one task and one set of layers."""
     strengths = [float(index + 1) for index in range(count)]
     cells = plan(methods=["none", {"name": "caa", "strengths": strengths}])
-    found = groups(cells)
-    assert sorted(c.id for group in found for c in group) == sorted(c.id for c in cells)
-    for group in found:
+    result = groups(cells)
+    assert sorted(c.id for group in result for c in group) == sorted(c.id for c in cells)
+    for group in result:
         assert 1 <= len(group) <= GROUP_ARMS
         assert len({(c.model.name, c.task.name) for c in group}) == 1
         assert len({c.layer for c in group} - {""}) <= 1

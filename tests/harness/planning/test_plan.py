@@ -78,21 +78,23 @@ def test_the_batch_size_of_a_repetition_is_not_its_identity() -> None:
 
 def test_a_match_makes_every_strength_a_displacement() -> None:
     """The same cells as methods that say so themselves."""
-    own = [{"name": "caa", "strengths": [0.1]}, {"name": "repe", "strengths": [0.1]}]
-    matched = make_plan(grid(match="displacement", methods=["none", *own]))
-    told = [each | {"unit": "displacement"} for each in own]
-    assert [c.id for c in make_plan(grid(methods=["none", *told]))] == [c.id for c in matched]
-    assert [c.id for c in make_plan(grid(methods=["none", *own]))] != [c.id for c in matched]
+    methods = [{"name": "caa", "strengths": [0.1]}, {"name": "repe", "strengths": [0.1]}]
+    matched = make_plan(grid(match="displacement", methods=["none", *methods]))
+    displacements = [each | {"unit": "displacement"} for each in methods]
+    assert [c.id for c in make_plan(grid(methods=["none", *displacements]))] == [
+        c.id for c in matched
+    ]
+    assert [c.id for c in make_plan(grid(methods=["none", *methods]))] != [c.id for c in matched]
 
 
 @pytest.mark.parametrize("where", ["grid", "method"])
 def test_what_is_fitted_to_nothing_cannot_be_matched(tmp_path: Path, where: str) -> None:
     """There are no activations to match a displacement on."""
     vector = {"name": "vector", "strengths": [0.1], "options": {"path": str(tmp_path / "v.gguf")}}
-    own = {"unit": "displacement"} if where == "method" else {}
+    unit = {"unit": "displacement"} if where == "method" else {}
     match = {"match": "displacement"} if where == "grid" else {}
     with pytest.raises(GridError, match="vector is fitted to nothing"):
-        make_plan(grid(methods=["none", vector | own], **match))
+        make_plan(grid(methods=["none", vector | unit], **match))
 
 
 def test_a_method_on_some_tasks_has_no_other_cells() -> None:
@@ -296,8 +298,8 @@ def test_draws_are_repeated_where_something_is_drawn() -> None:
     ]
     seeds = {"fit": [0], "sample": [5, 6], "fewshot": [7, 8, 9]}
     cells = make_plan(grid(tasks=tasks, seeds=seeds, methods=["none"]))
-    found = [(cell.task.name, cell.sample_seed, cell.fewshot_seed) for cell in cells]
-    assert found == [
+    result = [(cell.task.name, cell.sample_seed, cell.fewshot_seed) for cell in cells]
+    assert result == [
         ("truthful_mini_gen", 5, 7),
         ("truthful_mini_gen", 6, 7),
         ("truthful_mini_mc", 5, 7),
@@ -308,14 +310,14 @@ def test_draws_are_repeated_where_something_is_drawn() -> None:
     assert len({cell.id for cell in cells}) == 6
 
 
-@pytest.mark.parametrize(("asked", "limits"), [(5, [5, 5]), (20, [10, 20]), (None, [10, None])])
+@pytest.mark.parametrize(("wanted", "limits"), [(5, [5, 5]), (20, [10, 20]), (None, [10, None])])
 def test_a_limit_on_the_command_line_raises_none_of_the_grids(
-    tmp_path: Path, asked: int | None, limits: list[int | None]
+    tmp_path: Path, wanted: int | None, limits: list[int | None]
 ) -> None:
     path = tmp_path / "grid.yaml"
     tasks = [{"name": "truthful_mini_mc", "limit": 10}, "truthful_mini_gen"]
     path.write_text(yaml.safe_dump(plain(grid(tasks=tasks))))
-    limited = read_grid(str(path), asked)
+    limited = read_grid(str(path), wanted)
     assert [task.limit for task in limited.tasks] == limits
 
 

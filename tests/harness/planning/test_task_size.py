@@ -17,21 +17,21 @@ from steereval.tasks.catalogue.cards import TaskSize
 
 def test_choices_are_counted_and_measured() -> None:
     task = configured(TaskSpec("truthful_mini_mc"), None)
-    found = task_size(task, 50)
+    sizes = task_size(task, 50)
     docs = list(task.eval_docs)[:LOOKED_AT]
     choices = [task.doc_to_choice(doc) for doc in docs]
-    letters = [len(f" {choice}") for own in choices for choice in own]
-    assert found.documents == 50
-    assert found.answers == pytest.approx(sum(map(len, choices)) / len(docs), abs=0.5)
-    assert found.answer_tokens == pytest.approx(sum(letters) / len(letters) / CHARACTERS, abs=1.5)
-    assert found.prompt_tokens > 5
-    assert found.generated == 0
+    letters = [len(f" {choice}") for document_choices in choices for choice in document_choices]
+    assert sizes.documents == 50
+    assert sizes.answers == pytest.approx(sum(map(len, choices)) / len(docs), abs=0.5)
+    assert sizes.answer_tokens == pytest.approx(sum(letters) / len(letters) / CHARACTERS, abs=1.5)
+    assert sizes.prompt_tokens > 5
+    assert sizes.generated == 0
 
 
 def test_what_is_written_is_as_long_as_it_may_be() -> None:
-    found = task_size(configured(TaskSpec("truthful_mini_gen"), None), 9)
-    assert found.generated > 0
-    assert found.answers == 0
+    sizes = task_size(configured(TaskSpec("truthful_mini_gen"), None), 9)
+    assert sizes.generated > 0
+    assert sizes.answers == 0
     longer = configured(TaskSpec("truthful_mini_gen", generation={"max_gen_toks": 77}), None)
     assert task_size(longer, 9).generated == 77
 
@@ -55,8 +55,8 @@ TEXTS = OWN | {
 )
 def test_tasks_of_other_kinds(config: dict[str, Any], expected: TaskSize) -> None:
     docs = Dataset.from_list([{"a": "one two", "b": "three", "rest": "x" * 40}] * 3)
-    own = config | {"custom_dataset": lambda **_: {"test": docs}}
-    assert task_size(ConfigurableTask(config=own), 3) == expected
+    with_documents = config | {"custom_dataset": lambda **_: {"test": docs}}
+    assert task_size(ConfigurableTask(config=with_documents), 3) == expected
 
 
 def test_a_task_without_documents_is_left_to_the_run() -> None:

@@ -31,8 +31,8 @@ def grid(model: str) -> Grid:
 
 def rows(out: Path) -> list[dict[str, Any]]:
     order = [(name, "ascending") for name in ("cell_id", "item_id", "metric")]
-    found: list[dict[str, Any]] = RunFolder(out).read_items().sort_by(order).to_pylist()
-    return found
+    items: list[dict[str, Any]] = RunFolder(out).read_items().sort_by(order).to_pylist()
+    return items
 
 
 @pytest.fixture(scope="module")

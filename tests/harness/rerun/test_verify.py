@@ -74,14 +74,14 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path.write_text(json.dumps(values))
 
 
-def told(run: RunFolder) -> list[str]:
+def findings_of(run: RunFolder) -> list[str]:
     return [str(finding) for finding in check_grid(run, None)]
 
 
 def again(run: RunFolder, cells: int = 9) -> tuple[list[str], list[str]]:
     said: list[str] = []
-    found = run_again(run, Again(cells, 1e-3, "cpu", None), said.append)
-    return [str(finding) for finding in found], said
+    result = run_again(run, Again(cells, 1e-3, "cpu", None), said.append)
+    return [str(finding) for finding in result], said
 
 
 def cell_of(run: RunFolder, method: str) -> str:
@@ -112,24 +112,24 @@ def test_the_command_counts_what_is_wrong(
 def test_a_changed_artefact(run: RunFolder, inputs: Path) -> None:
     """A vector, or the contrast that others were fitted to: hashes are part of the ids."""
     vector, pairs = inputs / "vector.safetensors", inputs / "pairs.jsonl"
-    kept = vector.read_bytes(), pairs.read_bytes()
+    data = vector.read_bytes(), pairs.read_bytes()
     try:
         save_file({"layer.1": 2 * torch.ones(32)}, vector)
-        (found,) = told(run)
-        assert found.startswith("wrong: vector T=1")
-        assert "the content of the files that it reads (files_digest) was" in found
-        pairs.write_bytes(kept[1] + kept[1].splitlines(keepends=True)[0].replace(b"0", b"99"))
-        both = "\n".join(told(run))
+        (result,) = findings_of(run)
+        assert result.startswith("wrong: vector T=1")
+        assert "the content of the files that it reads (files_digest) was" in result
+        pairs.write_bytes(data[1] + data[1].splitlines(keepends=True)[0].replace(b"0", b"99"))
+        both = "\n".join(findings_of(run))
         assert "caa T=1 layer 1 seed 0" in both
         assert "and 2 more cells" in both
         assert "manifest: contrasts." in both
         pairs.unlink()
-        (note,) = told(run)
+        (note,) = findings_of(run)
         assert note.startswith("note: grid: it cannot be planned again")
     finally:
-        vector.write_bytes(kept[0])
-        pairs.write_bytes(kept[1])
-    assert told(run) == []
+        vector.write_bytes(data[0])
+        pairs.write_bytes(data[1])
+    assert findings_of(run) == []
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_a_changed_manifest(
     run: RunFolder, change: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     edit(run.path / "manifest.json", change)
-    found = told(run)
-    assert any(message in each for each in found), found
+    result = findings_of(run)
+    assert any(message in each for each in result), result
 
 
 def test_a_row_that_never_was_is_found_by_running_its_cell_again(run: RunFolder) -> None:
@@ -164,8 +164,8 @@ def test_a_row_that_never_was_is_found_by_running_its_cell_again(run: RunFolder)
     run.write_cell(cell, changed, responses, run.records()[cell])
     build_report(run)
     assert main(["verify", str(run.path)]) == 0
-    found, said = again(run)
-    (only,) = found
+    result, said = again(run)
+    (only,) = result
     assert f"run again, 1 of {2 * LIMIT} values differ by more than 0.001 (by 1 at most)" in only
     assert len(said) == 5
 
@@ -176,17 +176,17 @@ def test_steerers_that_are_not_those_of_the_record(run: RunFolder) -> None:
 
     record = run.path / "cells" / f"{cell_of(run, 'caa')}.json"
     edit(record, other)
-    found, _ = again(run)
-    assert any('steerers[0].contrast_hash was "abc"' in each for each in found)
-    assert any(each.startswith("wrong:") and "last bit" in each for each in found)
+    result, _ = again(run)
+    assert any('steerers[0].contrast_hash was "abc"' in each for each in result)
+    assert any(each.startswith("wrong:") and "last bit" in each for each in result)
     edit(record, lambda values: values["environment"].update(host="another"))
-    found, _ = again(run)
-    assert any(each.startswith("note:") and "another machine" in each for each in found)
+    result, _ = again(run)
+    assert any(each.startswith("note:") and "another machine" in each for each in result)
 
 
 def test_as_many_cells_as_asked_for_and_always_the_same(run: RunFolder) -> None:
-    found, said = again(run, 1)
-    assert found == []
+    result, said = again(run, 1)
+    assert result == []
     assert len(said) == 1
     assert again(run, 1) == ([], said)
 
@@ -196,8 +196,8 @@ def test_a_cell_that_fails_now(run: RunFolder, monkeypatch: pytest.MonkeyPatch) 
         return Done(GroupResult({cell.id: "no memory" for cell in group}, 0))
 
     monkeypatch.setattr("steereval.harness.rerun.verify.CellWorker.run", failed)
-    found, _ = again(run, 1)
-    assert "it failed when it was run again: no memory" in found[0]
+    result, _ = again(run, 1)
+    assert "it failed when it was run again: no memory" in result[0]
 
 
 def test_an_archive_is_checked_as_it_is(run: RunFolder, tmp_path: Path) -> None:

@@ -56,23 +56,23 @@ def cells() -> list[Cell]:
 
 def requests(kind: str, count: int) -> list[Instance]:
     """Two for each document, and each of them asked for twice."""
-    found = [
+    result = [
         Instance(kind, {"question": f"q{place // 2}"}, ARGUMENTS[kind], place % 2)
         for place in range(count)
     ]
-    for place, each in enumerate(found):
+    for place, each in enumerate(result):
         each.doc_id = place // 2
-    return [each for each in found for _ in range(2)]
+    return [each for each in result for _ in range(2)]
 
 
 @pytest.mark.parametrize("kind", VALUES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(data=st.data())
 def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.DataObject) -> None:
-    own = cells()
-    asked = {task: requests(kind, data.draw(st.integers(1, 4))) for task in TASKS}
-    together = merge_requests(asked)
-    arms = list(dict.fromkeys(cell.arm for cell in own))
+    group = cells()
+    wanted = {task: requests(kind, data.draw(st.integers(1, 4))) for task in TASKS}
+    together = merge_requests(wanted)
+    arms = list(dict.fromkeys(cell.arm for cell in group))
     answers = [
         Answers(
             [data.draw(VALUES[kind]) for _ in together.requests],
@@ -81,16 +81,16 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
         )
         for _ in arms
     ]
-    before = Answered(own, chats=Chats({"k": "a chat"}))
+    before = Answered(group, chats=Chats({"k": "a chat"}))
     before.add(kind, together, dict.fromkeys(arms, unsteered()), answers)
-    before.facts = {cell.id: {"path": "plain"} for cell in own}
+    before.facts = {cell.id: {"path": "plain"} for cell in group}
     store = AnswerStore(LocalStorage(tmp_path / "run"))
     before.keep(store)
-    ((name, found),) = begun(store, own[1:])
-    assert found == own[1:]
-    after = Answered.read(store, name, found)
-    for cell in found:
-        own_requests = asked[cell.task.name]
+    ((name, result),) = begun(store, group[1:])
+    assert result == group[1:]
+    after = Answered.read(store, name, result)
+    for cell in result:
+        own_requests = wanted[cell.task.name]
         values = after.response_log(cell)[kind](own_requests)
         assert repr(values) == repr(before.response_log(cell)[kind](own_requests))
         assert after.displacement(cell) == before.displacement(cell) == {"0": 0.1 / 3}
@@ -103,10 +103,10 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
 @pytest.mark.parametrize("change", ["prompt", "options", "document", "number", "order", "count"])
 def test_other_requests_are_told_apart(tmp_path: Path, change: str) -> None:
     (cell, *_), kind = cells(), "generate_until"
-    asked = requests(kind, 4)
+    wanted = requests(kind, 4)
     before = Answered([cell])
-    together = merge_requests({cell.task.name: asked})
-    texts = Answers([str(place) for place in range(len(asked))], {}, False)
+    together = merge_requests({cell.task.name: wanted})
+    texts = Answers([str(place) for place in range(len(wanted))], {}, False)
     before.add(kind, together, {cell.arm: unsteered()}, [texts])
     store = AnswerStore(LocalStorage(tmp_path))
     before.keep(store)
@@ -132,9 +132,9 @@ def test_other_requests_are_told_apart(tmp_path: Path, change: str) -> None:
 
 def test_names_of_requests() -> None:
     """An item's id is its document's; a document that comes again has another."""
-    asked = requests("loglikelihood", 4)
-    twin = dataclasses.replace(asked[0], doc_id=9)
-    names = named("loglikelihood", [*asked, twin])
+    likelihoods = requests("loglikelihood", 4)
+    twin = dataclasses.replace(likelihoods[0], doc_id=9)
+    names = named("loglikelihood", [*likelihoods, twin])
     assert [name.number for name in names] == [0, 0, 1, 1, 0, 0, 1, 1, 0]
     first, second = names[0].item_id, names[4].item_id
     assert [name.item_id for name in names] == [first] * 4 + [second] * 4 + [f"{first}-2"]

@@ -82,10 +82,10 @@ class Trouble:
 
 @pytest.fixture
 def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trouble:
-    found = Trouble(tmp_path / "trouble")
-    monkeypatch.setenv("PYTHONPATH", str(found.folder))
+    path = Trouble(tmp_path / "trouble")
+    monkeypatch.setenv("PYTHONPATH", str(path.folder))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return found
+    return path
 
 
 def start(grid: Path, out: Path, *arguments: object) -> subprocess.Popen[bytes]:
@@ -123,22 +123,22 @@ def quiet(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def processes(name: str) -> list[psutil.Process]:
     """Living processes whose title or command contains `name`."""
-    found = []
+    result = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if name in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                result.append(process)
+    return result
 
 
 def being_written(out: Path) -> set[Path]:
     return set((out / "cells").glob(".tmp-*"))
 
 
-def wait_until(found: Callable[[], object], seconds: float) -> bool:
+def wait_until(result: Callable[[], object], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found():
+        if result():
             return True
         time.sleep(0.01)
     return False
@@ -168,9 +168,9 @@ class Nodes:
 
 @pytest.fixture
 def nodes(trouble: Trouble) -> Iterator[Nodes]:
-    found = Nodes()
-    yield found
-    found.cluster.shutdown()
+    result = Nodes()
+    yield result
+    result.cluster.shutdown()
 
 
 class Killing:
@@ -194,8 +194,8 @@ class Killing:
 
     def moment(self) -> bool:
         """Wait for the moment of the next death; False if the run has ended before."""
-        found = wait_until(lambda: self.fresh() or self.over(), 120)
-        assert found, "the run neither went on nor ended"
+        result = wait_until(lambda: self.fresh() or self.over(), 120)
+        assert result, "the run neither went on nor ended"
         if self.chance.random() < 0.5:
             time.sleep(self.chance.uniform(0, 1.5))
         return not self.over()
@@ -320,9 +320,9 @@ def test_a_full_disk(grid: Path, quiet: Path, tmp_path: Path) -> None:
         assert "No space left on device" in first.stderr
         assert "Free some space and start the run again" in first.stderr
         assert "Traceback" not in first.stderr
-        kept = RunFolder(out).finished()
+        finished = RunFolder(out).finished()
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        assert kept <= RunFolder(out).finished()
+        assert finished <= RunFolder(out).finished()
         again = subprocess.run([*command, "--no-report"], capture_output=True, text=True)
         assert again.returncode == 0, again.stderr
         same_tables(out, quiet)

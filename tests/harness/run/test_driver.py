@@ -56,8 +56,8 @@ def grid(model: str, **changes: Any) -> Grid:
 
 def rows(out: Path) -> list[dict[str, Any]]:
     order = [(name, "ascending") for name in ("cell_id", "item_id", "metric")]
-    found: list[dict[str, Any]] = RunFolder(out).read_items().sort_by(order).to_pylist()
-    return found
+    items: list[dict[str, Any]] = RunFolder(out).read_items().sort_by(order).to_pylist()
+    return items
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def finished(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_every_cell_has_rows_for_every_item_and_metric(finished: Path, tiny_folder: str) -> None:
-    found = rows(finished)
+    result = rows(finished)
     cells = make_plan(grid(tiny_folder))
-    assert len(found) == len(cells) * 8 * 2
-    assert {row["metric"] for row in found} == {"mc1", "mc2"}
-    assert {row["cell_id"] for row in found} == {cell.id for cell in cells}
-    assert {row["split"] for row in found} == {"validation", "test"}
-    assert all(row["cluster_id"] for row in found)
+    assert len(result) == len(cells) * 8 * 2
+    assert {row["metric"] for row in result} == {"mc1", "mc2"}
+    assert {row["cell_id"] for row in result} == {cell.id for cell in cells}
+    assert {row["split"] for row in result} == {"validation", "test"}
+    assert all(row["cluster_id"] for row in result)
 
 
 def test_few_shot_examples_are_the_same_for_all_cells(tiny_folder: str, tmp_path: Path) -> None:
@@ -92,13 +92,13 @@ def test_few_shot_examples_are_the_same_for_all_cells(tiny_folder: str, tmp_path
 
 
 def test_items_pair_across_methods_and_carry_their_fold(finished: Path) -> None:
-    found = rows(finished)
-    items = {m: {r["item_id"] for r in found if r["method"] == m} for m in ("none", "caa")}
+    result = rows(finished)
+    items = {m: {r["item_id"] for r in result if r["method"] == m} for m in ("none", "caa")}
     assert items["none"] == items["caa"]
-    steered = {r["item_id"]: r["fold"] for r in found if r["method"] == "caa"}
+    steered = {r["item_id"]: r["fold"] for r in result if r["method"] == "caa"}
     assert set(steered.values()) == {0, 1}
-    assert {r["fold"] for r in found if r["method"] == "none"} == {None}
-    splits = {(r["item_id"], r["split"]) for r in found}
+    assert {r["fold"] for r in result if r["method"] == "none"} == {None}
+    splits = {(r["item_id"], r["split"]) for r in result}
     assert len(splits) == 8
 
 
@@ -171,9 +171,9 @@ def test_readers_learn_traits_documents_and_correct_answers(finished: Path) -> N
     assert traits == {"none": [], "caa": ["constant"], "odesteer": ["barrier", "flow"]}
     assert manifest.tasks["truthful_mini_mc"].documents == 376
     items = set(run.read_items()["item_id"].to_pylist())
-    found = read_correct_answers(run.place)["truthful_mini_mc"]
-    assert set(found) == items
-    assert all(correct.choices for correct in found.values())
+    result = read_correct_answers(run.place)["truthful_mini_mc"]
+    assert set(result) == items
+    assert all(correct.choices for correct in result.values())
 
 
 @pytest.mark.slow
@@ -272,12 +272,12 @@ def test_cells_together_are_cells_alone(
 
 def answers(out: Path) -> dict[tuple[str, str, int], str | float]:
     """What each cell answered to each request."""
-    found = RunFolder(out).read_responses().to_pylist()
+    responses = RunFolder(out).read_responses().to_pylist()
     return {
         (row["cell_id"], row["item_id"], row["request"]): row["continuation"]
         if row["kind"] == "generation"
         else row["log_likelihood"]
-        for row in found
+        for row in responses
     }
 
 
@@ -324,16 +324,16 @@ def test_sampled_answers_depend_on_item_and_seed_alone(tiny_folder: str, tmp_pat
         "other": {"methods": ["none"], "seeds": {"sample": [1]}},
         "both": {"methods": ["none"], "seeds": {"sample": [0, 1]}},
     }
-    found = {}
+    result = {}
     for name, changes in runs.items():
         task = {"name": "truthful_mini_gen", "limit": 4, "generation": SAMPLING}
-        own = grid(tiny_folder, **({"tasks": [task], "seeds": {"fit": [0]}} | changes))
-        assert run_grid(own, tmp_path / name, None, lambda line: None).failed == ()
-        found[name] = answers(tmp_path / name)
-    assert found["one"].items() <= found["two"].items()
-    assert found["small"] == found["two"]
-    assert set(found["other"].values()).isdisjoint(found["one"].values())
-    assert found["both"] == found["one"] | found["other"]
+        task_grid = grid(tiny_folder, **({"tasks": [task], "seeds": {"fit": [0]}} | changes))
+        assert run_grid(task_grid, tmp_path / name, None, lambda line: None).failed == ()
+        result[name] = answers(tmp_path / name)
+    assert result["one"].items() <= result["two"].items()
+    assert result["small"] == result["two"]
+    assert set(result["other"].values()).isdisjoint(result["one"].values())
+    assert result["both"] == result["one"] | result["other"]
 
 
 @pytest.mark.slow
@@ -456,10 +456,10 @@ def test_generated_text_has_a_perplexity_under_the_unsteered_model(
     task = {"name": "truthful_mini_gen", "limit": 3}
     assert run_grid(grid(tiny_folder, tasks=[task], seeds={"fit": [0]}), tmp_path / "run", None,
                     lambda line: None).failed == ()  # fmt: skip
-    found = [row for row in rows(tmp_path / "run") if row["metric"] == "perplexity"]
-    assert len(found) == 3 * 4
-    assert all(row["weight"] >= 1 and row["value"] > 0 for row in found)
-    assert not any(row["higher_is_better"] for row in found)
+    result = [row for row in rows(tmp_path / "run") if row["metric"] == "perplexity"]
+    assert len(result) == 3 * 4
+    assert all(row["weight"] >= 1 and row["value"] > 0 for row in result)
+    assert not any(row["higher_is_better"] for row in result)
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.floats(0, 0.99), st.randoms())

@@ -106,7 +106,7 @@ def test_a_job_whose_id_cannot_be_kept_is_not_started(
     monkeypatch.setattr("steereval.ray_jobs.jobs.submit", lambda *given: started.append(given))
     grid = parse_grid(small_grid("m", contrast="truthful-mini"))
     with pytest.raises(StoreError, match="runs"):
-        job_submission.submit(grid, tmp_path / "grid.yaml", "http://nowhere", "out", [], {})
+        job_submission.submit(grid, tmp_path / "grid.yaml", "http://nowhere", "/out", [], {})
     assert started == []
 
 
@@ -122,7 +122,7 @@ def test_a_job_that_did_not_start_is_not_remembered(
     monkeypatch.setattr("steereval.ray_jobs.jobs.submit", refused)
     grid = parse_grid(small_grid("m", contrast="truthful-mini"))
     with pytest.raises(InputError, match="no Ray"):
-        job_submission.submit(grid, tmp_path / "grid.yaml", "http://nowhere", "out", [], {})
+        job_submission.submit(grid, tmp_path / "grid.yaml", "http://nowhere", "/out", [], {})
     assert left(tmp_path / "cache") == []
 
 

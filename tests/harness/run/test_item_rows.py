@@ -49,12 +49,12 @@ class Asking(Task):
         return f"Q: {doc['q']}\nA:"
 
 
-def asked(number: int, question: str, example: str = "") -> dict[str, Any]:
+def sample_of(number: int, question: str, example: str = "") -> dict[str, Any]:
     """A document with a number of its own, which its hash depends on."""
     prompt = f"{example}Q: {question}\nA:"
     document = {"id": number, "q": question}
-    told = {"doc_id": number, "doc": document, "doc_hash": f"{number:02x}" * 32}
-    return sample(acc=1.0) | told | {"arguments": [(prompt, " yes"), (prompt, " no")]}
+    message = {"doc_id": number, "doc": document, "doc_hash": f"{number:02x}" * 32}
+    return sample(acc=1.0) | message | {"arguments": [(prompt, " yes"), (prompt, " no")]}
 
 
 @pytest.mark.parametrize("num_fewshot", [0, 2])
@@ -64,13 +64,13 @@ def test_documents_that_ask_the_same_are_one_cluster(num_fewshot: int) -> None:
     (cell,) = make_plan(parse_grid(grid))
     described = TaskCard("realtoxicity_mini", "", "acc", {}, "target")
     examples = [f"Q: {i}?\nA: yes\n" * num_fewshot for i in range(3)]
-    samples = [asked(1, "why?", examples[0]), asked(2, "why?", examples[1]),
-               asked(3, "who?", examples[2])]  # fmt: skip
+    samples = [sample_of(1, "why?", examples[0]), sample_of(2, "why?", examples[1]),
+               sample_of(3, "who?", examples[2])]  # fmt: skip
     task = Asking(num_fewshot)
     rows = list(item_rows(cell, described, samples, lambda _: None, task))
     assert [row["cluster_id"] for row in rows] == [*["like " + "01" * 8] * 2, None]
-    found = contents(samples, task)
+    result = contents(samples, task)
     for share in (0.1, 0.4, 0.6, 0.9):
-        splits = assign_splits([row["item_id"] for row in rows], share, found)
+        splits = assign_splits([row["item_id"] for row in rows], share, result)
         assert splits["01" * 8] == splits["02" * 8]
         assert set(splits.values()) == {"validation", "test"}

@@ -74,9 +74,9 @@ def test_a_run_in_a_bucket_is_gone_on_with_reported_and_asked(
         run.place.remove(f"cells/{lost}{kind}")
     capsys.readouterr()
     assert main(["run", grid, "--out", uri]) == 0
-    told = capsys.readouterr()
-    assert "8 of 9 cells were finished before" in told.err
-    assert told.out.splitlines()[-1] == "s3://bucket/again/report/index.html"
+    captured = capsys.readouterr()
+    assert "8 of 9 cells were finished before" in captured.err
+    assert captured.out.splitlines()[-1] == "s3://bucket/again/report/index.html"
     page = run.place.read("report/index.html")
     assert page is not None
     assert b"</html>" in page

@@ -26,19 +26,19 @@ def named(task: Any) -> dict[str, Any]:
 
 def test_every_correct_choice_is_kept() -> None:
     (task,) = load_tasks(["truthful_mini_mc"], None).values()
-    found = references_of(task)
-    assert len(found) == len(task.eval_docs)
+    result = references_of(task)
+    assert len(result) == len(task.eval_docs)
     for item, document in named(task).items():
         labels = document["labels"]
-        assert found[item].choices == tuple(i for i, label in enumerate(labels) if label)
+        assert result[item].choices == tuple(i for i, label in enumerate(labels) if label)
 
 
 def test_one_choice_of_a_knowledge_task() -> None:
     (task,) = load_tasks(["arc_mini"], None).values()
-    found = references_of(task, 5)
-    assert len(found) == 5
+    result = references_of(task, 5)
+    assert len(result) == 5
     for item, document in list(named(task).items())[:5]:
-        assert found[item].choices == (task.doc_to_target(document),)
+        assert result[item].choices == (task.doc_to_target(document),)
 
 
 @pytest.mark.real
@@ -74,8 +74,8 @@ class Told:
     ],
 )
 def test_targets_as_tasks_write_them(task: Any, right: tuple[int, ...]) -> None:
-    found = references_of(task)
-    assert [correct.choices for correct in found.values()] == ([right] if right else [])
+    result = references_of(task)
+    assert [correct.choices for correct in result.values()] == ([right] if right else [])
 
 
 def test_a_task_that_fails_to_tell_is_left_out() -> None:

@@ -60,18 +60,18 @@ def start(some: Grid, out: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+def model_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Kind and number of rows of everything that a model answers."""
-    found: list[tuple[str, int]] = []
+    result: list[tuple[str, int]] = []
     answer = SteeredLM.answer
 
     def counted(self: SteeredLM, kind: str, requests: Any, treatments: Any, *rest: Any) -> Any:
         answers = answer(self, kind, requests, treatments, *rest)
-        found.append((kind, len(requests) * len(treatments)))
+        result.append((kind, len(requests) * len(treatments)))
         return answers
 
     monkeypatch.setattr(SteeredLM, "answer", counted)
-    return found
+    return result
 
 
 @pytest.fixture
@@ -134,22 +134,22 @@ def quiet(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def same_records(one: Path, other: Path) -> None:
     """All that the records say is equal, times aside."""
-    found = []
+    result = []
     for out in (one, other):
         records = RunFolder(out).records()
-        found.append(
+        result.append(
             {
                 id: (record.timings.tokens, record.model_copy(update={"timings": Timings()}))
                 for id, record in records.items()
             }
         )
-    assert found[0] == found[1]
+    assert result[0] == result[1]
 
 
 def test_a_broken_scorer_costs_no_answer(
     tiny_folder: str,
     tmp_path: Path,
-    asked: list[tuple[str, int]],
+    model_calls: list[tuple[str, int]],
     scorer: set[str],
     no_model: Callable[[], None],
     quiet: Path,
@@ -157,8 +157,8 @@ def test_a_broken_scorer_costs_no_answer(
     """Of four cells of six items 24 texts are generated, where it were 144 and again 24."""
     both, out = grid(tiny_folder, GEN, MC), tmp_path / "run"
     assert len(start(both, out)) == 8
-    assert sum(rows for kind, rows in asked if kind == "generate_until") == 24
-    assert len(asked) == len(groups(make_plan(both))) == 2
+    assert sum(rows for kind, rows in model_calls if kind == "generate_until") == 24
+    assert len(model_calls) == len(groups(make_plan(both))) == 2
     records = RunFolder(out).records().values()
     assert {record.error.type for record in records} == {ScoringError.__name__}
     assert all("ModuleNotFoundError" in record.error.message for record in records)
@@ -166,7 +166,7 @@ def test_a_broken_scorer_costs_no_answer(
     scorer.clear()
     no_model()
     assert start(both, out) == ()
-    assert len(asked) == 2
+    assert len(model_calls) == 2
     same_tables(out, quiet)
     same_records(out, quiet)
     assert not list((out / FOLDER).iterdir())
@@ -191,7 +191,10 @@ def test_rescore_scores_what_could_not_be_scored(
 
 
 def test_an_error_of_the_scoring_fails_one_cell(
-    tiny_folder: str, tmp_path: Path, asked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    tiny_folder: str,
+    tmp_path: Path,
+    model_calls: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     some, out = grid(tiny_folder, GEN), tmp_path / "run"
     bad = make_plan(some)[2].id
@@ -208,14 +211,14 @@ def test_an_error_of_the_scoring_fails_one_cell(
     assert AnswerStore(LocalStorage(out)).cells() >= {bad}
     monkeypatch.setattr("steereval.harness.run.scoring.response_rows", responses)
     assert start(some, out) == ()
-    assert asked == [("generate_until", 24)]
+    assert model_calls == [("generate_until", 24)]
 
 
 @pytest.mark.parametrize("moment", ["_read_texts", "_store"])
 def test_cut_off_between_answering_and_scoring(
     tiny_folder: str,
     tmp_path: Path,
-    asked: list[tuple[str, int]],
+    model_calls: list[tuple[str, int]],
     monkeypatch: pytest.MonkeyPatch,
     quiet: Path,
     moment: str,
@@ -235,7 +238,7 @@ def test_cut_off_between_answering_and_scoring(
             start(both, out)
     monkeypatch.setattr(CellWorker, moment, usual)
     assert start(both, out) == ()
-    assert sorted(kind for kind, _ in asked) == ["generate_until", "loglikelihood"]
+    assert sorted(kind for kind, _ in model_calls) == ["generate_until", "loglikelihood"]
     same_tables(out, quiet)
     same_records(out, quiet)
 
@@ -304,14 +307,17 @@ def test_a_worker_on_ray_that_dies_between_answering_and_scoring(
     two = dataclasses.replace(both, run=dataclasses.replace(both.run, workers=2))
     assert start(two, out) == ()
     assert not (deadly / "deadly").exists()
-    kept = (deadly / "kept").read_text().split()
+    text = (deadly / "kept").read_text().split()
     # Texts are kept twice: as they are, and with their log-likelihoods.
-    assert sorted(map(kept.count, set(kept))) == [1, 2]
+    assert sorted(map(text.count, set(text))) == [1, 2]
     same_tables(out, quiet)
 
 
 def test_texts_that_do_not_fit_in_memory_are_not_generated_again(
-    tiny_folder: str, tmp_path: Path, asked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    tiny_folder: str,
+    tmp_path: Path,
+    model_calls: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reading them runs out of memory for the whole group, and not for its halves."""
     read, sizes = SteeredLM.unsteered_likelihoods, []
@@ -326,7 +332,7 @@ def test_texts_that_do_not_fit_in_memory_are_not_generated_again(
     out = tmp_path / "run"
     assert start(grid(tiny_folder, GEN), out) == ()
     assert sizes == [24, 12, 12]
-    assert asked == [("generate_until", 24)]
+    assert model_calls == [("generate_until", 24)]
     assert not list((out / FOLDER).iterdir())
 
 
@@ -335,26 +341,32 @@ def two_kinds(task: Any) -> None:
     construct, score = task.construct_requests, task.process_results
 
     def requests(doc: Any, ctx: str, **options: Any) -> list[Instance]:
-        own = construct(doc, ctx, **options)
+        instances = construct(doc, ctx, **options)
         generation = {"until": ["\n"], "max_gen_toks": 4}
         text = dataclasses.replace(
-            own[0], request_type="generate_until", arguments=(ctx, generation), idx=len(own)
+            instances[0],
+            request_type="generate_until",
+            arguments=(ctx, generation),
+            idx=len(instances),
         )
-        return [*own, text]
+        return [*instances, text]
 
     task.construct_requests = requests
     task.process_results = lambda doc, answers: score(doc, answers[:-1])
 
 
 def test_a_task_that_asks_twice_goes_on_where_it_stopped(
-    tiny_folder: str, tmp_path: Path, asked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    tiny_folder: str,
+    tmp_path: Path,
+    model_calls: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The likelihoods are kept when the texts fail, and are there for the halves and the retry."""
     changed_tasks(monkeypatch, two_kinds)
     some, whole, out = grid(tiny_folder, MC), tmp_path / "whole", tmp_path / "run"
     assert start(some, whole) == ()
-    assert [kind for kind, _ in asked] == ["loglikelihood", "generate_until"]
-    asked.clear()
+    assert [kind for kind, _ in model_calls] == ["loglikelihood", "generate_until"]
+    model_calls.clear()
     generate = SteeredLM.generate_until
     calls: list[int] = []
 
@@ -367,7 +379,7 @@ def test_a_task_that_asks_twice_goes_on_where_it_stopped(
     monkeypatch.undo()
     changed_tasks(monkeypatch, two_kinds)
     assert len(calls) == 14, "the group, its halves and its cells, by two workers"
-    assert [kind for kind, _ in asked] == ["loglikelihood"]
+    assert [kind for kind, _ in model_calls] == ["loglikelihood"]
     assert generate is SteeredLM.generate_until
     assert start(some, out) == ()
     same_tables(out, whole)
@@ -416,20 +428,20 @@ def answered(tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_damaged_answers_are_not_used(
-    tiny_folder: str, answered: Path, asked: list[tuple[str, int]]
+    tiny_folder: str, answered: Path, model_calls: list[tuple[str, int]]
 ) -> None:
     (table,) = (answered / FOLDER).glob("*.parquet")
     data = bytearray(table.read_bytes())
     data[len(data) // 2] ^= 1
     table.write_bytes(data)
     assert start(grid(tiny_folder, GEN), answered) == ()
-    assert asked == [("generate_until", 24)]
+    assert model_calls == [("generate_until", 24)]
 
 
 def test_answers_to_other_prompts_are_not_used(
     tiny_folder: str,
     answered: Path,
-    asked: list[tuple[str, int]],
+    model_calls: list[tuple[str, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor answers to the same prompts of other documents."""
@@ -440,18 +452,18 @@ def test_answers_to_other_prompts_are_not_used(
 
     changed_tasks(monkeypatch, change)
     assert start(grid(tiny_folder, GEN), answered) == ()
-    assert asked == [("generate_until", 24)]
+    assert model_calls == [("generate_until", 24)]
     prompts = RunFolder(answered).read_responses()["prompt"].to_pylist()
     assert all(prompt.startswith("Think. ") for prompt in prompts)
     assert not list((answered / FOLDER).iterdir())
 
 
 def test_a_larger_grid_takes_what_is_kept(
-    tiny_folder: str, answered: Path, asked: list[tuple[str, int]]
+    tiny_folder: str, answered: Path, model_calls: list[tuple[str, int]]
 ) -> None:
     methods = ["none", {"name": "caa", "strengths": [1, 2, 3, 4]}]
     assert start(grid(tiny_folder, GEN, methods=methods), answered) == ()
-    assert asked == [("generate_until", 6)]
+    assert model_calls == [("generate_until", 6)]
 
 
 def test_kept_answers_without_a_model_for_chats(

@@ -155,11 +155,11 @@ def test_kept_activations(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     for number, delay in enumerate(staggered):
         path = tmp_path / f"{number}.safetensors"
 
-        def work(own: int, path: Path = path) -> None:
+        def work(writer: int, path: Path = path) -> None:
             for _ in range(5):
-                write_activations(path, states[own])
-                found = read_activations(path)
-                assert not found or any(torch.equal(found[site], each[site]) for each in states)
+                write_activations(path, states[writer])
+                result = read_activations(path)
+                assert not result or any(torch.equal(result[site], each[site]) for each in states)
 
         assert both(work, delay) == [0, 0]
         assert any(torch.equal(read_activations(path)[site], each[site]) for each in states)
@@ -181,15 +181,15 @@ def test_judgements(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     for number, delay in enumerate(staggered):
         cache = JudgeCache(tmp_path / str(number) / "judgements.sqlite3")
 
-        def work(own: int, cache: JudgeCache = cache) -> None:
+        def work(writer: int, cache: JudgeCache = cache) -> None:
             for each in range(10):
-                cache.keep("judge", {(f"{own} {each}", ""): (float(own), float(each))})
+                cache.keep("judge", {(f"{writer} {each}", ""): (float(writer), float(each))})
 
         assert both(work, delay) == [0, 0]
-        pairs = [(f"{own} {each}", "") for own in range(2) for each in range(10)]
+        pairs = [(f"{writer} {each}", "") for writer in range(2) for each in range(10)]
         assert cache.known("judge", pairs) == {
-            (f"{own} {each}", ""): (float(own), float(each))
-            for own in range(2)
+            (f"{writer} {each}", ""): (float(writer), float(each))
+            for writer in range(2)
             for each in range(10)
         }
         with sqlite3.connect(cache.path) as database:
@@ -198,8 +198,10 @@ def test_judgements(tmp_path: Path, staggered: tuple[float, ...]) -> None:
 
 def steerers() -> list[Artefact]:
     """Two that differ."""
-    shifts = {own: ConstantShift(torch.full((64,), float(own)), dimension=64) for own in (1, 2)}
-    return [Artefact({Site(0): shift}, {"own": own}) for own, shift in shifts.items()]
+    shifts = {
+        number: ConstantShift(torch.full((64,), float(number)), dimension=64) for number in (1, 2)
+    }
+    return [Artefact({Site(0): shift}, {"own": number}) for number, shift in shifts.items()]
 
 
 def test_saved_steerers(tmp_path: Path, staggered: tuple[float, ...]) -> None:
@@ -209,12 +211,12 @@ def test_saved_steerers(tmp_path: Path, staggered: tuple[float, ...]) -> None:
         folder = tmp_path / str(number)
         save_artefact(both_of[0], folder)
 
-        def work(own: int, folder: Path = folder) -> None:
+        def work(writer: int, folder: Path = folder) -> None:
             for _ in range(10):
-                save_artefact(both_of[own], folder)
-                found = load_artefact(folder)
-                (steerer,) = found.steerers.values()
-                assert steerer.tensors()["vector"][0] == found.card["own"]
+                save_artefact(both_of[writer], folder)
+                path = load_artefact(folder)
+                (steerer,) = path.steerers.values()
+                assert steerer.tensors()["vector"][0] == path.card["own"]
 
         assert both(work, delay) == [0, 0]
         assert load_artefact(folder).card["own"] in (1, 2)
@@ -246,13 +248,13 @@ def test_exported_vectors(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     for number, delay in enumerate(staggered):
         path = tmp_path / f"{number}.bin"
 
-        def work(own: int, path: Path = path) -> None:
+        def work(writer: int, path: Path = path) -> None:
             for _ in range(5):
                 with written_whole(path) as staging:
-                    staging.write_bytes(bytes([own]) * 100_000)
+                    staging.write_bytes(bytes([writer]) * 100_000)
 
         assert both(work, delay) == [0, 0]
-        assert path.read_bytes() in (bytes([own]) * 100_000 for own in range(2))
+        assert path.read_bytes() in (bytes([writer]) * 100_000 for writer in range(2))
     assert no_temporaries(tmp_path)
 
 
@@ -283,11 +285,11 @@ def test_reports(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     for number, delay in enumerate(staggered):
         folder = tmp_path / str(number)
 
-        def work(own: int, folder: Path = folder) -> None:
+        def work(writer: int, folder: Path = folder) -> None:
             for _ in range(5):
                 with replaced_whole(folder) as fresh:
                     for name in ("index.html", "a.txt", "b.txt"):
-                        (fresh / name).write_text(str(own))
+                        (fresh / name).write_text(str(writer))
 
         assert both(work, delay) == [0, 0]
         assert len(set(contents(folder).values())) == 1
@@ -298,21 +300,24 @@ def test_reports(tmp_path: Path, staggered: tuple[float, ...]) -> None:
 def test_ids_of_submitted_runs(staggered: tuple[float, ...]) -> None:
     for delay in staggered:
         both_of = [Submitted("run", f"http://{number}", "out") for number in range(2)]
-        assert both(lambda own, runs=both_of: job_submission.remember(runs[own]), delay) == [0, 0]  # type: ignore[misc]
+        assert both(lambda writer, runs=both_of: job_submission.remember(runs[writer]), delay) == [
+            0,
+            0,
+        ]  # type: ignore[misc]
         assert job_submission.recall("run", None) in both_of
 
 
 def test_answers_of_one_group(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     row = {"task": "t", "kind": "loglikelihood_rolling", "key": "k", "prompt": "p"}
     tables = [
-        pa.Table.from_pylist([row | {"log_likelihoods": [float(own)]}], schema=ANSWER_SCHEMA)
-        for own in range(2)
+        pa.Table.from_pylist([row | {"log_likelihoods": [float(writer)]}], schema=ANSWER_SCHEMA)
+        for writer in range(2)
     ]
     for number, delay in enumerate(staggered):
         place = LocalStorage(tmp_path / str(number))
 
-        def work(own: int, place: LocalStorage = place) -> None:
-            AnswerStore(place).write("group", tables[own], {"cells": ["a"], "own": own})
+        def work(writer: int, place: LocalStorage = place) -> None:
+            AnswerStore(place).write("group", tables[writer], {"cells": ["a"], "own": writer})
 
         assert both(work, delay) == [0, 0]
         record, table = AnswerStore(place).read("group")
@@ -325,7 +330,7 @@ def test_of_two_that_publish_the_second_leaves_the_first_alone(tmp_path: Path) -
 
     def build(fresh: Path) -> None:
         (fresh / "a").write_text("first")
-        publish_folder(folder, lambda own: (own / "a").write_text("faster"), "source")
+        publish_folder(folder, lambda number: (number / "a").write_text("faster"), "source")
 
     publish_folder(folder, build, "source")
     assert (folder / "a").read_text() == "faster"

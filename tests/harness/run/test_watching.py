@@ -60,9 +60,9 @@ def lines(text: str) -> list[dict[str, Any]]:
 def test_a_killed_run_is_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     killed(tmp_path)
     assert main(["status", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
-    assert "interrupted, 5 cells were running" in told
-    assert "0 running, 6 waiting" in told
+    output = capsys.readouterr().out
+    assert "interrupted, 5 cells were running" in output
+    assert "0 running, 6 waiting" in output
     assert main(["watch", str(tmp_path), "--json"]) == 1
     (last,) = lines(capsys.readouterr().err)
     assert (last["state"], last["running"], last["waiting"]) == ("interrupted", [], 6)
@@ -129,8 +129,8 @@ def test_a_dead_driver_elsewhere_whose_clock_was_ahead(
     monkeypatch.setattr(lease, "time", clock)
     monkeypatch.setattr("steereval.harness.cli.watch.time", clock)
     assert main([command, str(tmp_path)]) == (0 if command == "status" else 1)
-    told = capsys.readouterr()
-    assert "interrupted, 5 cells were running" in told.out + told.err
+    captured = capsys.readouterr()
+    assert "interrupted, 5 cells were running" in captured.out + captured.err
     assert clock.now <= lease.STALE + 1
 
 
@@ -222,9 +222,9 @@ def test_a_run_is_known_where_its_ray_is_gone(
     killed(tmp_path / "run")
     remember(Submitted("job-1", "http://nowhere:8265", str(tmp_path / "run")))
     assert main(["status", "job-1"]) == 0
-    told = capsys.readouterr().out
-    assert "job-1: unknown. no Ray takes jobs at http://nowhere:8265" in told
-    assert "interrupted, 5 cells were running" in told
+    output = capsys.readouterr().out
+    assert "job-1: unknown. no Ray takes jobs at http://nowhere:8265" in output
+    assert "interrupted, 5 cells were running" in output
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def gains(train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], x: Tens
     """What another barrier gains by the flow [n] and by a vector [n], displaced alike."""
     judge = fit_steerer("odesteer", *held_out, seed=1000)
     assert isinstance(judge, BarrierFlow)
-    x, found = x.double(), []
+    x, result = x.double(), []
     for method in ("odesteer", "caa"):
         acting = Acting(fit_steerer(method, *train))
 
@@ -78,8 +78,8 @@ def gains(train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], x: Tens
 
         strength = strength_at(displacement, 0.1 * float(x.norm(dim=1).median()))
         assert strength is not None
-        found.append(judge.barrier(acting(x, strength)) - judge.barrier(x))
-    return torch.stack(found)
+        result.append(judge.barrier(acting(x, strength)) - judge.barrier(x))
+    return torch.stack(result)
 
 
 def test_the_flow_beats_a_vector_where_the_barrier_is_quadratic() -> None:

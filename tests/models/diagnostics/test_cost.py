@@ -16,9 +16,9 @@ from steereval.models.testing import WIDTH, MethodCase
 
 
 def flow(**options: Any) -> PolynomialFlow:
-    found = MethodCase(BUILT_IN["odesteer"], {"components": 128, **options}).fit()
-    assert isinstance(found, PolynomialFlow)
-    return found
+    steerer = MethodCase(BUILT_IN["odesteer"], {"components": 128, **options}).fit()
+    assert isinstance(steerer, PolynomialFlow)
+    return steerer
 
 
 def test_a_shift_costs_a_product_and_a_sum_an_entry() -> None:
@@ -46,8 +46,8 @@ def test_a_models_operations_are_two_for_each_weight(tiny: Callable[..., Any]) -
     weights = sum(p.numel() for n, p in model.named_parameters() if "embed_tokens" not in n)
     weights += model.config.tie_word_embeddings * model.get_input_embeddings().weight.numel()
     attention = model.config.num_hidden_layers * 4 * model.config.hidden_size * TOKENS
-    found = model_flops(model)
-    assert 2 * weights + 0.9 * attention < found < 1.3 * (2 * weights + attention)
+    result = model_flops(model)
+    assert 2 * weights + 0.9 * attention < result < 1.3 * (2 * weights + attention)
 
 
 ON_BLOCKS = [n for n, m in BUILT_IN.items() if m.fits and m.reads == "block" and n != "none"]

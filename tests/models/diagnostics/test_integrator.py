@@ -25,9 +25,9 @@ ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4, "exponential": 1}
 
 
 def flow(name: str, **options: object) -> BarrierFlow:
-    found = MethodCase(BUILT_IN[name], {"components": 256, **options}).fit()
-    assert isinstance(found, BarrierFlow)
-    return found
+    steerer = MethodCase(BUILT_IN[name], {"components": 256, **options}).fit()
+    assert isinstance(steerer, BarrierFlow)
+    return steerer
 
 
 @pytest.mark.parametrize("solver", sorted(ORDERS))

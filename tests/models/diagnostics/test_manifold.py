@@ -54,8 +54,8 @@ def test_mahalanobis_of_many_samples_is_that_of_their_gaussian() -> None:
     draw = torch.Generator().manual_seed(2)
     scales = torch.tensor([1.0, 3.0, 0.5], dtype=torch.float64)
     rows = scales * torch.randn(20_000, 3, generator=draw, dtype=torch.float64)
-    found = Manifold.of(rows).mahalanobis(torch.tensor([[1.0, 0, 0], [0, 3, 0], [0, 0, 1.0]]))
-    assert found.tolist() == pytest.approx([1, 1, 2], rel=0.05)
+    result = Manifold.of(rows).mahalanobis(torch.tensor([[1.0, 0, 0], [0, 3, 0], [0, 0, 1.0]]))
+    assert result.tolist() == pytest.approx([1, 1, 2], rel=0.05)
 
 
 def test_fewer_samples_than_dimensions_are_no_trouble() -> None:

@@ -53,9 +53,9 @@ def test_methods_displace_alike(name: str) -> None:
     acting = Acting(MethodCase(BUILT_IN[name], SMALL.get(name, {})).fit())
     x = points(6, 12).double()
     move = mover(acting)
-    found = strength_at(lambda s: mean_displacement(x, move(x, s)), 0.5)
-    assert found is not None
-    assert mean_displacement(x, move(x, found)) == pytest.approx(0.5, rel=2e-3)
+    result = strength_at(lambda s: mean_displacement(x, move(x, s)), 0.5)
+    assert result is not None
+    assert mean_displacement(x, move(x, result)) == pytest.approx(0.5, rel=2e-3)
 
 
 def test_mean_displacement() -> None:

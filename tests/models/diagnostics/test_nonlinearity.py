@@ -52,19 +52,19 @@ def test_a_constant_shift_neither_turns_nor_stretches() -> None:
     shift = MethodCase(BUILT_IN["caa"]).fit()
     x, data = points(0, 6).double(), contrast_data()
     along = path(Acting(shift), x, 3.0)
-    found = directions(Acting(shift), x, 3.0)
+    result = directions(Acting(shift), x, 3.0)
     assert path_stretch(along).tolist() == pytest.approx([1] * 6)
     assert turning(along).tolist() == pytest.approx([0] * 6, abs=1e-5)
-    assert field_cosine(found).tolist() == pytest.approx([1] * 6)
-    to_means = mean_difference_cosine(found, data.positive[SITE], data.negative[SITE])
+    assert field_cosine(result).tolist() == pytest.approx([1] * 6)
+    to_means = mean_difference_cosine(result, data.positive[SITE], data.negative[SITE])
     assert to_means.tolist() == pytest.approx([1] * 6)
 
 
 def test_directions_that_differ() -> None:
     """Three at right angles, one against the first."""
     unit = torch.eye(3).double()
-    found = field_cosine(torch.cat([unit, -unit[:1]]))
-    assert found.tolist() == pytest.approx([-1 / 3, 0, 0, -1 / 3])
+    values = field_cosine(torch.cat([unit, -unit[:1]]))
+    assert values.tolist() == pytest.approx([-1 / 3, 0, 0, -1 / 3])
     means = torch.tensor([[0.0, 5.0, 0.0]])
     assert mean_difference_cosine(unit, means, torch.zeros(1, 3)).tolist() == [0, 1, 0]
 

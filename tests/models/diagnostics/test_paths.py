@@ -35,31 +35,31 @@ def fitted(name: str, **options: object) -> Steerer:
 def test_points_of_a_flow_are_its_shorter_flows(solver: str, degree: int) -> None:
     flow = fitted("odesteer", **OPTIONS, solver=solver, degree=degree)
     assert isinstance(flow, BarrierFlow)
-    found = path(Acting(flow), x(), STRENGTH)
-    assert found.shape == (7, 5, 24)
-    assert torch.equal(found[0], x())
+    result = path(Acting(flow), x(), STRENGTH)
+    assert result.shape == (7, 5, 24)
+    assert torch.equal(result[0], x())
     for k in range(1, 7):
         wanted = replace(flow, steps=k)(x(), STRENGTH * k / 6)
-        torch.testing.assert_close(found[k], wanted, rtol=0, atol=1e-7)
+        torch.testing.assert_close(result[k], wanted, rtol=0, atol=1e-7)
 
 
 def test_points_of_gradient_ascent_are_its_steps() -> None:
     steerer = fitted("gradient_ascent", **OPTIONS)
     assert isinstance(steerer, GradientAscentSteerer)
-    found = path(Acting(steerer), x(), STRENGTH)
-    assert len(found) == 7
-    torch.testing.assert_close(found[-1], steerer(x(), STRENGTH), rtol=0, atol=1e-7)
+    result = path(Acting(steerer), x(), STRENGTH)
+    assert len(result) == 7
+    torch.testing.assert_close(result[-1], steerer(x(), STRENGTH), rtol=0, atol=1e-7)
     rate = steerer.matching_rate(STRENGTH)
-    wanted = found[2] + rate * steerer.flow.gradient(found[2])
-    torch.testing.assert_close(found[3], wanted, rtol=0, atol=1e-6)
+    wanted = result[2] + rate * steerer.flow.gradient(result[2])
+    torch.testing.assert_close(result[3], wanted, rtol=0, atol=1e-6)
 
 
 def test_a_method_without_a_way_of_its_own_is_taken_at_growing_strength() -> None:
     shift = fitted("caa")
-    found = path(Acting(shift), x(), STRENGTH)
-    assert len(found) == POINTS + 1
-    torch.testing.assert_close(found[3], shift(x(), 0.3 * STRENGTH))
-    assert torch.equal(found[-1], shift(x(), STRENGTH))
+    result = path(Acting(shift), x(), STRENGTH)
+    assert len(result) == POINTS + 1
+    torch.testing.assert_close(result[3], shift(x(), 0.3 * STRENGTH))
+    assert torch.equal(result[-1], shift(x(), STRENGTH))
 
 
 def test_velocities_are_the_field_or_else_the_steps() -> None:
@@ -73,11 +73,11 @@ def test_velocities_are_the_field_or_else_the_steps() -> None:
 
 def test_directions_are_unit_vectors_or_nothing() -> None:
     shift = fitted("caa")
-    found = directions(Acting(shift), x(), STRENGTH)
+    result = directions(Acting(shift), x(), STRENGTH)
     vector = shift.shift(1.0)
     assert vector is not None
     unit = (vector / vector.norm()).double()
-    torch.testing.assert_close(found, unit.expand_as(found), rtol=0, atol=1e-6)
+    torch.testing.assert_close(result, unit.expand_as(result), rtol=0, atol=1e-6)
     closed = fitted("conditional", threshold=0.999999)
     acting = Acting.on(closed, x(), ["a", "b", "c", "d", "e"])
     assert acting.state is not None
@@ -92,9 +92,9 @@ def test_each_activation_is_steered_by_what_its_query_decided() -> None:
     assert isinstance(steerer, GatedSteerer)
     queries = torch.cat([100 * steerer.direction[None], -100 * steerer.direction[None]]).double()
     acting = Acting.on(steerer, queries, ["shut", "open"])
-    found = path(acting, x()[:2], STRENGTH)
-    assert torch.equal(found[:, 0], x()[0].expand_as(found[:, 0]))
-    torch.testing.assert_close(found[:, 1], path(Acting(steerer.inner), x()[1:2], STRENGTH)[:, 0])
+    result = path(acting, x()[:2], STRENGTH)
+    assert torch.equal(result[:, 0], x()[0].expand_as(result[:, 0]))
+    torch.testing.assert_close(result[:, 1], path(Acting(steerer.inner), x()[1:2], STRENGTH)[:, 0])
 
 
 def test_the_barrier_that_a_method_climbs_is_found() -> None:

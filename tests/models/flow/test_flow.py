@@ -153,8 +153,8 @@ def test_the_adaptive_solver_keeps_its_tolerance(tolerance: float, first: int) -
         calls += 1
         return ascent(x)
 
-    found = start + displacement(field, start, 1.5, first, "adaptive", tolerance)
-    assert float((found - end).norm()) < 10 * tolerance
+    result = start + displacement(field, start, 1.5, first, "adaptive", tolerance)
+    assert float((result - end).norm()) < 10 * tolerance
     assert calls < 7 * 60
 
 
@@ -162,8 +162,8 @@ def test_the_adaptive_solver_is_scipys_on_a_flow() -> None:
     """A barrier's flow over a long time, integrated by another library to twelve digits."""
     flow = flow_of(3, 12, 60, 0.7, 0.5, "adaptive", 5)
     x = points(4, 3, 12, 2.0)
-    found = x + displacement(flow.field, x, 4.0, 5, "adaptive", 1e-7)
-    for row, end in zip(x, found, strict=True):
+    result = x + displacement(flow.field, x, 4.0, 5, "adaptive", 1e-7)
+    for row, end in zip(x, result, strict=True):
         solved = solve_ivp(
             lambda _, y: flow.field(torch.from_numpy(y)[None])[0].numpy(),
             (0.0, 4.0),
@@ -223,13 +223,13 @@ scales = st.sampled_from([1e-3, 1.0, 170.0])
 def features_by_hand(sketch: PolynomialSketch, x: Tensor) -> Tensor:
     """Sum over all index tuples of the product of signed entries at the summed hash."""
     entries = torch.cat([sketch.gamma**0.5 * x / x.norm(), x.new_tensor([sketch.coef0**0.5])])
-    found = torch.zeros(sketch.components, dtype=torch.float64)
+    values = torch.zeros(sketch.components, dtype=torch.float64)
     degree, count = sketch.index_hash.shape
     for chosen in np.ndindex(*([count] * degree)):
         place = sum(int(sketch.index_hash[k, i]) for k, i in enumerate(chosen))
         value = math.prod(float(sketch.sign_hash[k, i] * entries[i]) for k, i in enumerate(chosen))
-        found[place % sketch.components] += value
-    return found
+        values[place % sketch.components] += value
+    return values
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
@@ -247,14 +247,14 @@ def test_features_by_brute_force(
 def test_inner_products_estimate_the_kernel(degree: int) -> None:
     """Over the hash functions they average to (gamma x.y + coef0)^degree: four standard errors."""
     x, y = points(0, 2, 5)
-    found = []
+    result = []
     for seed in range(400):
         sketch, _ = sketch_of(seed, degree, 5, 16, 0.8, 0.5)
-        found.append(float(sketch.features(x) @ sketch.features(y)))
+        result.append(float(sketch.features(x) @ sketch.features(y)))
     wanted = float(0.8 * torch.nn.functional.cosine_similarity(x, y, dim=0) + 0.5) ** degree
-    error = float(np.std(found, ddof=1) / math.sqrt(len(found)))
+    error = float(np.std(result, ddof=1) / math.sqrt(len(result)))
     assert error < 0.1
-    assert abs(float(np.mean(found)) - wanted) < 4 * error
+    assert abs(float(np.mean(result)) - wanted) < 4 * error
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3, 4])
@@ -266,10 +266,10 @@ def test_gradient_is_autograds(
     sketch, weights = sketch_of(seed, degree, width, components, gamma, coef0)
     x = points(seed, 3, width, scale).requires_grad_(True)
     (wanted,) = torch.autograd.grad(sketch.dot(x, weights).sum(), x)
-    found = sketch.tangent_gradient(x.detach(), weights)
+    result = sketch.tangent_gradient(x.detach(), weights)
     norms = x.detach().norm(dim=1, keepdim=True)
     assert torch.allclose(
-        found, wanted * norms, atol=1e-9 * (1 + float(weights.norm()) * 10**degree)
+        result, wanted * norms, atol=1e-9 * (1 + float(weights.norm()) * 10**degree)
     )
 
 
@@ -329,8 +329,8 @@ def test_the_walk_is_the_solver_on_the_field(
     assert form is not None
     z = points(seed, 4, 16, scale).double()
     expected = displacement(form.direction, z, strength, steps, solver)
-    found = form.walk(z, strength, steps, solver)
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-11)
+    result = form.walk(z, strength, steps, solver)
+    assert torch.allclose(result, expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("solver", WALKS)

@@ -117,10 +117,10 @@ print(torch.get_num_threads(), names.count("barrier-monitor"))
 def threads_and_monitors(**environment: str) -> tuple[int, int]:
     """Threads of a fresh process after the set-up, and monitors that it runs."""
     unset = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
-    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    saved = {name: value for name, value in os.environ.items() if name not in unset}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env=kept | environment, capture_output=True, text=True, check=True,
+        env=saved | environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     threads, monitors = done.stdout.split()
     return int(threads), int(monitors)

@@ -31,7 +31,7 @@ def one_by_one(model: Any, given_texts: list[list[int]], sites: list[Site]) -> d
         for site in sites:
             with reading(model, [site]) as run:
                 rows[site].append(run(input_ids=torch.tensor([text]))[site][0, -1])
-    return {site: torch.stack(found) for site, found in rows.items()}
+    return {site: torch.stack(row) for site, row in rows.items()}
 
 
 @settings(max_examples=5)
@@ -46,9 +46,9 @@ def test_packed_is_batched_is_one_at_a_time(
     ):
         ways = [False, True] if supports_sharing(any_model, 1e-4) else [False]
         for share in ways:
-            found = last_token_states(any_model, texts, SITES, share)
+            activations = last_token_states(any_model, texts, SITES, share)
             for site in SITES:
-                apart = (found[site] - wanted[site]).abs().amax(dim=1)
+                apart = (activations[site] - wanted[site]).abs().amax(dim=1)
                 # Recurrent models amplify rounding with the states, whose norms here reach 200.
                 assert (apart <= 3e-5 * wanted[site].norm(dim=1).clamp(min=1.0)).all()
 
@@ -59,10 +59,10 @@ def test_head_sites(tiny: Any) -> None:
     given_texts = [[5, 6, 7], [5, 6], [9]]
     wanted = one_by_one(model, given_texts, sites)
     for share in (False, True):
-        found = last_token_states(model, given_texts, sites, share)
-        assert found[Site(1, 3)].shape == (3, 8)
+        activations = last_token_states(model, given_texts, sites, share)
+        assert activations[Site(1, 3)].shape == (3, 8)
         for site in sites:
-            assert torch.allclose(found[site], wanted[site], atol=1e-5)
+            assert torch.allclose(activations[site], wanted[site], atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -82,13 +82,13 @@ def test_one_pass_for_several_sites(tiny: Any, share: bool) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_states_are_float32(tiny: Any, dtype: torch.dtype, share: bool) -> None:
     model = deepcopy(tiny("llama")).to(dtype)
-    found = last_token_states(model, [[5, 6], [7, 8, 9]], SITES, share)
+    activations = last_token_states(model, [[5, 6], [7, 8, 9]], SITES, share)
     exact = last_token_states(tiny("llama"), [[5, 6], [7, 8, 9]], SITES, share)
     for site in SITES:
-        assert found[site].dtype == torch.float32
-        assert found[site].device.type == "cpu"
-        assert torch.equal(found[site], found[site].to(dtype).float())
-        assert torch.allclose(found[site], exact[site], atol=0.3, rtol=0.1)
+        assert activations[site].dtype == torch.float32
+        assert activations[site].device.type == "cpu"
+        assert torch.equal(activations[site], activations[site].to(dtype).float())
+        assert torch.allclose(activations[site], exact[site], atol=0.3, rtol=0.1)
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -113,5 +113,5 @@ def test_site_that_does_not_exist(tiny: Any, count_hooks: Any) -> None:
 
 def test_the_states_keep_no_graph(tiny: Any) -> None:
     model = deepcopy(tiny("llama")).requires_grad_(True)
-    found = last_token_states(model, [[5, 6]], SITES)
-    assert not any(states.requires_grad for states in found.values())
+    activations = last_token_states(model, [[5, 6]], SITES)
+    assert not any(states.requires_grad for states in activations.values())

@@ -117,8 +117,8 @@ def generate(
 
 
 def answers(output: Any) -> list[list[int]]:
-    found: list[list[int]] = output.sequences[:, -NEW:].tolist()
-    return found
+    result: list[list[int]] = output.sequences[:, -NEW:].tolist()
+    return result
 
 
 def logits(output: Any) -> Tensor:
@@ -195,8 +195,10 @@ def test_likelihood_is_that_of_the_generation(any_model: Any, rule: str) -> None
     output = generate(any_model, PROMPTS, chosen, rule, acting=acting, unsteered_prefix=1)
     made = answers(output)
     chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
-    found = likelihoods(any_model, PROMPTS, made, chosen, rule, "plain", acting, unsteered_prefix=1)
-    assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
+    result = likelihoods(
+        any_model, PROMPTS, made, chosen, rule, "plain", acting, unsteered_prefix=1
+    )
+    assert result == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -206,8 +208,8 @@ def test_shared_likelihood_is_that_of_the_generation(tiny: Any, name: str, rule:
     output = generate(model, PROMPTS, [odesteer(6.0)], rule, unsteered_prefix=1)
     made = answers(output)
     chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
-    found = likelihoods(model, PROMPTS, made, [odesteer(6.0)], rule, "shared", unsteered_prefix=1)
-    assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
+    result = likelihoods(model, PROMPTS, made, [odesteer(6.0)], rule, "shared", unsteered_prefix=1)
+    assert result == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
@@ -219,11 +221,11 @@ def test_beams(tiny: Any, name: str, use_cache: bool) -> None:
     output = generate(model, PROMPTS, chosen, acting=acting, num_beams=3, length_penalty=0.0,
                       num_return_sequences=2, use_cache=use_cache)  # fmt: skip
     twice = [prompt for prompt in PROMPTS for _ in range(2)]
-    found = likelihoods(
+    result = likelihoods(
         model, twice, answers(output), chosen, "generated", "plain",
         [index for index in acting for _ in range(2)],
     )  # fmt: skip
-    assert found == pytest.approx(output.sequences_scores.tolist(), abs=TOLERANCE)
+    assert result == pytest.approx(output.sequences_scores.tolist(), abs=TOLERANCE)
 
 
 def test_rows_of_a_batch_have_their_own_interventions(tiny: Any) -> None:
@@ -253,8 +255,8 @@ def test_a_gate_decides_in_generation_as_in_likelihoods(tiny: Any, gate: Any, ru
     wanted = chances.sum(dim=(1, 2)).tolist()
     for path in ("plain", "shared"):
         intervention, apart = gates()
-        found = likelihoods(model, PROMPTS, made, [intervention], rule, path)
-        assert found == pytest.approx(wanted, abs=TOLERANCE)
+        result = likelihoods(model, PROMPTS, made, [intervention], rule, path)
+        assert result == pytest.approx(wanted, abs=TOLERANCE)
         for one, other in zip(together, apart, strict=True):
             assert one.decided.keys() == other.decided.keys() == {str(p) for p in PROMPTS}
             for key, scores in one.decided.items():
@@ -274,8 +276,8 @@ def test_a_gate_without_cache_and_with_beams(tiny: Any, gate: Any, options: Any)
     else:
         made = torch.tensor(answers(output))[..., None]
         wanted = logits(output).log_softmax(-1).gather(2, made).sum(dim=(1, 2)).tolist()
-    found = likelihoods(model, PROMPTS, answers(output), [intervention], "generated", "plain")
-    assert found == pytest.approx(wanted, abs=TOLERANCE)
+    result = likelihoods(model, PROMPTS, answers(output), [intervention], "generated", "plain")
+    assert result == pytest.approx(wanted, abs=TOLERANCE)
 
 
 def test_lora_model(lora: Any) -> None:
@@ -284,8 +286,8 @@ def test_lora_model(lora: Any) -> None:
     output = generate(model, PROMPTS, [caa(6.0)])
     made = answers(output)
     chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
-    found = likelihoods(model, PROMPTS, made, [caa(6.0)], "generated", "plain")
-    assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
+    result = likelihoods(model, PROMPTS, made, [caa(6.0)], "generated", "plain")
+    assert result == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
 
 
 class Failing(LogitsProcessor):
@@ -331,12 +333,12 @@ def test_equal_prompts_are_computed_once(tiny: Any, name: str, rule: str) -> Non
 
 
 @pytest.mark.parametrize("name", SHARING)
-@pytest.mark.parametrize("own", [PROMPTS, [(), (10, 11), (12,)], [(40,), (41,)]])
-def test_what_prompts_begin_with_is_computed_once(tiny: Any, name: str, own: Any) -> None:
+@pytest.mark.parametrize("prompts", [PROMPTS, [(), (10, 11), (12,)], [(40,), (41,)]])
+def test_what_prompts_begin_with_is_computed_once(tiny: Any, name: str, prompts: Any) -> None:
     """A few-shot primer, whatever its prompts' lengths; not where a window drops tokens."""
     model = tiny(name)
     stem = tuple(range(20, 32))
-    rows, acting = [(*stem, *p) for p in own for _ in range(3)], [0, 1, -1] * len(own)
+    rows, acting = [(*stem, *p) for p in prompts for _ in range(3)], [0, 1, -1] * len(prompts)
     chosen = [caa(6.0), caa(9.0, seed=1)]
     fed: list[int] = []
     handle = model.get_input_embeddings().register_forward_hook(
@@ -349,10 +351,10 @@ def test_what_prompts_begin_with_is_computed_once(tiny: Any, name: str, own: Any
     assert torch.allclose(logits(shared), logits(alone), atol=TOLERANCE)
     if name == "llama":
         # The stem but for the last token of the shortest prompt, then each prompt's own columns.
-        common = 12 - (() in own)
-        columns = max(len(p) for p in own) - (1 if () not in own else 0)
+        common = 12 - (() in prompts)
+        columns = max(len(p) for p in prompts) - (1 if () not in prompts else 0)
         assert fed[0] == common
-        assert fed[1] == len(own) * max(columns, 1)
+        assert fed[1] == len(prompts) * max(columns, 1)
 
 
 def test_different_prompts_share_nothing(tiny: Any) -> None:
@@ -417,5 +419,5 @@ def test_real_model(smollm2: Any) -> None:
     made = answers(output)
     chances = logits(output).log_softmax(-1).gather(2, torch.tensor(made)[..., None])
     for path in ("plain", "shared"):
-        found = likelihoods(model, ids, made, chosen, "generated", path)
-        assert found == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)
+        result = likelihoods(model, ids, made, chosen, "generated", path)
+        assert result == pytest.approx(chances.sum(dim=(1, 2)).tolist(), abs=TOLERANCE)

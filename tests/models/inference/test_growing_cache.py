@@ -24,54 +24,54 @@ steps = st.one_of(
 
 @given(st.integers(1, 3), st.lists(steps, max_size=12))
 def test_it_holds_what_the_usual_cache_holds(rows: int, steps: list[tuple[str, Any]]) -> None:
-    own, usual = GrowingLayer(), DynamicLayer()
+    growing, usual = GrowingLayer(), DynamicLayer()
     for name, how in [("update", 2), *steps, ("update", 1)]:
         if name == "update":
-            if own.get_seq_length() == 0:
+            if growing.get_seq_length() == 0:
                 rows = 3
             more = torch.randn(2, rows, HEADS, how, WIDTH)
-            own.update(*more)
+            growing.update(*more)
             usual.update(*more)
         elif name == "crop":
-            count = min(how, own.get_seq_length() - 1)
-            for each in (own, usual):
+            count = min(how, growing.get_seq_length() - 1)
+            for each in (growing, usual):
                 each.crop(-count) if count > 0 else None
         elif name == "reset":
-            own.reset()
+            growing.reset()
             usual.reset()
-        elif own.get_seq_length():
-            for each in (own, usual):
+        elif growing.get_seq_length():
+            for each in (growing, usual):
                 if name == "select":
                     each.batch_select_indices(torch.tensor(how) % rows)
                 else:
                     each.batch_repeat_interleave(how)
-            rows = own.keys.shape[0]
-        assert own.get_seq_length() == usual.get_seq_length()
-        if own.get_seq_length():
-            assert torch.equal(own.keys, usual.keys)
-            assert torch.equal(own.values, usual.values)
+            rows = growing.keys.shape[0]
+        assert growing.get_seq_length() == usual.get_seq_length()
+        if growing.get_seq_length():
+            assert torch.equal(growing.keys, usual.keys)
+            assert torch.equal(growing.values, usual.values)
 
 
 def test_tokens_that_fit_copy_nothing() -> None:
-    own = GrowingLayer()
-    own.update(*torch.randn(2, 1, HEADS, 5, WIDTH))
-    place = own.keys.data_ptr()
+    growing = GrowingLayer()
+    growing.update(*torch.randn(2, 1, HEADS, 5, WIDTH))
+    place = growing.keys.data_ptr()
     for _ in range(ROOM):
-        own.update(*torch.randn(2, 1, HEADS, 1, WIDTH))
-        assert own.keys.data_ptr() == place
-    own.update(*torch.randn(2, 1, HEADS, 1, WIDTH))
-    assert own.keys.data_ptr() != place
+        growing.update(*torch.randn(2, 1, HEADS, 1, WIDTH))
+        assert growing.keys.data_ptr() == place
+    growing.update(*torch.randn(2, 1, HEADS, 1, WIDTH))
+    assert growing.keys.data_ptr() != place
 
 
 def test_a_choice_of_rows_is_not_written_over() -> None:
-    own = GrowingLayer()
-    own.update(*torch.randn(2, 3, HEADS, 5, WIDTH))
-    before = own.keys.clone()
-    kept = own.keys
-    own.batch_select_indices(torch.tensor([0, 1, 2]))
-    own.update(*torch.randn(2, 3, HEADS, 1, WIDTH))
-    own.keys.zero_()
-    assert torch.equal(kept, before)
+    growing = GrowingLayer()
+    growing.update(*torch.randn(2, 3, HEADS, 5, WIDTH))
+    before = growing.keys.clone()
+    keys = growing.keys
+    growing.batch_select_indices(torch.tensor([0, 1, 2]))
+    growing.update(*torch.randn(2, 3, HEADS, 1, WIDTH))
+    growing.keys.zero_()
+    assert torch.equal(keys, before)
 
 
 def test_blocks_with_a_window_keep_their_own(tiny: Any) -> None:

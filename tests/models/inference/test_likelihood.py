@@ -138,9 +138,9 @@ def plain(
         return Scorer(model, session).plain(requests, rows, ignore)
 
 
-def assert_same(found: Sequence[Score], wanted: Sequence[Score]) -> None:
-    assert [score.is_greedy for score in found] == [score.is_greedy for score in wanted]
-    for one, other in zip(found, wanted, strict=True):
+def assert_same(result: Sequence[Score], wanted: Sequence[Score]) -> None:
+    assert [score.is_greedy for score in result] == [score.is_greedy for score in wanted]
+    for one, other in zip(result, wanted, strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=TOLERANCE)
 
 
@@ -275,7 +275,7 @@ def test_of_equally_likely_tokens_the_first_is_greedy(tiny: Any, path: str) -> N
     model.lm_head.weight.data.zero_()
     score = shared if path == "shared" else plain
     requests = [Request((5, 6), (token,), -1, 0, 0) for token in range(20)]
-    greedy = [found.is_greedy for found in score(model, requests, [])]
+    greedy = [request.is_greedy for request in score(model, requests, [])]
     assert greedy == [True] + [False] * 19
 
 
@@ -304,8 +304,8 @@ def test_softmax_dtype(tiny: Any) -> None:
             model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits[0].float().log_softmax(-1)
         )
         wanted = float(log_probs[[2, 3, 4], [8, 9, 10]].sum())
-        (found,) = Scorer(model, session, torch.float32).plain(requests, 1, ignore)
-    assert found.log_likelihood == pytest.approx(wanted, abs=1e-4)
+        (request,) = Scorer(model, session, torch.float32).plain(requests, 1, ignore)
+    assert request.log_likelihood == pytest.approx(wanted, abs=1e-4)
 
 
 def per_query(gate: Any) -> list[Intervention]:
@@ -339,11 +339,11 @@ def test_a_gate_decides_alike_on_all_paths(
         mock.patch.object(pass_layout, "LEAST_SHARED_TOKENS", stem),
     ):
         assert_same(shared(model, requests, together), wanted)
-    own = decisions_of_single_requests(model, requests, gate)
-    for index, site in own:
+    decisions = decisions_of_single_requests(model, requests, gate)
+    for index, site in decisions:
         steerer: Any = together[index].steerers[site]
-        for key, score in own[index, site].items():
-            nearest = min(steerer.decided[key], key=lambda found: abs(found - score))
+        for key, score in decisions[index, site].items():
+            nearest = min(steerer.decided[key], key=lambda result: abs(result - score))
             assert nearest == pytest.approx(score, abs=TOLERANCE)
 
 
@@ -351,7 +351,7 @@ def decisions_of_single_requests(
     model: Any, requests: Sequence[Request], gate: Any
 ) -> dict[tuple[int, Site], dict[str, float]]:
     """What each gate scores each prompt when nothing else is in the batch."""
-    found: dict[tuple[int, Site], dict[str, float]] = {}
+    result: dict[tuple[int, Site], dict[str, float]] = {}
     for request in requests[: 3 * 2]:
         if request.intervention == 2:
             continue
@@ -359,9 +359,9 @@ def decisions_of_single_requests(
         plain(model, [request], chosen)
         for site, steerer in chosen[request.intervention].steerers.items():
             decided: Any = steerer
-            scores = found.setdefault((request.intervention, site), {})
+            scores = result.setdefault((request.intervention, site), {})
             scores[request.key] = decided.decided[request.key][0]
-    return found
+    return result
 
 
 def test_shared_decides_each_query_once_per_row(tiny: Any, gate: Any) -> None:

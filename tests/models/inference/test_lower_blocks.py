@@ -29,10 +29,10 @@ tokens = st.lists(st.integers(3, 6), min_size=1, max_size=5).map(tuple)
 @pytest.fixture
 def model(tiny: Any, count_hooks: Any) -> Iterator[Any]:
     """A Llama whose blocks must be untouched afterwards."""
-    found = tiny("llama")
-    yield found
-    assert count_hooks(found) == 0
-    assert not any("forward" in vars(block) for block in find_blocks(found))
+    result = tiny("llama")
+    yield result
+    assert count_hooks(result) == 0
+    assert not any("forward" in vars(block) for block in find_blocks(result))
 
 
 def shift(site: Site, strength: float, seed: int = 0, head: int = 8) -> Intervention:
@@ -51,8 +51,8 @@ def scores(
 ) -> list[float]:
     requests = [Request(c, k, 0, *Positions(rule).interval(len(c), 0)) for c, k in texts]
     with steered(model, [intervention]) as session:
-        found = Scorer(model, session, None, lower).shared(requests, lambda _: None)
-    return [score.log_likelihood for score in found]
+        result = Scorer(model, session, None, lower).shared(requests, lambda _: None)
+    return [score.log_likelihood for score in result]
 
 
 def with_stem(texts: Sequence[Any]) -> list[Any]:
@@ -107,8 +107,8 @@ def test_stems_of_one_length_are_told_apart(tiny: Any) -> None:
     for first in (30, 50):
         texts = [((*range(first, first + 15), *c), k) for c, k in TEXTS]
         wanted = scores(tiny("llama"), shift(Site(1), 2.0), None, texts)
-        found = scores(tiny("llama"), shift(Site(1), 2.0), lower, texts)
-        assert found == pytest.approx(wanted, abs=1e-4)
+        result = scores(tiny("llama"), shift(Site(1), 2.0), lower, texts)
+        assert result == pytest.approx(wanted, abs=1e-4)
 
 
 def counted(model: Any, run: Any) -> list[int]:
@@ -147,14 +147,14 @@ def test_many_interventions_share_the_lower_blocks(model: Any) -> None:
         for index in seen
     ]
     with steered(model, cells) as session:
-        found = Scorer(model, session, None, LowerBlocks(model)).shared(requests, lambda _: None)
+        result = Scorer(model, session, None, LowerBlocks(model)).shared(requests, lambda _: None)
     for handle in handles:
         handle.remove()
     for index in range(-1, 3):
         cell = cells[index] if index >= 0 else shift(Site(1), 0.0)
-        own = [s.log_likelihood for s, r in zip(found, requests, strict=True)
+        values = [s.log_likelihood for s, r in zip(result, requests, strict=True)
                if r.intervention == index]  # fmt: skip
-        assert own == pytest.approx(scores(model, cell, None, with_stem(TEXTS)), abs=1e-4)
+        assert values == pytest.approx(scores(model, cell, None, with_stem(TEXTS)), abs=1e-4)
     # TEXTS as a tree, after the stem of 15: 5 6 7 8 9, below the 7 also 11 and 3, and 20 21.
     assert seen[0] == 15 + 9
     # Above, what is steered is there once for each of three, and all of it once unsteered.

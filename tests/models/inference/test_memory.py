@@ -42,9 +42,9 @@ class Memory:
 def test_every_row_is_run_once_and_in_order(total: int, limit: int, room: int) -> None:
     memory, batches = Memory(room), Batches()
     with patch("steereval.models.inference.memory.release"):  # it takes longer than all else
-        found = batches.run(total, limit, memory)
-    assert [row for part in found for row in part] == list(range(total))
-    assert max(len(part) for part in found) <= min(limit, room)
+        result = batches.run(total, limit, memory)
+    assert [row for part in result for row in part] == list(range(total))
+    assert max(len(part) for part in result) <= min(limit, room)
 
 
 def test_the_size_that_fitted_is_remembered() -> None:
@@ -111,12 +111,12 @@ def test_the_plain_path_halves_its_batches(tiny: Any) -> None:
         handle = model.register_forward_pre_hook(full, with_kwargs=True)
         try:
             scorer, finished = Scorer(model, session), list[int]()
-            found = scorer.plain(requests, 7, finished.append)
+            result = scorer.plain(requests, 7, finished.append)
         finally:
             handle.remove()
     assert scorer.batches.largest == 2
     assert sum(finished) == 7
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(result, wanted, strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
 
 
@@ -140,7 +140,7 @@ def test_the_shared_path_halves_its_rows(tiny: Any) -> None:
         handle = model.register_forward_pre_hook(full, with_kwargs=True)
         scorer, finished = Scorer(model, session), list[int]()
         try:
-            found = scorer.shared([*requests, requests[0]], finished.append)
+            result = scorer.shared([*requests, requests[0]], finished.append)
             once = len(fed)
             again = scorer.shared(requests, lambda _: None)
         finally:
@@ -148,7 +148,7 @@ def test_the_shared_path_halves_its_rows(tiny: Any) -> None:
     assert scorer.rows.largest == 20
     assert sum(finished) == len(requests) + 1
     assert max(fed[:once]) <= longest
-    for other in (found[:-1], again):
+    for other in (result[:-1], again):
         for one, known in zip(other, wanted, strict=True):
             assert one.log_likelihood == pytest.approx(known.log_likelihood, abs=1e-5)
             assert one.is_greedy == known.is_greedy

@@ -70,10 +70,10 @@ def test_as_many_tokens_are_fed_as_were_counted(
         mock.patch.object(pass_layout, "LEAST_SHARED_TOKENS", stem),
     ):
         plan = Layout(list(dict.fromkeys(requests)), budget)
-        found, seen = plan.fed(), counted(model, requests, 2)
+        result, seen = plan.fed(), counted(model, requests, 2)
     # The stem's pass predicts its last token, since a model must be asked for some.
-    assert seen.predicted - found.predicted == bool(plan.shared_prefix)
-    assert (seen.below, seen.above) == (found.below, found.above)
+    assert seen.predicted - result.predicted == bool(plan.shared_prefix)
+    assert (seen.below, seen.above) == (result.below, result.above)
 
 
 def test_methods_share_what_they_do_not_change() -> None:

@@ -54,8 +54,8 @@ def test_every_answer_exactly_once(requests: list[Request], budget: int, per_que
         for pack in rows(requests, budget, per_query)
         for _, request, index in pack.answers
     )
-    asked = {(n, k): 1 for n, r in enumerate(requests) for k in range(len(r.continuation))}
-    assert given_answers == asked
+    wanted = {(n, k): 1 for n, r in enumerate(requests) for k in range(len(r.continuation))}
+    assert given_answers == wanted
 
 
 @settings(max_examples=150)

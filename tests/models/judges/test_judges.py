@@ -104,9 +104,9 @@ def test_yes_and_no_are_probabilities_of_the_next_token(
 ) -> None:
     model = tiny("llama")
     prompts = [PROMPT, "Q: Is it?\nTrue:", "Help"]
-    found = YesNo(model, llama_like, 2).score([(prompt, "") for prompt in prompts])
+    scores = YesNo(model, llama_like, 2).score([(prompt, "") for prompt in prompts])
     yes, no = llama_like.convert_tokens_to_ids(["▁yes", "▁no"])
-    for prompt, (first, second) in zip(prompts, found, strict=True):
+    for prompt, (first, second) in zip(prompts, scores, strict=True):
         ids = torch.tensor([llama_like(prompt)["input_ids"]])
         shares = model(input_ids=ids).logits[0, -1].softmax(dim=-1)
         assert first == pytest.approx(float(shares[yes]), abs=1e-6)
@@ -119,18 +119,18 @@ def test_a_likelihood_is_the_sum_over_the_text_alone(
 ) -> None:
     model = tiny(architecture_)
     pairs = [("Q: Is it?", "No."), ("", "True"), ("A", ""), ("Q", "No.\nTrue:")]
-    found = Likelihood(model, llama_like, 3).score(pairs)
-    assert found[2] == (0.0, 0.0)
-    for (context, text), (total, count) in zip(pairs, found, strict=True):
-        own = llama_like(text, add_special_tokens=False)["input_ids"]
+    scores = Likelihood(model, llama_like, 3).score(pairs)
+    assert scores[2] == (0.0, 0.0)
+    for (context, text), (total, count) in zip(pairs, scores, strict=True):
+        ids = llama_like(text, add_special_tokens=False)["input_ids"]
         before = llama_like(context, add_special_tokens=False)["input_ids"] or [1]
-        assert count == len(own)
-        if own:
+        assert count == len(ids)
+        if ids:
             loss = model(
-                input_ids=torch.tensor([before + own]),
-                labels=torch.tensor([[-100] * len(before) + own]),
+                input_ids=torch.tensor([before + ids]),
+                labels=torch.tensor([[-100] * len(before) + ids]),
             ).loss
-            assert total == pytest.approx(-float(loss) * len(own), abs=1e-4)
+            assert total == pytest.approx(-float(loss) * len(ids), abs=1e-4)
 
 
 def test_what_does_not_fit_the_window_is_left_out(
@@ -148,8 +148,8 @@ def test_a_reward_is_that_of_the_chat_alone(byte_level: Any) -> None:
     model = classifier(1)
     pairs = [("Say yes.", "Yes."), ("Say yes.", "No, and I will tell you why."), ("Hi", "Hi")]
     judge = Reward(model, byte_level, 3)
-    found = [reward for (reward,) in judge.score(pairs)]
-    for (prompt, response), reward in zip(pairs, found, strict=True):
+    scores = [reward for (reward,) in judge.score(pairs)]
+    for (prompt, response), reward in zip(pairs, scores, strict=True):
         text = byte_level.apply_chat_template(
             [
                 {"role": "user", "content": prompt},
@@ -160,7 +160,7 @@ def test_a_reward_is_that_of_the_chat_alone(byte_level: Any) -> None:
         ids = torch.tensor([byte_level(text)["input_ids"]])
         assert ids[0, 0] == byte_level.bos_token_id
         assert reward == pytest.approx(float(model(input_ids=ids).logits[0, 0]), abs=1e-5)
-    assert len(set(found)) == 3
+    assert len(set(scores)) == 3
 
 
 def test_the_beginning_of_a_text_stands_once(llama_like: Any) -> None:
@@ -181,11 +181,11 @@ def test_toxic_is_one_label_of_several(byte_level: Any) -> None:
     labels = {0: "toxic", 1: "insult", 2: "threat"}
     model = classifier(3, "bert", id2label=labels, max_position_embeddings=64)
     texts = ["you are kind", "no", "word " * 200]
-    found = Toxic(model, byte_level, 2).score([("ignored", text) for text in texts])
-    for text, (probability,) in zip(texts, found, strict=True):
+    scores = Toxic(model, byte_level, 2).score([("ignored", text) for text in texts])
+    for text, (probability,) in zip(texts, scores, strict=True):
         ids = torch.tensor([byte_level(text)["input_ids"][:64]])
-        own = model(input_ids=ids).logits[0, 0].sigmoid()
-        assert probability == pytest.approx(float(own), abs=1e-6)
+        probabilities = model(input_ids=ids).logits[0, 0].sigmoid()
+        assert probability == pytest.approx(float(probabilities), abs=1e-6)
 
 
 def test_a_classifier_without_the_label_is_refused(llama_like: Any) -> None:

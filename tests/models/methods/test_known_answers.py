@@ -158,8 +158,8 @@ def truthflow(data: ContrastData, **options: Any) -> QueryFlow:
 def test_truthflows_mean_flow_is_the_mean_shift() -> None:
     shift = 3 * draw(7, WIDTH)
     steerer = truthflow(queries_with_a_shift(shift, 0.3))
-    found = steerer.correction(draw(8, 200, WIDTH) + 2).mean(dim=0)
-    assert float((found - shift).norm() / shift.norm()) < 0.1
+    result = steerer.correction(draw(8, 200, WIDTH) + 2).mean(dim=0)
+    assert float((result - shift).norm() / shift.norm()) < 0.1
 
 
 def test_truthflow_tells_queries_apart() -> None:
@@ -186,9 +186,9 @@ def test_truthflow_tells_queries_apart() -> None:
 
 def test_truthflow_projects_on_the_main_directions() -> None:
     rows = torch.outer(draw(1, 50).double(), draw(2, WIDTH).double())
-    kept = main_directions(rows, 5)
-    assert kept.shape == (1, WIDTH)
-    assert torch.allclose(rows @ kept.double().T @ kept.double(), rows, atol=1e-5)
+    saved = main_directions(rows, 5)
+    assert saved.shape == (1, WIDTH)
+    assert torch.allclose(rows @ saved.double().T @ saved.double(), rows, atol=1e-5)
 
 
 def gaussian(seed: int, count: int, mean: float) -> Tensor:
@@ -211,9 +211,9 @@ def test_mimic_leaves_alone_what_looks_positive() -> None:
     steerer = fit_steerer("mimic", positive, negative)
     assert isinstance(steerer, GaussianTransport)
     x = torch.cat([positive, negative])
-    kept = steerer.looks_positive(x)
-    assert torch.equal(steerer(x, 1.0)[kept], x[kept])
-    assert (steerer(x, 1.0)[~kept] - x[~kept]).norm(dim=1).min() > 0.1
+    saved = steerer.looks_positive(x)
+    assert torch.equal(steerer(x, 1.0)[saved], x[saved])
+    assert (steerer(x, 1.0)[~saved] - x[~saved]).norm(dim=1).min() > 0.1
 
 
 @given(seed=st.integers(0, 99))
@@ -222,20 +222,20 @@ def test_the_transport_between_gaussians(seed: int) -> None:
     source, target = (
         (half := draw(seed + k, 8, 8).double()) @ half.T + 0.1 * torch.eye(8) for k in (0, 500)
     )
-    found = transport(source, target)
-    assert torch.allclose(found, found.T)
-    assert float(torch.linalg.eigvalsh(found).min()) > 0
-    assert torch.allclose(found @ source @ found, target, atol=1e-8 * float(target.abs().max()))
+    result = transport(source, target)
+    assert torch.allclose(result, result.T)
+    assert float(torch.linalg.eigvalsh(result).min()) > 0
+    assert torch.allclose(result @ source @ result, target, atol=1e-8 * float(target.abs().max()))
 
 
 def test_mimic_on_fewer_samples_than_dimensions_in_float32() -> None:
     """600 activations of dimension 576 made the published fit return NaN."""
     base = draw(1, 300, 576)
     positive, negative = base + 0.3 * draw(2, 300, 576), base + 0.3 * draw(3, 300, 576) - 0.1
-    found = fit_steerer("mimic", positive, negative)(negative, 1.0)
+    steerer = fit_steerer("mimic", positive, negative)(negative, 1.0)
     wanted = fit_steerer("mimic", positive.double(), negative.double())(negative.double(), 1.0)
-    assert bool(torch.isfinite(found).all())
-    assert torch.allclose(found.double(), wanted, atol=1e-3)
+    assert bool(torch.isfinite(steerer).all())
+    assert torch.allclose(steerer.double(), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("counts", [(500, 500), (500, 300)])
@@ -282,11 +282,11 @@ def test_linact_refuses_a_constant_dimension() -> None:
 @given(count=st.integers(1, 40), seed=st.integers(0, 9))
 def test_quantiles_are_sorted_and_within_the_range(count: int, seed: int) -> None:
     rows = draw(seed, 12, 3)
-    found = quantiles(rows, count)
-    assert found.shape == (count, 3)
-    assert (found.diff(dim=0) >= 0).all()
-    assert (found >= rows.amin(dim=0)).all()
-    assert (found <= rows.amax(dim=0)).all()
+    result = quantiles(rows, count)
+    assert result.shape == (count, 3)
+    assert (result.diff(dim=0) >= 0).all()
+    assert (result >= rows.amin(dim=0)).all()
+    assert (result <= rows.amax(dim=0)).all()
     assert torch.equal(quantiles(rows, 12), rows.sort(dim=0).values)
 
 
@@ -320,9 +320,9 @@ def test_iti_heads_chooses_the_heads_that_tell_the_classes_apart() -> None:
         negative[site] = draw(100 + number, 100, 8) - gap / 2
     method = get_method("iti_heads")
     data = ContrastData(positive, negative)
-    found = method.fit(data, method.options({"heads": 2}), 0)
-    assert set(found) == telling
-    for site, steerer in found.items():
+    result = method.fit(data, method.options({"heads": 2}), 0)
+    assert set(result) == telling
+    for site, steerer in result.items():
         vector = steerer.tensors()["vector"]
         mean = positive[site].mean(dim=0) - negative[site].mean(dim=0)
         both = torch.cat([positive[site], negative[site]])
@@ -339,8 +339,8 @@ def test_iti_heads_splits_by_question() -> None:
 
     train_rows, held = split_by_question(data, 0.3, 0)
     assert data.positive_query is not None
-    for kept, left in zip(train_rows, held, strict=True):
-        assert not {*data.positive_query[kept].tolist()} & {*data.positive_query[left].tolist()}
+    for row, left in zip(train_rows, held, strict=True):
+        assert not {*data.positive_query[row].tolist()} & {*data.positive_query[left].tolist()}
     assert {*data.positive_query[held[0]].tolist()} == {*data.positive_query[held[1]].tolist()}
 
 

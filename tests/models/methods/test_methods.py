@@ -31,14 +31,17 @@ FLOWS = ["odesteer", "step_odesteer", "linear_sphere"]
 POLYNOMIAL = ["odesteer", "step_odesteer"]
 TRAINED = ["hpr", "re_control", "truthflow"]
 NEEDS_QUERIES = ["truthflow"]
-TWO_CLASSES = sorted({*NAMES} - {*NEEDS_QUERIES})
+HEADS = ["iti_heads"]
+"""Methods that choose among attention heads."""
+TWO_CLASSES = sorted({*NAMES} - {*NEEDS_QUERIES, *HEADS})
 """Methods that can be fitted to two matrices alone."""
-CLOSED_FORM = sorted({*TWO_CLASSES} - {"hpr", "re_control", "repe", "rff_odesteer", "iti_heads"})
+CLOSED_FORM = sorted({*TWO_CLASSES} - {"hpr", "re_control", "repe", "rff_odesteer"})
 """Methods whose fit sees the samples as two sets, in no order."""
 ODD = sorted({"caa", "iti", "repe", "angular", "rff_odesteer", *FLOWS})
 """Methods that go the other way when the classes are swapped."""
 
 each_method = pytest.mark.parametrize("method", NAMES)
+each_method_of_a_site = pytest.mark.parametrize("method", sorted({*NAMES} - {*HEADS}))
 each_two_class_method = pytest.mark.parametrize("method", TWO_CLASSES)
 # Far beyond a radian round the sphere flows meet their fixed points, where every digit counts.
 strengths = st.floats(-8, 8).filter(lambda value: abs(value) > 1e-3)
@@ -89,11 +92,11 @@ def test_dtypes_agree(method: str, seed: int, data_seed: int, strength: float) -
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         x = points(seed, 4).to(dtype)
         exact = steer(steerer, x.double(), strength)
-        found = steer(steerer, x, strength)
-        assert found.dtype == dtype
+        result = steer(steerer, x, strength)
+        assert result.dtype == dtype
         slack = 2 * torch.finfo(dtype).eps if dtype != torch.float32 else 3e-5
         largest = max(exact.abs().max(), x.double().abs().max())
-        assert torch.allclose(found.double(), exact, rtol=slack, atol=slack * largest)
+        assert torch.allclose(result.double(), exact, rtol=slack, atol=slack * largest)
 
 
 @each_method
@@ -111,8 +114,8 @@ def test_order_of_the_samples_does_not_matter(method: str, data_seed: int, order
     order.shuffle(rows)
     mixed = fit_steerer(method, positive[rows], negative.flip(0), **SMALL.get(method, {}))
     x = points(data_seed, 5)
-    found, wanted = (steer(steerer, x, 2.0) for steerer in (mixed, fitted(method, data_seed)))
-    assert torch.allclose(found, wanted, atol=2e-3)
+    result, wanted = (steer(steerer, x, 2.0) for steerer in (mixed, fitted(method, data_seed)))
+    assert torch.allclose(result, wanted, atol=2e-3)
 
 
 @pytest.mark.parametrize("method", ODD)
@@ -131,9 +134,9 @@ def test_classes_swapped_steer_the_other_way(method: str, data_seed: int) -> Non
 @given(seed=st.integers(0, 99), data_seed=data_seeds)
 def test_the_barrier_rises_along_the_exact_flow(method: str, seed: int, data_seed: int) -> None:
     """And falls against it; the norm stays, and the path is as long as the strength."""
-    found = fitted(method, data_seed)
-    assert isinstance(found, BarrierFlow)
-    flow = replace(found, solver="rk4", steps=5)
+    steerer = fitted(method, data_seed)
+    assert isinstance(steerer, BarrierFlow)
+    flow = replace(steerer, solver="rk4", steps=5)
     x = points(seed, 3).double()
     path = [x]
     for _ in range(5):
@@ -268,7 +271,13 @@ def test_none_acts_nowhere() -> None:
         fit_steerer("none", *samples(0))
 
 
-@pytest.mark.parametrize("method", sorted({*NAMES} - {"iti_heads"}))
+@pytest.mark.parametrize("method", HEADS)
+def test_activations_of_one_site_have_no_heads(method: str) -> None:
+    with pytest.raises(InputError, match="attention heads"):
+        fit_steerer(method, *samples(0))
+
+
+@each_method_of_a_site
 def test_every_site_is_fitted_alone(method: str) -> None:
     low, high = contrast_data(0), contrast_data(1)
     by_site = ("positive", "negative", "queries", "positive_means", "negative_means")
@@ -279,10 +288,10 @@ def test_every_site_is_fitted_alone(method: str) -> None:
         for name in (*by_site, "trajectories")
     }  # fmt: skip
     data, chosen, x = replace(low, **merged), get_method(method), points(0, 4)
-    found = chosen.fit(data, chosen.options(SMALL.get(method, {})), 0)
-    assert list(found) == [Site(1), Site(3)]
-    assert torch.equal(steer(found[Site(3)], x, 2.0), steer(fitted(method, 0), x, 2.0))
-    assert torch.equal(steer(found[Site(1)], x, 2.0), steer(fitted(method, 1), x, 2.0))
+    steerer = chosen.fit(data, chosen.options(SMALL.get(method, {})), 0)
+    assert list(steerer) == [Site(1), Site(3)]
+    assert torch.equal(steer(steerer[Site(3)], x, 2.0), steer(fitted(method, 0), x, 2.0))
+    assert torch.equal(steer(steerer[Site(1)], x, 2.0), steer(fitted(method, 1), x, 2.0))
 
 
 def test_contrast_data_without_sites() -> None:

@@ -55,9 +55,9 @@ def parse(**given_options: Any) -> Any:
     ],
 )
 def test_value(name: str, value: Any, wanted: Any) -> None:
-    found = getattr(parse(**{name: value}), name)
-    assert found == wanted
-    assert type(found) is type(wanted)
+    result = getattr(parse(**{name: value}), name)
+    assert result == wanted
+    assert type(result) is type(wanted)
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def test_caa(figures: Figures, strength: int) -> None:
     vector = figures("caa.vector")
     assert float((steerer.vector - vector).norm()) <= 1e-5 * float(vector.norm())
     wanted = figures(f"caa.T{strength}")
-    found = steerer(figures("x"), strength)
-    assert float((found - wanted).norm()) <= 1e-5 * float((wanted - figures("x")).norm())
+    result = steerer(figures("x"), strength)
+    assert float((result - wanted).norm()) <= 1e-5 * float((wanted - figures("x")).norm())
 
 
 def shift_of(figures: Figures, method: str, **options: bool) -> ConstantShift:

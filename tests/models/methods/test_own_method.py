@@ -54,9 +54,9 @@ tasks: [{name: truthful_mini_mc, limit: 20}]
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a page."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
-    assert found, f"{page} has no block of {language}"
-    return found
+    text = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    assert text, f"{page} has no block of {language}"
+    return text
 
 
 # --- the example, installed beside steereval
@@ -80,7 +80,7 @@ def python(site: Path) -> Callable[..., str]:
     """Runs Python where the example is installed; what it has printed."""
 
     def run(*arguments: str) -> str:
-        found = subprocess.run(
+        process = subprocess.run(
             [sys.executable, *arguments],
             env={**os.environ, "PYTHONPATH": str(site)},
             cwd=site,
@@ -88,16 +88,16 @@ def python(site: Path) -> Callable[..., str]:
             text=True,
             timeout=300,
         )
-        assert found.returncode == 0, found.stdout + found.stderr
-        return found.stdout
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
 
     return run
 
 
 def test_its_own_tests_pass(python: Callable[..., str], site: Path) -> None:
     tests = site.parent / "source"
-    found = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests))
-    assert re.search(rf"^{2 * len(LAWS) + 1} passed", found, re.M)
+    result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests))
+    assert re.search(rf"^{2 * len(LAWS) + 1} passed", result, re.M)
 
 
 def test_it_is_listed(python: Callable[..., str]) -> None:

@@ -36,8 +36,8 @@ def test_every_method_moves_as_far_as_it_is_asked_to(method: str, displacement: 
     data = contrast_data(0)
     x = torch.cat([data.positive[SITE], data.negative[SITE]])
     strength = matched_strength(steerer, x, x, displacement)
-    found = mean_displacement(steerer, x, x, strength)
-    assert found == pytest.approx(displacement, rel=2e-3)
+    result = mean_displacement(steerer, x, x, strength)
+    assert result == pytest.approx(displacement, rel=2e-3)
 
 
 def test_a_rotation_has_a_farthest() -> None:

@@ -27,10 +27,10 @@ IDS = torch.tensor([[5, 6, 7, 8, 9], [15, 16, 17, 18, 19]])
 @pytest.fixture
 def model(tiny: Any, count_hooks: Any) -> Iterator[Any]:
     """A Llama that must be without hooks before and after."""
-    found = tiny("llama")
-    assert count_hooks(found) == 0
-    yield found
-    assert count_hooks(found) == 0
+    result = tiny("llama")
+    assert count_hooks(result) == 0
+    yield result
+    assert count_hooks(result) == 0
 
 
 def shift(vector: Tensor) -> ConstantShift:
@@ -166,11 +166,11 @@ def test_each_token_gets_its_intervention(tiny: Any, assignment: list[int]) -> N
     vectors = torch.eye(32)[:3]
     assigned = torch.tensor(assignment).view(2, 5)
     interventions = [Intervention({Site(1): shift(v)}, 2.0) for v in vectors]
-    found = states_under(model, interventions, assigned, Site(1))[Site(1)]
+    activations = states_under(model, interventions, assigned, Site(1))[Site(1)]
     wanted = states(model, Site(1)).clone()
     for row, column in (assigned >= 0).nonzero().tolist():
         wanted[row, column] += 2.0 * vectors[assigned[row, column]]
-    assert torch.equal(found, wanted)
+    assert torch.equal(activations, wanted)
 
 
 def test_several_sites_of_one_intervention(model: Any) -> None:
@@ -216,10 +216,10 @@ def test_lora_model_is_steered(lora: Any) -> None:
     model = lora("llama", "o_proj")
     vector = torch.arange(32.0)
     plain = states(model, Site(1))
-    found = states_under(
+    activations = states_under(
         model, [Intervention({Site(1): shift(vector)}, 2.0)], torch.zeros_like(IDS), Site(1)
     )
-    assert torch.allclose(found[Site(1)], plain + 2.0 * vector)
+    assert torch.allclose(activations[Site(1)], plain + 2.0 * vector)
 
 
 def test_not_finite_names_layer_and_label(model: Any, toys: Any) -> None:
@@ -252,9 +252,9 @@ def test_constant_shifts_of_many_interventions_share_an_addition(length: int) ->
     hidden = torch.randn(8, length, 4, generator=draw)
     for _ in range(2):
         with session.on(frame):
-            found = session.steer(place, hidden)
+            moved = session.steer(place, hidden)
         added = torch.cat([2 * vectors, torch.zeros(1, 4)])[assigned]
-        assert torch.equal(found, hidden + added)
+        assert torch.equal(moved, hidden + added)
     tokens = {index: stats.tokens for (index, _), stats in session.displacements.items()}
     assert tokens == {
         i: 2 * int((assigned == i).sum()) for i in set(assigned[assigned >= 0].tolist())
@@ -274,8 +274,8 @@ def test_relative_strength_is_of_each_sites_norm(model: Any) -> None:
     """One relative strength displaces by r times the median norm, whatever the vector."""
     vector = torch.randn(32, generator=torch.Generator().manual_seed(0))
     relative = Intervention({Site(0): shift(vector)}, 0.5, "relative")
-    found = states_under(model, [relative], torch.zeros_like(IDS), Site(0))[Site(0)]
-    moved = (found - states(model, Site(0))).norm(dim=-1)
+    activations = states_under(model, [relative], torch.zeros_like(IDS), Site(0))[Site(0)]
+    moved = (activations - states(model, Site(0))).norm(dim=-1)
     assert torch.allclose(moved, torch.full_like(moved, 2.0))
 
 
@@ -293,12 +293,12 @@ def test_a_gate_decides_for_each_query_from_its_prompt(model: Any, gate: Any) ->
         reading(model, [Site(1)]) as run,
         session.on(frame),
     ):
-        found = run(input_ids=IDS)[Site(1)]
+        result = run(input_ids=IDS)[Site(1)]
     scores = torch.stack([plain[0, 2], plain[1, 1]]) @ steerer.probe
     assert steerer.decided == {"first": [scores[0].item()], "second": [scores[1].item()]}
     factor = torch.where(scores > 0, 1.0, 0.5)[:, None, None]
     steps = 2.0 * factor * steerer.vector * (frame.assigned == 0)[..., None]
-    assert torch.allclose(found, plain + steps, atol=1e-6)
+    assert torch.allclose(result, plain + steps, atol=1e-6)
 
 
 def test_a_gates_decision_outlasts_its_pass(gate: Any) -> None:
@@ -312,8 +312,8 @@ def test_a_gates_decision_outlasts_its_pass(gate: Any) -> None:
         assert torch.equal(session.steer(place, hidden), hidden)
     zeros = torch.zeros(2, 1, 4)
     with session.on(ForwardContext(torch.zeros(2, 1).long(), query)):
-        found = session.steer(place, zeros)
-    assert torch.allclose(found[:, 0], torch.stack([steerer.vector, steerer.vector / 2]))
+        moved = session.steer(place, zeros)
+    assert torch.allclose(moved[:, 0], torch.stack([steerer.vector, steerer.vector / 2]))
 
 
 def test_reading_stops_after_the_highest_site(model: Any) -> None:
@@ -331,10 +331,10 @@ def test_reading_sees_block_outputs_before_the_final_norm(any_model: Any) -> Non
             output[0] if isinstance(output, tuple) else output
         )
     )
-    found = states(any_model, Site(2))
+    activations = states(any_model, Site(2))
     handle.remove()
-    assert torch.equal(found, outputs[0])
-    assert found.shape == (2, 5, 32)
+    assert torch.equal(activations, outputs[0])
+    assert activations.shape == (2, 5, 32)
 
 
 @dataclass(frozen=True)
@@ -360,7 +360,7 @@ def test_a_bias_is_the_steerer_itself(
     sites = [Site(1, 0), Site(1, 2)] if heads else [Site(1)]
     width = 8 if heads else 32
     assigned = torch.zeros_like(IDS) if everywhere else torch.tensor(assignment).view(2, 5)
-    found = []
+    result = []
     displacements = []
     for kind in (ConstantShift, Unfolded):
         interventions = [
@@ -379,9 +379,9 @@ def test_a_bias_is_the_steerer_itself(
             reading(model, [Site(2)]) as run,
             session.on(ForwardContext(assigned)),
         ):
-            found.append(run(input_ids=IDS)[Site(2)])
+            result.append(run(input_ids=IDS)[Site(2)])
         displacements.append(session.displacements)
-    assert torch.allclose(found[0], found[1], atol=1e-5)
+    assert torch.allclose(result[0], result[1], atol=1e-5)
     assert displacements[0].keys() == displacements[1].keys()
     for key, stats in displacements[0].items():
         assert stats.tokens == displacements[1][key].tokens

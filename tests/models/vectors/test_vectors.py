@@ -96,13 +96,13 @@ def vectors_of(lowest_layer: int) -> st.SearchStrategy[dict[Site, Tensor]]:
     )
 
 
-def assert_same_vectors(found: Mapping[Site, Direction], vectors: Mapping[Site, Tensor]) -> None:
-    assert list(found) == sorted(vectors)
+def assert_same_vectors(result: Mapping[Site, Direction], vectors: Mapping[Site, Tensor]) -> None:
+    assert list(result) == sorted(vectors)
     for site, vector in vectors.items():
-        assert found[site].vector.dtype == torch.float32
-        assert torch.equal(found[site].vector, vector)
-        assert (found[site].action, found[site].coefficient) == ("add", 1.0)
-        assert found[site].bias is None
+        assert result[site].vector.dtype == torch.float32
+        assert torch.equal(result[site].vector, vector)
+        assert (result[site].action, result[site].coefficient) == ("add", 1.0)
+        assert result[site].bias is None
 
 
 @given(vectors=vectors_of(0))
@@ -133,15 +133,15 @@ def test_steered_round_trip(
     top = max(vectors)
     directions[top] = Direction(vectors[top], "add", coefficient)
     write_steered(directions, path)
-    found = read_steered(path)
-    assert list(found) == sorted(vectors)
+    result = read_steered(path)
+    assert list(result) == sorted(vectors)
     for site, each in directions.items():
-        assert (found[site].action, found[site].coefficient) == (each.action, coefficient)
-        assert torch.equal(found[site].vector, each.vector)
+        assert (result[site].action, result[site].coefficient) == (each.action, coefficient)
+        assert torch.equal(result[site].vector, each.vector)
         if each.bias is None:
-            assert found[site].bias is None
+            assert result[site].bias is None
         else:
-            assert torch.equal(found[site].bias, each.bias)
+            assert torch.equal(result[site].bias, each.bias)
 
 
 def _not_zero(vector: Tensor) -> Tensor:
@@ -153,9 +153,9 @@ def test_all_usual_names_of_plain_tensors(tmp_path: Path) -> None:
     vectors = draw(4, 6)
     names = ["layer.0", "7", "layers.12", "model.layers.3"]
     save_file(dict(zip(names, vectors.unbind(), strict=True)), tmp_path / "a.safetensors")
-    found = read_plain(tmp_path / "a.safetensors")
-    assert list(found) == [Site(0), Site(3), Site(7), Site(12)]
-    assert torch.equal(found[Site(3)].vector, vectors[3])
+    path = read_plain(tmp_path / "a.safetensors")
+    assert list(path) == [Site(0), Site(3), Site(7), Site(12)]
+    assert torch.equal(path[Site(3)].vector, vectors[3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -173,8 +173,8 @@ def test_a_gguf_file_has_the_keys_that_repeng_and_llama_cpp_read(tmp_path: Path)
     export_steerers({Site(3): shift(draw(6)), Site(1): shift(draw(6, seed=1))}, path)
     reader = gguf.GGUFReader(path)
     values = {name: field.contents() for name, field in reader.fields.items() if "." in name}
-    own = {name: value for name, value in values.items() if not name.startswith("GGUF.")}
-    assert own == {
+    fields = {name: value for name, value in values.items() if not name.startswith("GGUF.")}
+    assert fields == {
         "general.architecture": "controlvector",
         "controlvector.model_hint": "unknown",
         "controlvector.layer_count": 2,
@@ -196,9 +196,9 @@ def test_a_gguf_file_of_repengs_kind(tmp_path: Path) -> None:
     writer.add_tensor("direction.14", draw(5).half().numpy())
     writer.add_tensor("direction.0", draw(5, seed=1).numpy())
     write(writer)
-    found = read_vectors(path)
-    assert list(found) == [Site(0), Site(14)]
-    assert torch.equal(found[Site(14)].vector, draw(5).half().float())
+    vectors = read_vectors(path)
+    assert list(vectors) == [Site(0), Site(14)]
+    assert torch.equal(vectors[Site(14)].vector, draw(5).half().float())
 
 
 def write(writer: gguf.GGUFWriter) -> None:
@@ -221,25 +221,25 @@ def write(writer: gguf.GGUFWriter) -> None:
 )
 def test_hookpoints_of_blocks(tmp_path: Path, hookpoint: str) -> None:
     torch.save({hookpoint: entry(draw(6), steering_coefficient=2)}, tmp_path / "a.pt")
-    found = read_vectors(tmp_path / "a.pt")
-    assert list(found) == [Site(3)]
-    assert found[Site(3)].coefficient == 2.0
+    vectors = read_vectors(tmp_path / "a.pt")
+    assert list(vectors) == [Site(3)]
+    assert vectors[Site(3)].coefficient == 2.0
 
 
 def test_only_vector_and_action_are_needed_in_a_steered_file(tmp_path: Path) -> None:
     """The rest has the defaults that lm-eval gives it."""
     torch.save({"h.0": {"steering_vector": draw(6), "action": "clamp"}}, tmp_path / "a.pth")
-    found = read_vectors(tmp_path / "a.pth")[Site(0)]
-    assert (found.action, found.coefficient, found.bias) == ("clamp", 1.0, None)
+    vectors = read_vectors(tmp_path / "a.pth")[Site(0)]
+    assert (vectors.action, vectors.coefficient, vectors.bias) == ("clamp", 1.0, None)
 
 
 @pytest.mark.parametrize("biased", [True, False])
 def test_a_feature_of_a_sparse_autoencoder(tmp_path: Path, biased: bool) -> None:
     path, tensors = tmp_path / "sae.safetensors", {"W_dec": draw(4, 6), "W_enc": draw(6, 4)}
     save_file(tensors | ({"b_dec": draw(6, seed=1)} if biased else {}), path)
-    found = read_vectors(path, feature=2, sites=[Site(5), Site(1)])
-    assert set(found) == {Site(1), Site(5)}
-    for each in found.values():
+    vectors = read_vectors(path, feature=2, sites=[Site(5), Site(1)])
+    assert set(vectors) == {Site(1), Site(5)}
+    for each in vectors.values():
         assert torch.equal(each.vector, draw(4, 6)[2])
         assert torch.equal(each.bias, draw(6, seed=1)) if biased else each.bias is None
 
@@ -269,10 +269,10 @@ def test_no_such_file_or_anything_else(tmp_path: Path, name: str, content: Any) 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("format", ["plain", "gguf", "steered", "sae"])
 def test_a_file_of_another_format(written: Any, name: str, format: str) -> None:
-    own = {"vectors.safetensors": "plain", "vectors.gguf": "gguf", "vectors.pt": "steered"}
+    formats = {"vectors.safetensors": "plain", "vectors.gguf": "gguf", "vectors.pt": "steered"}
     path = written(name)
     feature = 1 if format == "sae" else None
-    if own.get(name, "sae") == format:
+    if formats.get(name, "sae") == format:
         assert read_vectors(path, format, feature, [Site(2)])[Site(2)].vector.shape == (6,)
         return
     with pytest.raises(ArtefactError) as error:
@@ -558,19 +558,19 @@ def test_options_of_the_method() -> None:
         Vector().options({"path": "a.gguf", "value": 3})
     with pytest.raises(InputError, match="Did you mean 'clamp'"):
         Vector().options({"path": "a.gguf", "action": "clam"})
-    found = Vector().options({"path": "a.gguf", "feature": "7", "normalize": "true"})
-    assert (found.feature, found.normalize, found.format) == (7, True, "auto")
-    assert Vector().files(found) == (Path("a.gguf"),)
+    vectors = Vector().options({"path": "a.gguf", "feature": "7", "normalize": "true"})
+    assert (vectors.feature, vectors.normalize, vectors.format) == (7, True, "auto")
+    assert Vector().files(vectors) == (Path("a.gguf"),)
     assert Vector().reduced({"path": "a.gguf"}) == {}
     assert Vector.fits is False
 
 
 def test_only_the_wanted_layers_that_the_file_has(written: Any) -> None:
     path = written("vectors.gguf")
-    found = Vector().from_file([Site(2), Site(9)], options(path))
-    assert list(found) == [Site(2)]
-    assert torch.equal(found[Site(2)](torch.zeros(6), 2.0), 2 * draw(6, seed=1))
-    assert found[Site(2)].median_norm == 0.0
+    vectors = Vector().from_file([Site(2), Site(9)], options(path))
+    assert list(vectors) == [Site(2)]
+    assert torch.equal(vectors[Site(2)](torch.zeros(6), 2.0), 2 * draw(6, seed=1))
+    assert vectors[Site(2)].median_norm == 0.0
     with pytest.raises(InputError, match=r"at layers 0, 9\. It has directions for layers 1, 2\."):
         Vector().from_file([Site(0), Site(9)], options(path))
 
@@ -599,11 +599,11 @@ def test_normalize_and_clamp(written: Any) -> None:
 def test_a_feature_is_clamped_from_its_origin(written: Any) -> None:
     """At all sites asked for, since the file names none."""
     path, x = written("sae.safetensors"), draw(4, 6, seed=9)
-    asked = options(path, feature=3, action="clamp", value=-2)
-    found = Vector().from_file([Site(0), Site(7)], asked)
-    assert list(found) == [Site(0), Site(7)]
+    wanted = options(path, feature=3, action="clamp", value=-2)
+    vectors = Vector().from_file([Site(0), Site(7)], wanted)
+    assert list(vectors) == [Site(0), Site(7)]
     row = draw(4, 6)[3]
-    moved = found[Site(7)](x, 1.0)
+    moved = vectors[Site(7)](x, 1.0)
     measured = (moved - draw(6, seed=1)) @ row / row.norm()
     assert torch.allclose(measured, torch.full((4,), -2.0), atol=1e-5)
     added = Vector().from_file([Site(0)], options(path, feature=3))[Site(0)]
@@ -614,10 +614,10 @@ def test_a_steered_file_brings_its_own_coefficients(tmp_path: Path) -> None:
     path, x = tmp_path / "a.pt", draw(4, 6, seed=9)
     clamp = entry(draw(6, seed=1), action="clamp", steering_coefficient=3.0)
     torch.save({"h.0": entry(draw(6), steering_coefficient=4.0), "h.1": clamp}, path)
-    found = Vector().from_file([Site(0), Site(1)], options(path))
-    assert torch.allclose(found[Site(0)](x, 1.0), x + 4 * draw(6))
+    vectors = Vector().from_file([Site(0), Site(1)], options(path))
+    assert torch.allclose(vectors[Site(0)](x, 1.0), x + 4 * draw(6))
     unit = draw(6, seed=1) / draw(6, seed=1).norm()
-    assert torch.allclose(found[Site(1)](x, 1.0) @ unit, torch.full((4,), 3.0), atol=1e-5)
+    assert torch.allclose(vectors[Site(1)](x, 1.0) @ unit, torch.full((4,), 3.0), atol=1e-5)
 
 
 def test_with_data_the_median_norm_is_known(written: Any, gaussians: Any) -> None:
@@ -822,13 +822,13 @@ def test_lm_eval_reads_what_we_export(tiny: Any, tmp_path: Path) -> None:
 
 
 def test_steerers_from_directions() -> None:
-    found = steerers_from(
+    steerer = steerers_from(
         {
             Site(0): Direction(draw(4), "add", 2.0),
             Site(1): Direction(draw(4), "add", 0.0),
             Site(2): Direction(draw(4), "clamp", 0.0),
         }
     )
-    assert list(found) == [Site(0), Site(2)]
-    assert isinstance(found[Site(2)], Clamp)
-    assert torch.equal(found[Site(0)].shift(1.0), 2 * draw(4))
+    assert list(steerer) == [Site(0), Site(2)]
+    assert isinstance(steerer[Site(2)], Clamp)
+    assert torch.equal(steerer[Site(0)].shift(1.0), 2 * draw(4))

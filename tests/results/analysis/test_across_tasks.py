@@ -116,7 +116,7 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
     )
     task = FakeTask("truth", kind="continuous", n_validation=0, n_test=200)
     run = FakeRun(methods=methods, tasks=(task,), fit_seeds=seeds, noise=0.2)
-    found = {}
+    result = {}
     for correction in ("holm", "max-t"):
         folder = write_run(run, tmp_path / correction)
         manifest = folder.read_manifest()
@@ -124,9 +124,9 @@ def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
         folder.write_manifest(manifest.model_copy(update={"analysis": analysis}))
         rows = [row for row in analyse(folder).rows if not row.is_baseline]
         raw = [row.comparison.effect.p_value for row in rows if row.comparison is not None]
-        found[correction] = np.array([row.p_adjusted for row in rows], dtype=float)
-        assert np.all(found[correction] >= np.array(raw) - 1e-3)
-    assert found["max-t"].sum() < found["holm"].sum()
+        result[correction] = np.array([row.p_adjusted for row in rows], dtype=float)
+        assert np.all(result[correction] >= np.array(raw) - 1e-3)
+    assert result["max-t"].sum() < result["holm"].sum()
 
 
 def test_three_seeds_that_agree_by_chance_make_no_claim(tmp_path: Path) -> None:
@@ -229,6 +229,6 @@ def test_all_that_carries_a_claim_takes_the_seed_robust_p_values(tmp_path: Path)
         else 1.0
         for row in rows
     }
-    for found in analysis.replications:
-        method = found.arm.partition(" ")[0]
-        assert list(found.p_values) == sorted(gains[method, task.name] or 0.0 for task in tasks)
+    for result in analysis.replications:
+        method = result.arm.partition(" ")[0]
+        assert list(result.p_values) == sorted(gains[method, task.name] or 0.0 for task in tasks)

@@ -350,12 +350,12 @@ def test_an_arm_without_a_finished_cell_stays_in_the_family(write: Write) -> Non
 
     methods = (FakeMethod("caa"), FakeMethod("repe"))
     analysis = write(simple(methods=methods, fails=fails))
-    lost, kept = row_of(analysis, "truth", "repe"), row_of(analysis, "truth", "caa")
+    lost, tested = row_of(analysis, "truth", "repe"), row_of(analysis, "truth", "caa")
     assert (lost.score, lost.verdict) == (None, None)
     assert lost.untested == "none of its cells finished"
     assert lost.family == "confirmatory"
-    assert kept.comparison is not None
-    assert kept.p_adjusted == pytest.approx(min(1, 2 * kept.comparison.effect.p_value))
+    assert tested.comparison is not None
+    assert tested.p_adjusted == pytest.approx(min(1, 2 * tested.comparison.effect.p_value))
 
 
 @pytest.mark.parametrize("gone", ["failed", "unplanned"])
@@ -380,9 +380,9 @@ def test_items_that_one_arm_lacks_are_dropped_from_all_and_counted(tmp_path: Pat
     for cell in cells:
         items = item_table(run, run.tasks[0], cell)
         lacks = (cell["method"], cell["fit_seed"]) == ("caa", 2)
-        kept = items.slice(0, 290) if lacks else items
-        responses = response_table(cell, kept["item_id"].to_pylist())
-        folder.write_cell(cell["cell_id"], kept, responses, facts())
+        present = items.slice(0, 290) if lacks else items
+        responses = response_table(cell, present["item_id"].to_pylist())
+        folder.write_cell(cell["cell_id"], present, responses, facts())
     analysis = analyse(folder)
     rows = [row for row in analysis.rows if row.task.name == "truth"]
     assert {row.n_dropped_items for row in rows} == {10}
@@ -442,9 +442,9 @@ def test_a_margin_of_a_target_is_its_least_effect_of_interest(write: Write) -> N
 
 def test_replication_across_models(write: Write) -> None:
     run = simple(0.5, models=("a", "b", "c"))
-    found = [r for r in write(run).replications if r.across == "models"]
-    assert [(r.arm, r.where, r.at_least) for r in found] == [("caa", "truth", 3)]
-    assert found[0].sentence.startswith("improves in at least 3 of 3 models")
+    result = [r for r in write(run).replications if r.across == "models"]
+    assert [(r.arm, r.where, r.at_least) for r in result] == [("caa", "truth", 3)]
+    assert result[0].sentence.startswith("improves in at least 3 of 3 models")
     broken = dataclasses.replace(run, fails=lambda cell: cell["model"] == "b")
     assert [r.at_least for r in write(broken).replications] == [2]
 

@@ -157,8 +157,8 @@ def test_infinite_perplexities_have_collapsed(tmp_path: Path) -> None:
         infinite = cell["strength"] == 8.0 and values.max() > 20
         return np.where(np.arange(len(values)) == 3, np.inf, values) if infinite else values
 
-    found = FakeRun(**{**vars(run), "value": broken})
-    analysis = analyse(write_run(found, tmp_path / "run"))
+    result = FakeRun(**{**vars(run), "value": broken})
+    analysis = analyse(write_run(result, tmp_path / "run"))
     assert begins(analysis)["caa", "perplexity"] == 4.0
 
 
@@ -181,9 +181,9 @@ def test_a_task_without_companions_has_no_figure(tmp_path: Path) -> None:
     run = FakeRun((FakeMethod("caa", (1.0, 2.0)),), (FakeTask("truth", n_test=30),), fit_seeds=(0,))
     analysis = analyse(write_run(run, tmp_path / "run"))
     assert analysis.collapses == ()
-    found = collapse_plot(analysis.responses, (), "none")
-    assert isinstance(found, Absence)
-    assert found.reason == "the task has no metric that shows collapse"
+    result = collapse_plot(analysis.responses, (), "none")
+    assert isinstance(result, Absence)
+    assert result.reason == "the task has no metric that shows collapse"
 
 
 def metrics(*names: str) -> list[Metric]:

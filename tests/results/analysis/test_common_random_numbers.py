@@ -23,8 +23,8 @@ def sampled(shared: float, seeds: tuple[int, ...] = (0, 1, 2, 3)) -> FakeRun:
         n = len(values)
         difficulty = 2 * generator_of("difficulty").normal(size=n)
         common = generator_of("common", cell["sample_seed"]).normal(size=n)
-        own = generator_of("own", *cell.values()).normal(size=n)
-        return difficulty + np.sqrt(shared) * common + np.sqrt(1 - shared) * own
+        noise = generator_of("own", *cell.values()).normal(size=n)
+        return difficulty + np.sqrt(shared) * common + np.sqrt(1 - shared) * noise
 
     return FakeRun(
         (FakeMethod("caa"),),
@@ -39,15 +39,15 @@ def sampled(shared: float, seeds: tuple[int, ...] = (0, 1, 2, 3)) -> FakeRun:
 @pytest.mark.parametrize("shared", [0.0, 0.5, 0.9])
 def test_the_share_of_the_noise_that_is_shared_is_found(tmp_path: Path, shared: float) -> None:
     run = write_run(sampled(shared), tmp_path / "run")
-    (found,) = analyse(run).couplings
-    assert (found.n_items, found.n_draws) == (1500, 4)
-    assert found.removed.estimate == pytest.approx(shared, abs=0.06)
-    assert found.removed.low < shared + 0.02
-    assert found.removed.high > shared - 0.02
+    (analyses,) = analyse(run).couplings
+    assert (analyses.n_items, analyses.n_draws) == (1500, 4)
+    assert analyses.removed.estimate == pytest.approx(shared, abs=0.06)
+    assert analyses.removed.low < shared + 0.02
+    assert analyses.removed.high > shared - 0.02
     # Over four draws and two fit seeds, of which the unseeded baseline has one.
-    own = (1 - shared) * (1 / 2 + 1) / 4
+    unshared = (1 - shared) * (1 / 2 + 1) / 4
     saved = 2 * shared / 4
-    assert found.items_saved == pytest.approx(saved / (own + saved), abs=0.08)
+    assert analyses.items_saved == pytest.approx(saved / (unshared + saved), abs=0.08)
 
 
 def test_one_sample_seed_says_nothing(tmp_path: Path) -> None:

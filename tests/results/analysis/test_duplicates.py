@@ -40,17 +40,17 @@ def run_of(kind: str, item_id: Callable[[str, int], str], n_tasks: int, **change
 
 
 def p_values(analysis: Analysis) -> Floats:
-    found = [row.comparison.effect.p_value for row in analysis.rows if row.comparison is not None]
-    return np.array(found)
+    effect = [row.comparison.effect.p_value for row in analysis.rows if row.comparison is not None]
+    return np.array(effect)
 
 
 @pytest.mark.parametrize("kind", ["binary", "continuous"])
 def test_each_document_four_times_claims_no_more_than_once(tmp_path: Path, kind: str) -> None:
     """Before, p < 0.05 in 16 to 18 of 48 comparisons without any effect."""
     analysis = analyse(write_run(run_of(kind, repeated_id, TASKS), tmp_path / "run"))
-    found = p_values(analysis)
-    assert len(found) == TASKS
-    assert int((found < 0.05).sum()) <= 6  # 2.4 are expected; more than 6 come once in 100 times
+    result = p_values(analysis)
+    assert len(result) == TASKS
+    assert int((result < 0.05).sum()) <= 6  # 2.4 are expected; more than 6 come once in 100 times
     comparison = next(row.comparison for row in analysis.rows if row.comparison is not None)
     assert comparison.effect.n_clusters == DOCUMENTS
     assert comparison.grouping.n_unclustered == 0
@@ -60,12 +60,12 @@ def test_each_document_four_times_claims_no_more_than_once(tmp_path: Path, kind:
 def test_other_ids_with_the_same_requests_are_the_same_content(tmp_path: Path) -> None:
     """Documents that differ in a number of their own: what they ask says that they are one."""
 
-    def asked(cell: dict[str, Any], item_ids: list[str]) -> pa.Table:
+    def equal_requests(cell: dict[str, Any], item_ids: list[str]) -> pa.Table:
         table = response_table(cell, item_ids).to_pydict()
         hashes = [f"prompt {i // COPIES}" for i in range(len(item_ids))]
         return pa.table(table | {"prompt_hash": hashes}, schema=RESPONSE_SCHEMA)
 
-    run = run_of("continuous", lambda task, i: f"{task}-{i:05d}", 1, responses=asked)
+    run = run_of("continuous", lambda task, i: f"{task}-{i:05d}", 1, responses=equal_requests)
     folder = write_run(run, tmp_path / "run")
     (scores,) = load_scores(folder).values()
     assert scores.n_repeated == 300
@@ -112,7 +112,7 @@ def test_what_is_asked_has_no_order_and_what_was_written_does_not_count() -> Non
         names = ("item_id", "kind", "prompt_hash", "continuation")
         return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
-    found = contents_of(
+    result = contents_of(
         table(
             ("a", "loglikelihood", "p", " yes"),
             ("a", "loglikelihood", "p", " no"),
@@ -123,5 +123,5 @@ def test_what_is_asked_has_no_order_and_what_was_written_does_not_count() -> Non
             ("e", "generation", "p", "That."),
         )
     )
-    assert found["a"] == found["b"] != found["c"]
-    assert found["d"] == found["e"]
+    assert result["a"] == result["b"] != result["c"]
+    assert result["d"] == result["e"]

@@ -62,13 +62,13 @@ def test_what_differs_is_counted_and_measured(analysis: Analysis) -> None:
 
 
 def test_it_stands_beside_the_spread_between_seeds(analysis: Analysis, run: RunFolder) -> None:
-    found = floors(analysis)
-    assert found["none"].seed_spread is None
+    result = floors(analysis)
+    assert result["none"].seed_spread is None
     items = run.read_items().to_pandas()
-    mine = items[(items.method == "caa") & (items.strength == 1.0) & (items.split == "test")]
-    spread = mine.groupby("fit_seed").value.mean().std(ddof=1)
-    assert found["caa"].seed_spread == pytest.approx(spread)
-    assert found["caa"].n_seeds == 3
+    caa_items = items[(items.method == "caa") & (items.strength == 1.0) & (items.split == "test")]
+    spread = caa_items.groupby("fit_seed").value.mean().std(ddof=1)
+    assert result["caa"].seed_spread == pytest.approx(spread)
+    assert result["caa"].n_seeds == 3
 
 
 def test_a_repetition_is_no_method(analysis: Analysis, tmp_path: Path) -> None:
@@ -89,12 +89,12 @@ def test_items_that_only_a_repetition_lacks_stay_in(tmp_path: Path) -> None:
     ]  # fmt: skip
     items, responses = run.read_cell(again.cell_id)
     run.write_cell(again.cell_id, items.slice(0, 30), responses, facts())
-    found = analyse(run)
-    assert floors(found)["none"].n_items == 20
-    assert {row.n_dropped_items for row in found.rows} == {0}
-    assert {row.score.n_items for row in found.rows if row.score} == {60}
-    assert floors(found)["none"].batch_sizes is None
-    assert floors(found)["none"].is_other_worker is None
+    result = analyse(run)
+    assert floors(result)["none"].n_items == 20
+    assert {row.n_dropped_items for row in result.rows} == {0}
+    assert {row.score.n_items for row in result.rows if row.score} == {60}
+    assert floors(result)["none"].batch_sizes is None
+    assert floors(result)["none"].is_other_worker is None
 
 
 def test_equal_scores_are_said_to_be_equal(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_noise_beyond_the_seeds_is_named(tmp_path: Path) -> None:
 
 
 def test_small_noise_is_told_as_a_share_of_the_seeds_spread(analysis: Analysis) -> None:
-    found = floors(analysis)["caa"]
-    assert found.effect is not None
-    assert found.seed_spread is not None
-    share = 100 * found.effect.estimate / found.seed_spread
+    result = floors(analysis)["caa"]
+    assert result.effect is not None
+    assert result.seed_spread is not None
+    share = 100 * result.effect.estimate / result.seed_spread
     assert 0 < share < 100
     words = noise_words(analysis.noise_floors, 2)
     assert words.endswith(f"no mean moves by more than {share:.2g} % of the fit seeds' spread.")
@@ -145,9 +145,9 @@ def test_without_pairs_the_report_says_so(tmp_path: Path) -> None:
 
 def test_pairs_that_failed_are_no_evidence(tmp_path: Path) -> None:
     run = dataclasses.replace(RUN, fails=lambda cell: "repeats" in cell)
-    found = analyse(write_run(run, tmp_path))
-    assert found.noise_floors == ()
-    assert found.cells.failed == 2
+    result = analyse(write_run(run, tmp_path))
+    assert result.noise_floors == ()
+    assert result.cells.failed == 2
     assert "Of the 2 cells to be computed twice, none is" in noise_words(
-        found.noise_floors, len(found.plan.repeats)
+        result.noise_floors, len(result.plan.repeats)
     )

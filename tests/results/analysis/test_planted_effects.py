@@ -72,8 +72,8 @@ def test_raw_p_values_of_useless_methods_keep_their_level(analysis: Analysis, me
 
 
 def test_large_effects_are_found_and_never_called_worse(analysis: Analysis) -> None:
-    found = words(analysis, "large")
-    assert found["better"] >= 0.97 * EXPERIMENTS
+    result = words(analysis, "large")
+    assert result["better"] >= 0.97 * EXPERIMENTS
     assert words(analysis, "small")["worse"] == 0
 
 
@@ -87,8 +87,8 @@ def test_small_effects_are_found_as_often_as_the_detectable_effect_says(
         assert row.mde is not None
         z = (1.96 + 0.8416) * PLANTED["small"] / row.mde - 1.96
         expected.append(scipy_stats.norm.cdf(z))
-    found = share([r.comparison.effect.p_value < 0.05 for r in rows if r.comparison is not None])
-    assert found == pytest.approx(np.mean(expected), abs=0.1)
+    effect = share([r.comparison.effect.p_value < 0.05 for r in rows if r.comparison is not None])
+    assert effect == pytest.approx(np.mean(expected), abs=0.1)
     assert words(analysis, "small")["inconclusive"] > 0.05 * EXPERIMENTS
 
 
@@ -124,7 +124,7 @@ def test_a_loss_of_the_margin_passes_as_kept_in_at_most_five_per_cent(
     models = tuple(f"model{i}" for i in range(EXPERIMENTS))
     run = FakeRun(methods=(loss, FakeMethod("harmless")), tasks=(task,), models=models)
     analysis = analyse(write_run(run, tmp_path_factory.mktemp("margin") / "run"))
-    found = words(analysis, "loss")
-    assert found["non-inferior"] + found["equivalent"] <= most(0.07, EXPERIMENTS)
-    kept = words(analysis, "harmless")
-    assert kept["non-inferior"] + kept["equivalent"] >= 0.9 * EXPERIMENTS
+    result = words(analysis, "loss")
+    assert result["non-inferior"] + result["equivalent"] <= most(0.07, EXPERIMENTS)
+    harmless = words(analysis, "harmless")
+    assert harmless["non-inferior"] + harmless["equivalent"] >= 0.9 * EXPERIMENTS

@@ -50,10 +50,10 @@ def task(benchmark: str | None) -> Task:
 def test_figures_of_the_paper(
     benchmark: str, metric: str, model: str, method: str, value: float, spread: float | None
 ) -> None:
-    found = {each.method: each for each in published_rows(task(benchmark), metric, model)}
-    assert found[method].value == pytest.approx(value)
-    assert found[method].spread == (None if spread is None else pytest.approx(spread))
-    assert "arXiv 2602.17560" in found[method].source
+    published = {each.method: each for each in published_rows(task(benchmark), metric, model)}
+    assert published[method].value == pytest.approx(value)
+    assert published[method].spread == (None if spread is None else pytest.approx(spread))
+    assert "arXiv 2602.17560" in published[method].source
 
 
 @pytest.mark.parametrize("model", ["tiiuae/falcon-7b", "Mistral-7B-v0.3", LLAMA, "Qwen2.5-7B"])
@@ -110,7 +110,7 @@ def test_the_report_marks_them_and_tests_nothing(tmp_path: Path) -> None:
 
 
 def test_a_report_without_benchmarks_says_nothing_of_it(tmp_path: Path) -> None:
-    (own,) = RUN.tasks
-    run = write_run(replace(RUN, tasks=(replace(own, benchmark=None),)), tmp_path / "run")
+    (task,) = RUN.tasks
+    run = write_run(replace(RUN, tasks=(replace(task, benchmark=None),)), tmp_path / "run")
     text = (build_report(run).parent / "index.html").read_text("utf-8")
     assert "Published figures" not in text

@@ -43,19 +43,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
 
 @pytest.fixture(scope="module")
 def two(runs: dict[str, RunFolder]) -> TwoRuns:
-    (found,) = compared(runs)
-    return found
+    (pair,) = compared(runs)
+    return pair
 
 
 def arm(two: TwoRuns, method: str, metric: str = "acc") -> ArmPair:
-    (found,) = [a for a in two.arms if (a.arm.method, a.metric.name) == (method, metric)]
-    return found
+    (result,) = [a for a in two.arms if (a.arm.method, a.metric.name) == (method, metric)]
+    return result
 
 
 def matrix(run: RunFolder, method: str, seeds: tuple[int, ...]) -> Any:
     frame = run.read_items().to_pandas()
-    mine = frame[(frame.method == method) & (frame.split == "test")]
-    table = mine.pivot(index="item_id", columns="fit_seed", values="value")
+    test_rows = frame[(frame.method == method) & (frame.split == "test")]
+    table = test_rows.pivot(index="item_id", columns="fit_seed", values="value")
     return table[list(seeds)]
 
 
@@ -66,17 +66,17 @@ def test_differences_are_those_of_the_estimator_on_paired_items_and_seeds(
     frame = runs["old"].read_items().to_pandas().drop_duplicates("item_id").set_index("item_id")
     clusters = frame.cluster_id.reindex(old.index)
     clusters = clusters.where(clusters.notna(), old.index.to_series()).factorize()[0]
-    found = arm(two, "helps")
-    assert found.comparison is not None
-    guard = guard_of(found.metric)
+    arm_pair = arm(two, "helps")
+    assert arm_pair.comparison is not None
+    guard = guard_of(arm_pair.metric)
     wanted = seed_robust_effect((new - old).to_numpy(), clusters, guard=guard)
-    effect = found.comparison.effect
+    effect = arm_pair.comparison.effect
     for name in ("estimate", "se", "low", "high", "p_value"):
         assert getattr(effect, name) == pytest.approx(getattr(wanted, name))
     assert effect.n_items == 100
     assert effect.n_seeds == 2
     assert effect.estimate == pytest.approx(0.4, abs=0.15)
-    assert found.word == "better"
+    assert arm_pair.word == "better"
 
 
 def test_only_arms_of_both_runs_are_compared(two: TwoRuns) -> None:
@@ -125,9 +125,9 @@ def test_grids_and_versions_that_differ_are_named(
     }
     other.write_manifest(first.model_copy(update={"grid": changed, "versions": {"torch": "9"}}))
     shutil.copytree(runs["old"].path, tmp_path / "first")
-    mine = RunFolder(tmp_path / "first")
-    mine.write_manifest(first.model_copy(update={"grid": grid, "versions": {"torch": "8"}}))
-    (two,) = compared({"a": mine, "b": other})
+    run = RunFolder(tmp_path / "first")
+    run.write_manifest(first.model_copy(update={"grid": grid, "versions": {"torch": "8"}}))
+    (two,) = compared({"a": run, "b": other})
     assert [(d.path, d.first, d.second) for d in two.grid] == [
         ("methods.caa.options.a", "1", "2"),
         ("seeds.fit[1]", "absent", "1"),
@@ -177,9 +177,9 @@ def test_items_that_one_run_lacks_or_chose_on_are_left_out(tmp_path: Path) -> No
         "b": write_run(replace(OLD, tasks=(large,)), tmp_path / "b"),
     }
     (two,) = compared(runs)
-    found = arm(two, "helps").comparison
-    assert found is not None
-    assert found.effect.n_items == 60
+    arm_pair = arm(two, "helps").comparison
+    assert arm_pair is not None
+    assert arm_pair.effect.n_items == 60
     assert any("0 items are in the first run only and 10 in the second" in n for n in two.notes)
     assert any("10 items are left out, since one run tested them" in n for n in two.notes)
 
@@ -191,8 +191,8 @@ def test_strengths_that_each_run_chose_stand_side_by_side(tmp_path: Path) -> Non
 
     runs = {str(at): write_run(best(at), tmp_path / str(at)) for at in (1.0, 2.0)}
     (two,) = compared(runs)
-    found = arm(two, "m")
-    assert [set(strengths.values()) for strengths in found.strengths] == [{1.0}, {2.0}]
+    arm_pair = arm(two, "m")
+    assert [set(strengths.values()) for strengths in arm_pair.strengths] == [{1.0}, {2.0}]
     assert "| m layer 14 | 1 \\| 2 |" in comparison_markdown([two])
 
 
@@ -201,8 +201,8 @@ def test_without_a_choice_equal_strengths_are_compared(tmp_path: Path) -> None:
     run = FakeRun((method,), (TASK,), fit_seeds=(0,), select=None)
     more = replace(run, methods=(replace(method, strengths=(2.0, 3.0)),))
     (two,) = compared({"a": write_run(run, tmp_path / "a"), "b": write_run(more, tmp_path / "b")})
-    found = [a for a in two.arms if a.arm.method == "m"]
-    assert [set(strengths.values()) for a in found for strengths in a.strengths] == [{2.0}, {2.0}]
+    result = [a for a in two.arms if a.arm.method == "m"]
+    assert [set(strengths.values()) for a in result for strengths in a.strengths] == [{2.0}, {2.0}]
 
 
 def test_perplexities_are_compared_as_factors(tmp_path: Path) -> None:
@@ -210,10 +210,10 @@ def test_perplexities_are_compared_as_factors(tmp_path: Path) -> None:
     run = replace(OLD, tasks=(task,), select=None)
     other = replace(run, methods=(replace(HELPS, effect=lambda task, strength: 0.1),), noise=0.36)
     (two,) = compared({"a": write_run(run, tmp_path / "a"), "b": write_run(other, tmp_path / "b")})
-    found = arm(two, "helps", "perplexity")
-    assert found.comparison is not None
-    assert found.comparison.effect.estimate == pytest.approx(-0.2, abs=0.05)
-    assert found.word == "better"
+    arm_pair = arm(two, "helps", "perplexity")
+    assert arm_pair.comparison is not None
+    assert arm_pair.comparison.effect.estimate == pytest.approx(-0.2, abs=0.05)
+    assert arm_pair.word == "better"
     assert "× 0.8" in comparison_markdown([two])
 
 
@@ -245,18 +245,18 @@ def test_an_arm_that_failed_in_one_run_is_told(tmp_path: Path, runs: dict[str, R
 def test_three_runs_are_two_comparisons_with_the_first(
     runs: dict[str, RunFolder], tmp_path: Path
 ) -> None:
-    found = compared({**runs, "again": runs["old"]})
-    assert [(t.first.name, t.second.name) for t in found] == [("old", "new"), ("old", "again")]
-    page = write_comparison(found, tmp_path / "out")
+    pairs = compared({**runs, "again": runs["old"]})
+    assert [(t.first.name, t.second.name) for t in pairs] == [("old", "new"), ("old", "again")]
+    page = write_comparison(pairs, tmp_path / "out")
     text = page.read_text("utf-8")
     assert text.count("<h2>") == 2
     assert "new against old" in text
     assert "<script src" not in text
     assert "http" not in text.replace("http://www.w3.org", "")
     table = pq.read_table(page.parent / "comparison.parquet").to_pylist()
-    assert len(table) == len(found[0].arms) + len(found[1].arms)
+    assert len(table) == len(pairs[0].arms) + len(pairs[1].arms)
     (row,) = [r for r in table if (r["second"], r["method"]) == ("new", "helps")]
-    helps = arm(found[0], "helps").comparison
+    helps = arm(pairs[0], "helps").comparison
     assert helps is not None
     assert row["difference"] == helps.effect.estimate
     assert row["strengths_second"] == "1:1;2:1;3:1"

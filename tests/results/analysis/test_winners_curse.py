@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return write_run(RUN, tmp_path_factory.mktemp("curse"))
 
 
-def found(run: RunFolder) -> dict[str, Choosing]:
+def choosings_of(run: RunFolder) -> dict[str, Choosing]:
     return {each.row.arm.method: each for each in analyse(run).choosings}
 
 
@@ -42,10 +42,10 @@ def test_gains_are_means_over_the_items_of_each_side(run: RunFolder) -> None:
     items = items[items.task == "truth"]
     means = items.groupby(["method", "split", "fit_seed", "strength"], dropna=False).value.mean()
     baseline = means["none"].groupby("split").mean()
-    mine = means["useless"].unstack("split")
-    per_seed = [group for _, group in mine.groupby("fit_seed")]
+    by_split = means["useless"].unstack("split")
+    per_seed = [group for _, group in by_split.groupby("fit_seed")]
     chosen = [group.loc[group.validation.idxmax()] for group in per_seed]
-    each = found(run)["useless"]
+    each = choosings_of(run)["useless"]
     before, after = (np.mean([row[split] for row in chosen]) for split in ("validation", "test"))
     assert each.on_validation.score == pytest.approx(before)
     assert each.on_validation.gain == pytest.approx(before - baseline["validation"])
@@ -58,7 +58,7 @@ def test_gains_are_means_over_the_items_of_each_side(run: RunFolder) -> None:
 
 def test_useless_settings_look_better_where_they_were_chosen(run: RunFolder) -> None:
     """The best of eight useless strengths: a gain on validation items, none on test items."""
-    each = found(run)["useless"]
+    each = choosings_of(run)["useless"]
     assert each.n_candidates == 8
     assert each.n_validation == 40
     assert each.lost > 0.03
@@ -66,7 +66,7 @@ def test_useless_settings_look_better_where_they_were_chosen(run: RunFolder) -> 
 
 
 def test_with_one_strength_nothing_was_chosen(run: RunFolder) -> None:
-    each = found(run)["single"]
+    each = choosings_of(run)["single"]
     assert each.n_candidates == 1
     assert each.best_on_test == pytest.approx(each.on_test.gain)
 
@@ -80,13 +80,13 @@ def test_less_of_a_toxicity_is_a_gain(tmp_path: Path) -> None:
     task = FakeTask("toxicity", metric="toxicity", kind="bounded", higher_is_better=False)
     calm = FakeMethod("calm", (1.0, 2.0), lambda name, strength: -0.3)
     run = write_run(dataclasses.replace(RUN, methods=(calm,), tasks=(task,)), tmp_path)
-    assert found(run)["calm"].on_test.gain > 0.15
+    assert choosings_of(run)["calm"].on_test.gain > 0.15
 
 
 def test_the_report_says_what_was_lost(run: RunFolder) -> None:
     path = build_report(run)
     text = " ".join(path.read_text(encoding="utf-8").split())
-    each = found(run)["useless"]
+    each = choosings_of(run)["useless"]
     lost = f"{100 * each.lost:.1f}" if each.row.metric.in_points else f"{each.lost:.3f}"
     assert f"1 method with a choice loses {lost} from validation to test items" in text
     markdown = (path.parent / "report.md").read_text(encoding="utf-8")

@@ -72,8 +72,13 @@ def test_as_the_baseline_it_gives_the_differences_of_the_own_one(
     run: RunFolder, tmp_path: Path
 ) -> None:
     before = effects(analyse(run))
-    (told,) = imported(run, log(run, tmp_path), is_baseline=True)
-    assert (told.n_items, told.n_foreign, told.n_lacking, told.n_other_prompts) == (N, 0, 0, 0)
+    (message,) = imported(run, log(run, tmp_path), is_baseline=True)
+    assert (message.n_items, message.n_foreign, message.n_lacking, message.n_other_prompts) == (
+        N,
+        0,
+        0,
+        0,
+    )
     analysis = analyse(run)
     after = effects(analysis)
     assert after["helps"] == before["helps"]
@@ -85,13 +90,13 @@ def test_as_the_baseline_it_gives_the_differences_of_the_own_one(
 
 def test_rows_carry_the_clusters_and_splits_of_the_run(run: RunFolder, tmp_path: Path) -> None:
     imported(run, log(run, tmp_path))
-    own, new = cell_rows(run, "none"), cell_rows(run, "hf")
-    assert own.keys() == new.keys()
+    computed, new = cell_rows(run, "none"), cell_rows(run, "hf")
+    assert computed.keys() == new.keys()
     for name in ("split", "cluster_id", "value", "weight", "higher_is_better"):
-        assert [own[i][name] for i in own] == [new[i][name] for i in own]
+        assert [computed[i][name] for i in computed] == [new[i][name] for i in computed]
     assert {row["fold"] for row in new.values()} == {None}
-    asked = {r["item_id"]: r["prompt"] for r in run.read_responses().to_pylist()}
-    assert asked.keys() == own.keys()
+    responses = {r["item_id"]: r["prompt"] for r in run.read_responses().to_pylist()}
+    assert responses.keys() == computed.keys()
 
 
 def test_the_record_says_where_it_comes_from(run: RunFolder, tmp_path: Path) -> None:
@@ -157,9 +162,9 @@ def parse_plan_arms(run: RunFolder) -> list[Any]:
 
 
 def test_items_that_only_one_side_has_are_counted(run: RunFolder, tmp_path: Path) -> None:
-    (told,) = imported(run, log(run, tmp_path, range(5, N + 7)))
-    assert (told.n_items, told.n_foreign, told.n_lacking) == (N - 5, 7, 5)
-    text = "\n".join(told.lines("hf"))
+    (message,) = imported(run, log(run, tmp_path, range(5, N + 7)))
+    assert (message.n_items, message.n_foreign, message.n_lacking) == (N - 5, 7, 5)
+    text = "\n".join(message.lines("hf"))
     assert "35 items of truth pair" in text
     assert "7 items left out" in text
     assert "5 items of the run lacking" in text
@@ -186,9 +191,9 @@ def test_one_bad_file_of_several_leaves_the_run_alone(run: RunFolder, tmp_path: 
 def test_other_prompts_are_told(run: RunFolder, tmp_path: Path) -> None:
     shots = {"gen_args_0": {"arg_0": "Q: first\n\nQ: then\nA:", "arg_1": " An answer."}}
     lines = [sample(i, {"acc": 1.0}, **({"arguments": shots} if i < 3 else {})) for i in range(N)]
-    (told,) = imported(run, write_log(tmp_path, lines))
-    assert told.n_other_prompts == 3
-    assert "3 items asked about in other words" in "\n".join(told.lines("hf"))
+    (message,) = imported(run, write_log(tmp_path, lines))
+    assert message.n_other_prompts == 3
+    assert "3 items asked about in other words" in "\n".join(message.lines("hf"))
     assert any("3 of its items were asked about in other words" in n for n in analyse(run).notes)
 
 
@@ -201,11 +206,11 @@ def test_all_metrics_come_along_and_one_without_direction_is_told(
         for i in range(N)
     ]
     better = {"truth": {"acc": False, "f": True, "nll": False, "text": True}}
-    (told,) = imported(run, write_log(tmp_path, lines, higher_is_better=better))
-    assert told.undirected == ("odd",)
+    (message,) = imported(run, write_log(tmp_path, lines, higher_is_better=better))
+    assert message.undirected == ("odd",)
     rows = [row for row in run.read_items().to_pylist() if row["method"] == "hf"]
-    found = {row["metric"]: (row["value"], row["weight"], row["higher_is_better"]) for row in rows}
-    assert found == {"acc": (1, 1, True), "f": (0.5, 1, True), "nll": (3, 7, False)}
+    result = {row["metric"]: (row["value"], row["weight"], row["higher_is_better"]) for row in rows}
+    assert result == {"acc": (1, 1, True), "f": (0.5, 1, True), "nll": (3, 7, False)}
     (record,) = (r for r in run.records().values() if r.imported)
     assert record.metrics_without_numbers == ["text"]
     assert record.metrics_without_direction == ["odd"]
@@ -213,8 +218,8 @@ def test_all_metrics_come_along_and_one_without_direction_is_told(
 
 def test_filters_are_part_of_the_metric(run: RunFolder, tmp_path: Path) -> None:
     lines = [sample(i, {"acc": float(name == "a")}, filter=name) for name in "ab" for i in range(N)]
-    (told,) = imported(run, write_log(tmp_path, lines))
-    assert told.n_items == N
+    (message,) = imported(run, write_log(tmp_path, lines))
+    assert message.n_items == N
     rows = [row for row in run.read_items().to_pylist() if row["method"] == "hf"]
     assert {(row["metric"], row["value"]) for row in rows} == {("acc:a", 1.0), ("acc:b", 0.0)}
     assert run.read_responses().num_rows == N * 4
@@ -383,7 +388,7 @@ def test_an_import_that_is_killed_is_done_or_not(
     run: RunFolder, tmp_path: Path, midway: bool
 ) -> None:
     path = log(run, tmp_path)
-    own = {cell.cell_id for cell in run.read_manifest().cells}
+    computed = {cell.cell_id for cell in run.read_manifest().cells}
     for change in itertools.count():
         shutil.copytree(run.path, tmp_path / str(change))
         copy = RunFolder(tmp_path / str(change))
@@ -392,11 +397,11 @@ def test_an_import_that_is_killed_is_done_or_not(
                 imported(copy, path)
         except Killed:
             planned = set(copy.read_manifest().members)
-            assert analyse(copy).cells.done - len(own) <= len(planned) - len(own) <= 1
+            assert analyse(copy).cells.done - len(computed) <= len(planned) - len(computed) <= 1
             assert {p.stem for p in (copy.path / "cells").glob("*.parquet")} <= planned
             copy.place.remove(FILE)  # the next driver finds this one dead
             imported(copy, path)
-        assert analyse(copy).cells.done == analyse(copy).cells.planned == len(own) + 1
+        assert analyse(copy).cells.done == analyse(copy).cells.planned == len(computed) + 1
         if change > 12:
             break
 
@@ -408,12 +413,12 @@ def test_values_that_are_not_numbers_are_left_out_and_said(run: RunFolder, tmp_p
         sample(i, {"acc": "no number" if i < 3 else values[item_id("", i)]["value"]})
         for i in range(N)
     ]
-    (told,) = imported(run, write_log(tmp_path, lines))
-    assert told.unnumbered == ("acc",)
-    assert (told.n_items, told.n_lacking) == (N - 3, 3)
-    assert "acc" in "\n".join(told.lines("hf"))
-    found = verify_tables(run, report_reader(run), True)
-    assert [str(finding) for finding in found if finding.is_wrong] == []
+    (message,) = imported(run, write_log(tmp_path, lines))
+    assert message.unnumbered == ("acc",)
+    assert (message.n_items, message.n_lacking) == (N - 3, 3)
+    assert "acc" in "\n".join(message.lines("hf"))
+    findings = verify_tables(run, report_reader(run), True)
+    assert [str(finding) for finding in findings if finding.is_wrong] == []
 
 
 @pytest.mark.parametrize("value", [["a", "b"], ["1", "0"], [1.0, None], 10**400, {"a": 1}, None])

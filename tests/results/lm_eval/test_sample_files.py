@@ -17,18 +17,18 @@ from steereval.results.lm_eval.samples import item_ids, response_rows, scores_of
 
 def test_a_file_is_read_as_lm_eval_held_it(tmp_path: Path) -> None:
     path = write_log(tmp_path, [sample(i, {"acc": float(i % 2)}) for i in range(3)])
-    found = read_sample_file(path)
-    assert found.task == "truth"
-    assert found.model == "tiny"
-    assert found.directions == {"acc": True}
-    first = found.samples[0]
+    sample_file = read_sample_file(path)
+    assert sample_file.task == "truth"
+    assert sample_file.model == "tiny"
+    assert sample_file.directions == {"acc": True}
+    first = sample_file.samples[0]
     assert first["arguments"] == [[f"Q: {doc_hash(0)[:16]}\nA:", " An answer."]]
     assert first["resps"] == [[(-1.5, True)]]
-    told = found.provenance
-    assert told["lm_eval"] == "0.4.13"
-    assert told["model_args"] == {"pretrained": "tiny", "dtype": "float32"}
-    assert told["task_version"] == 1.0
-    assert told["file"] == path.name
+    provenance = sample_file.provenance
+    assert provenance["lm_eval"] == "0.4.13"
+    assert provenance["model_args"] == {"pretrained": "tiny", "dtype": "float32"}
+    assert provenance["task_version"] == 1.0
+    assert provenance["file"] == path.name
 
 
 def test_tasks_whose_names_hold_underscores_and_dates(tmp_path: Path) -> None:
@@ -54,13 +54,13 @@ def test_samples_are_ordered_as_one_process_writes_them(tmp_path: Path) -> None:
         for name in ("strict", "loose")
         for i in (2, 0, 1)
     ]
-    found = read_sample_file(write_log(tmp_path, lines)).samples
-    assert [(s["filter"], s["doc_id"]) for s in found] == [
+    sample_file = read_sample_file(write_log(tmp_path, lines)).samples
+    assert [(s["filter"], s["doc_id"]) for s in sample_file] == [
         (name, i) for name in ("strict", "loose") for i in range(3)
     ]
     short = doc_hash(0)[:16]
-    assert item_ids(found) == [short, f"{short}-2", f"{short}-3"] * 2
-    assert {score.name for score in scores_of(found, "truth")} == {"acc:strict", "acc:loose"}
+    assert item_ids(sample_file) == [short, f"{short}-2", f"{short}-3"] * 2
+    assert {score.name for score in scores_of(sample_file, "truth")} == {"acc:strict", "acc:loose"}
 
 
 def test_generations_likelihoods_and_rolling_ones_are_told_apart(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_generations_likelihoods_and_rolling_ones_are_told_apart(tmp_path: Path)
     text = sample(0, {"acc": 1.0}, resps=[["-3.5"]],
                   arguments={"gen_args_0": {"arg_0": "Q", "arg_1": options}})  # fmt: skip
     rolling = sample(1, {"acc": 1.0}, resps=[["-3.5"]], arguments={"gen_args_0": {"arg_0": "Q"}})
-    found = read_sample_file(write_log(tmp_path, [text, rolling]))
-    generation, likelihood = response_rows("c", "truth", found.samples)
+    sample_file = read_sample_file(write_log(tmp_path, [text, rolling]))
+    generation, likelihood = response_rows("c", "truth", sample_file.samples)
     assert (generation["kind"], generation["continuation"]) == ("generation", "-3.5")
     assert (likelihood["kind"], likelihood["log_likelihood"]) == ("loglikelihood", -3.5)
 

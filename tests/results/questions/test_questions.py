@@ -70,7 +70,7 @@ def manifest(run: RunFolder) -> Manifest:
 def ask(analysis: Analysis, manifest: Manifest) -> Any:
     """The finding on a question, given what the diagnosis found."""
 
-    def asked(number: int, **changes: Any) -> Finding:
+    def cached_answers(number: int, **changes: Any) -> Finding:
         answer = ALL[number - 1](
             Evidence(analysis, manifest, fake_diagnosis(**changes).diagnoses())
         )
@@ -78,7 +78,7 @@ def ask(analysis: Analysis, manifest: Manifest) -> Any:
         (finding,) = answer.findings
         return finding
 
-    return asked
+    return cached_answers
 
 
 def plain(text: str) -> str:
@@ -145,8 +145,8 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: Manifest) -> N
     for row in rows:
         if row["quantity"] == "tokens_per_second" and row["steps"] == 10:
             row["value"] *= 1.2 if int(row["item_id"]) % 2 else 0.8
-    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in _answers(analysis, manifest, {"rough": found}) if a.number == 1)
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in _answers(analysis, manifest, {"rough": diagnosis}) if a.number == 1)
     assert "one has a cost below the resolution of these timings (" in answer.sentences[0]
 
 
@@ -307,9 +307,9 @@ def test_scores_from_0_to_1_differ_by_1_at_most(analysis: Analysis) -> None:
         grouping = replace(row.comparison.grouping, clusters=None, folds=None)
         return replace(row, comparison=replace(row.comparison, values=values, grouping=grouping))
 
-    found = effects.between(short(alike[0]), short(alike[1]), 0.95)
-    assert found is not None
-    assert (found.low, found.high) == (-1.0, 1.0)
+    result = effects.between(short(alike[0]), short(alike[1]), 0.95)
+    assert result is not None
+    assert (result.low, result.high) == (-1.0, 1.0)
 
 
 def test_what_is_significant_is_told(ask: Any, analysis: Analysis) -> None:
@@ -348,7 +348,7 @@ CARD = {
 
 
 @pytest.mark.parametrize(
-    ("auc", "told", "warned"),
+    ("auc", "message", "warned"),
     [
         (0.55, "length does not separate them (AUC of length 0.55)", False),
         (0.31, "length does not separate them (AUC of length 0.69)", False),
@@ -357,14 +357,14 @@ CARD = {
     ],
 )
 def test_length_that_gives_classes_away(
-    analysis: Analysis, manifest: Manifest, auc: float, told: str, warned: bool
+    analysis: Analysis, manifest: Manifest, auc: float, message: str, warned: bool
 ) -> None:
     cards = {"truthful-mini": CARD | {"length_auc": auc}}
     answers = _answers(analysis, manifest.model_copy(update={"contrasts": cards}), {})
     (finding,) = (f for a in answers if a.number == 5 for f in a.findings)
     assert finding.sentence == (
         "truthful-mini (version 1) holds 800 positive and 900 negative statements on 300 "
-        f"questions; true answers are positive; {told}."
+        f"questions; true answers are positive; {message}."
     )
     assert bool(finding.warnings) == warned
     facts = dict(cells(finding))
@@ -427,10 +427,10 @@ def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: Manif
         for row in fake_diagnosis(rises=0.9).table().to_pylist()
         if (row["quantity"], row["judge"]) == ("rises", "crossfit")
     ]
-    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 6)
-    (told,) = answer.findings[0].more
-    assert plain(told).startswith(
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 6)
+    (finding,) = answer.findings[0].more
+    assert plain(finding).startswith(
         "Under the constant vector of caa at strength 2 it rises in 90.0 %"
     )
 
@@ -443,9 +443,9 @@ def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
 
 def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
-    own = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
-    found = {"own": Diagnosis(pa.Table.from_pylist(own, schema=DIAGNOSIS_SCHEMA), {})}
-    (answer,) = (a for a in _answers(analysis, manifest, found) if a.number == 6)
+    rows = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
+    diagnosis = {"own": Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})}
+    (answer,) = (a for a in _answers(analysis, manifest, diagnosis) if a.number == 6)
     assert not answer.is_answered
     assert (
         "Not measured: h along the paths under a barrier that was fitted on other data"
@@ -493,8 +493,8 @@ def test_others_that_leave_the_data_are_named(analysis: Analysis, manifest: Mani
         for row in fake_diagnosis(leaves=0.6).table().to_pylist()
         if (row["quantity"], row["method"]) == ("mahalanobis", "odesteer")
     ]
-    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 7)
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 7)
     assert plain(answer.findings[0].more[0]).startswith("Of the others caa at strength 2 (60 % [")
     assert answer.findings[0].more[0].endswith(" leaves the data.")
 
@@ -589,17 +589,17 @@ def test_the_chosen_strength_is_the_usual_one(tmp_path: Path) -> None:
     run = flow_run(methods=methods, tasks=tasks, select={"metric": "acc", "task": None})
     folder = write_run(run, tmp_path / "run")
     evidence = Evidence(analyse(folder), folder.read_manifest(), fake_diagnosis().diagnoses())
-    found = [Setting("odesteer", strength) for strength in (1.0, 10.0, 20.0)]
-    assert evidence.subject(PLACE, found) == Setting("odesteer", 10.0)
+    result = [Setting("odesteer", strength) for strength in (1.0, 10.0, 20.0)]
+    assert evidence.subject(PLACE, result) == Setting("odesteer", 10.0)
     unchosen = dataclasses.replace(PLACE, layer="3")
-    assert evidence.subject(unchosen, found) == Setting("odesteer", 20.0)
+    assert evidence.subject(unchosen, result) == Setting("odesteer", 20.0)
 
 
 def test_two_values_for_one_item_are_refused(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
-    found = {"twice": Diagnosis(pa.concat_tables([table, table]), {})}
+    diagnosis = {"twice": Diagnosis(pa.concat_tables([table, table]), {})}
     with pytest.raises(StoreError, match="two values of"):
-        _answers(analysis, manifest, found)
+        _answers(analysis, manifest, diagnosis)
 
 
 def matrix(values: Any, seeds: tuple[int, ...]) -> Matrix:
@@ -632,8 +632,8 @@ def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
             and int(row["item_id"][1:]) >= ITEMS // 2
         )
     ]
-    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 6)
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 6)
     assert "h rises in 100 % [83, 100] of the steps" in plain(answer.sentences[0])
     (count,) = (row[-1] for row in cells(answer.findings[0]))
     assert count == str(ITEMS)
@@ -653,8 +653,8 @@ def test_stays_are_counted_in_the_seeds_that_reached(
     for row in rows:
         if row["quantity"] == "reaches" and row["item_id"] == "s001":
             row["value"] = 1.0
-    found = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
-    (answer,) = (a for a in _answers(analysis, manifest, {"x": found}) if a.number == 6)
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 6)
     (line,) = cells(answer.findings[0])
     # fit seed 0: 30 of 40 stay; the others: the one that reaches does
     assert line[5].startswith(f"{(75 + 100 + 100) / 3:.0f} % [")
@@ -664,28 +664,28 @@ def test_a_share_of_few_is_as_uncertain_as_few() -> None:
     """All of three items that reached it stay, of a hundred that did not."""
     reached = np.zeros((100, 1))
     reached[:3] = 1.0
-    found = ratio_of(matrix(reached, (0,)), matrix(reached, (0,)), 0.95)
-    assert found is not None
-    assert (found.mean, found.high, found.n_clusters) == (1.0, 1.0, 3)
-    assert found.low == pytest.approx(0.025 ** (1 / 3))
+    result = ratio_of(matrix(reached, (0,)), matrix(reached, (0,)), 0.95)
+    assert result is not None
+    assert (result.mean, result.high, result.n_clusters) == (1.0, 1.0, 3)
+    assert result.low == pytest.approx(0.025 ** (1 / 3))
     assert ratio_of(matrix(reached, (0,)), matrix(0 * reached, (0,)), 0.95) is None
 
 
 def test_the_mean_of_a_ragged_matrix_is_that_of_each_seed() -> None:
     values = around(0.5, 0.1, "ragged")
     values[::3, 1] = np.nan
-    found = mean_of(matrix(values, (0, 1, 2)), 0.95)
-    assert found.mean == pytest.approx(np.nanmean(values, axis=0).mean())
+    result = mean_of(matrix(values, (0, 1, 2)), 0.95)
+    assert result.mean == pytest.approx(np.nanmean(values, axis=0).mean())
 
 
 @given(st.integers(2, 200), st.booleans())
 def test_all_alike_is_not_certain(clusters: int, full: bool) -> None:
     """Clopper and Pearson: of n trials all, the lower end is the n-th root of 0.025."""
     value = 1.0 if full else 0.0
-    found = share(Estimate(value, value, value, clusters, clusters, 1), 0.95)
-    end = found.low if full else 1.0 - found.high
+    estimate = share(Estimate(value, value, value, clusters, clusters, 1), 0.95)
+    end = estimate.low if full else 1.0 - estimate.high
     assert end == pytest.approx(0.025 ** (1 / clusters))
-    assert (found.high if full else found.low) == value
+    assert (estimate.high if full else estimate.low) == value
 
 
 @pytest.mark.parametrize(
@@ -711,12 +711,16 @@ def test_numbers_have_the_digits_they_deserve(
 
 def test_a_mean_over_seeds_and_clusters_is_crossed() -> None:
     values = around(0.5, 0.1, "mean")
-    found = mean_of(
+    estimate = mean_of(
         dataclasses.replace(matrix(values, (0, 1, 2)), clusters=np.arange(60) % 20), 0.95
     )
     effect = crossed_effect(values, np.arange(60) % 20, resamples=0)
-    assert (found.mean, found.low, found.high) == (effect.estimate, effect.low, effect.high)
-    assert (found.n_items, found.n_clusters, found.n_seeds) == (60, 20, 3)
+    assert (estimate.mean, estimate.low, estimate.high) == (
+        effect.estimate,
+        effect.low,
+        effect.high,
+    )
+    assert (estimate.n_items, estimate.n_clusters, estimate.n_seeds) == (60, 20, 3)
 
 
 def test_records_tell_what_was_measured_on() -> None:
@@ -730,8 +734,8 @@ def test_records_tell_what_was_measured_on() -> None:
         "left_out": {"iti_heads": "it acts on attention heads"},
         "unreached": {"linact": [0.05, 0.1]},
     }
-    found = Diagnosis(DIAGNOSIS_SCHEMA.empty_table(), record)
-    measured, *others = remarks({"a": found, "b": found})
+    diagnosis = Diagnosis(DIAGNOSIS_SCHEMA.empty_table(), record)
+    measured, *others = remarks({"a": diagnosis, "b": diagnosis})
     assert measured.startswith(
         "tiny, layer 14, truthful-mini: steerers were fitted to 11 statements"
     )

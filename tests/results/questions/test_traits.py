@@ -21,21 +21,21 @@ from steereval.results.store.run_folder import RunFolder
 TASKS = (FakeTask("truth", n_validation=0, n_test=60),)
 
 
-def only(method: str, found: Diagnosis) -> Diagnosis:
+def only(method: str, result: Diagnosis) -> Diagnosis:
     """The rows of one method, of the unsteered model and of natural activations."""
-    kept = pc.is_in(found.table["method"], pa.array([method, "none", "data"]))
-    return Diagnosis(found.table.filter(kept), found.record)
+    is_method = pc.is_in(result.table["method"], pa.array([method, "none", "data"]))
+    return Diagnosis(result.table.filter(is_method), result.record)
 
 
-def asked(analysis: Analysis, manifest: Manifest, found: Diagnosis) -> list[int]:
-    answers = answers_of(Evidence(analysis, manifest, {"x": found}))
+def questions_of(analysis: Analysis, manifest: Manifest, result: Diagnosis) -> list[int]:
+    answers = answers_of(Evidence(analysis, manifest, {"x": result}))
     return [answer.number for answer in answers]
 
 
 def test_a_grid_of_constant_vectors_is_not_asked_about_fields(tmp_path: Path) -> None:
     run = diagnosed_run(tmp_path / "run", methods=(FakeMethod("caa", (2.0,)),), tasks=TASKS)
-    found = only("caa", fake_diagnosis().diagnosis())
-    evidence = Evidence(analyse(run), run.read_manifest(), {"x": found})
+    diagnosis = only("caa", fake_diagnosis().diagnosis())
+    evidence = Evidence(analyse(run), run.read_manifest(), {"x": diagnosis})
     answers = {answer.number: answer for answer in answers_of(evidence)}
     assert list(answers) == [1, 2, 4, 5, 7]
     assert answers[1].question == cost.QUESTION
@@ -43,11 +43,11 @@ def test_a_grid_of_constant_vectors_is_not_asked_about_fields(tmp_path: Path) ->
     assert not evidence.raises(BARRIER)
 
 
-def renamed(found: Diagnosis, old: str, new: str) -> Diagnosis:
-    rows = found.table.to_pylist()
+def renamed(result: Diagnosis, old: str, new: str) -> Diagnosis:
+    rows = result.table.to_pylist()
     for row in rows:
         row["method"] = new if row["method"] == old else row["method"]
-    return Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), found.record)
+    return Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), result.record)
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +59,10 @@ def own_method(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def test_a_method_of_ones_own_gets_the_questions_of_its_traits(own_method: RunFolder) -> None:
     manifest = own_method.read_manifest()
-    mine = manifest.methods["mine"].model_copy(update={"traits": ["barrier", "flow"]})
-    manifest = manifest.model_copy(update={"methods": manifest.methods | {"mine": mine}})
-    found = renamed(fake_diagnosis().diagnosis(), "odesteer", "mine")
-    evidence = Evidence(analyse(own_method), manifest, {"x": found})
+    with_traits = manifest.methods["mine"].model_copy(update={"traits": ["barrier", "flow"]})
+    manifest = manifest.model_copy(update={"methods": manifest.methods | {"mine": with_traits}})
+    diagnosis = renamed(fake_diagnosis().diagnosis(), "odesteer", "mine")
+    evidence = Evidence(analyse(own_method), manifest, {"x": diagnosis})
     answers = {answer.number: answer for answer in answers_of(evidence)}
     assert list(answers) == list(range(1, 9))
     assert answers[1].question == cost.QUESTION_OF_FLOWS
@@ -75,8 +75,8 @@ def test_a_method_of_ones_own_gets_the_questions_of_its_traits(own_method: RunFo
 def test_without_traits_in_the_manifest_the_diagnosis_shows_them(own_method: RunFolder) -> None:
     """As in a run folder of an earlier version."""
     manifest = with_methods(own_method.read_manifest(), traits=None)
-    found = renamed(fake_diagnosis().diagnosis(), "odesteer", "mine")
-    evidence = Evidence(analyse(own_method), manifest, {"x": found})
+    diagnosis = renamed(fake_diagnosis().diagnosis(), "odesteer", "mine")
+    evidence = Evidence(analyse(own_method), manifest, {"x": diagnosis})
     assert evidence.traits("mine") == {BARRIER, FLOW}
     assert evidence.traits("caa") == set()
     bare = Evidence(analyse(own_method), manifest, {})
@@ -90,6 +90,6 @@ def test_traits_of_the_fake_grid(tmp_path: Path) -> None:
     assert evidence.traits("odesteer") == {BARRIER, FLOW}
     assert evidence.traits("caa") == {CONSTANT}
     assert min(evidence.steered, key=evidence.rank) == "odesteer"
-    assert asked(evidence.analysis, run.read_manifest(), fake_diagnosis().diagnosis()) == [
+    assert questions_of(evidence.analysis, run.read_manifest(), fake_diagnosis().diagnosis()) == [
         *range(1, 9)
     ]

@@ -259,10 +259,10 @@ ABSENT = {
 @pytest.mark.parametrize("name", ABSENT)
 def test_what_cannot_be_drawn_is_told(name: str, tmp_path: Path) -> None:
     run, kind, reason = ABSENT[name]
-    found = {group.name: group for group in figure_groups(analyse(write_run(run, tmp_path)))}
-    assert found[kind].pictures == ()
-    assert any(reason in sentence for sentence in found[kind].absences)
-    assert all(group.pictures or group.absences for group in found.values())
+    result = {group.name: group for group in figure_groups(analyse(write_run(run, tmp_path)))}
+    assert result[kind].pictures == ()
+    assert any(reason in sentence for sentence in result[kind].absences)
+    assert all(group.pictures or group.absences for group in result.values())
 
 
 def test_a_curve_of_one_seed_says_nothing_of_more(tmp_path: Path) -> None:
@@ -291,12 +291,12 @@ def test_numbers_of_items_have_room() -> None:
 def test_perplexities_are_drawn_as_factors(tmp_path: Path) -> None:
     task = FakeTask("ppl", metric="perplexity", kind="ratio", higher_is_better=False, n_test=60)
     run = small(tasks=(task,), select={"metric": "perplexity", "task": None})
-    found = figure_groups(analyse(write_run(run, tmp_path)))
-    texts = {group.name: group.pictures[0].alternative for group in found if group.pictures}
+    result = figure_groups(analyse(write_run(run, tmp_path)))
+    texts = {group.name: group.pictures[0].alternative for group in result if group.pictures}
     assert "× " in texts["differences"]
     assert "÷ " in texts["choosing-figures"]
     assert "a factor of" in texts["power"]
-    assert "factor of its perplexity" in found[0].pictures[0].svg
+    assert "factor of its perplexity" in result[0].pictures[0].svg
 
 
 @pytest.mark.slow

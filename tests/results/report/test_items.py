@@ -44,8 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def piece(run: RunFolder) -> dict[str, Any]:
-    (found,) = unpacked(build_report(run))
-    return found
+    (result,) = unpacked(build_report(run))
+    return result
 
 
 def test_scores_are_means_over_seeds_at_the_chosen_strengths(
@@ -58,9 +58,12 @@ def test_scores_are_means_over_seeds_at_the_chosen_strengths(
     rows = {r.arm.method: r for r in analyse(run).rows if r.is_primary}
     for arm in piece["arms"]:
         row = rows[arm["name"].split(" ")[0]]
-        mine = test[test.method == row.arm.method]
-        chosen = mine[[row.strengths.get(s) == t or row.is_baseline
-                       for s, t in zip(mine.fit_seed, mine.strength, strict=True)]]  # fmt: skip
+        arm_rows = test[test.method == row.arm.method]
+        is_chosen = [
+            row.strengths.get(seed) == strength or row.is_baseline
+            for seed, strength in zip(arm_rows.fit_seed, arm_rows.strength, strict=True)
+        ]
+        chosen = arm_rows[is_chosen]
         assert arm["scores"] == pytest.approx(chosen.groupby("item_id").value.mean().to_list())
 
 
@@ -75,8 +78,8 @@ def test_choices_and_likelihoods_are_those_of_the_first_seed(piece: dict[str, An
         assert texts == [f" choice {c} of {item}" for c in range(choices_of(item))]
         assert piece["texts"][piece["prompts"][place]] == f"Question {item}?\nA:"
         wanted = [likelihood(iti, item, choice) for choice in range(len(texts))]
-        found = arms["iti (layer 14)"]["likelihoods"][start : start + len(texts)]
-        assert found == pytest.approx(wanted, abs=0.0051)
+        result = arms["iti (layer 14)"]["likelihoods"][start : start + len(texts)]
+        assert result == pytest.approx(wanted, abs=0.0051)
         assert arms["iti (layer 14)"]["picks"][place] == int(np.argmax(wanted))
         start += len(texts)
     assert all(len(arm["likelihoods"]) == start for arm in piece["arms"])

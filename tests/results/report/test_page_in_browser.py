@@ -151,10 +151,10 @@ class Watched:
     def browse(self) -> Any:
         """The item browser, drawn."""
         self.unfold("items")
-        found = self.page.locator("#item-browser")
-        found.scroll_into_view_if_needed()
-        found.locator(".item").first.wait_for()
-        return found
+        result = self.page.locator("#item-browser")
+        result.scroll_into_view_if_needed()
+        result.locator(".item").first.wait_for()
+        return result
 
     def unfold(self, anchor: str) -> None:
         """Click on the heading of a folded section, and on all that is folded in it."""
@@ -196,11 +196,11 @@ def open_page(browser: Any) -> Iterator[Opener]:
 
     yield opening
     for watched, path in opened:
-        own = [url for url in watched.requests if url == path.as_uri()]
-        others = [url for url in watched.requests if url not in own]
+        requests_of_page = [url for url in watched.requests if url == path.as_uri()]
+        others = [url for url in watched.requests if url not in requests_of_page]
         watched.context.close()
         assert watched.complaints == []
-        assert len(own) == 1
+        assert len(requests_of_page) == 1
         assert all(url.startswith(("data:", "blob:")) for url in others), others
 
 
@@ -530,10 +530,10 @@ def test_the_questions_are_read_anywhere(
 
 
 def serious_faults(watched: Watched) -> list[str]:
-    found = axe.Axe().run(watched.page).response["violations"]
+    result = axe.Axe().run(watched.page).response["violations"]
     return [
         f"{each['id']}: {node['html'][:120]}"
-        for each in found
+        for each in result
         if each["impact"] in ("serious", "critical")
         for node in each["nodes"]
     ]

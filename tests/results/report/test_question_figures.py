@@ -88,47 +88,47 @@ def test_figures_tell_their_numbers_in_words(pictures: Sequence[Picture]) -> Non
 
 
 def test_names_of_lines_stand_in_the_key() -> None:
-    found = curves_plot(Curves("c", "t", "x", "y", SHARE, lines(2), levels=(("chance", 0.5),)))
-    assert all(f">{text}<" in found.svg for text in ("method 0", "method 1", "chance"))
+    result = curves_plot(Curves("c", "t", "x", "y", SHARE, lines(2), levels=(("chance", 0.5),)))
+    assert all(f">{text}<" in result.svg for text in ("method 0", "method 1", "chance"))
 
 
 def test_more_lines_than_colours_are_grey_and_named_in_words() -> None:
-    found = curves_plot(Curves("c", "t", "x", "y", SHARE, lines(len(SERIES) + 2)))
-    assert f">method {len(SERIES) - 1}<" in found.svg
-    assert f">method {len(SERIES)}<" not in found.svg
-    assert f"method {len(SERIES) + 1}: " in found.alternative
+    result = curves_plot(Curves("c", "t", "x", "y", SHARE, lines(len(SERIES) + 2)))
+    assert f">method {len(SERIES) - 1}<" in result.svg
+    assert f">method {len(SERIES)}<" not in result.svg
+    assert f"method {len(SERIES) + 1}: " in result.alternative
 
 
 @pytest.mark.parametrize(("number", "bands"), [(1, 1), (MOST_BANDS, MOST_BANDS), (5, 1)])
 def test_bands_do_not_hide_each_other(
     number: int, bands: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = drawings(monkeypatch, curves_module)
+    result = drawings(monkeypatch, curves_module)
     curves_plot(Curves("c", "t", "x", "y", SHARE, lines(number)))
-    assert len(found[0].axes[0].collections) == bands
+    assert len(result[0].axes[0].collections) == bands
 
 
 def drawings(monkeypatch: pytest.MonkeyPatch, module: object) -> list[Drawing]:
     """Will hold what `module` draws."""
-    found: list[Drawing] = []
+    result: list[Drawing] = []
 
     def keep(figure: Drawing, name: str, title: str, alternative: str) -> Picture:
-        found.append(figure)
+        result.append(figure)
         return Picture(name, title, alternative, "", b"", b"")
 
     monkeypatch.setattr(module, "finish", keep)
-    return found
+    return result
 
 
 def test_logarithmic_axes_are_labelled_in_plain_numbers() -> None:
     line = Line("euler", (1.0, 10.0), (at(0.04, 0.001), at(0.00004, 0.000001)))
     ticks = ((1.0, "1"), (10.0, "10"))
-    found = curves_plot(
+    result = curves_plot(
         Curves("c", "t", "x", "y", SHARE, (line,), ticks=ticks, is_log_x=True, is_log_y=True)
     )
-    assert "mathdefault" not in found.svg
-    assert ">0.01<" in found.svg
-    assert ">10<" in found.svg
+    assert "mathdefault" not in result.svg
+    assert ">0.01<" in result.svg
+    assert ">10<" in result.svg
 
 
 def test_open_intervals_are_left_out_and_told() -> None:
@@ -140,31 +140,31 @@ def test_open_intervals_are_left_out_and_told() -> None:
 
 
 def test_kinds_of_dots_differ_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = drawings(monkeypatch, dots_module)
+    result = drawings(monkeypatch, dots_module)
     kinds = tuple(Line(f"kind {i}", (0.0,), (at(0.5),)) for i in range(3))
     dots_plot(Dots("d", "t", "x", AUC, ("a",), kinds))
-    marks = [line.get_marker() for line in found[0].axes[0].lines if line.get_marker() != "None"]
+    marks = [line.get_marker() for line in result[0].axes[0].lines if line.get_marker() != "None"]
     assert len(marks) == len(set(marks)) == 3
 
 
 def test_points_have_their_names_beside_them() -> None:
     points = tuple((f"method {i}", at(-0.01 * i), at(0.02 * i)) for i in range(5))
-    found = scatter_plot(Scatter("s", "t", "x", "y", (CHANGE, POINTS), points))
-    assert all(f">method {i}<" in found.svg for i in range(5))
-    text = found.alternative.replace("\N{NO-BREAK SPACE}", " ")
+    result = scatter_plot(Scatter("s", "t", "x", "y", (CHANGE, POINTS), points))
+    assert all(f">method {i}<" in result.svg for i in range(5))
+    text = result.alternative.replace("\N{NO-BREAK SPACE}", " ")
     assert "method 4: -4.0 % [-5.0, -3.0], +8.0 points [+7.0, +9.0]" in text
 
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
     name = "<b>x</b> & $y$ _z_"
     run = diagnosed_run(tmp_path / "run", methods=(FakeMethod(name, (10.0,)),))
-    found = fake_diagnosis().diagnosis()
+    diagnosis = fake_diagnosis().diagnosis()
     rows = [
         row | {"method": name if row["method"] == "odesteer" else row["method"]}
-        for row in found.table.to_pylist()
+        for row in diagnosis.table.to_pylist()
     ]
     table = pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA)
-    write_diagnosis(LocalStorage(run.path), "tiny-14", Diagnosis(table, found.record))
+    write_diagnosis(LocalStorage(run.path), "tiny-14", Diagnosis(table, diagnosis.record))
     pictures = drawn(run)
     assert any("&lt;b&gt;x" in picture.svg for picture in pictures)
     assert all("<b>" not in picture.svg for picture in pictures)

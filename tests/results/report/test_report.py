@@ -255,8 +255,8 @@ def test_odd_runs_are_reported_without_a_lie(name: str, tmp_path: Path) -> None:
     groups = figure_groups(analysis)
     answers = {name for name in drawn if re.match(r"q[1-8]-", name)}
     assert drawn - answers == {picture.name for group in groups for picture in group.pictures}
-    told = [sentence for group in groups for sentence in group.absences]
-    assert all(bare(sentence) in bare(page.text) for sentence in told)
+    sentences = [sentence for group in groups for sentence in group.absences]
+    assert all(bare(sentence) in bare(page.text) for sentence in sentences)
     assert all(group.pictures or group.absences for group in groups)
 
 

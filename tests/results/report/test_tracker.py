@@ -44,10 +44,10 @@ class Tracker:
 
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    found = Tracker()
+    result = Tracker()
     for name in TRACKERS:
-        monkeypatch.setitem(sys.modules, name, found)
-    return found
+        monkeypatch.setitem(sys.modules, name, result)
+    return result
 
 
 @pytest.mark.slow

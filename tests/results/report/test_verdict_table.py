@@ -107,20 +107,20 @@ def test_a_capability_at_another_strength_says_at_which(analysis: Analysis) -> N
         else row
         for row in analysis.rows
     ]
-    found = dataclasses.replace(analysis, rows=tuple(moved))
+    result = dataclasses.replace(analysis, rows=tuple(moved))
     (capability,) = (
         remark.text
-        for remark in lines(found)["caa", "open"]["effects"].remarks
+        for remark in lines(result)["caa", "open"]["effects"].remarks
         if "arc" in remark.text
     )
     assert "at strength 1 " in capability
 
 
 def test_the_headline_names_gain_loss_and_collapse(analysis: Analysis) -> None:
-    found = conclusion([row for row in analysis.rows if row.is_confirmatory])
-    assert [row.arm.method for row in found.gains] == ["caa"]
-    assert [row.arm.method for row in found.collapsed] == ["caa"]
-    assert found.best is found.gains[0]
+    result = conclusion([row for row in analysis.rows if row.is_confirmatory])
+    assert [row.arm.method for row in result.gains] == ["caa"]
+    assert [row.arm.method for row in result.collapsed] == ["caa"]
+    assert result.best is result.gains[0]
     said = short_verdict(analysis.rows, "none")
     assert len(said) == 3
     assert "1 of 2 comparisons" in said[0]
@@ -134,37 +134,37 @@ def test_replication_and_verdicts_have_one_voice(tmp_path: Path) -> None:
         for i in range(10)
     )
     tasks = tuple(FakeTask(name, n_validation=0, n_test=240) for name in ("a", "b"))
-    found = analyse(write_run(FakeRun(methods, tasks, fit_seeds=(0,), select=None), tmp_path))
-    row = row_of(found, "m0", "a")
+    result = analyse(write_run(FakeRun(methods, tasks, fit_seeds=(0,), select=None), tmp_path))
+    row = row_of(result, "m0", "a")
     assert row.comparison is not None
     assert row.p_adjusted is not None
     assert row.comparison.effect.p_value < 0.025 < 0.05 < row.p_adjusted
-    assert "alone" in p_words(row, found.plan.alpha)
-    better = [r.arm.label for r in found.rows if r.verdict and r.verdict.word in IMPROVEMENTS]
-    for each in found.replications:
+    assert "alone" in p_words(row, result.plan.alpha)
+    better = [r.arm.label for r in result.rows if r.verdict and r.verdict.word in IMPROVEMENTS]
+    for each in result.replications:
         assert each.at_least == better.count(each.arm)
 
 
 def test_measured_cost_stands_in_the_row_and_no_other(tmp_path: Path) -> None:
     run = diagnosed_run(tmp_path / "run")
-    found = analyse(run)
-    evidence = Evidence(found, run.read_manifest(), read_diagnoses(run.place))
+    result = analyse(run)
+    evidence = Evidence(result, run.read_manifest(), read_diagnoses(run.place))
     costs = speed_changes(evidence)
     assert {label for _, _, label in costs} == {"odesteer", "caa"}
-    rows = lines(found, costs)
+    rows = lines(result, costs)
     assert rows["odesteer", "truth"]["cost"].order == pytest.approx(-0.07, abs=0.002)
     assert rows["gradient_ascent", "truth"]["cost"].text == "–"
-    assert "cost" not in lines(found)["odesteer", "truth"]
+    assert "cost" not in lines(result)["odesteer", "truth"]
 
 
 @pytest.mark.slow
 def test_collapse_is_in_the_files_too(run: RunFolder, analysis: Analysis, tmp_path: Path) -> None:
     folder = build_report(run, tmp_path / "report").parent
     table = pq.read_table(folder / "leaderboard.parquet").to_pylist()
-    told = {(r["method"], r["metric"]): (r["collapses_from"], r["collapsed"]) for r in table}
-    assert told["caa", "true"] == (4.0, True)
-    assert told["iti", "true"] == (None, False)
-    assert told["none", "true"] == (None, None)
+    collapses = {(r["method"], r["metric"]): (r["collapses_from"], r["collapsed"]) for r in table}
+    assert collapses["caa", "true"] == (4.0, True)
+    assert collapses["iti", "true"] == (None, False)
+    assert collapses["none", "true"] == (None, None)
     for name in ("report.md", "leaderboard.md", "leaderboard.tex"):
         text = (folder / name).read_text(encoding="utf-8")
         assert verdict_words(row_of(analysis, "caa", "open")) in text, name
@@ -253,7 +253,7 @@ GOLDEN = Path(__file__).with_name("golden_report.md")
 def test_the_wording_of_the_report_is_the_golden_one(run: RunFolder, tmp_path: Path) -> None:
     """All of it but the provenance. STEEREVAL_GOLDEN=write puts the new wording in its place."""
     text = (build_report(run, tmp_path / "report").parent / "report.md").read_text("utf-8")
-    found = text[: text.index("## Provenance")]
+    result = text[: text.index("## Provenance")]
     if os.environ.get("STEEREVAL_GOLDEN") == "write":
-        GOLDEN.write_text(found, encoding="utf-8")
-    assert found == GOLDEN.read_text(encoding="utf-8")
+        GOLDEN.write_text(result, encoding="utf-8")
+    assert result == GOLDEN.read_text(encoding="utf-8")

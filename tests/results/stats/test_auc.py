@@ -23,8 +23,8 @@ def test_four_scores_by_hand() -> None:
 @given(SCORES)
 def test_it_is_the_share_of_pairs_won(scores: list[int]) -> None:
     labels = np.arange(len(scores)) % 2 == 0
-    found = auc_effect(np.array(scores, float), labels).estimate
-    assert found == pytest.approx(roc_auc_score(labels, scores))
+    effect = auc_effect(np.array(scores, float), labels).estimate
+    assert effect == pytest.approx(roc_auc_score(labels, scores))
 
 
 @given(SCORES)
@@ -81,10 +81,10 @@ def test_the_calibration_error_by_hand() -> None:
     """Bins of ten: 0.2 predicted and 4 of 10 true, 0.8 predicted and 7 of 10 true."""
     p = np.repeat([0.2, 0.8], 10)
     y = np.r_[np.arange(10) < 4, np.arange(10) < 7]
-    found = calibration(p, y)
-    assert found.error == pytest.approx((0.2 + 0.1) / 2)
-    assert list(found.predicted) == pytest.approx([0.2, 0.8])
-    assert list(found.came_true) == pytest.approx([0.4, 0.7])
+    result = calibration(p, y)
+    assert result.error == pytest.approx((0.2 + 0.1) / 2)
+    assert list(result.predicted) == pytest.approx([0.2, 0.8])
+    assert list(result.came_true) == pytest.approx([0.4, 0.7])
 
 
 def test_true_probabilities_are_seldom_called_off() -> None:
@@ -104,9 +104,9 @@ def test_overconfident_probabilities_are_off() -> None:
 
 
 def test_few_items_share_one_bin() -> None:
-    found = calibration([0.1, 0.9, 0.5], [False, True, True])
-    assert len(found.predicted) == 1
-    assert found.error == pytest.approx(abs(0.5 - 2 / 3))
+    result = calibration([0.1, 0.9, 0.5], [False, True, True])
+    assert len(result.predicted) == 1
+    assert result.error == pytest.approx(abs(0.5 - 2 / 3))
 
 
 def test_what_is_no_probability_is_refused() -> None:

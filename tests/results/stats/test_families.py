@@ -38,8 +38,8 @@ def test_macro_means_of_tasks_that_share_their_seeds_keep_their_size() -> None:
         seed = rng.normal(0, 0.05, 5)
         diffs = [crossed(rng, (200, 5), seed) for _ in range(4)]
         rejected += stats.macro_effect(diffs).p_value < 0.05
-        own = [stats.crossed_effect(diff) for diff in diffs]
-        z = sum(e.estimate for e in own) / np.sqrt(sum(e.se**2 for e in own))
+        effects = [stats.crossed_effect(diff) for diff in diffs]
+        z = sum(e.estimate for e in effects) / np.sqrt(sum(e.se**2 for e in effects))
         naive += abs(z) > 1.96
     assert 0.03 <= rejected / draws <= 0.07
     assert naive / draws > 0.15
@@ -95,11 +95,11 @@ def test_the_correlation_is_that_of_the_estimates() -> None:
     shared = rng.normal(0, 1, 4000)
     means = shared + rng.normal(0, 1, (3, 4000))
     errors = [stats.crossed_effect(m).se for m in means]
-    found = stats.crossed_correlation(means, np.arange(4000), errors)
-    assert found == pytest.approx(np.full((3, 3), 0.5) + 0.5 * np.eye(3), abs=0.05)
+    values = stats.crossed_correlation(means, np.arange(4000), errors)
+    assert values == pytest.approx(np.full((3, 3), 0.5) + 0.5 * np.eye(3), abs=0.05)
     # half the variance of a test is its seeds', which it shares with no other
     wider = stats.crossed_correlation(means, np.arange(4000), np.sqrt(2) * np.array(errors))
-    assert wider[0, 1] == pytest.approx(found[0, 1] / 2)
+    assert wider[0, 1] == pytest.approx(values[0, 1] / 2)
 
 
 def test_the_robust_p_is_t_with_the_seeds_df_where_they_dominate() -> None:
@@ -125,10 +125,10 @@ def test_far_below_five_per_cent_only_the_robust_p_holds_with_few_seeds() -> Non
         + rng.normal(0, 0.07, (3000, 1, 3))
         + rng.normal(0, 0.3, (3000, 400, 3))
     )
-    found = stats.crossed_estimates(stack)
-    assert np.mean(found.p_value < 0.005) > 0.015
-    assert np.mean(found.p_robust < 0.005) <= 0.0075
-    assert np.mean(found.p_robust < 0.05) <= 0.055
+    estimates = stats.crossed_estimates(stack)
+    assert np.mean(estimates.p_value < 0.005) > 0.015
+    assert np.mean(estimates.p_robust < 0.005) <= 0.0075
+    assert np.mean(estimates.p_robust < 0.05) <= 0.055
 
 
 def test_a_stack_is_estimated_as_its_matrices_are() -> None:
@@ -158,9 +158,9 @@ def test_the_least_design_is_the_least() -> None:
 
 
 def test_friedman_of_tasks_that_agree_and_of_one_task() -> None:
-    found = stats.friedman([[1.0, 2.0, 3.0]] * 12)
-    assert found.ranks == (3.0, 2.0, 1.0)
-    assert (found.f_statistic, found.p_value) == (np.inf, 0.0)
+    friedman = stats.friedman([[1.0, 2.0, 3.0]] * 12)
+    assert friedman.ranks == (3.0, 2.0, 1.0)
+    assert (friedman.f_statistic, friedman.p_value) == (np.inf, 0.0)
     assert stats.friedman(np.ones((4, 3))).chi_square_ties == 0.0
     with pytest.raises(InputError, match="there are 1 tasks or methods"):
         stats.friedman([[1.0, 2.0]])
@@ -175,10 +175,10 @@ def test_tasks_that_score_the_same_documents_do_not_count_them_twice(shared: boo
         second = document if shared else rng.normal(0, 0.3, (100, 1))
         diffs = [each + rng.normal(0, 0.05, (100, 3)) for each in (document, second)]
         labels = [np.arange(100), np.arange(100) + (0 if shared else 100)]
-        found = stats.macro_effect(diffs, labels, shared_clusters=True)
-        rejected += found.p_value < 0.05
+        effect = stats.macro_effect(diffs, labels, shared_clusters=True)
+        rejected += effect.p_value < 0.05
         apart += stats.macro_effect(diffs).p_value < 0.05
-        assert found.n_clusters == (100 if shared else 200)
+        assert effect.n_clusters == (100 if shared else 200)
     assert 0.02 <= rejected / 400 <= 0.08
     assert (apart / 400 > 0.12) == shared
 
@@ -228,12 +228,12 @@ def test_a_family_of_ten_holds_its_level_where_three_seeds_spread(spread: float)
     for number in range(250):
         diffs = rng.normal(0, 0.2, (1, 400, 1)) + rng.normal(0, 0.2, (10, 400, 1))
         diffs = diffs + rng.normal(0, spread, (10, 1, 3)) + rng.normal(0, 0.3, (10, 400, 3))
-        found = stats.crossed_estimates(diffs, guard=stats.Guard())
-        correlation = stats.crossed_correlation(diffs.mean(axis=2), np.arange(400), found.se)
-        together = stats.max_t_crossed(found.p_robust, correlation, 500, number)
-        claims["holm"] += stats.adjust(found.p_robust, "holm").min() < 0.05
+        estimates = stats.crossed_estimates(diffs, guard=stats.Guard())
+        correlation = stats.crossed_correlation(diffs.mean(axis=2), np.arange(400), estimates.se)
+        together = stats.max_t_crossed(estimates.p_robust, correlation, 500, number)
+        claims["holm"] += stats.adjust(estimates.p_robust, "holm").min() < 0.05
         claims["max-t"] += together.min() < 0.05
-        claims["crossed t"] += stats.adjust(found.p_value, "holm").min() < 0.05
+        claims["crossed t"] += stats.adjust(estimates.p_value, "holm").min() < 0.05
     most = 250 * (0.05 + 2 * np.sqrt(0.05 * 0.95 / 250))
     assert max(claims["holm"], claims["max-t"]) <= most
     assert claims["crossed t"] > claims["holm"]

@@ -137,29 +137,29 @@ DEMSAR = [
 
 
 def test_friedman_and_nemenyi_of_demsar_2006() -> None:
-    found = stats.friedman(DEMSAR)
-    assert found.ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
-    assert found.chi_square == pytest.approx(9.28, abs=5e-3)
-    assert found.f_statistic == pytest.approx(3.69, abs=5e-3)
-    assert found.critical_difference == pytest.approx(1.25, abs=5e-3)
-    assert found.p_value < 0.05
+    friedman = stats.friedman(DEMSAR)
+    assert friedman.ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
+    assert friedman.chi_square == pytest.approx(9.28, abs=5e-3)
+    assert friedman.f_statistic == pytest.approx(3.69, abs=5e-3)
+    assert friedman.critical_difference == pytest.approx(1.25, abs=5e-3)
+    assert friedman.p_value < 0.05
 
 
 @pytest.mark.parametrize(("last", "chi_square"), [(0.97501, 10.228), (0.975, 10.952)])
 def test_ties_are_corrected_for_as_by_scipy(last: float, chi_square: float) -> None:
     rows = np.array(DEMSAR)
     rows[12, 2] = last
-    found = stats.friedman(rows).chi_square_ties
-    assert found == pytest.approx(chi_square, abs=5e-4)
-    assert found == pytest.approx(scipy_stats.friedmanchisquare(*rows.T).statistic)
+    friedman = stats.friedman(rows).chi_square_ties
+    assert friedman == pytest.approx(chi_square, abs=5e-4)
+    assert friedman == pytest.approx(scipy_stats.friedmanchisquare(*rows.T).statistic)
 
 
 def test_equivalence_is_that_of_statsmodels() -> None:
     x = np.random.default_rng(0).normal(0.1, 1.0, 60)
     p, (_, p_low, _), _ = weightstats.DescrStatsW(x).ttost_mean(-0.4, 0.4)
-    found = stats.non_inferiority(stats.crossed_effect(x), 0.4)
-    assert found.p_value == pytest.approx(p_low)
-    assert found.p_equivalent == pytest.approx(p)
+    effect = stats.non_inferiority(stats.crossed_effect(x), 0.4)
+    assert effect.p_value == pytest.approx(p_low)
+    assert effect.p_equivalent == pytest.approx(p)
 
 
 def test_interquartile_mean_by_hand() -> None:

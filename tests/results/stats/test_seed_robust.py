@@ -35,21 +35,21 @@ def sizes(seeds: int, agreement: float, level: float) -> Floats:
     item, residual = np.full_like(squares, agreement), np.ones_like(squares)
     table = MeanSquareTable((item, squares, residual), (MANY, df, MANY))
     limits = critical_distances(table, 1.0, level)
-    found = []
+    result = []
     for spread in SPREADS:
         scale = (1.0 + spread) / df
         weights = scipy_stats.chi2.pdf(squares / scale, df) * squares
         tails = 2.0 * special.ndtr(-limits / np.sqrt(agreement + spread))
-        found.append(float(np.sum(tails * weights) / np.sum(weights)))
-    return np.array(found)
+        result.append(float(np.sum(tails * weights) / np.sum(weights)))
+    return np.array(result)
 
 
 @pytest.mark.parametrize("seeds", [3, 4, 5])
 @pytest.mark.parametrize("agreement", AGREEMENTS)
 def test_size_at_five_per_cent_lies_within_the_bounds(seeds: int, agreement: float) -> None:
-    found = sizes(seeds, agreement, 0.05)
-    assert found.min() >= 0.0295
-    assert found.max() <= 0.061
+    result = sizes(seeds, agreement, 0.05)
+    assert result.min() >= 0.0295
+    assert result.max() <= 0.061
 
 
 @pytest.mark.parametrize(("level", "most"), [(0.025, 1.15), (0.01, 1.02), (0.005, 1.02)])

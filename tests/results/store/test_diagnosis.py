@@ -41,18 +41,21 @@ def place(tmp_path: Path) -> LocalStorage:
 
 
 def test_all_are_read_as_one_table(place: LocalStorage) -> None:
-    found = read_diagnosis(place)
-    assert found is not None
-    assert found.table["model"].to_pylist() == ["a", "b"]
-    assert {name: record["model"] for name, record in found.record.items()} == {"a": "a", "b": "b"}
+    diagnosis = read_diagnosis(place)
+    assert diagnosis is not None
+    assert diagnosis.table["model"].to_pylist() == ["a", "b"]
+    assert {name: record["model"] for name, record in diagnosis.record.items()} == {
+        "a": "a",
+        "b": "b",
+    }
     assert diagnosed(place) == {"a", "b"}
 
 
 def test_without_its_record_a_table_does_not_count(place: LocalStorage) -> None:
     place.remove("diagnosis/a.json")
-    found = read_diagnosis(place)
-    assert found is not None
-    assert found.table["model"].to_pylist() == ["b"]
+    diagnosis = read_diagnosis(place)
+    assert diagnosis is not None
+    assert diagnosis.table["model"].to_pylist() == ["b"]
 
 
 def test_what_was_removed_is_gone(place: LocalStorage) -> None:
@@ -74,19 +77,19 @@ def test_the_documentation_has_every_column() -> None:
     text = (DOCS / "run-folder.md").read_text("utf-8")
     section = text.split("## `diagnosis`: ")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (\w+)(, null)? \|", section, re.M)
-    found = [(name, kind, bool(null)) for name, kind, null in rows]
-    assert found == [(f.name, str(f.type), f.nullable) for f in DIAGNOSIS_SCHEMA]
+    result = [(name, kind, bool(null)) for name, kind, null in rows]
+    assert result == [(f.name, str(f.type), f.nullable) for f in DIAGNOSIS_SCHEMA]
 
 
 def test_the_documentation_has_every_quantity() -> None:
     """With the question that it answers, in their order, and every judge."""
     text = (DOCS / "diagnose.md").read_text("utf-8")
-    found = [
+    result = [
         (name, int(question))
         for names, question in re.findall(r"^\| (`[\w`, ]+`) \| (\d) \|", text, re.M)
         for name in re.findall(r"`(\w+)`", names)
     ]
-    assert found == [(name, quantity.question) for name, quantity in QUANTITIES.items()]
+    assert result == [(name, quantity.question) for name, quantity in QUANTITIES.items()]
     assert all(f"`{judge}`" in text for judge in JUDGES)
 
 
@@ -95,10 +98,10 @@ def test_values_that_no_writer_writes_are_refused(place: LocalStorage) -> None:
     good = one_row("c")
     index = good.schema.get_field_index("value")
     odd = good.set_column(index, good.schema.field(index), [[float("nan")]])
-    for table, told in (
+    for table, message in (
         (odd, "value nan for x of item x"),
         (pa.concat_tables([good] * 2), "2 rows"),
     ):
         write_diagnosis(place, "c", Diagnosis(table, {}))
-        with pytest.raises(StoreError, match=told):
+        with pytest.raises(StoreError, match=message):
             read_diagnosis(place)

@@ -18,7 +18,7 @@ plain = st.recursive(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "found"),
+    ("first", "second", "result"),
     [
         ({"a": {"b": 1}}, {"a": {"b": 2}}, [Difference("a.b", "1", "2")]),
         ({"a": [1, 2]}, {"a": [1, 3, 4]},
@@ -31,8 +31,8 @@ plain = st.recursive(
         ("ab", ["a", "b"], [Difference("", '"ab"', '["a", "b"]')]),
     ],
 )  # fmt: skip
-def test_known_differences(first: Any, second: Any, found: list[Difference]) -> None:
-    assert list(differences(first, second)) == found
+def test_known_differences(first: Any, second: Any, result: list[Difference]) -> None:
+    assert list(differences(first, second)) == result
 
 
 @given(plain)

@@ -52,18 +52,18 @@ def test_two_drivers_refuse_each_other_and_a_dead_one_is_followed(tmp_path: Path
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     with driving(place):
-        found = holder(place)
-        assert found is not None
-        assert found["pid"] == os.getpid()
+        sign = holder(place)
+        assert sign is not None
+        assert sign["pid"] == os.getpid()
     assert not (tmp_path / FILE).exists()
 
 
 def test_another_process_with_the_same_number_is_not_the_driver(tmp_path: Path) -> None:
     place = LocalStorage(tmp_path)
     with driving(place):
-        found = holder(place)
-    assert found is not None
-    place.write(FILE, json.dumps(found | {"born": found["born"] - 1000, "id": "old"}).encode())
+        sign = holder(place)
+    assert sign is not None
+    place.write(FILE, json.dumps(sign | {"born": sign["born"] - 1000, "id": "old"}).encode())
     with driving(place):
         pass
 
@@ -156,9 +156,9 @@ def test_a_machine_of_the_same_name_is_another_machine(
 ) -> None:
     """Containers and cloned machines share names; their process numbers mean nothing here."""
     place = LocalStorage(tmp_path)
-    own = socket.gethostname()
-    clock_of(monkeypatch, lambda now: elsewhere(place, host=own, beat=now))
-    elsewhere(place, host=own, pid=2**22 + 1)
+    host = socket.gethostname()
+    clock_of(monkeypatch, lambda now: elsewhere(place, host=host, beat=now))
+    elsewhere(place, host=host, pid=2**22 + 1)
     with pytest.raises(StoreError, match="is being run"):
         Lease(place).take(0)
 
@@ -276,9 +276,9 @@ def test_who_was_taken_for_dead_keeps_its_hands_off(tmp_path: Path) -> None:
     place = LocalStorage(tmp_path)
     one, other = Lease(place), Lease(place)
     one.take(0)
-    found = holder(place)
-    assert found is not None
-    place.write(FILE, json.dumps(found | {"born": 0.0}).encode())
+    sign = holder(place)
+    assert sign is not None
+    place.write(FILE, json.dumps(sign | {"born": 0.0}).encode())
     other.take(0)
     one.renew()
     assert one.lost

@@ -49,14 +49,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run
 
 
-def asked(run: RunFolder, sql: str) -> list[tuple[Any, ...]]:
+def rows_of(run: RunFolder, sql: str) -> list[tuple[Any, ...]]:
     return list(query(run, sql).rows)
 
 
 def test_rows_are_the_item_rows(run: RunFolder) -> None:
-    found = dict(asked(run, "select method, avg(value) from rows group by method"))
+    rows = dict(rows_of(run, "select method, avg(value) from rows group by method"))
     frame = run.read_items().to_pandas()
-    assert found == pytest.approx(frame.groupby("method").value.mean().to_dict())
+    assert rows == pytest.approx(frame.groupby("method").value.mean().to_dict())
 
 
 def test_tables_join(run: RunFolder) -> None:
@@ -65,12 +65,12 @@ def test_tables_join(run: RunFolder) -> None:
         from ROWS r join Responses a using (cell_id, item_id) join cells c using (cell_id)
         group by r.method order by 1
     """
-    assert asked(run, sql) == [("helps", 40, "done"), ("hf", 40, "done"), ("none", 40, "done")]
+    assert rows_of(run, sql) == [("helps", 40, "done"), ("hf", 40, "done"), ("none", 40, "done")]
 
 
 def test_cells_say_what_became_of_them(run: RunFolder) -> None:
     sql = "select method, fit_seed, status, imported, items, displacement, error from cells"
-    assert asked(run, sql) == [
+    assert rows_of(run, sql) == [
         ("none", None, "done", False, 40, None, None),
         ("helps", 0, "done", False, 40, 1.5, None),
         ("helps", 1, "failed", False, None, None, "the layer <14> is gone"),
@@ -80,12 +80,12 @@ def test_cells_say_what_became_of_them(run: RunFolder) -> None:
 
 
 def test_everything_about_the_tables_can_be_asked(run: RunFolder) -> None:
-    assert asked(run, "show tables") == [("cells",), ("responses",), ("rows",)]
-    names = [row[0] for row in asked(run, "describe responses")]
+    assert rows_of(run, "show tables") == [("cells",), ("responses",), ("rows",)]
+    names = [row[0] for row in rows_of(run, "describe responses")]
     assert names == RESPONSE_SCHEMA.names
-    assert asked(run, "explain select 1 from cells")
-    assert asked(run, "from cells select count(*)") == [(5,)]
-    assert asked(run, "with a as (values (1), (2)) select sum(col0) from a") == [(3,)]
+    assert rows_of(run, "explain select 1 from cells")
+    assert rows_of(run, "from cells select count(*)") == [(5,)]
+    assert rows_of(run, "with a as (values (1), (2)) select sum(col0) from a") == [(3,)]
 
 
 def test_only_what_is_asked_for_is_read(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +93,9 @@ def test_only_what_is_asked_for_is_read(run: RunFolder, monkeypatch: pytest.Monk
         raise AssertionError("responses were read")
 
     monkeypatch.setattr(RunFolder, "iter_responses", never)
-    assert asked(run, "select count(*) from cells") == [(5,)]
+    assert rows_of(run, "select count(*) from cells") == [(5,)]
     with pytest.raises(AssertionError, match="responses were read"):
-        asked(run, "select count(*) from responses")
+        rows_of(run, "select count(*) from responses")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_run_is_only_read_and_nothing_else_is(run: RunFolder, tmp_path: Path, 
     (tmp_path / "secret.csv").write_text("a\n1\n")
     before = sorted(run.path.rglob("*"))
     with pytest.raises(InputError, match=r"rows \(cell_id|statements"):
-        asked(run, sql.format(folder=tmp_path))
+        rows_of(run, sql.format(folder=tmp_path))
     assert sorted(run.path.rglob("*")) == before
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
     assert frame.num_rows == 1
@@ -135,19 +135,19 @@ def test_a_run_is_only_read_and_nothing_else_is(run: RunFolder, tmp_path: Path, 
 
 def test_errors_name_what_is_near(run: RunFolder) -> None:
     with pytest.raises(InputError, match=r"metrik.*Candidate bindings: .*metric"):
-        asked(run, "select metrik from rows")
+        rows_of(run, "select metrik from rows")
     with pytest.raises(InputError, match="0 statements"):
-        asked(run, "-- nothing")
+        rows_of(run, "-- nothing")
 
 
 def test_an_error_that_comes_late_is_told_too(run: RunFolder) -> None:
     with pytest.raises(InputError, match="Could not convert string"):
-        asked(run, "select cast(method as integer) from rows")
+        rows_of(run, "select cast(method as integer) from rows")
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no run folder"):
-        asked(RunFolder(tmp_path), "select 1 from rows")
+        rows_of(RunFolder(tmp_path), "select 1 from rows")
 
 
 # --- as text
@@ -198,8 +198,8 @@ def test_csv_and_json_hold_everything() -> None:
 
 
 def test_columns_of_one_name_stay_apart(run: RunFolder) -> None:
-    found = query(run, 'select 1 as a, 2 as a, 3 as "a_2", 4 as a')
-    assert found.columns == ("a", "a_2", "a_2_2", "a_3")
+    table = query(run, 'select 1 as a, 2 as a, 3 as "a_2", 4 as a')
+    assert table.columns == ("a", "a_2", "a_2_2", "a_3")
 
 
 def test_an_unknown_format_is_named() -> None:
@@ -242,4 +242,4 @@ def test_the_documentation_has_every_column(view: str, schema: pa.Schema) -> Non
 def test_repetitions_name_what_they_repeat(tmp_path: Path) -> None:
     run = write_run(replace(RUN, repeated=("none",)), tmp_path / "run")
     sql = "select a.method, b.method from cells a join cells b on a.repeats = b.cell_id"
-    assert asked(run, sql) == [("none (repeated)", "none")]
+    assert rows_of(run, sql) == [("none (repeated)", "none")]

@@ -97,9 +97,9 @@ def rewrite(run: RunFolder, change: Callable[[list[dict[str, Any]]], list[dict[s
     data = parquet.encode(pa.Table.from_pylist(rows, schema=ITEM_SCHEMA), ITEM_SCHEMA, "rows")
     (run.path / f"cells/{cell}.parquet").write_bytes(data)
     record = run.path / f"cells/{cell}.json"
-    told = json.loads(record.read_text())
-    told["files"]["items"] = parquet.digest(data)
-    record.write_text(json.dumps(told))
+    content = json.loads(record.read_text())
+    content["files"]["items"] = parquet.digest(data)
+    record.write_text(json.dumps(content))
     return cell
 
 
@@ -133,15 +133,15 @@ def test_every_reader_refuses_a_value_that_the_metric_cannot_have(
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_reader_gets_around_the_check(run: RunFolder, fault: str) -> None:
     cell = with_fault(run, fault)
-    metric, _, told = FAULTS[fault]
+    metric, _, message = FAULTS[fault]
     fresh = RunFolder(run.path)
     for read in (fresh.read_items, lambda: fresh.read_cell(cell), lambda: list(fresh.iter_items())):
         with pytest.raises(StoreError) as refused:
             read()
-        assert f"{told} for the metric {metric} of item {ITEM}" in refused.value.problem
-    (found,) = [f for f in verify_tables(fresh, lambda name: None, True) if cell in f.where]
-    assert found.is_wrong
-    assert ITEM in found.what
+        assert f"{message} for the metric {metric} of item {ITEM}" in refused.value.problem
+    (finding,) = [f for f in verify_tables(fresh, lambda name: None, True) if cell in f.where]
+    assert finding.is_wrong
+    assert ITEM in finding.what
 
 
 def test_two_rows_for_one_item_are_refused(run: RunFolder) -> None:

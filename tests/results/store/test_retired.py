@@ -108,21 +108,21 @@ def test_no_reader_counts_what_the_manifest_lacks(tmp_path: Path) -> None:
     write_archive(run, tmp_path / "run.zip")
     write_archive(clean, tmp_path / "clean.zip")
     assert (tmp_path / "run.zip").read_bytes() == (tmp_path / "clean.zip").read_bytes()
-    (found,) = [f for f in verify_tables(run, report_reader(run), False) if f.is_wrong]
-    assert found.where == min(ids(BOTH) - ids(AFTER))
+    (finding,) = [f for f in verify_tables(run, report_reader(run), False) if f.is_wrong]
+    assert finding.where == min(ids(BOTH) - ids(AFTER))
 
 
 def test_the_files_themselves_are_the_run(tmp_path: Path) -> None:
     run = write_run(BOTH, tmp_path / "run")
     replan(run, manifest(AFTER))
     for folder in ("cells", "responses"):
-        found = duckdb.sql(f"select distinct cell_id from '{run.path}/{folder}/*.parquet'")
-        assert {cell for (cell,) in found.fetchall()} == ids(AFTER)
+        result = duckdb.sql(f"select distinct cell_id from '{run.path}/{folder}/*.parquet'")
+        assert {cell for (cell,) in result.fetchall()} == ids(AFTER)
     notes = [f for f in verify_tables(run, report_reader(run), False) if f.where == "retired"]
     assert [f.is_wrong for f in notes] == [False]
     assert "1 retired cell of" in notes[0].what
-    asked = query(run, "select count(distinct strength) from rows where strength > 0")
-    assert list(asked.rows) == [(2,)]
+    table = query(run, "select count(distinct strength) from rows where strength > 0")
+    assert list(table.rows) == [(2,)]
 
 
 def test_files_that_are_no_cells_stay_where_they_are(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_a_manifest_without_cells_is_named(tmp_path: Path, cells: Any) -> None:
 
 def test_profiles_of_groups_without_a_cell_of_the_run_are_left_out(tmp_path: Path) -> None:
     run = write_run(BEFORE, tmp_path / "run")
-    kept = Profile("a", "tiny", "truth", "14", 1, {"loading": 1.0}, (min(ids(BEFORE)),))
-    for group, cells in (("a", kept.ids), ("b", ("gone",)), ("c", ())):
-        profile = replace(kept, group=group, ids=cells)
+    profile_of_run = Profile("a", "tiny", "truth", "14", 1, {"loading": 1.0}, (min(ids(BEFORE)),))
+    for group, cells in (("a", profile_of_run.ids), ("b", ("gone",)), ("c", ())):
+        profile = replace(profile_of_run, group=group, ids=cells)
         write_profile(run.place, profile)
     assert [p.group for p in read_profiles(run.place, run.members())] == ["a", "c"]
     assert len(read_profiles(run.place)) == 3
@@ -191,7 +191,7 @@ def test_a_cell_that_waits_to_come_back_is_told_as_such(tmp_path: Path) -> None:
     run = write_run(BEFORE, tmp_path / "run")
     replan(run, manifest(AFTER))
     run.write_manifest(manifest(BEFORE))
-    (found,) = [f for f in verify_tables(run, report_reader(run), False) if f.is_wrong]
-    assert "is still set apart" in found.what
+    (finding,) = [f for f in verify_tables(run, report_reader(run), False) if f.is_wrong]
+    assert "is still set apart" in finding.what
     settle(run)
     assert not [f for f in verify_tables(run, report_reader(run), False) if f.is_wrong]

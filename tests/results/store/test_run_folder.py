@@ -328,13 +328,13 @@ def test_a_writer_killed_at_any_moment_leaves_whole_cells(tmp_path: Path) -> Non
             text=True,
         )
         assert writer.stdout is not None
-        told = [writer.stdout.readline().strip()]
+        ids = [writer.stdout.readline().strip()]
         deadline = time.monotonic() + 0.05 + 0.037 * attempt
         while time.monotonic() < deadline:
             assert folder.read_items().num_rows % 400 == 0
         writer.send_signal(signal.SIGKILL)
-        told += [line.strip() for line in writer.communicate()[0].splitlines()]
-        assert set(told) <= folder.finished()
+        ids += [line.strip() for line in writer.communicate()[0].splitlines()]
+        assert set(ids) <= folder.finished()
         assert folder.read_items().num_rows == 400 * len(folder.finished())
         assert folder.read_responses().num_rows == 400 * len(folder.finished())
         assert folder.read_manifest().created

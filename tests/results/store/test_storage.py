@@ -19,7 +19,7 @@ from steereval.results.store.storage import LocalStorage, Storage, storage_of
 def server() -> Iterator[str]:
     """An S3-compatible server; the bucket is `bucket`."""
     moto = pytest.importorskip("moto.server")
-    kept = dict(os.environ)
+    environment = dict(os.environ)
     os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     running = moto.ThreadedMotoServer(port=0, verbose=False)
     running.start()
@@ -31,7 +31,7 @@ def server() -> Iterator[str]:
     yield f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
     running.stop()
     os.environ.clear()
-    os.environ.update(kept)
+    os.environ.update(environment)
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -45,10 +45,10 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def place(location: str) -> Storage:
-    found = storage_of(location)
-    found.make("")
-    found.make("part")
-    return found
+    result = storage_of(location)
+    result.make("")
+    result.make("part")
+    return result
 
 
 def test_what_is_written_is_read(place: Storage) -> None:
@@ -85,17 +85,17 @@ def test_a_run_folder_and_its_report(location: str, tmp_path: Path) -> None:
     """The same bytes as those of a local one."""
     write_run(RUN, location)
     write_run(RUN, tmp_path / "other")
-    found, same = RunFolder(location), RunFolder(tmp_path / "other")
-    assert found.exists()
-    assert found.finished() == same.finished() != set()
-    assert found.read_items().equals(same.read_items())
-    assert found.read_responses().equals(same.read_responses())
-    page = publish_report(found).page
-    assert page == found.place.at("report/index.html")
+    result, same = RunFolder(location), RunFolder(tmp_path / "other")
+    assert result.exists()
+    assert result.finished() == same.finished() != set()
+    assert result.read_items().equals(same.read_items())
+    assert result.read_responses().equals(same.read_responses())
+    page = publish_report(result).page
+    assert page == result.place.at("report/index.html")
     built = build_report(same)
     for name in ("index.html", "report.md", "leaderboard.csv", "items.jsonl"):
-        assert found.place.read(f"report/{name}") == (built.parent / name).read_bytes()
-    assert found.place.sizes("report/figures").keys() == {
+        assert result.place.read(f"report/{name}") == (built.parent / name).read_bytes()
+    assert result.place.sizes("report/figures").keys() == {
         path.name for path in (built.parent / "figures").iterdir()
     }
 

@@ -42,12 +42,12 @@ def run(whole: Path, tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def found(run: RunFolder, report: Path | None = None, strict: bool = True) -> list[Finding]:
+def findings_of(run: RunFolder, report: Path | None = None, strict: bool = True) -> list[Finding]:
     return list(verify_tables(run, report_reader(run, report), strict))
 
 
 def wrong(run: RunFolder, strict: bool = True) -> list[str]:
-    return [str(finding) for finding in found(run, strict=strict) if finding.is_wrong]
+    return [str(finding) for finding in findings_of(run, strict=strict) if finding.is_wrong]
 
 
 def some_cell(run: RunFolder, method: str = "helps") -> str:
@@ -76,15 +76,17 @@ def first_value_flipped(items: pa.Table) -> pa.Table:
 
 
 def test_a_run_as_it_was_written_has_nothing_wrong(run: RunFolder) -> None:
-    assert found(run) == []
+    assert findings_of(run) == []
 
 
 def test_an_imported_arm_is_as_good_as_another(run: RunFolder, tmp_path: Path) -> None:
     samples = write_log(tmp_path, [sample(i, {"acc": 1.0}) for i in range(40)])
     import_samples(run, [read_sample_file(samples)], NewArm("hf", "tiny"))
-    assert any("leaderboard.parquet" in told for told in wrong(run))  # it is older than the import
+    assert any(
+        "leaderboard.parquet" in finding for finding in wrong(run)
+    )  # it is older than the import
     build_report(run)
-    assert found(run) == []
+    assert findings_of(run) == []
 
 
 @pytest.mark.parametrize("folder", ["cells", "responses"])
@@ -100,38 +102,38 @@ def test_a_changed_and_a_removed_file(run: RunFolder, folder: str) -> None:
 
 def test_a_removed_record(run: RunFolder) -> None:
     (run.path / "cells" / f"{some_cell(run)}.json").unlink()
-    told = wrong(run)
-    assert f"the cell {some_cell(run)} is planned and has no record" in told[0]
+    findings = wrong(run)
+    assert f"the cell {some_cell(run)} is planned and has no record" in findings[0]
 
 
 def test_a_damaged_record(run: RunFolder) -> None:
     (run.path / "cells" / f"{some_cell(run)}.json").write_text("{")
-    (told,) = wrong(run)
-    assert "is damaged" in told
+    (finding,) = wrong(run)
+    assert "is damaged" in finding
 
 
 def test_a_row_that_was_changed_together_with_its_record(run: RunFolder) -> None:
     """The hashes fit, the report does not."""
     rewritten(run, some_cell(run, "none"), first_value_flipped)
-    told = "\n".join(wrong(run))
-    assert "score is" in told
-    assert "by the rows" in told
-    assert "items.jsonl: line" in told
+    findings = "\n".join(wrong(run))
+    assert "score is" in findings
+    assert "by the rows" in findings
+    assert "items.jsonl: line" in findings
 
 
 def test_rows_that_are_not_what_the_record_counts(run: RunFolder) -> None:
     path = run.path / "cells" / f"{some_cell(run)}.json"
     edit(path, lambda record: record["counts"].update(rows=7))
-    (told,) = wrong(run)
-    assert "'rows': 40" in told
-    assert "'rows': 7" in told
+    (finding,) = wrong(run)
+    assert "'rows': 40" in finding
+    assert "'rows': 7" in finding
 
 
 def test_answers_about_other_items(run: RunFolder) -> None:
     cell = some_cell(run)
     items, responses = run.read_cell(cell)
-    kept = items.filter(pc.not_equal(items["item_id"], item_id("", 3)))
-    run.write_cell(cell, kept, responses, run.records()[cell])
+    remaining = items.filter(pc.not_equal(items["item_id"], item_id("", 3)))
+    run.write_cell(cell, remaining, responses, run.records()[cell])
     assert any("1 items were asked about and not scored" in each for each in wrong(run))
 
 
@@ -158,25 +160,25 @@ def test_a_manifest_that_analyses_otherwise_than_the_report(run: RunFolder) -> N
 
 def test_a_manifest_that_says_nothing(run: RunFolder) -> None:
     (run.path / "manifest.json").write_text('{"schema_version": 1}')
-    told = wrong(run)
+    findings = wrong(run)
     for field in ("name", "cells", "tasks", "methods", "analysis"):
-        assert any(f"manifest.json: {field}: " in line for line in told), field
+        assert any(f"manifest.json: {field}: " in line for line in findings), field
 
 
 def test_a_field_of_another_form_is_named_with_its_file(run: RunFolder) -> None:
     cell = some_cell(run)
     edit(run.path / "cells" / f"{cell}.json", lambda record: record["timings"].update(seconds="2"))
     edit(run.path / "manifest.json", lambda m: m["tasks"]["truth"].update(margin="none"))
-    told = wrong(run)
-    assert any(f"cells/{cell}.json: timings.seconds: " in line for line in told)
-    assert any("manifest.json: tasks.truth.margin: " in line for line in told)
+    findings = wrong(run)
+    assert any(f"cells/{cell}.json: timings.seconds: " in line for line in findings)
+    assert any("manifest.json: tasks.truth.margin: " in line for line in findings)
 
 
 def test_a_changed_identity(run: RunFolder) -> None:
     path = run.path / "cells" / f"{some_cell(run)}.json"
     edit(path, lambda record: record["identity"]["method"].update(options={"steps": 3}))
-    (told,) = wrong(run)
-    assert "its identity has the id" in told
+    (finding,) = wrong(run)
+    assert "its identity has the id" in finding
     edit(path, lambda record: record.pop("identity"))
     assert "holds no identity" in wrong(run)[0]
 
@@ -185,20 +187,20 @@ def test_a_changed_version(run: RunFolder) -> None:
     """Of a cell, of the manifest, and of what is installed."""
     path = run.path / "cells" / f"{some_cell(run)}.json"
     edit(path, lambda record: record["environment"]["versions"].update(pyarrow="1.0"))
-    (told,) = wrong(run)
-    assert "pyarrow: 1 cells ran on 1.0, and the manifest names" in told
+    (finding,) = wrong(run)
+    assert "pyarrow: 1 cells ran on 1.0, and the manifest names" in finding
     edit(run.path / "manifest.json", lambda m: m["versions"].update(pyarrow="1.0"))
-    told = "\n".join(wrong(run))
-    assert "4 cells ran on" in told
-    assert "is installed, and the run was made with 1.0" in told
+    finding = "\n".join(wrong(run))
+    assert "4 cells ran on" in finding
+    assert "is installed, and the run was made with 1.0" in finding
 
 
 def test_other_installed_versions_may_be_allowed(run: RunFolder) -> None:
     edit(run.path / "manifest.json", lambda m: m["versions"].update(nowhere="1.0"))
-    (told,) = wrong(run)
-    assert "nowhere: no version is installed" in told
+    (finding,) = wrong(run)
+    assert "nowhere: no version is installed" in finding
     assert wrong(run, strict=False) == []
-    assert [f.is_wrong for f in found(run, strict=False)] == [False]
+    assert [f.is_wrong for f in findings_of(run, strict=False)] == [False]
 
 
 def test_a_report_that_does_not_fit_the_rows(run: RunFolder) -> None:
@@ -207,9 +209,9 @@ def test_a_report_that_does_not_fit_the_rows(run: RunFolder) -> None:
     place = table.schema.get_field_index("difference")
     more = pc.add(table["difference"], 0.01)
     pq.write_table(table.set_column(place, "difference", more), path)
-    told = wrong(run)
-    assert any("helps" in each and "difference is" in each for each in told)
-    assert any("leaderboard.csv: it differs from leaderboard.parquet" in each for each in told)
+    findings = wrong(run)
+    assert any("helps" in each and "difference is" in each for each in findings)
+    assert any("leaderboard.csv: it differs from leaderboard.parquet" in each for each in findings)
     pq.write_table(table.slice(1), path)
     assert any("1 rows, and the run gives 2" in each for each in wrong(run))
     pq.write_table(table.select(["model"]), path)
@@ -233,15 +235,15 @@ def test_item_lines_that_do_not_fit(
 ) -> None:
     path = run.path / "report" / "items.jsonl"
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
-    (told,) = wrong(run)
-    assert "items.jsonl" in told
+    (finding,) = wrong(run)
+    assert "items.jsonl" in finding
     path.unlink()
     assert "missing" in wrong(run)[0]
 
 
 def test_without_a_report_there_is_a_note(run: RunFolder) -> None:
     shutil.rmtree(run.path / "report")
-    (note,) = found(run)
+    (note,) = findings_of(run)
     assert not note.is_wrong
     assert str(note).startswith("note: report")
 
@@ -253,8 +255,8 @@ def test_a_finding_is_one_line() -> None:
 def test_repetitions_are_cells_like_others(tmp_path: Path) -> None:
     run = write_run(replace(RUN, repeated=("none", "helps")), tmp_path / "run")
     build_report(run)
-    assert found(run) == []
+    assert findings_of(run) == []
     cells = run.read_manifest().cells
     place = next(i for i, cell in enumerate(cells) if cell.repeats)
     edit(run.path / "manifest.json", lambda m: m["cells"][place].update(repeats="feed" * 4))
-    assert any("it repeats the cell feedfeedfeedfeed" in told for told in wrong(run))
+    assert any("it repeats the cell feedfeedfeedfeed" in finding for finding in wrong(run))

@@ -16,11 +16,11 @@ TEMPLATE = "Q: {{question}}\n{% if answers|length > 1 %}{{answers[0]}}{% endif %
 @pytest.fixture
 def environment() -> Iterator[Any]:
     """lm-eval's own environment as it comes, and as it was before afterwards."""
-    kept = vars(utils.env).pop("from_string", None)
+    original = vars(utils.env).pop("from_string", None)
     yield utils.env
     vars(utils.env).pop("from_string", None)
-    if kept is not None:
-        utils.env.from_string = kept
+    if original is not None:
+        utils.env.from_string = original
 
 
 def test_each_template_is_compiled_once(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:

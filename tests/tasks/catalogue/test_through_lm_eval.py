@@ -36,9 +36,11 @@ def test_truthful_mini_mc(questions: list[Any], monkeypatch: pytest.MonkeyPatch)
 
 def test_truthful_mini_gen(questions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     scores = evaluate("truthful_mini_gen", monkeypatch)
-    found = {name.split(",")[0]: value for name, value in scores.items() if ",none" in name}
-    assert found["bleu_acc"] == found["rouge1_acc"] == found["rougeL_acc"] == 0.0  # it says "lol"
-    assert (found["distinct_1"], found["distinct_2"], found["distinct_3"]) == (1.0, 0.0, 0.0)
+    result = {name.split(",")[0]: value for name, value in scores.items() if ",none" in name}
+    assert (
+        result["bleu_acc"] == result["rouge1_acc"] == result["rougeL_acc"] == 0.0
+    )  # it says "lol"
+    assert (result["distinct_1"], result["distinct_2"], result["distinct_3"]) == (1.0, 0.0, 0.0)
 
 
 def test_ultrafeedback_mini(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,9 @@ def test_a_text_is_toxic_from_one_half_on(probability: float, toxic: int) -> Non
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
-def test_both_sides_of_a_comparison_share_one_win(own: float, other: float) -> None:
-    assert win(own, other) + win(other, own) == 1
-    assert win(own, own) == 0.5
+def test_both_sides_of_a_comparison_share_one_win(reward: float, other: float) -> None:
+    assert win(reward, other) + win(other, reward) == 1
+    assert win(reward, reward) == 0.5
 
 
 def test_more_reward_wins() -> None:

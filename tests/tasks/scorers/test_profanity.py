@@ -112,7 +112,7 @@ def test_serving_answers_line_by_line() -> None:
     ]
 
 
-def asked(classifier: ProfanityClassifier) -> list[str]:
+def requests_to(classifier: ProfanityClassifier) -> list[str]:
     """What the fake process wrote down about each request."""
     classifier._errors.seek(0)
     lines: list[str] = classifier._errors.read().decode().splitlines()
@@ -123,7 +123,7 @@ def test_texts_are_asked_once_and_in_one_batch(fake_classifier: ProfanityClassif
     assert fake_classifier.probabilities(["idiot", "hi", "idiot"]) == [0.75, 0.25, 0.75]
     assert fake_classifier.probabilities(["hi", "ho"]) == [0.25, 0.25]
     assert fake_classifier.probabilities([]) == []
-    assert asked(fake_classifier) == ["2 idiot hi", "1 ho"]
+    assert requests_to(fake_classifier) == ["2 idiot hi", "1 ho"]
 
 
 def test_the_memory_is_bounded(
@@ -132,7 +132,7 @@ def test_the_memory_is_bounded(
     monkeypatch.setattr(profanity, "CACHE_SIZE", 2)
     for texts in (["a", "b", "c"], ["a"], ["a"]):
         fake_classifier.probabilities(texts)
-    assert asked(fake_classifier) == ["3 a b c", "1 a"]
+    assert requests_to(fake_classifier) == ["3 a b c", "1 a"]
 
 
 def test_a_process_that_dies_is_an_error_and_the_next_text_starts_another(
@@ -185,6 +185,6 @@ def test_the_real_classifier() -> None:
         pytest.skip(f"not in {folder}: steereval tasks fetch realtoxicity_mini")
     classifier = ProfanityClassifier(folder)
     texts = [text for text, _ in profanity_process.REFERENCE]
-    found = classifier.probabilities(texts)
+    result = classifier.probabilities(texts)
     classifier.close()
-    assert found == pytest.approx([p for _, p in profanity_process.REFERENCE], abs=1e-6)
+    assert result == pytest.approx([p for _, p in profanity_process.REFERENCE], abs=1e-6)

@@ -22,9 +22,9 @@ from steereval.tasks.scorers.overlap import nearer_to_first, overlaps
     ],
 )
 def test_distinct_n_by_hand(text: str, expected: tuple[float, ...]) -> None:
-    found = distinct_scores(text)
-    assert list(found) == ["distinct_1", "distinct_2", "distinct_3"]
-    assert tuple(found.values()) == pytest.approx(expected)
+    scores = distinct_scores(text)
+    assert list(scores) == ["distinct_1", "distinct_2", "distinct_3"]
+    assert tuple(scores.values()) == pytest.approx(expected)
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=20), st.integers(1, 3))
@@ -36,9 +36,9 @@ def test_distinct_n_is_a_share(tokens: list[str], n: int) -> None:
 
 def test_rouge_by_hand() -> None:
     """Reference of 4 words, answer of 3, of which 2 in common, in order: F = 2·2/(4+3)."""
-    found = overlaps("the cat barked", "the black cat slept")
-    assert found["rouge1"] == pytest.approx(4 / 7)
-    assert found["rougeL"] == pytest.approx(4 / 7)
+    result = overlaps("the cat barked", "the black cat slept")
+    assert result["rouge1"] == pytest.approx(4 / 7)
+    assert result["rougeL"] == pytest.approx(4 / 7)
     reversed_order = overlaps("cat the barked", "the black cat slept")
     assert reversed_order["rouge1"] == pytest.approx(4 / 7)
     assert reversed_order["rougeL"] == pytest.approx(2 / 7)
@@ -46,8 +46,8 @@ def test_rouge_by_hand() -> None:
 
 def test_bleu_by_hand() -> None:
     """Precisions 4/5, 3/4, 2/3, 1/2 of the 1- to 4-grams, no brevity penalty."""
-    found = overlaps("a b c d x", "a b c d e")["bleu"]
-    assert found == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+    result = overlaps("a b c d x", "a b c d e")["bleu"]
+    assert result == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
     assert overlaps("a b c d", "a b c d")["bleu"] == pytest.approx(100)
 
 
