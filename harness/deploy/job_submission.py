@@ -17,6 +17,7 @@ from pathlib import Path
 from steereval.common import files as atomic
 from steereval.common.errors import InputError
 from steereval.common.paths import cache_folder
+from steereval.common.secrets import redacted
 from steereval.harness.config.grid import Grid
 from steereval.harness.deploy.package_snapshot import package_folder
 
@@ -65,6 +66,11 @@ def submit(
 
 
 def _check_out(out: str) -> None:
+    if redacted(out) != out:
+        raise InputError(
+            f"--out {out} has credentials in its address, which the cluster's dashboard would show",
+            "Give them with `--env NAME`, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        )
     if "://" not in out and not out.startswith(("/", "~")):
         raise InputError(
             f"--out {out} is relative: the job's working folder on the cluster, which is deleted "
@@ -111,7 +117,7 @@ def remember(run: Submitted) -> None:
     file = _file(run.id)
     with atomic.naming(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(file, json.dumps(asdict(run)).encode())
+    atomic.write_bytes(file, json.dumps(asdict(run)).encode(), is_private=True)
 
 
 def travelling(grid: Grid, path: Path) -> dict[str, Path]:

@@ -37,15 +37,36 @@ def package_folder() -> Path:
     return target / NAME
 
 
+SUFFIXES = frozenset(
+    {".py", ".typed", ".yaml", ".jsonl", ".md", ".sh", ".html", ".css", ".js", ".j2"}
+)
+"""Kinds of files of the package: its modules, and `package-data` in pyproject.toml."""
+
+
 def package_files() -> dict[str, Path]:
-    """Every file of the package, by its path inside the package."""
+    """Every file of the package, by its path inside the package.
+
+    Hidden files, files of other kinds, links to files and the contents of run folders stay here: a
+    checkout may hold them.
+    """
     spec = find_spec(NAME)
     origin = spec.origin if spec else None
     assert origin is not None, f"{NAME} is not installed"
     root, files = Path(origin).parent, {}
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [each for each in folders if each != "__pycache__"]
+        folders[:] = [each for each in folders if _is_subpackage(Path(folder, each), root)]
         for name in names:
             path = Path(folder, name)
-            files[path.relative_to(root).as_posix()] = path
+            if path.suffix in SUFFIXES and not name.startswith(".") and not path.is_symlink():
+                files[path.relative_to(root).as_posix()] = path
     return files
+
+
+def _is_subpackage(folder: Path, root: Path) -> bool:
+    """Whether a folder belongs to the package; the rooms of a checkout are links next to `root`'s
+    modules."""
+    if folder.name.startswith(".") or folder.name == "__pycache__":
+        return False
+    if folder.is_symlink() and folder.parent != root:
+        return False
+    return not (folder / "manifest.json").exists()

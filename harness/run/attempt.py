@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steereval.common.errors import CellError, SteerEvalError
+from steereval.common.secrets import redacted
 from steereval.common.text import first_line
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import ran_out
@@ -88,8 +89,8 @@ def _failure(cell: Cell, error: Exception, start: float) -> CellFacts:
         **described(cell),
         error=CellFailure(
             type=type(error).__name__,
-            message=str(error),
-            traceback=traceback.format_exception(error),
+            message=redacted(str(error)),
+            traceback=[redacted(line) for line in traceback.format_exception(error)],
         ),
         timings=Timings(total_seconds=time.perf_counter() - start),
         environment=Environment(host=socket.gethostname(), pid=os.getpid()),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import InputError
+from steereval.common.secrets import redacted_data
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -74,7 +75,7 @@ class SampleFile:
             "lm_eval": self.settings.get("lm_eval_version"),
             "transformers": self.settings.get("transformers_version"),
             "model_type": config.get("model"),
-            "model_args": config.get("model_args"),
+            "model_args": redacted_data(config.get("model_args")),
             "chat_template_sha256": self.settings.get("chat_template_sha"),
             **of_task,
             **{name: config.get(name) for name in _CONFIG},

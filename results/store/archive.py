@@ -1,7 +1,7 @@
 """A run as one file that someone else can check; the same run gives the same bytes.
 
 NAME/HOW-TO-CHECK.md     what a reviewer does with it
-NAME/...                 everything in the run folder, the report too, but for retired cells
+NAME/...                 the run's files, the report too, but for retired cells
 NAME/CHECKSUMS.sha256    a line for each file, as sha256sum writes them
 """
 
@@ -19,7 +19,6 @@ from typing import IO
 
 from steereval.common.errors import InputError
 from steereval.common.files import naming, replacing
-from steereval.results.store import lease
 from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
 
@@ -27,6 +26,16 @@ CHECKSUMS = "CHECKSUMS.sha256"
 INSTRUCTIONS = "HOW-TO-CHECK.md"
 TAR_ENDINGS = (".tar.gz", ".tgz")
 ZIP_ENDING = ".zip"
+
+_PARTS = (
+    r"(manifest|progress|correct_answers)\.json",
+    r"(cells|responses|answers|diagnosis)/[^/]+\.(json|parquet)",
+    r"profile/[^/]+\.json",
+    r"report/(index\.html|report\.md|items\.jsonl|leaderboard\.(csv|md|tex|parquet))",
+    r"report/figures/[^/]+\.(svg|png)",
+)
+BELONGS = re.compile("|".join(f"(?:{part})" for part in _PARTS))
+"""Names of the files of a run. Notes, settings and data that lie next to them are not passed on."""
 
 _Contents = Iterable[tuple[str, bytes]]
 """Names within the archive, and what the files hold."""
@@ -63,10 +72,8 @@ def _contents(run: RunFolder, manifest: Manifest) -> Iterator[tuple[str, bytes]]
     """Instructions, the run's files, and the sums of both."""
     lines = []
     instructions = {INSTRUCTIONS: _instructions(manifest)}
-    # An unpacked archive that is archived once more holds both already; a driver runs this folder.
-    left_out = (CHECKSUMS, INSTRUCTIONS, lease.FILE)
     files = run.files(frozenset(manifest.members))
-    others = ((name, data) for name, data in files if name not in left_out)
+    others = ((name, data) for name, data in files if BELONGS.fullmatch(name))
     for name, data in (*instructions.items(), *others):
         lines.append(check_sum_line(name, data))
         yield name, data

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from steereval.common.errors import UnknownNameError
+from steereval.common.text import csv_safe
 from steereval.results.store.query import Answer
 
 MOST_LINES: Final = 200
@@ -57,7 +58,7 @@ def _csv(answer: Answer) -> Iterator[str]:
 
 def _csv_line(values: Iterable[Any]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
+    csv.writer(line, lineterminator="").writerow(map(csv_safe, values))
     return line.getvalue()
 
 

@@ -294,7 +294,7 @@ class RunFolder:
     def files(self, members: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
         """Every file that is kept here, the report too, apart from retired cells.
 
-        What is hidden or half written is left out.
+        Links, hidden files and what is half written are left out.
 
         Args:
             members: Ids of the cells whose files are wanted; None for all that are here.

@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 
 from steereval.common import files as atomic
 from steereval.common.errors import InputError, StoreError
+from steereval.common.secrets import redacted
 from steereval.common.text import first_line
 
 STORES = ("s3", "gs", "gcs", "abfs")
@@ -155,7 +156,8 @@ class LocalStorage:
 
     def walk(self) -> list[str]:
         """Names of all files, also those in folders within folders."""
-        files = (path for path in self.path.rglob("*") if path.is_file())
+        # A link may lead out of the folder.
+        files = (p for p in self.path.rglob("*") if p.is_file() and not p.is_symlink())
         return [path.relative_to(self.path).as_posix() for path in files]
 
     def sweep(self, folder: str) -> None:
@@ -168,6 +170,7 @@ class RemoteStorage:
 
     def __init__(self, uri: str) -> None:
         """`uri` as in `s3://bucket/folder`; options of pyarrow may follow after `?`."""
+        _refuse_credentials(uri)
         self.uri = uri
         self._files, self._root = _file_system(uri)
         self._name = uri.split("?")[0].rstrip("/")
@@ -250,6 +253,16 @@ class RemoteStorage:
                 f"{self.at(name)} cannot be {what}: {reason}",
                 "Check the address, the credentials and the connection.",
             ) from error
+
+
+def _refuse_credentials(uri: str) -> None:
+    """Raise InputError for a URI with credentials, which files, logs and jobs would show."""
+    if redacted(uri) != uri:
+        raise InputError(
+            f"the run folder {uri} has credentials in its address",
+            "Give them in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or in a profile; `steereval submit --env NAME` passes them on.",
+        )
 
 
 @cache

@@ -6,7 +6,10 @@ import base64
 import csv
 import html
 import io
+import re
 from dataclasses import dataclass
+
+from steereval.common.text import csv_safe
 
 
 @dataclass(frozen=True)
@@ -87,15 +90,15 @@ class ReportTable:
         """The table as a data: link to CSV."""
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow([column.title for column in self.columns])
+        writer.writerow([csv_safe(column.title) for column in self.columns])
         for row in self.rows:
-            writer.writerow([entry.plain for entry in row])
+            writer.writerow([csv_safe(entry.plain) for entry in row])
         encoded = base64.b64encode(text.getvalue().encode()).decode()
         return f"data:text/csv;charset=utf-8;base64,{encoded}"
 
     def markdown(self) -> str:
         """The table as Markdown."""
-        lines = [[column.title for column in self.columns]]
+        lines = [[markdown_text(column.title) for column in self.columns]]
         lines.append(["---:" if column.numeric else "---" for column in self.columns])
         for row in self.rows:
             lines.append([markdown_text(entry.plain) for entry in row])
@@ -103,6 +106,12 @@ class ReportTable:
 
 
 def markdown_text(text: str) -> str:
-    """`text` as plain text within a Markdown table."""
-    escaped = html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
-    return escaped.replace("*", "\\*").replace("_", "\\_").replace("`", "\\`")
+    """`text` as plain text within a Markdown table: no HTML, link or image."""
+    escaped = html.escape(" ".join(text.splitlines()), quote=False)
+    for mark in "|*_`":
+        escaped = escaped.replace(mark, f"\\{mark}")
+    return _LINK.sub(r"\\]", escaped)
+
+
+_LINK = re.compile(r"\](?=[(\[:])")
+"""The bracket that makes a link, an image or the definition of one."""

@@ -241,7 +241,9 @@
 
   const csv = async () => {
     const sheet = await load(state.chunk);
-    const quote = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
+    // A text that begins so would be a formula in a spreadsheet.
+    const safe = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
+    const quote = (value) => `"${String(safe(value) ?? "").replaceAll('"', '""')}"`;
     const lines = [["item", "method", "score", "baseline score", "prompt", "correct", "answer", "baseline answer"]];
     found.forEach(({ item, arms }) => arms.forEach((arm) => lines.push([
       sheet.items[item], sheet.arms[arm].name, sheet.arms[arm].scores[item], sheet.arms[0].scores[item],

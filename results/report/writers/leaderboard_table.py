@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from steereval.common.text import csv_safe
 from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.pairing import Strengths
 from steereval.results.analysis.verdicts import margin_of
@@ -58,10 +59,18 @@ def flat_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def csv_bytes(table: pa.Table) -> bytes:
-    """`table` as CSV with a header; nulls are empty."""
+    """`table` as CSV with a header; nulls are empty, and no text is a formula."""
     sink = io.BytesIO()
-    pa_csv.write_csv(table, sink)
+    pa_csv.write_csv(_without_formulas(table), sink)
     return sink.getvalue()
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = [csv_safe(text) for text in table[index].to_pylist()]
+            table = table.set_column(index, field, pa.array(texts, field.type))
+    return table
 
 
 def strengths_text(strengths: Strengths) -> str:

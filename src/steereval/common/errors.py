@@ -15,13 +15,15 @@
         └── ScoringError      one that was answered, and whose answers cannot be scored
 
 Every message is one sentence that names the value, followed by the remedy.
-This module imports nothing of the project, so every folder may import it.
+Every folder may import this module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+from steereval.common.secrets import redacted
 
 
 class SteerEvalError(Exception):
@@ -30,8 +32,11 @@ class SteerEvalError(Exception):
     exit_status = 1
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        """`problem` names the value at fault; `remedy` says what to do about it."""
-        self.problem = problem.rstrip(".")
+        """`problem` names the value at fault; `remedy` says what to do about it.
+
+        Secrets in the problem are redacted: it may quote other programs and settings.
+        """
+        self.problem = redacted(problem).rstrip(".")
         self.remedy = remedy
         super().__init__(f"{self.problem}. {remedy}".strip() if remedy else self.problem)
 

@@ -49,9 +49,20 @@ def replacing(path: Path, is_synced: bool = True) -> Iterator[Path]:
         sync_folder(path.parent)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, whole or not at all. Fails with StoreError."""
+def write_bytes(path: Path, data: bytes, is_private: bool = False) -> None:
+    """Replace `path` by `data`, whole or not at all.
+
+    Args:
+        path: The file.
+        data: Its content.
+        is_private: Whether nobody but the user may read it (mode 0600).
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
     with naming(path), replacing(path) as temporary:
+        if is_private:
+            temporary.touch(mode=0o600)
         temporary.write_bytes(data)
 
 

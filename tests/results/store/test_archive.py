@@ -240,3 +240,16 @@ def test_a_folder_that_is_there_is_left_alone(run: RunFolder, tmp_path: Path) ->
         pass
     with pytest.raises(StoreError, match="it is empty"):
         unpack(tmp_path / "empty.zip", tmp_path / "new")
+
+
+def test_only_files_of_the_run_are_archived(run: RunFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder)
+    (tmp_path / "secret.json").write_text("secret")
+    for name in ("notes.txt", "token.json", "cells/notes.txt", "report/private.md", ".env"):
+        (folder / name).write_text("secret")
+    (folder / "cells" / "0000000000000000.json").symlink_to(tmp_path / "secret.json")
+    (folder / "report" / "figures" / "linked.svg").symlink_to(tmp_path / "secret.json")
+    packed(run, tmp_path / "a.zip")
+    packed(RunFolder(folder), tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
