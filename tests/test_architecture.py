@@ -46,12 +46,12 @@ def test_functions_are_short() -> None:
 
 def test_nothing_is_unpickled_but_the_classifier() -> None:
     words = ("pickle.load", "joblib.load", "torch.load", "weights_only=False", "allow_pickle=True")
-    result = {
+    modules = {
         str(path.relative_to(ROOT))
         for path in SOURCES
         if any(word in path.read_text(encoding="utf-8") for word in words)
     }
-    assert result == {"tasks/scorers/profanity_process.py", "models/vectors/lm_eval_steered.py"}
+    assert modules == {"tasks/scorers/profanity_process.py", "models/vectors/lm_eval_steered.py"}
 
 
 def test_steered_files_are_read_as_weights_only() -> None:

@@ -118,10 +118,10 @@ def test_a_page_begins_with_the_name(method: Method) -> None:
 @each_method
 def test_a_page_lists_all_options_with_their_defaults(method: Method) -> None:
     rows = table(page(method), "| option | default | meaning |")
-    result = [(name.strip("`"), default.strip("`")) for name, default, _ in rows]
-    assert result == [(spec.name, shown(spec)) for spec in dataclasses.fields(method.Options)]
+    options = [(name.strip("`"), default.strip("`")) for name, default, _ in rows]
+    assert options == [(spec.name, shown(spec)) for spec in dataclasses.fields(method.Options)]
     assert all(meaning for _, _, meaning in rows)
-    assert ("No options." in page(method)) == (not result)
+    assert ("No options." in page(method)) == (not options)
 
 
 @each_method
@@ -201,13 +201,13 @@ def test_a_row_of_the_index_is_true(method: Method, given: dict[str, dict[str, A
     options = given.get(method.name, {})
     steerer = fit(method, options)
     drawn = method.draws(method.options(options))
-    rows = [cell.split(",")[0] for cell in row[2:]]
+    entries = [cell.split(",")[0] for cell in row[2:]]
     assert row[1] == method.summary
     if steerer is None:
-        assert rows == ["-", _word(drawn), "-", "-", "-"]
+        assert entries == ["-", _word(drawn), "-", "-", "-"]
         return
     relative = steerer.strength_of_one_norm() is not None
-    assert rows == [
+    assert entries == [
         method.reads,
         _word(drawn),
         _word(relative),

@@ -337,12 +337,12 @@ def test_ray_that_does_not_start_is_said(tmp_path: Path) -> None:
 def test_a_job_whose_time_is_over_lets_the_driver_end(tmp_path: Path) -> None:
     """Slurm tells the script, which tells the driver and waits for it."""
     slurm = Allocation(tmp_path, hosts=HOSTS)
-    path = tmp_path / "told"
+    marker = tmp_path / "told"
     driver = f"""
 import signal, time
 def stop(*_):
     time.sleep(0.3)
-    open({str(path)!r}, "w").close()
+    open({str(marker)!r}, "w").close()
     sys.exit(130)
 signal.signal(signal.SIGTERM, stop)
 open({str(tmp_path / "drives")!r}, "w").close()
@@ -356,7 +356,7 @@ time.sleep(600)
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
-    assert path.exists()
+    assert marker.exists()
     assert slurm.left() == []
 
 
@@ -364,14 +364,14 @@ time.sleep(600)
 def test_what_slurm_is_asked_for(size: Size, tmp_path: Path) -> None:
     text = script(JOB, size, tmp_path / "a folder", "2:30:00", "gpu")
     lines = [line.split(" ", 1)[1] for line in text.splitlines() if line.startswith("#SBATCH ")]
-    wanted = dict(line[2:].partition("=")[::2] for line in lines)
-    assert wanted["nodes"] == str(size.nodes)
-    assert wanted["cpus-per-task"] == str(size.cpus)
-    assert wanted["mem"] == f"{size.memory}G"
-    assert wanted.get("gpus-per-node") == (str(size.gpus) if size.gpus else None)
-    assert (wanted["time"], wanted["partition"]) == ("2:30:00", "gpu")
-    assert wanted["chdir"] == f"'{tmp_path}/a folder'"
-    assert wanted["signal"].startswith("B:TERM@")
+    directives = dict(line[2:].partition("=")[::2] for line in lines)
+    assert directives["nodes"] == str(size.nodes)
+    assert directives["cpus-per-task"] == str(size.cpus)
+    assert directives["mem"] == f"{size.memory}G"
+    assert directives.get("gpus-per-node") == (str(size.gpus) if size.gpus else None)
+    assert (directives["time"], directives["partition"]) == ("2:30:00", "gpu")
+    assert directives["chdir"] == f"'{tmp_path}/a folder'"
+    assert directives["signal"].startswith("B:TERM@")
     assert text.splitlines()[0] == "#!/bin/bash"
     first = next(i for i, line in enumerate(text.splitlines()[1:]) if not line.startswith("#"))
     assert first == len(lines), "Slurm reads no options behind the first command"

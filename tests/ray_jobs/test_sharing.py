@@ -120,8 +120,8 @@ def played(log: Path, misfortune: str) -> Hearing:
                     if {"came-0", "came-1"} <= set(file.read().split()):
                         break
                 time.sleep(0.02)
-            tokens = once("key", make, lambda m: {"m": m.encode()}, lambda p: p["m"].decode())
-            return Done((os.getpid(), len(tokens)))
+            value = once("key", make, lambda m: {"m": m.encode()}, lambda p: p["m"].decode())
+            return Done((os.getpid(), len(value)))
 
     works = [Work(f"w{n}", (str(n),), 1.0, f"a{n}", load=9.0) for n in range(2)]
     hearing = Hearing()

@@ -47,10 +47,10 @@ def test_a_ray_job_carries_the_grid_and_its_files(
         for volume in job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["volumes"]
         if "configMap" in volume
     )
-    path = {item["path"]: config["data"][item["key"]] for item in volume["items"]}
-    assert path.keys() == {"start.sh", "grid.yaml", "mine/pairs.jsonl"}
-    assert path["grid.yaml"] == Path(grid).read_text()
-    assert "--out s3://bucket/run" in path["start.sh"]
+    files = {item["path"]: config["data"][item["key"]] for item in volume["items"]}
+    assert files.keys() == {"start.sh", "grid.yaml", "mine/pairs.jsonl"}
+    assert files["grid.yaml"] == Path(grid).read_text()
+    assert "--out s3://bucket/run" in files["start.sh"]
 
 
 def test_a_slurm_script_names_full_paths(

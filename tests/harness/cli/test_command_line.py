@@ -177,8 +177,8 @@ def test_completion(words: str, candidates: set[str]) -> None:
         text=True,
         check=False,
     )
-    lines = {line.split(",")[1] for line in done.stdout.splitlines()}
-    assert {name for name in lines if name.startswith(words.split(" ")[-1])} == candidates
+    completions = {line.split(",")[1] for line in done.stdout.splitlines()}
+    assert {name for name in completions if name.startswith(words.split(" ")[-1])} == candidates
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

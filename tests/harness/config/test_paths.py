@@ -50,13 +50,13 @@ def grid(**changes: Any) -> Any:
 
 
 def test_every_path_of_a_grid(home: Path) -> None:
-    result = grid()
-    assert result.models[0].name == str(home / "model")
-    assert result.models[0].peft == str(home / "adapter")
-    assert result.contrast.name == str(home / "mine.jsonl")
-    assert result.tasks[0].judges[0].model == str(home / "judge")
-    assert set(files_of(result)) == {home / "mine.jsonl", home / "vector.safetensors"}
-    cells = make_plan(result)
+    resolved = grid()
+    assert resolved.models[0].name == str(home / "model")
+    assert resolved.models[0].peft == str(home / "adapter")
+    assert resolved.contrast.name == str(home / "mine.jsonl")
+    assert resolved.tasks[0].judges[0].model == str(home / "judge")
+    assert set(files_of(resolved)) == {home / "mine.jsonl", home / "vector.safetensors"}
+    cells = make_plan(resolved)
     assert [bool(cell.files_digest) for cell in cells] == [False, True, True]
     contrast = cells[1].contrast
     assert contrast is not None

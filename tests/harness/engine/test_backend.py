@@ -144,12 +144,12 @@ def test_short_texts_share_on_the_shared_path(backend: Backend) -> None:
 @pytest.mark.parametrize("kind", ["loglikelihood", "generate_until"])
 def test_answers_under_each_treatment(lm: SteeredLM, kind: str) -> None:
     """The adapter gets as many answers from each backend, in the form of the kind."""
-    likelihoods = choice_requests(3) if kind == "loglikelihood" else writing_requests(3, tokens=4)
-    plain, steered = lm.answer(kind, likelihoods, treatments(), [0, 0])
+    instances = choice_requests(3) if kind == "loglikelihood" else writing_requests(3, tokens=4)
+    plain, steered = lm.answer(kind, instances, treatments(), [0, 0])
     assert (plain.acts, steered.acts) == (False, True)
     form = tuple if kind == "loglikelihood" else str
     for answers in (plain, steered):
-        assert len(answers.values) == len(likelihoods)
+        assert len(answers.values) == len(instances)
         assert all(isinstance(value, form) for value in answers.values)
 
 

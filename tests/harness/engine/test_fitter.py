@@ -59,13 +59,13 @@ def test_every_method_at_one_layer_or_several(
 ) -> None:
     artefact = Fitter(tiny_lm).fit(contrast, request(method, layers), None)
     wanted = set(parse_layers(layers, 3))
-    steerer = {site.layer for site in artefact.steerers}
-    assert steerer <= wanted
+    steered_layers = {site.layer for site in artefact.steerers}
+    assert steered_layers <= wanted
     if method == "iti_heads":
         assert len(artefact.steerers) == 2
         assert all(site.head is not None for site in artefact.steerers)
     else:
-        assert steerer == wanted
+        assert steered_layers == wanted
     assert artefact.card["sites"] == [str(site) for site in sorted(artefact.steerers)]
     assert artefact.card["n_positive"] == artefact.card["n_negative"] > 20
 
@@ -82,10 +82,10 @@ def test_a_gate_around_a_method_that_needs_rewards(
 def test_one_pass_reads_all_that_was_announced(tiny_lm: SteeredLM, contrast: ContrastSet) -> None:
     """Layers, heads and parts of every method, and no second pass for a fit of it."""
     fitter = Fitter(tiny_lm)
-    wanted = [request(method, layers) for method in METHODS for layers in ("0", "1+2")]
-    for each in wanted:
+    fit_requests = [request(method, layers) for method in METHODS for layers in ("0", "1+2")]
+    for each in fit_requests:
         fitter.expect(contrast, each)
-    for each in wanted:
+    for each in fit_requests:
         fitter.fit(contrast, each, None)
     assert fitter.store.passes == 1
 
@@ -179,8 +179,8 @@ def test_layer_by_layer(tiny_lm: SteeredLM, contrast: ContrastSet, method: str) 
         positive = fitter.store.states(contrast, "qa", {"last": [Site(2)]})["last"][Site(2)]
         chosen = [i for i, s in enumerate(contrast.statements) if s.positive]
         wanted = positive[chosen].mean(dim=0) - rows.mean(dim=0)
-        steerer = stepwise.steerers[Site(2)].tensors()["vector"]
-        assert torch.allclose(steerer, wanted, atol=1e-4)
+        vector = stepwise.steerers[Site(2)].tensors()["vector"]
+        assert torch.allclose(vector, wanted, atol=1e-4)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -234,8 +234,8 @@ def test_layers() -> None:
 def test_activations_at_the_mean_of_the_answer(tiny_lm: SteeredLM, contrast: ContrastSet) -> None:
     """CAA is the difference of the classes' means, here of the means of answers."""
     fitter, site = Fitter(tiny_lm), Site(1)
-    tokens = dataclasses.replace(request("caa"), token="mean")
-    artefact = fitter.fit(contrast, tokens, None)
+    mean_request = dataclasses.replace(request("caa"), token="mean")
+    artefact = fitter.fit(contrast, mean_request, None)
     means = fitter.store.states(contrast, "qa", {"mean": [site]})["mean"][site]
     positive = torch.tensor([s.positive for s in contrast.statements])
     wanted = means[positive].mean(dim=0) - means[~positive].mean(dim=0)
@@ -252,12 +252,12 @@ def test_every_method_is_matched_to_a_displacement(
     tiny_lm: SteeredLM, contrast: ContrastSet, method: str, layers: str
 ) -> None:
     """Each site by itself, on the activations that it was fitted to."""
-    fitter, wanted = Fitter(tiny_lm), request(method, layers)
-    treatment = fitted(fitter, contrast, wanted, 0.05, "displacement", Positions("all"))
+    fitter, fit_request = Fitter(tiny_lm), request(method, layers)
+    treatment = fitted(fitter, contrast, fit_request, 0.05, "displacement", Positions("all"))
     acting = treatment.intervention(None)
     sites = list(acting.steerers)
     states = fitter.store.states(contrast, "qa", {"last": sites, "query": sites})
     for site, steerer in acting.steerers.items():
         x, queries = states["last"][site], states["query"][site]
-        result = mean_displacement(steerer, x, queries, acting.strength_at(site))
-        assert result == pytest.approx(0.05, rel=2e-3)
+        moved = mean_displacement(steerer, x, queries, acting.strength_at(site))
+        assert moved == pytest.approx(0.05, rel=2e-3)

@@ -225,8 +225,8 @@ def test_memory_that_runs_out_is_not_counted_twice(
     lm: SteeredLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tokens of a batch that is computed again in halves count once."""
-    request = requests_of("generate_until")
-    (expected,) = lm.answer("generate_until", request, [caa(3.0)], [0])
+    requests = requests_of("generate_until")
+    (expected,) = lm.answer("generate_until", requests, [caa(3.0)], [0])
     steer, calls = Session.steer, 0
 
     def short(self: Session, place: HookTarget, hidden: torch.Tensor) -> torch.Tensor:
@@ -238,10 +238,10 @@ def test_memory_that_runs_out_is_not_counted_twice(
         return moved
 
     monkeypatch.setattr(Session, "steer", short)
-    (moved,) = lm.answer("generate_until", request, [caa(3.0)], [0])
+    (retried,) = lm.answer("generate_until", requests, [caa(3.0)], [0])
     assert calls > 3
-    assert moved.values == expected.values
-    (once,), (again,) = (each.moved.values() for each in (expected, moved))
+    assert retried.values == expected.values
+    (once,), (again,) = (each.moved.values() for each in (expected, retried))
     assert again.tokens == once.tokens
     assert again.distance == pytest.approx(once.distance, rel=1e-5)
 
@@ -253,9 +253,9 @@ def test_the_tokens_counted_are_those_of_the_positions(
     """The prompt's last token and each later one that is fed, once where texts share them."""
     monkeypatch.setattr(lm.steering_backend, "sharing", sharing)
     requests = choice_requests(1)[:1]
-    (likelihood,) = lm.answer("loglikelihood", requests, [caa(3.0)], [0])
+    (answers,) = lm.answer("loglikelihood", requests, [caa(3.0)], [0])
     _, answer = lm._encode_pair(*requests[0].args)
-    assert likelihood.moved["1"].tokens == len(answer)
+    assert answers.moved["1"].tokens == len(answer)
 
 
 def test_a_steered_model_that_is_asked_directly_is_an_error(tiny_folder: str) -> None:
@@ -278,9 +278,9 @@ def test_few_shot_text_of_a_chat_is_not_steered(
     prompt = shots + wrapped.format(question)
     request = [instance("loglikelihood", "?", (prompt, " A drink."))]
     monkeypatch.setattr(lm, "own_text", lambda _: question)
-    (likelihood,) = lm.answer("loglikelihood", request, [caa(3.0, "prompt")], [0])
+    (answers,) = lm.answer("loglikelihood", request, [caa(3.0, "prompt")], [0])
     before = len(lm.tok_encode(prompt[: prompt.index(question)]))
-    assert likelihood.moved["1"].tokens == len(lm.tok_encode(prompt)) - before
+    assert answers.moved["1"].tokens == len(lm.tok_encode(prompt)) - before
 
 
 def test_a_prompt_without_the_tasks_own_text_is_an_error(

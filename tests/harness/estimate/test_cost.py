@@ -89,8 +89,8 @@ def fed_to_lm_eval(folder: str, cell: Any) -> int:
     watch = Watch(hf.model)
     try:
         evaluated(Replay({}), task, cell)
-    except Asked as merged:
-        hf.loglikelihood(merged.requests, disable_tqdm=True)
+    except Asked as error:
+        hf.loglikelihood(error.requests, disable_tqdm=True)
     return watch.seen["upper"]
 
 

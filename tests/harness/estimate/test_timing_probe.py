@@ -66,8 +66,8 @@ def test_every_kind_of_request_is_measured(grid: Grid, probed: Probed) -> None:
 def test_seconds_are_proportional_to_operations(grid: Grid, probed: Probed) -> None:
     counter = Counter(TaskResources(None), grid.run.batch_size)
     (replica,) = probed.replicas.values()
-    cells = groups(make_plan(grid))
-    assert [group for group, _ in probed.groups] == cells
+    expected = groups(make_plan(grid))
+    assert [group for group, _ in probed.groups] == expected
     for group, seconds in probed.groups:
         (rate,) = (r for r in replica.rates.values() if r.task == group[0].task.name)
         assert seconds / rate.seconds == pytest.approx(counter.count(group).flops / rate.flops)

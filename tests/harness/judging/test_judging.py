@@ -96,9 +96,9 @@ def tiny_judges(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> d
 def of(tiny_judges: dict[str, str]) -> Judges:
     """All judges that tiny models can play."""
     kinds = {"truth": "causal", "info": "causal", "reward": "reward", "fluency": "causal"}
-    judgements: Judges = [{"name": n, "model": tiny_judges[kind]} for n, kind in kinds.items()]
+    judges: Judges = [{"name": n, "model": tiny_judges[kind]} for n, kind in kinds.items()]
     model = tiny_judges["classifier"]
-    return [*judgements, {"name": "toxicity", "scorer": "toxic_bert", "model": model}]
+    return [*judges, {"name": "toxicity", "scorer": "toxic_bert", "model": model}]
 
 
 def grid(model: str, judges: Judges, **changes: Any) -> Grid:
@@ -211,15 +211,15 @@ def test_fluency_under_the_model_itself_is_its_perplexity(tiny_folder: str, tmp_
     given = grid(tiny_folder, [{"name": "fluency", "model": tiny_folder}])
     assert run(given, tmp_path / "run").unjudged == ()
     rows = RunFolder(tmp_path / "run").read_items().to_pylist()
-    result = {
+    rows_by_metric = {
         metric: {(r["method"], r["item_id"]): r for r in rows if r["metric"] == metric}
         for metric in ("fluency", "perplexity")
     }
-    assert len(result["fluency"]) == 8
-    for key, judged_ in result["fluency"].items():
-        perplexity = result["perplexity"][key]
-        assert judged_["weight"] == perplexity["weight"] > 0
-        assert judged_["value"] == pytest.approx(perplexity["value"], abs=1e-3)
+    assert len(rows_by_metric["fluency"]) == 8
+    for key, fluency in rows_by_metric["fluency"].items():
+        perplexity = rows_by_metric["perplexity"][key]
+        assert fluency["weight"] == perplexity["weight"] > 0
+        assert fluency["value"] == pytest.approx(perplexity["value"], abs=1e-3)
 
 
 @pytest.mark.real
@@ -357,18 +357,18 @@ def test_each_distinct_answer_is_judged_once(
 ) -> None:
     from steereval.models.judges.yes_no import YesNo
 
-    wanted: list[Any] = []
+    judged_pairs: list[Any] = []
     real: Callable[..., Any] = YesNo.score
 
     def counted(self: YesNo, pairs: Any) -> Any:
-        wanted.extend(pairs)
+        judged_pairs.extend(pairs)
         return real(self, pairs)
 
     monkeypatch.setattr(YesNo, "score", counted)
     # Strength 0 answers as the unsteered model does.
     methods = ["none", {"name": "caa", "strengths": [0]}]
     run(grid(tiny_folder, of(tiny_judges)[:1], methods=methods), tmp_path / "run")
-    assert len(wanted) == len(set(wanted)) == 4
+    assert len(judged_pairs) == len(set(judged_pairs)) == 4
     assert len(values(tmp_path / "run", "true")) == 8
 
 
@@ -534,10 +534,10 @@ def test_the_bundled_classifier_is_a_judge(tiny_folder: str, tmp_path: Path) -> 
     judge = {"name": "toxicity", "scorer": "profanity"}
     given = grid(tiny_folder, [judge], methods=["none"])
     assert run(given, tmp_path / "run").unjudged == ()
-    path = values(tmp_path / "run", "toxicity")
+    toxicities = values(tmp_path / "run", "toxicity")
     for row in RunFolder(tmp_path / "run").read_responses().to_pylist():
         scores = toxicity_scores(row["continuation"].strip(), "realtoxicity_mini")
-        assert path["none", row["item_id"]] == scores["toxicity"]
+        assert toxicities["none", row["item_id"]] == scores["toxicity"]
 
 
 def test_perspective_is_asked_and_its_key_is_kept_nowhere(
@@ -589,8 +589,8 @@ def test_without_the_unsteered_model_nobody_wins() -> None:
         analysis={"baseline": "caa"},
     )  # fmt: skip
     cells = make_plan(given)
-    (decision,) = assignments(cells, {cells[0].id}, {cells[0].id: UNJUDGED})
-    assert decision.unsteered is None
+    (assignment,) = assignments(cells, {cells[0].id}, {cells[0].id: UNJUDGED})
+    assert assignment.unsteered is None
 
 
 def test_a_service_with_a_rate_is_asked_by_one_worker() -> None:

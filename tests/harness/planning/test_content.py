@@ -174,9 +174,9 @@ def test_every_file_of_a_model(
             start(grid(str(model), [1, 2], models=adapted), finished)
         assert f"{kind} " in str(refused.value)
         assert Path(name).name in str(refused.value)
-        result = [each for each in check_grid(RunFolder(finished), None) if each.is_wrong]
-        assert [each.where for each in result] == ["content"]
-        assert Path(name).name in result[0].what
+        findings = [each for each in check_grid(RunFolder(finished), None) if each.is_wrong]
+        assert [each.where for each in findings] == ["content"]
+        assert Path(name).name in findings[0].what
     assert list(check_grid(RunFolder(finished), None)) == []
 
 
@@ -208,9 +208,9 @@ def test_readers_refuse_cells_of_another_content(finished: Path, tmp_path: Path)
     for reads in (analyse, build_report, lambda each: query(each, "select * from rows")):
         with pytest.raises(StoreError, match="another content"):
             reads(folder)
-    records = list(check_cells(folder, folder.read_manifest(), folder.records()))
-    assert len(records) == 2
-    assert all(each.is_wrong and subject in each.what for each in records)
+    findings = list(check_cells(folder, folder.read_manifest(), folder.records()))
+    assert len(findings) == 2
+    assert all(each.is_wrong and subject in each.what for each in findings)
 
 
 def test_a_model_that_is_not_here_is_not_compared(
@@ -326,16 +326,16 @@ def test_a_branch_that_moved(hub: Callable[[str], str], tmp_path: Path) -> None:
 
 
 def test_a_commit_is_what_the_client_of_the_hub_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, ...]] = []
 
     def download(*given: Any, revision: str) -> str:
-        wanted.append((*given, revision))
+        calls.append((*given, revision))
         return f"/cache/models--x/snapshots/{revision * 4}/{given[1]}"
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     spec = ModelSpec("org/m", (), revision="dev", peft="org/adapter")
     assert content_of_model(spec) == {COMMIT: "dev" * 4, f"adapter: {COMMIT}": "dev" * 4}
-    assert wanted == [
+    assert calls == [
         ("org/m", "config.json", "dev"),
         ("org/adapter", "adapter_config.json", "dev"),
     ]

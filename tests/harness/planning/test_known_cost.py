@@ -50,36 +50,36 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cost_of(given: Grid) -> Cost:
     (group,) = groups(make_plan(given))
-    result = rough.known_cost(group)
-    assert result is not None
-    return result
+    cost = rough.known_cost(group)
+    assert cost is not None
+    return cost
 
 
 def test_choices_of_several_tokens(small: None) -> None:
     """ARC: prompts of 30 tokens, four answers of 6, of which the last is never fed; three cells."""
-    result = cost_of(grid({"name": "arc_challenge", "limit": 10}))
-    assert result.tokens_unshared == 3 * 10 * 4 * (30 + 5)
-    assert result.below == 10 * (30 + 4 * 5)
-    assert result.above == 10 * (29 + 3 * (1 + 4 * 5))
-    assert result.flops_alone == 4200 * 1200
+    cost = cost_of(grid({"name": "arc_challenge", "limit": 10}))
+    assert cost.tokens_unshared == 3 * 10 * 4 * (30 + 5)
+    assert cost.below == 10 * (30 + 4 * 5)
+    assert cost.above == 10 * (29 + 3 * (1 + 4 * 5))
+    assert cost.flops_alone == 4200 * 1200
     # Blocks 0 and 1 run once, blocks 2 and 3 for each cell from the prompt's last token on.
-    assert result.flops == 500 * 2 * 200 + 920 * 2 * 200 + 3 * 10 * 21 * 400
-    assert result.generated == 0
+    assert cost.flops == 500 * 2 * 200 + 920 * 2 * 200 + 3 * 10 * 21 * 400
+    assert cost.generated == 0
 
 
 def test_choices_of_one_token(small: None) -> None:
     """MMLU's letters are read off the prompt's last token, by lm-eval's own model too."""
-    result = cost_of(grid({"name": "mmlu_all", "limit": 10}))
-    assert result.tokens_unshared == 3 * 10 * 110
-    assert (result.below, result.above) == (10 * 110, 10 * (109 + 3))
+    cost = cost_of(grid({"name": "mmlu_all", "limit": 10}))
+    assert cost.tokens_unshared == 3 * 10 * 110
+    assert (cost.below, cost.above) == (10 * 110, 10 * (109 + 3))
 
 
 def test_generation(small: None) -> None:
-    result = cost_of(grid({"name": "truthfulqa_open", "limit": 10}))
-    assert result.generated == 3 * 10 * 50
-    assert result.tokens_unshared == 3 * 10 * 18 + 1500
-    assert result.below == result.above == 10 * 18 + 1500
-    assert (result.flops_alone, result.flops) == (2040 * 1200, 1680 * 1200)
+    cost = cost_of(grid({"name": "truthfulqa_open", "limit": 10}))
+    assert cost.generated == 3 * 10 * 50
+    assert cost.tokens_unshared == 3 * 10 * 18 + 1500
+    assert cost.below == cost.above == 10 * 18 + 1500
+    assert (cost.flops_alone, cost.flops) == (2040 * 1200, 1680 * 1200)
 
 
 def test_the_whole_task_and_other_options(small: None) -> None:
@@ -91,10 +91,10 @@ def test_the_whole_task_and_other_options(small: None) -> None:
 
 
 def test_steered_prompts_are_not_shared(small: None) -> None:
-    result = cost_of(grid({"name": "truthfulqa_open", "limit": 10}, positions="all"))
-    assert result.above == result.tokens_unshared
-    result = cost_of(grid({"name": "arc_challenge", "limit": 10}, positions="all"))
-    assert (result.below, result.above) == (10 * 50, 3 * 10 * 50)
+    cost = cost_of(grid({"name": "truthfulqa_open", "limit": 10}, positions="all"))
+    assert cost.above == cost.tokens_unshared
+    cost = cost_of(grid({"name": "arc_challenge", "limit": 10}, positions="all"))
+    assert (cost.below, cost.above) == (10 * 50, 3 * 10 * 50)
 
 
 @pytest.mark.parametrize("model", ["org/unheard-of", "org/small"])
@@ -175,27 +175,27 @@ def test_hours_by_hand() -> None:
     read = Cost(tokens_unshared=1000, flops_alone=1000 * whole, flops=100 * whole)
     assert pytest.approx(124.8e12) == RATE
     assert pytest.approx(115 * whole) == BANDWIDTH
-    result = seconds_of(read, 32)
-    assert result is not None
-    assert result.alone == pytest.approx(1000 * whole / RATE)
-    assert result.together == pytest.approx(100 * whole / RATE)
-    assert result.generating == 0
+    seconds = seconds_of(read, 32)
+    assert seconds is not None
+    assert seconds.alone == pytest.approx(1000 * whole / RATE)
+    assert seconds.together == pytest.approx(100 * whole / RATE)
+    assert seconds.generating == 0
     # 320 tokens in batches of 32 are ten steps, of which each reads all weights.
     written = Cost(tokens_unshared=420, flops_alone=420 * whole, flops=330 * whole, generated=320)
-    result = seconds_of(written, 32)
-    assert result is not None
-    assert result.generating == pytest.approx(10 / 115)
-    assert result.alone == pytest.approx(10 / 115 + 100 * whole / RATE)
-    assert result.together == pytest.approx(10 / 115 + 10 * whole / RATE)
+    seconds = seconds_of(written, 32)
+    assert seconds is not None
+    assert seconds.generating == pytest.approx(10 / 115)
+    assert seconds.alone == pytest.approx(10 / 115 + 100 * whole / RATE)
+    assert seconds.together == pytest.approx(10 / 115 + 10 * whole / RATE)
 
 
 def test_a_large_batch_computes_longer_than_it_reads() -> None:
     whole = 2 * 8.03e9
     cost = Cost(tokens_unshared=1000, flops_alone=1000 * whole, flops=1000 * whole, generated=1000)
-    result = seconds_of(cost, 1000)
-    assert result is not None
-    assert result.generating == pytest.approx(1000 * whole / RATE)
-    assert result.generating > 1 / 115
+    seconds = seconds_of(cost, 1000)
+    assert seconds is not None
+    assert seconds.generating == pytest.approx(1000 * whole / RATE)
+    assert seconds.generating > 1 / 115
 
 
 def test_small_models_have_no_hours() -> None:
@@ -253,11 +253,11 @@ def test_a_model_that_cannot_be_had_is_asked_for_once(
     small: None, monkeypatch: pytest.MonkeyPatch, no_hub: None
 ) -> None:
     """Each time it may take seconds until that is known."""
-    wanted = []
+    calls = []
     count = Counter.count
 
     def counted(self: Counter, group: Any) -> Cost:
-        wanted.append(group)
+        calls.append(group)
         return count(self, group)
 
     monkeypatch.setattr(Counter, "count", counted)
@@ -266,6 +266,6 @@ def test_a_model_that_cannot_be_had_is_asked_for_once(
     cells = make_plan(given)
     assert len(groups(cells)) == 9
     outlook = cost_outlook(given, cells, TaskResources(None))
-    assert len(wanted) == 1
+    assert len(calls) == 1
     assert (outlook.groups, outlook.estimated) == (9, 9)
     assert len(outlook.reasons) == 1

@@ -17,21 +17,21 @@ from steereval.tasks.catalogue.cards import TaskSize
 
 def test_choices_are_counted_and_measured() -> None:
     task = configured(TaskSpec("truthful_mini_mc"), None)
-    sizes = task_size(task, 50)
+    size = task_size(task, 50)
     docs = list(task.eval_docs)[:LOOKED_AT]
     choices = [task.doc_to_choice(doc) for doc in docs]
     letters = [len(f" {choice}") for document_choices in choices for choice in document_choices]
-    assert sizes.documents == 50
-    assert sizes.answers == pytest.approx(sum(map(len, choices)) / len(docs), abs=0.5)
-    assert sizes.answer_tokens == pytest.approx(sum(letters) / len(letters) / CHARACTERS, abs=1.5)
-    assert sizes.prompt_tokens > 5
-    assert sizes.generated == 0
+    assert size.documents == 50
+    assert size.answers == pytest.approx(sum(map(len, choices)) / len(docs), abs=0.5)
+    assert size.answer_tokens == pytest.approx(sum(letters) / len(letters) / CHARACTERS, abs=1.5)
+    assert size.prompt_tokens > 5
+    assert size.generated == 0
 
 
 def test_what_is_written_is_as_long_as_it_may_be() -> None:
-    sizes = task_size(configured(TaskSpec("truthful_mini_gen"), None), 9)
-    assert sizes.generated > 0
-    assert sizes.answers == 0
+    size = task_size(configured(TaskSpec("truthful_mini_gen"), None), 9)
+    assert size.generated > 0
+    assert size.answers == 0
     longer = configured(TaskSpec("truthful_mini_gen", generation={"max_gen_toks": 77}), None)
     assert task_size(longer, 9).generated == 77
 

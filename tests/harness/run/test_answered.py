@@ -70,8 +70,8 @@ def requests(kind: str, count: int) -> list[Instance]:
 @given(data=st.data())
 def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.DataObject) -> None:
     group = cells()
-    wanted = {task: requests(kind, data.draw(st.integers(1, 4))) for task in TASKS}
-    together = merge_requests(wanted)
+    requests_by_task = {task: requests(kind, data.draw(st.integers(1, 4))) for task in TASKS}
+    together = merge_requests(requests_by_task)
     arms = list(dict.fromkeys(cell.arm for cell in group))
     answers = [
         Answers(
@@ -90,7 +90,7 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
     assert result == group[1:]
     after = Answered.read(store, name, result)
     for cell in result:
-        own_requests = wanted[cell.task.name]
+        own_requests = requests_by_task[cell.task.name]
         values = after.response_log(cell)[kind](own_requests)
         assert repr(values) == repr(before.response_log(cell)[kind](own_requests))
         assert after.displacement(cell) == before.displacement(cell) == {"0": 0.1 / 3}
@@ -103,10 +103,10 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
 @pytest.mark.parametrize("change", ["prompt", "options", "document", "number", "order", "count"])
 def test_other_requests_are_told_apart(tmp_path: Path, change: str) -> None:
     (cell, *_), kind = cells(), "generate_until"
-    wanted = requests(kind, 4)
+    instances = requests(kind, 4)
     before = Answered([cell])
-    together = merge_requests({cell.task.name: wanted})
-    texts = Answers([str(place) for place in range(len(wanted))], {}, False)
+    together = merge_requests({cell.task.name: instances})
+    texts = Answers([str(place) for place in range(len(instances))], {}, False)
     before.add(kind, together, {cell.arm: unsteered()}, [texts])
     store = AnswerStore(LocalStorage(tmp_path))
     before.keep(store)
@@ -132,9 +132,9 @@ def test_other_requests_are_told_apart(tmp_path: Path, change: str) -> None:
 
 def test_names_of_requests() -> None:
     """An item's id is its document's; a document that comes again has another."""
-    likelihoods = requests("loglikelihood", 4)
-    twin = dataclasses.replace(likelihoods[0], doc_id=9)
-    names = named("loglikelihood", [*likelihoods, twin])
+    instances = requests("loglikelihood", 4)
+    twin = dataclasses.replace(instances[0], doc_id=9)
+    names = named("loglikelihood", [*instances, twin])
     assert [name.number for name in names] == [0, 0, 1, 1, 0, 0, 1, 1, 0]
     first, second = names[0].item_id, names[4].item_id
     assert [name.item_id for name in names] == [first] * 4 + [second] * 4 + [f"{first}-2"]

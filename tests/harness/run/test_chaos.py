@@ -82,10 +82,10 @@ class Trouble:
 
 @pytest.fixture
 def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trouble:
-    path = Trouble(tmp_path / "trouble")
-    monkeypatch.setenv("PYTHONPATH", str(path.folder))
+    instance = Trouble(tmp_path / "trouble")
+    monkeypatch.setenv("PYTHONPATH", str(instance.folder))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return path
+    return instance
 
 
 def start(grid: Path, out: Path, *arguments: object) -> subprocess.Popen[bytes]:
@@ -135,10 +135,10 @@ def being_written(out: Path) -> set[Path]:
     return set((out / "cells").glob(".tmp-*"))
 
 
-def wait_until(result: Callable[[], object], seconds: float) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if result():
+        if condition():
             return True
         time.sleep(0.01)
     return False

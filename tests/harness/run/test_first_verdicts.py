@@ -63,9 +63,10 @@ def test_every_line_of_json_is_a_state(
 
 def works(costs: Sequence[float]) -> list[Work]:
     """A work for each group of a grid of two tasks, with a cost per unit of work."""
-    cells = groups(make_plan(parse_grid(small_grid("m"))))
+    cell_groups = groups(make_plan(parse_grid(small_grid("m"))))
     return [
-        Work(str(i), g, c, "m", load=1.0) for i, (g, c) in enumerate(zip(cells, costs, strict=True))
+        Work(str(i), g, c, "m", load=1.0)
+        for i, (g, c) in enumerate(zip(cell_groups, costs, strict=True))
     ]
 
 

@@ -53,8 +53,8 @@ def sample_of(number: int, question: str, example: str = "") -> dict[str, Any]:
     """A document with a number of its own, which its hash depends on."""
     prompt = f"{example}Q: {question}\nA:"
     document = {"id": number, "q": question}
-    message = {"doc_id": number, "doc": document, "doc_hash": f"{number:02x}" * 32}
-    return sample(acc=1.0) | message | {"arguments": [(prompt, " yes"), (prompt, " no")]}
+    fields = {"doc_id": number, "doc": document, "doc_hash": f"{number:02x}" * 32}
+    return sample(acc=1.0) | fields | {"arguments": [(prompt, " yes"), (prompt, " no")]}
 
 
 @pytest.mark.parametrize("num_fewshot", [0, 2])

@@ -70,11 +70,11 @@ def begun(out: Path) -> int:
     return len(list((out / "cells").glob("*.json")))
 
 
-def wait_for(process: subprocess.Popen[bytes], result: object, seconds: float = 120) -> bool:
+def wait_for(process: subprocess.Popen[bytes], condition: object, seconds: float = 120) -> bool:
     """Until `found()` is true; False if the process ended before."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if result():  # type: ignore[operator]
+        if condition():  # type: ignore[operator]
             return True
         if process.poll() is not None:
             return False
@@ -85,8 +85,8 @@ def wait_for(process: subprocess.Popen[bytes], result: object, seconds: float = 
 def rows(out: Path) -> list[dict[str, object]]:
     table: pa.Table = RunFolder(out).read_items()
     order = [(name, "ascending") for name in ("cell_id", "item_id", "metric")]
-    result: list[dict[str, object]] = table.sort_by(order).to_pylist()
-    return result
+    items: list[dict[str, object]] = table.sort_by(order).to_pylist()
+    return items
 
 
 @pytest.mark.chaos

@@ -55,10 +55,10 @@ def strengths(analysis: Analysis, method: str) -> set[float]:
 
 def raw(out: Path, what: str) -> list[tuple[Any, ...]]:
     """What anyone reads from the files themselves."""
-    table: list[tuple[Any, ...]] = duckdb.sql(
+    rows: list[tuple[Any, ...]] = duckdb.sql(
         f"select {what} from '{out}/cells/*.parquet' group by all order by all"
     ).fetchall()
-    return table
+    return rows
 
 
 METHODS = [
@@ -118,9 +118,9 @@ def everyone_sees_the_run(folder: RunFolder, cells: set[str], room: Path) -> Non
         answer = query(folder, f"select distinct cell_id from {view}")
         assert {cell for (cell,) in answer.rows} == cells
     write_dataset(folder, room / "dataset")
-    (rows,) = duckdb.sql(f"select count(distinct cell_id) from '{room}/dataset/rows.parquet'"
+    (counts,) = duckdb.sql(f"select count(distinct cell_id) from '{room}/dataset/rows.parquet'"
                           ).fetchall()  # fmt: skip
-    assert rows == (len(cells),)
+    assert counts == (len(cells),)
     page = build_report(folder)
     lines = (page.parent / "items.jsonl").read_text().splitlines()
     assert {line.split('"')[3] for line in lines} == cells
@@ -163,8 +163,8 @@ def test_a_raised_limit_counts_the_new_items_alone(tiny_folder: str, tmp_path: P
     more = [{"name": "truthful_mini_mc", "limit": 16}, small]
     run(out, tiny_folder, methods=["none"], tasks=few)
     run(out, tiny_folder, methods=["none"], tasks=more)
-    rows = "select count(*) from rows where task = 'truthful_mini_mc' and metric = 'mc2'"
-    assert list(query(RunFolder(out), rows).rows) == [(16,)]
+    sql = "select count(*) from rows where task = 'truthful_mini_mc' and metric = 'mc2'"
+    assert list(query(RunFolder(out), sql).rows) == [(16,)]
     assert ("truthful_mini_mc", "mc2", 16) in raw(out, "task, metric, count(*)")
     build_report(RunFolder(out))
 

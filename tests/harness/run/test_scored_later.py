@@ -307,9 +307,9 @@ def test_a_worker_on_ray_that_dies_between_answering_and_scoring(
     two = dataclasses.replace(both, run=dataclasses.replace(both.run, workers=2))
     assert start(two, out) == ()
     assert not (deadly / "deadly").exists()
-    text = (deadly / "kept").read_text().split()
+    lines = (deadly / "kept").read_text().split()
     # Texts are kept twice: as they are, and with their log-likelihoods.
-    assert sorted(map(text.count, set(text))) == [1, 2]
+    assert sorted(map(lines.count, set(lines))) == [1, 2]
     same_tables(out, quiet)
 
 

@@ -36,9 +36,9 @@ class Shown:
 
 @pytest.fixture
 def store(tmp_path: Path) -> RunFolder:
-    path = RunFolder(tmp_path / "run")
-    path.create()
-    return path
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    return folder
 
 
 def cells(**changes: Any) -> tuple[Cell, ...]:
@@ -57,10 +57,14 @@ def test_cells_of_two_sample_seeds_fail_as_two(store: RunFolder) -> None:
     assert len(twice) == 2
     assert str(twice[0]) == str(twice[1])
     with driving(store.place) as lease:
-        result = tracker(store, 2, lease.id, frozenset())
-        result.ended(Outcome(twice, CellError("its worker was lost"), 0.0))
-        assert len(result.failures) == 2
-        assert (result.now().done, result.now().failed, result.now().waiting) == (0, 2, 0)
+        counter = tracker(store, 2, lease.id, frozenset())
+        counter.ended(Outcome(twice, CellError("its worker was lost"), 0.0))
+        assert len(counter.failures) == 2
+        assert (counter.now().done, counter.now().failed, counter.now().waiting) == (
+            0,
+            2,
+            0,
+        )
         assert set(store.records()) == {cell.id for cell in twice}
 
 
@@ -68,15 +72,19 @@ def test_every_cell_is_counted_once(store: RunFolder) -> None:
     """Also one that was finished before and is answered again with its group."""
     all_cells = cells()
     old, new, other = all_cells[:3]
-    result = tracker(store, len(all_cells), "x", frozenset({old.id}))
-    result.began((old, new), "here")
-    assert (result.now().done, len(result.now().running)) == (1, 2)
-    assert result.now().waiting == len(all_cells) - 2
-    result.ended(Outcome((old, new), None, 2.0, GroupResult({new.id: "no"}, 7)))
-    assert (result.now().done, result.now().failed, result.now().tokens) == (1, 1, 7)
-    result.ended(Outcome((other,), None, 1.0, GroupResult({}, 3)))
-    assert (result.now().done, result.now().failed, result.now().tokens) == (2, 1, 10)
-    result.stop("ended")
+    counter = tracker(store, len(all_cells), "x", frozenset({old.id}))
+    counter.began((old, new), "here")
+    assert (counter.now().done, len(counter.now().running)) == (1, 2)
+    assert counter.now().waiting == len(all_cells) - 2
+    counter.ended(Outcome((old, new), None, 2.0, GroupResult({new.id: "no"}, 7)))
+    assert (counter.now().done, counter.now().failed, counter.now().tokens) == (1, 1, 7)
+    counter.ended(Outcome((other,), None, 1.0, GroupResult({}, 3)))
+    assert (counter.now().done, counter.now().failed, counter.now().tokens) == (
+        2,
+        1,
+        10,
+    )
+    counter.stop("ended")
     progress = read_progress(store.place)
     assert progress is not None
     assert (progress.state, progress.done, progress.failed) == ("ended", 2, 1)
@@ -85,7 +93,7 @@ def test_every_cell_is_counted_once(store: RunFolder) -> None:
 def test_a_driver_that_was_taken_for_dead_records_nothing(store: RunFolder) -> None:
     """What the new one has stored would be replaced by a failure."""
     with driving(store.place):
-        result = tracker(store, 1, "of another driver", frozenset())
+        counter = tracker(store, 1, "of another driver", frozenset())
         with pytest.raises(StoreError, match="no longer run by the driver"):
-            result.ended(Outcome(cells()[:1], CellError("lost"), 0.0))
+            counter.ended(Outcome(cells()[:1], CellError("lost"), 0.0))
         assert store.records() == {}

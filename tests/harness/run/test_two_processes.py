@@ -158,8 +158,8 @@ def test_kept_activations(tmp_path: Path, staggered: tuple[float, ...]) -> None:
         def work(writer: int, path: Path = path) -> None:
             for _ in range(5):
                 write_activations(path, states[writer])
-                result = read_activations(path)
-                assert not result or any(torch.equal(result[site], each[site]) for each in states)
+                saved = read_activations(path)
+                assert not saved or any(torch.equal(saved[site], each[site]) for each in states)
 
         assert both(work, delay) == [0, 0]
         assert any(torch.equal(read_activations(path)[site], each[site]) for each in states)
@@ -214,9 +214,9 @@ def test_saved_steerers(tmp_path: Path, staggered: tuple[float, ...]) -> None:
         def work(writer: int, folder: Path = folder) -> None:
             for _ in range(10):
                 save_artefact(both_of[writer], folder)
-                path = load_artefact(folder)
-                (steerer,) = path.steerers.values()
-                assert steerer.tensors()["vector"][0] == path.card["own"]
+                artefact = load_artefact(folder)
+                (steerer,) = artefact.steerers.values()
+                assert steerer.tensors()["vector"][0] == artefact.card["own"]
 
         assert both(work, delay) == [0, 0]
         assert load_artefact(folder).card["own"] in (1, 2)

@@ -275,7 +275,7 @@ def test_of_equally_likely_tokens_the_first_is_greedy(tiny: Any, path: str) -> N
     model.lm_head.weight.data.zero_()
     score = shared if path == "shared" else plain
     requests = [Request((5, 6), (token,), -1, 0, 0) for token in range(20)]
-    greedy = [request.is_greedy for request in score(model, requests, [])]
+    greedy = [scored.is_greedy for scored in score(model, requests, [])]
     assert greedy == [True] + [False] * 19
 
 
@@ -304,8 +304,8 @@ def test_softmax_dtype(tiny: Any) -> None:
             model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits[0].float().log_softmax(-1)
         )
         wanted = float(log_probs[[2, 3, 4], [8, 9, 10]].sum())
-        (request,) = Scorer(model, session, torch.float32).plain(requests, 1, ignore)
-    assert request.log_likelihood == pytest.approx(wanted, abs=1e-4)
+        (scored,) = Scorer(model, session, torch.float32).plain(requests, 1, ignore)
+    assert scored.log_likelihood == pytest.approx(wanted, abs=1e-4)
 
 
 def per_query(gate: Any) -> list[Intervention]:

@@ -42,9 +42,9 @@ class Memory:
 def test_every_row_is_run_once_and_in_order(total: int, limit: int, room: int) -> None:
     memory, batches = Memory(room), Batches()
     with patch("steereval.models.inference.memory.release"):  # it takes longer than all else
-        result = batches.run(total, limit, memory)
-    assert [row for part in result for row in part] == list(range(total))
-    assert max(len(part) for part in result) <= min(limit, room)
+        parts = batches.run(total, limit, memory)
+    assert [row for part in parts for row in part] == list(range(total))
+    assert max(len(part) for part in parts) <= min(limit, room)
 
 
 def test_the_size_that_fitted_is_remembered() -> None:

@@ -186,9 +186,9 @@ def test_truthflow_tells_queries_apart() -> None:
 
 def test_truthflow_projects_on_the_main_directions() -> None:
     rows = torch.outer(draw(1, 50).double(), draw(2, WIDTH).double())
-    saved = main_directions(rows, 5)
-    assert saved.shape == (1, WIDTH)
-    assert torch.allclose(rows @ saved.double().T @ saved.double(), rows, atol=1e-5)
+    directions = main_directions(rows, 5)
+    assert directions.shape == (1, WIDTH)
+    assert torch.allclose(rows @ directions.double().T @ directions.double(), rows, atol=1e-5)
 
 
 def gaussian(seed: int, count: int, mean: float) -> Tensor:
@@ -211,9 +211,9 @@ def test_mimic_leaves_alone_what_looks_positive() -> None:
     steerer = fit_steerer("mimic", positive, negative)
     assert isinstance(steerer, GaussianTransport)
     x = torch.cat([positive, negative])
-    saved = steerer.looks_positive(x)
-    assert torch.equal(steerer(x, 1.0)[saved], x[saved])
-    assert (steerer(x, 1.0)[~saved] - x[~saved]).norm(dim=1).min() > 0.1
+    unmoved = steerer.looks_positive(x)
+    assert torch.equal(steerer(x, 1.0)[unmoved], x[unmoved])
+    assert (steerer(x, 1.0)[~unmoved] - x[~unmoved]).norm(dim=1).min() > 0.1
 
 
 @given(seed=st.integers(0, 99))
@@ -232,10 +232,10 @@ def test_mimic_on_fewer_samples_than_dimensions_in_float32() -> None:
     """600 activations of dimension 576 made the published fit return NaN."""
     base = draw(1, 300, 576)
     positive, negative = base + 0.3 * draw(2, 300, 576), base + 0.3 * draw(3, 300, 576) - 0.1
-    steerer = fit_steerer("mimic", positive, negative)(negative, 1.0)
+    moved = fit_steerer("mimic", positive, negative)(negative, 1.0)
     wanted = fit_steerer("mimic", positive.double(), negative.double())(negative.double(), 1.0)
-    assert bool(torch.isfinite(steerer).all())
-    assert torch.allclose(steerer.double(), wanted, atol=1e-3)
+    assert bool(torch.isfinite(moved).all())
+    assert torch.allclose(moved.double(), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("counts", [(500, 500), (500, 300)])

@@ -54,9 +54,9 @@ tasks: [{name: truthful_mini_mc, limit: 20}]
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a page."""
-    text = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
-    assert text, f"{page} has no block of {language}"
-    return text
+    code_blocks = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    assert code_blocks, f"{page} has no block of {language}"
+    return code_blocks
 
 
 # --- the example, installed beside steereval
@@ -96,8 +96,8 @@ def python(site: Path) -> Callable[..., str]:
 
 def test_its_own_tests_pass(python: Callable[..., str], site: Path) -> None:
     tests = site.parent / "source"
-    result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests))
-    assert re.search(rf"^{2 * len(LAWS) + 1} passed", result, re.M)
+    output = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests))
+    assert re.search(rf"^{2 * len(LAWS) + 1} passed", output, re.M)
 
 
 def test_it_is_listed(python: Callable[..., str]) -> None:

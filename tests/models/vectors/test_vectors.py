@@ -153,9 +153,9 @@ def test_all_usual_names_of_plain_tensors(tmp_path: Path) -> None:
     vectors = draw(4, 6)
     names = ["layer.0", "7", "layers.12", "model.layers.3"]
     save_file(dict(zip(names, vectors.unbind(), strict=True)), tmp_path / "a.safetensors")
-    path = read_plain(tmp_path / "a.safetensors")
-    assert list(path) == [Site(0), Site(3), Site(7), Site(12)]
-    assert torch.equal(path[Site(3)].vector, vectors[3])
+    directions = read_plain(tmp_path / "a.safetensors")
+    assert list(directions) == [Site(0), Site(3), Site(7), Site(12)]
+    assert torch.equal(directions[Site(3)].vector, vectors[3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -196,9 +196,9 @@ def test_a_gguf_file_of_repengs_kind(tmp_path: Path) -> None:
     writer.add_tensor("direction.14", draw(5).half().numpy())
     writer.add_tensor("direction.0", draw(5, seed=1).numpy())
     write(writer)
-    vectors = read_vectors(path)
-    assert list(vectors) == [Site(0), Site(14)]
-    assert torch.equal(vectors[Site(14)].vector, draw(5).half().float())
+    directions = read_vectors(path)
+    assert list(directions) == [Site(0), Site(14)]
+    assert torch.equal(directions[Site(14)].vector, draw(5).half().float())
 
 
 def write(writer: gguf.GGUFWriter) -> None:
@@ -221,25 +221,25 @@ def write(writer: gguf.GGUFWriter) -> None:
 )
 def test_hookpoints_of_blocks(tmp_path: Path, hookpoint: str) -> None:
     torch.save({hookpoint: entry(draw(6), steering_coefficient=2)}, tmp_path / "a.pt")
-    vectors = read_vectors(tmp_path / "a.pt")
-    assert list(vectors) == [Site(3)]
-    assert vectors[Site(3)].coefficient == 2.0
+    directions = read_vectors(tmp_path / "a.pt")
+    assert list(directions) == [Site(3)]
+    assert directions[Site(3)].coefficient == 2.0
 
 
 def test_only_vector_and_action_are_needed_in_a_steered_file(tmp_path: Path) -> None:
     """The rest has the defaults that lm-eval gives it."""
     torch.save({"h.0": {"steering_vector": draw(6), "action": "clamp"}}, tmp_path / "a.pth")
-    vectors = read_vectors(tmp_path / "a.pth")[Site(0)]
-    assert (vectors.action, vectors.coefficient, vectors.bias) == ("clamp", 1.0, None)
+    direction = read_vectors(tmp_path / "a.pth")[Site(0)]
+    assert (direction.action, direction.coefficient, direction.bias) == ("clamp", 1.0, None)
 
 
 @pytest.mark.parametrize("biased", [True, False])
 def test_a_feature_of_a_sparse_autoencoder(tmp_path: Path, biased: bool) -> None:
     path, tensors = tmp_path / "sae.safetensors", {"W_dec": draw(4, 6), "W_enc": draw(6, 4)}
     save_file(tensors | ({"b_dec": draw(6, seed=1)} if biased else {}), path)
-    vectors = read_vectors(path, feature=2, sites=[Site(5), Site(1)])
-    assert set(vectors) == {Site(1), Site(5)}
-    for each in vectors.values():
+    directions = read_vectors(path, feature=2, sites=[Site(5), Site(1)])
+    assert set(directions) == {Site(1), Site(5)}
+    for each in directions.values():
         assert torch.equal(each.vector, draw(4, 6)[2])
         assert torch.equal(each.bias, draw(6, seed=1)) if biased else each.bias is None
 
@@ -558,19 +558,19 @@ def test_options_of_the_method() -> None:
         Vector().options({"path": "a.gguf", "value": 3})
     with pytest.raises(InputError, match="Did you mean 'clamp'"):
         Vector().options({"path": "a.gguf", "action": "clam"})
-    vectors = Vector().options({"path": "a.gguf", "feature": "7", "normalize": "true"})
-    assert (vectors.feature, vectors.normalize, vectors.format) == (7, True, "auto")
-    assert Vector().files(vectors) == (Path("a.gguf"),)
+    parsed = Vector().options({"path": "a.gguf", "feature": "7", "normalize": "true"})
+    assert (parsed.feature, parsed.normalize, parsed.format) == (7, True, "auto")
+    assert Vector().files(parsed) == (Path("a.gguf"),)
     assert Vector().reduced({"path": "a.gguf"}) == {}
     assert Vector.fits is False
 
 
 def test_only_the_wanted_layers_that_the_file_has(written: Any) -> None:
     path = written("vectors.gguf")
-    vectors = Vector().from_file([Site(2), Site(9)], options(path))
-    assert list(vectors) == [Site(2)]
-    assert torch.equal(vectors[Site(2)](torch.zeros(6), 2.0), 2 * draw(6, seed=1))
-    assert vectors[Site(2)].median_norm == 0.0
+    steerers = Vector().from_file([Site(2), Site(9)], options(path))
+    assert list(steerers) == [Site(2)]
+    assert torch.equal(steerers[Site(2)](torch.zeros(6), 2.0), 2 * draw(6, seed=1))
+    assert steerers[Site(2)].median_norm == 0.0
     with pytest.raises(InputError, match=r"at layers 0, 9\. It has directions for layers 1, 2\."):
         Vector().from_file([Site(0), Site(9)], options(path))
 
@@ -599,11 +599,11 @@ def test_normalize_and_clamp(written: Any) -> None:
 def test_a_feature_is_clamped_from_its_origin(written: Any) -> None:
     """At all sites asked for, since the file names none."""
     path, x = written("sae.safetensors"), draw(4, 6, seed=9)
-    wanted = options(path, feature=3, action="clamp", value=-2)
-    vectors = Vector().from_file([Site(0), Site(7)], wanted)
-    assert list(vectors) == [Site(0), Site(7)]
+    clamp_options = options(path, feature=3, action="clamp", value=-2)
+    steerers = Vector().from_file([Site(0), Site(7)], clamp_options)
+    assert list(steerers) == [Site(0), Site(7)]
     row = draw(4, 6)[3]
-    moved = vectors[Site(7)](x, 1.0)
+    moved = steerers[Site(7)](x, 1.0)
     measured = (moved - draw(6, seed=1)) @ row / row.norm()
     assert torch.allclose(measured, torch.full((4,), -2.0), atol=1e-5)
     added = Vector().from_file([Site(0)], options(path, feature=3))[Site(0)]
@@ -614,10 +614,10 @@ def test_a_steered_file_brings_its_own_coefficients(tmp_path: Path) -> None:
     path, x = tmp_path / "a.pt", draw(4, 6, seed=9)
     clamp = entry(draw(6, seed=1), action="clamp", steering_coefficient=3.0)
     torch.save({"h.0": entry(draw(6), steering_coefficient=4.0), "h.1": clamp}, path)
-    vectors = Vector().from_file([Site(0), Site(1)], options(path))
-    assert torch.allclose(vectors[Site(0)](x, 1.0), x + 4 * draw(6))
+    steerers = Vector().from_file([Site(0), Site(1)], options(path))
+    assert torch.allclose(steerers[Site(0)](x, 1.0), x + 4 * draw(6))
     unit = draw(6, seed=1) / draw(6, seed=1).norm()
-    assert torch.allclose(vectors[Site(1)](x, 1.0) @ unit, torch.full((4,), 3.0), atol=1e-5)
+    assert torch.allclose(steerers[Site(1)](x, 1.0) @ unit, torch.full((4,), 3.0), atol=1e-5)
 
 
 def test_with_data_the_median_norm_is_known(written: Any, gaussians: Any) -> None:
@@ -822,13 +822,13 @@ def test_lm_eval_reads_what_we_export(tiny: Any, tmp_path: Path) -> None:
 
 
 def test_steerers_from_directions() -> None:
-    steerer = steerers_from(
+    steerers = steerers_from(
         {
             Site(0): Direction(draw(4), "add", 2.0),
             Site(1): Direction(draw(4), "add", 0.0),
             Site(2): Direction(draw(4), "clamp", 0.0),
         }
     )
-    assert list(steerer) == [Site(0), Site(2)]
-    assert isinstance(steerer[Site(2)], Clamp)
-    assert torch.equal(steerer[Site(0)].shift(1.0), 2 * draw(4))
+    assert list(steerers) == [Site(0), Site(2)]
+    assert isinstance(steerers[Site(2)], Clamp)
+    assert torch.equal(steerers[Site(0)].shift(1.0), 2 * draw(4))

@@ -85,8 +85,8 @@ def pytest_configure() -> None:
     expect_tokens_of_hf(Path("tests/models/test_huggingface.py"))
     datasets.load_dataset = load_dataset
     lm_eval.models.huggingface.HFLM = SteeredLM  # type: ignore[misc]
-    result = lm_eval.api.registry.get_model
-    lm_eval.api.registry.get_model = lambda name: SteeredLM if name == "hf" else result(name)
+    original = lm_eval.api.registry.get_model
+    lm_eval.api.registry.get_model = lambda name: SteeredLM if name == "hf" else original(name)
 
 
 def expect_tokens_of_hf(path: Path) -> None:
@@ -133,13 +133,13 @@ def in_place_of_a_mock(tokenizer: Any, add_bos_token: Any, backend: str = "causa
 def expect_of_hf(tested: Any) -> None:
     """Replace what Test_HFLM expects of Pythia."""
     assert type(tested.LM) is SteeredLM
-    texts = {
+    requests = {
         "loglikelihood": tested.MULTIPLE_CH,
         "generate_until": tested.generate_until,
         "loglikelihood_rolling": tested.ROLLING,
     }
     for attribute, call in EXPECTED.items():
-        answers = getattr(hf(), call)(texts[call])
+        answers = getattr(hf(), call)(requests[call])
         setattr(tested, attribute, [a[0] if isinstance(a, tuple) else a for a in answers])
 
 

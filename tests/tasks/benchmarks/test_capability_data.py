@@ -105,11 +105,11 @@ def test_any_first_sixty_lines_mix_the_clusters(name: str) -> None:
 
 
 def test_no_question_occurs_twice_over_all_embedded_sets() -> None:
-    rows = [row["question"] for name in SETS for row in rows_of(name)]
-    rows += [row["question"] for row in truthful_questions()]
-    rows += [pair["prompt"] for pair in pairs()]
-    counts = Counter(map(question_key, rows))
-    assert [text for text in rows if counts[question_key(text)] > 1] == []
+    questions = [row["question"] for name in SETS for row in rows_of(name)]
+    questions += [row["question"] for row in truthful_questions()]
+    questions += [pair["prompt"] for pair in pairs()]
+    counts = Counter(map(question_key, questions))
+    assert [text for text in questions if counts[question_key(text)] > 1] == []
 
 
 @pytest.mark.slow
@@ -138,8 +138,8 @@ def test_continuations_are_the_texts_of_the_choices(task_name: str, no_hub: None
     for doc in task.eval_docs:
         prompt = task.fewshot_context(doc, 0)
         assert prompt.endswith(f"Question: {doc['question']}\nAnswer:")
-        requests = [request.args[1] for request in task.construct_requests(doc, prompt)]
-        assert requests == [f" {text}" for text in texts(doc)]
+        continuations = [request.args[1] for request in task.construct_requests(doc, prompt)]
+        assert continuations == [f" {text}" for text in texts(doc)]
 
 
 def test_prompts(no_hub: None) -> None:

@@ -183,5 +183,5 @@ def test_the_card_warns_of_unbalanced_classes() -> None:
 )
 def test_length_auc_is_the_area_under_the_curve(positive: list[int], negative: list[int]) -> None:
     expected = roc_auc_score([1] * len(positive) + [0] * len(negative), positive + negative)
-    values = length_auc(np.array(positive, float), np.array(negative, float))
-    assert values == pytest.approx(expected)
+    area = length_auc(np.array(positive, float), np.array(negative, float))
+    assert area == pytest.approx(expected)
