@@ -28,7 +28,7 @@ def test_the_public_names_are_these() -> None:
     import steereval
     import steereval.models
 
-    assert steereval.__all__ == ["fit_steerer", "load_steerer"]
+    assert steereval.__all__ == ["collect_activations", "fit_steerer", "load_steerer", "steering"]
     assert steereval.models.__all__ == ["fit_steerer", "load_steerer", "odesteer_from_sketch"]
     assert all(callable(getattr(steereval, name)) for name in steereval.__all__)
 

@@ -167,9 +167,9 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
     def context(rows: int, start: int, length: int, device: torch.device) -> ForwardContext:
         # Every rule treats all tokens after the prompt alike, so decoding steps share a context.
         if length > 1 or start < prompts.width:
-            return _on(prompts.context(rows, start, length), device)
+            return on_device(prompts.context(rows, start, length), device)
         if rows not in settled:
-            settled[rows] = _on(prompts.context(rows, start, length), device)
+            settled[rows] = on_device(prompts.context(rows, start, length), device)
         return settled[rows]
 
     def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ def generating(model: nn.Module, session: Session, prompts: Prompts) -> Iterator
         passes.add(ids.shape[0], start, ids.shape[1])
         session.context = context(ids.shape[0], start, ids.shape[1], ids.device)
 
-    handle = _that_runs(model).register_forward_pre_hook(before, with_kwargs=True)
+    handle = module_that_runs(model).register_forward_pre_hook(before, with_kwargs=True)
     try:
         with session.counted(passes.requested):
             yield passes
@@ -261,7 +261,7 @@ def _fill_shared_prefix(model: nn.Module, cache: DynamicCache, ids: Tensor, mask
     return columns
 
 
-def _that_runs(model: nn.Module) -> nn.Module:
+def module_that_runs(model: nn.Module) -> nn.Module:
     """The module whose forward `generate` calls: PEFT's `generate` goes past its own."""
     inner: nn.Module = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     return inner
@@ -278,7 +278,8 @@ def _start(cache: Any, seen: int, length: int) -> int:
     return 0 if length > seen else seen
 
 
-def _on(context: ForwardContext, device: torch.device) -> ForwardContext:
+def on_device(context: ForwardContext, device: torch.device) -> ForwardContext:
+    """The context with the tensors that steerers index on `device`."""
     query = None if context.query is None else context.query.to(device)
     last = None if context.prompt_last is None else context.prompt_last.to(device)
     return ForwardContext(context.assigned, query, last, context.keys)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -120,6 +121,22 @@ class Steerer(ABC):
                 "Only a fitted steerer has relative strengths; use absolute.",
             )
         return strength * scale
+
+    def save(self, folder: str | Path, layer: int = 0) -> None:
+        """Write this steerer to a folder, which `load_steerer` and `steerer=FOLDER` read.
+
+        Args:
+            folder: A new or empty folder, or that of a steerer, which is replaced.
+            layer: 0-based block that it steers.
+
+        Raises:
+            StoreError: The folder holds anything else, or cannot be written.
+        """
+        # Artefacts know all kinds of steerers, so they stand above this module.
+        from steereval.models.artefacts.artefact import Artefact, save_artefact
+        from steereval.models.steering.hook_points import Site
+
+        save_artefact(Artefact({Site(layer): self}, {}), Path(folder))
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name; those of an inner steerer or a list as `name.inner`, `name.0`."""

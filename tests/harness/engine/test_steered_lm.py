@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from transformers import (
     LogitsProcessor,
 )
 
+from steereval import fit_steerer, load_steerer, steering
 from steereval.common.errors import CellError, InputError, ModelError
 from steereval.harness.config.grid import ModelSpec
 from steereval.harness.config.model_args import split_options
@@ -328,3 +330,30 @@ def test_a_run_in_bfloat16_takes_its_logarithms_in_float32(tiny_folder: str) -> 
     lm = load_model(ModelSpec(tiny_folder, (), "bfloat16"), WorkerSettings("", None, 4, "cpu"))
     values = [value for value, _ in lm.loglikelihood(choice_requests(3))]
     assert any(32 * value != round(32 * value) for value in values)
+
+
+@pytest.mark.parametrize("positions", ["generated", "all"])
+def test_steering_in_python_writes_the_same_texts(
+    tiny_folder: str, tmp_path: Path, positions: str
+) -> None:
+    draw = torch.Generator().manual_seed(3)
+    steerer = fit_steerer("odesteer", *torch.randn(2, 20, 32, generator=draw), components=64)
+    steerer.save(tmp_path / "steerer", layer=1)
+    lm = SteeredLM(
+        tiny_folder, steerer=str(tmp_path / "steerer"), strength=9.0, positions=positions,
+        device="cpu", dtype="float32", batch_size=4, steer_fewshot=True,
+    )  # fmt: skip
+    requests = writing_requests(4)
+    expected = lm.generate_until(requests, disable_tqdm=True)
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder, padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    inputs = tokenizer([request.args[0] for request in requests], return_tensors="pt", padding=True)
+    loaded = load_steerer(tmp_path / "steerer")
+    with steering(model, {1: loaded}, strength=9.0, positions=positions):
+        ids = model.generate(
+            inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=12,
+            do_sample=False, pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+    texts = tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert [text.split("\n")[0] for text in texts] == expected
