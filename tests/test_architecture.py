@@ -51,12 +51,12 @@ def test_nothing_is_unpickled_but_the_classifier() -> None:
         for path in SOURCES
         if any(word in path.read_text(encoding="utf-8") for word in words)
     }
-    assert modules == {"tasks/scorers/profanity_process.py", "models/vectors/lm_eval_steered.py"}
+    assert modules == {"tasks/scorers/profanity_process.py", "models/vectors/tensor_files.py"}
 
 
 def test_steered_files_are_read_as_weights_only() -> None:
     """lm-eval's files are pickles by form: only tensors and plain values are made of them."""
-    tree = ast.parse((ROOT / "models/vectors/lm_eval_steered.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "models/vectors/tensor_files.py").read_text(encoding="utf-8"))
     loads = [
         node
         for node in ast.walk(tree)

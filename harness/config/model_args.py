@@ -63,6 +63,10 @@ class Steering:
     """Whether positions that reach into the prompt may reach into few-shot text too."""
 
 
+PATHS = ("auto", "shared", "plain")
+"""How log-likelihoods are computed."""
+
+
 def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], dict[str, Any]]:
     """Tell steering, the method's own options and the loader's options apart.
 
@@ -88,6 +92,11 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
         else:
             everything = {*known, *of_method, *loader}
             raise InputError(f"unknown model argument {name!r}", nearest_remedy(name, everything))
+    if "path" in of_method and steering.path not in PATHS:
+        raise InputError(
+            f"path={steering.path} says how log-likelihoods are computed: {', '.join(PATHS)}",
+            f"Write {_OPTION}path={steering.path} for the option of the method {method.name}.",
+        )
     method.options(method_options)
     return steering, method_options, loader_options
 

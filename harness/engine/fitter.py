@@ -253,17 +253,22 @@ class Fitter:
 
 
 def parse_layers(layers: str, blocks: int) -> tuple[int, ...]:
-    """Block numbers from `14`, `12+14` or `all`. Raises InputError."""
+    """Block numbers from `14`, `12+14`, `-1` (the last) or `all`.
+
+    Raises:
+        InputError: The text has another form, or names a block twice.
+    """
     if layers == "all":
         return tuple(range(blocks))
     try:
-        numbers = tuple(int(part) for part in layers.split("+"))
+        given = tuple(int(part) for part in layers.split("+"))
     except ValueError:
-        numbers = (-1,)
-    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        given = ()
+    numbers = tuple(number + blocks if -blocks <= number < 0 else number for number in given)
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
         raise InputError(
-            f"layer {layers!r} names no blocks",
-            "Write layer=14 (0-based), layer=12+14, or layer=all.",
+            f"layer {layers!r} names no blocks of a model with {blocks}",
+            "Write layer=14 (0-based), layer=12+14, layer=-1 for the last block, or layer=all.",
         )
     return numbers
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import LogitsProcessorList
 
 from steereval.common.errors import InputError, ModelError, nearest_remedy
+from steereval.harness.config.model_args import PATHS
 from steereval.harness.engine.backend import GenerationBatch
 from steereval.models.inference.generation import generating, prefilled
 from steereval.models.inference.likelihood import Score, Scorer, sharing_limit, supports_sharing
@@ -35,8 +36,6 @@ from steereval.models.inference.sampling import (
 from steereval.models.steering.hooks import Session, steered
 from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.phase_clock import phase
-
-PATHS = ("auto", "shared", "plain")
 
 
 def shares_prefixes(model: nn.Module, path: str) -> bool:

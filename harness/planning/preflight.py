@@ -27,6 +27,7 @@ from steereval.harness.planning.judge_check import check_judges, check_no_stand_
 from steereval.harness.planning.task_cards import card_of
 from steereval.harness.planning.task_resources import configured
 from steereval.harness.planning.task_size import task_size
+from steereval.harness.planning.vector_check import check_vectors
 from steereval.models.checkpoints.known_shapes import Shape
 from steereval.models.methods.registry import get_method
 from steereval.results.store.content import Content, task_subject
@@ -83,6 +84,7 @@ def _checked(
         model.name: check_model(model, locate(model.name), asked_layers(grid, model))
         for model in grid.models
     }
+    check_vectors(grid, configurations)
     cards = {task.name: card_of(grid, task) for task in grid.tasks}
     for known in cards.values():
         for asset in known.needs:
@@ -176,6 +178,7 @@ def check_models_at_hand(grid: Grid) -> None:
         except (InputError, *UNREADABLE):
             continue
         _check_use(model, config, tokenizer, asked_layers(grid, model))
+        check_vectors(dataclasses.replace(grid, models=(model,)), {model.name: config})
 
 
 def _read(model: ModelSpec, location: str, **options: Any) -> tuple[PretrainedConfig, Any]:

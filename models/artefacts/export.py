@@ -13,7 +13,7 @@ from steereval.models.steering.steerer import Steerer
 from steereval.models.vectors.direction import Direction
 from steereval.models.vectors.gguf_control_vector import write_gguf
 from steereval.models.vectors.lm_eval_steered import write_steered
-from steereval.models.vectors.plain_safetensors import write_plain
+from steereval.models.vectors.plain_tensors import write_plain
 from steereval.models.vectors.read import format_by_suffix
 
 FORMATS = ("plain", "gguf", "steered")

@@ -1,7 +1,7 @@
 """Directions that come from a file: added, or clamped along. Nothing is fitted.
 
-The formats are those of `steereval.models.vectors`: plain safetensors, repeng's GGUF control
-vectors, lm-eval's `steered` files and decoders of sparse autoencoders.
+The formats are those of `steereval.models.vectors`: plain tensors, repeng's GGUF control vectors,
+lm-eval's `steered` files and decoders of sparse autoencoders.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class VectorOptions:
     """The file; needed."""
     format: Format = "auto"
     """plain, gguf, steered or sae; auto goes by the file's name and content."""
+    key: str = ""
+    """Names of plain tensors, with `{layer}` in place of the block's number, or of one tensor."""
     feature: int | None = None
     """Row of a sparse autoencoder's decoder."""
     action: Action = "add"
@@ -47,7 +49,7 @@ class VectorOptions:
         object.__setattr__(self, "path", expanded(self.path))
         if not self.path:
             raise ValueError(
-                "option path is missing: name a .safetensors, .gguf, .pt or .pth file of vectors"
+                "option path is missing: name a .safetensors, .gguf, .npz, .npy, .pt or .pth file"
             )
         if self.value != 0 and self.action != "clamp":
             raise ValueError(f"value {self.value} is for clamps: set action to clamp as well")
@@ -105,7 +107,7 @@ def _directions(sites: Sequence[Site], options: VectorOptions) -> dict[Site, Dir
             f"{path} says itself whether it adds or clamps",
             "Leave the options action and value out, or edit the file.",
         )
-    vectors = read_vectors(path, format, options.feature, sites)
+    vectors = read_vectors(path, format, options.feature, sites, options.key)
     return {site: each for site, each in vectors.items() if each.vector.any()}
 
 

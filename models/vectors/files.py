@@ -20,7 +20,7 @@ def check_present(path: Path) -> None:
         kind = "a folder" if path.is_dir() else "not there"
         raise ArtefactError(
             f"the vector file {path} is {kind}",
-            "Name a .safetensors, .gguf, .pt or .pth file.",
+            "Name a .safetensors, .gguf, .npz, .npy, .pt or .pth file.",
         )
     if path.stat().st_size == 0:
         raise unusable(path, "it is empty")

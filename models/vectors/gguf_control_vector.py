@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf.quants import dequantize
 from torch import Tensor
 
 from steereval.common.errors import InputError
@@ -33,6 +34,9 @@ from steereval.models.vectors.files import check_present, written_whole
 ARCHITECTURE = "controlvector"
 _NAME = re.compile(r"direction\.(\d+)", re.ASCII)
 _FLOATS = (GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.F64)
+_QUANTISED = (GGMLQuantizationType.BF16, GGMLQuantizationType.Q8_0)
+_KNOWN = ("model_hint", "layer_count")
+"""Metadata of control vectors, after `controlvector.`."""
 
 
 class _CheckedReader(GGUFReader):  # type: ignore[misc]
@@ -102,11 +106,29 @@ def _check_architecture(reader: Any, path: Path) -> None:
             f"it is a GGUF file of architecture {name!r}, not {ARCHITECTURE!r}",
             "Name a file of control vectors, such as repeng's export_gguf writes.",
         )
+    unknown = [
+        name for name in reader.fields
+        if name.startswith(f"{ARCHITECTURE}.") and name.partition(".")[2] not in _KNOWN
+    ]  # fmt: skip
+    if unknown:
+        raise unusable(
+            path,
+            f"its metadata {', '.join(unknown)} is unknown here and may change what it does",
+            f"Write the file with {' and '.join(_KNOWN)} alone if its directions are complete so.",
+        )
 
 
 def _vector(tensor: Any, path: Path) -> Tensor:
     """The direction in float32 [d], copied out of the file."""
-    if tensor.tensor_type not in _FLOATS:
-        raise unusable(path, f"{tensor.name} is {tensor.tensor_type.name}, not a plain float")
-    values = torch.from_numpy(np.array(tensor.data, dtype=np.float32))
-    return as_vector(values, tensor.name, path)
+    if tensor.tensor_type in _QUANTISED:
+        values = dequantize(tensor.data, tensor.tensor_type)
+    elif tensor.tensor_type in _FLOATS:
+        values = np.array(tensor.data, dtype=np.float32)
+    else:
+        types = ", ".join(each.name for each in (*_FLOATS, *_QUANTISED))
+        raise unusable(
+            path,
+            f"{tensor.name} is {tensor.tensor_type.name}, not one of {types}",
+            "Export it again in one of these types.",
+        )
+    return as_vector(torch.from_numpy(np.array(values, dtype=np.float32)), tensor.name, path)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from steereval.models.steering.hook_points import Site
 from steereval.models.vectors.direction import Direction, as_vector, unusable
-from steereval.models.vectors.files import check_present, written_whole
+from steereval.models.vectors.files import written_whole
+from steereval.models.vectors.tensor_files import load_plain_pickle
 
 _BLOCK = re.compile(
     r"(?:(?:base_model|model|decoder|language_model|transformer|gpt_neox|backbone)\.)*"
@@ -31,7 +32,7 @@ _BLOCK = re.compile(
 
 def read_steered(path: Path) -> dict[Site, Direction]:
     """What the file does at each block, lowest first. Raises ArtefactError for other content."""
-    content = _load(path)
+    content = load_plain_pickle(path)
     if not isinstance(content, dict) or not content:
         raise unusable(path, "it holds no {hookpoint: {steering_vector, ...}}")
     directions: dict[Site, Direction] = {}
@@ -43,6 +44,16 @@ def read_steered(path: Path) -> dict[Site, Direction]:
             raise unusable(path, f"{hookpoint} is {type(entry).__name__}, not a dict")
         directions[site] = _direction(entry, hookpoint, path)
     return dict(sorted(directions.items()))
+
+
+def is_steered(path: Path) -> bool:
+    """Whether a torch file holds a dict of dicts, which only this format does.
+
+    Raises:
+        ArtefactError: The file cannot be read.
+    """
+    content = load_plain_pickle(path)
+    return isinstance(content, dict) and any(isinstance(each, dict) for each in content.values())
 
 
 def write_steered(directions: Mapping[Site, Direction], path: Path, blocks: str = "layers") -> None:
@@ -72,19 +83,6 @@ def _entry(direction: Direction) -> dict[str, Any]:
 def _own(vector: Tensor) -> Tensor:
     """A copy: torch.save writes the whole memory that a tensor is a part of."""
     return vector.detach().cpu().float().clone()
-
-
-def _load(path: Path) -> Any:
-    check_present(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged pickles raise almost anything
-        raise unusable(
-            path,
-            f"it is damaged, or holds more than tensors and plain values ({type(error).__name__})",
-            "Other objects are not opened, since they can run code: save a dict of tensors, "
-            "numbers and text with torch.save.",
-        ) from error
 
 
 def _site(hookpoint: Any, path: Path) -> Site:

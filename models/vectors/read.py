@@ -10,23 +10,37 @@ from steereval.common.errors import InputError, UnknownNameError
 from steereval.models.steering.hook_points import Site
 from steereval.models.vectors.direction import Direction
 from steereval.models.vectors.gguf_control_vector import read_gguf
-from steereval.models.vectors.lm_eval_steered import read_steered
-from steereval.models.vectors.plain_safetensors import read_plain
+from steereval.models.vectors.lm_eval_steered import is_steered, read_steered
+from steereval.models.vectors.plain_tensors import read_plain
 from steereval.models.vectors.sae_decoder import has_decoder, read_feature
 
 Format = Literal["auto", "plain", "gguf", "steered", "sae"]
-_READERS = {"plain": read_plain, "gguf": read_gguf, "steered": read_steered}
-_BY_SUFFIX = {".safetensors": "plain", ".gguf": "gguf", ".pt": "steered", ".pth": "steered"}
+_READERS = {"gguf": read_gguf, "steered": read_steered}
+_BY_SUFFIX = {
+    ".safetensors": "plain", ".npz": "plain", ".npy": "plain", ".gguf": "gguf",
+    ".pt": "steered", ".pth": "steered",
+}  # fmt: skip
 
 
 def read_vectors(
-    path: str | Path, format: str = "auto", feature: int | None = None, sites: Sequence[Site] = ()
+    path: str | Path,
+    format: str = "auto",
+    feature: int | None = None,
+    sites: Sequence[Site] = (),
+    key: str = "",
 ) -> dict[Site, Direction]:
     """What the file at `path` says about each block.
 
-    `feature` is the row of a sparse autoencoder, which is used at all `sites`; the other formats
-    name their layers and take neither. Raises ArtefactError for a file that is missing, damaged
-    or of another format, InputError for options that do not fit it.
+    Args:
+        path: The file.
+        format: Its format; `auto` goes by its name and content.
+        feature: Row of a sparse autoencoder, which is used at all `sites`.
+        sites: Where a vector that names no layer is used.
+        key: Names of plain tensors, with `{layer}` in place of the block's number.
+
+    Raises:
+        ArtefactError: The file is missing, damaged or of another format.
+        InputError: An option does not fit it.
     """
     path = Path(path)
     file_format = format_of(path, format)
@@ -41,6 +55,13 @@ def read_vectors(
         raise InputError(
             f"feature {feature} was given, but {path} is not a sparse autoencoder",
             "Leave the option feature out.",
+        )
+    if file_format == "plain":
+        return read_plain(path, key, sites)
+    if key:
+        raise InputError(
+            f"key {key!r} was given, but {path} is of format {file_format}, which names its layers",
+            "Leave the option key out.",
         )
     return _READERS[file_format](path)
 
@@ -60,9 +81,14 @@ def format_of(path: Path, format: str = "auto") -> str:
 
     Raises UnknownNameError, InputError or ArtefactError.
     """
-    if format not in ("auto", "sae", *_READERS):
-        raise UnknownNameError.of("vector format", format, ("auto", "sae", *_READERS))
+    formats = ("auto", "plain", "sae", *_READERS)
+    if format not in formats:
+        raise UnknownNameError.of("vector format", format, formats)
     if format != "auto":
         return format
     file_format = format_by_suffix(path)
-    return "sae" if file_format == "plain" and has_decoder(path) else file_format
+    if file_format == "plain" and path.suffix.lower() == ".safetensors" and has_decoder(path):
+        return "sae"
+    if file_format == "steered" and not is_steered(path):
+        return "plain"
+    return file_format

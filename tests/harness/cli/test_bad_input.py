@@ -112,6 +112,15 @@ def without_tokenizer(bench: Workbench) -> Arguments:
     return bench.run(models=[{"name": str(bare), "layers": [1]}])
 
 
+def vector(bench: Workbench, width: int, layer: int = 1) -> dict[str, Any]:
+    """A method that adds a vector of the file."""
+    import torch
+
+    path = bench.folder / "vector.pt"
+    torch.save({layer: torch.ones(width)}, path)
+    return {"name": "vector", "strengths": [1], "options": {"path": str(path)}}
+
+
 def without_chat_template(bench: Workbench) -> dict[str, Any]:
     """A model for a grid, with a tokenizer that has no chat template."""
     import json
@@ -240,6 +249,18 @@ CASES: dict[str, Case] = {
             ]
         ),
         "vector has no relative strengths",
+    ),
+    "vector of another width in a plan": (
+        lambda b: ["plan", b.grid(methods=["none", vector(b, 9)])],
+        "the vector for layer 1 in",
+    ),
+    "vector of another width": (
+        lambda b: b.run(methods=["none", vector(b, 9)]),
+        "has 9 entries, and the activations of",
+    ),
+    "vector for another layer": (
+        lambda b: b.run(methods=["none", vector(b, 32, layer=2)]),
+        "moves nothing at layers 1",
     ),
     "misspelt task in a plan": (
         lambda b: ["plan", b.grid(tasks=["truthful_mini_mx"])],

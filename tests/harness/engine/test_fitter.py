@@ -219,13 +219,14 @@ def test_rewards_are_a_part(tiny_lm: SteeredLM) -> None:
         Fitter(tiny_lm).fit(comments, request("re_control", options={"reward": "labl"}), None)
 
 
-@pytest.mark.parametrize("layers", ["", "a", "1+", "1+1", "-1", "1.5"])
+@pytest.mark.parametrize("layers", ["", "a", "1+", "1+1", "-4", "2+-1", "1.5"])
 def test_layers_that_are_none(layers: str) -> None:
     with pytest.raises(InputError, match="names no blocks"):
         parse_layers(layers, 3)
 
 
 def test_layers() -> None:
+    assert parse_layers("-1", 30) == (29,)
     assert parse_layers("14", 30) == (14,)
     assert parse_layers("12+14", 30) == (12, 14)
     assert parse_layers("all", 3) == (0, 1, 2)

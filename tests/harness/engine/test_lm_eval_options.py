@@ -221,3 +221,24 @@ def test_an_error_of_a_request_names_its_text(ours: SteeredLM) -> None:
     with pytest.raises(CellError) as caught:
         ours.loglikelihood([*choice_requests(1), request], disable_tqdm=True)
     assert "The capital of France is" in caught.value.problem
+
+
+def test_the_file_of_a_vector_is_an_option_of_the_method(tiny_folder: str, tmp_path: Path) -> None:
+    torch.save({2: torch.ones(32)}, tmp_path / "v.pt")
+    arguments: dict[str, Any] = {"method": "vector", "layer": -1, "strength": 3.0, **OPTIONS}
+    with pytest.raises(InputError) as caught:
+        SteeredLM(tiny_folder, path=str(tmp_path / "v.pt"), **arguments)
+    assert f"option.path={tmp_path}" in caught.value.remedy
+    last = SteeredLM(tiny_folder, **arguments, **{"option.path": str(tmp_path / "v.pt")})
+    named = SteeredLM(
+        tiny_folder, **(arguments | {"layer": 2}), **{"option.path": str(tmp_path / "v.pt")}
+    )
+    assert likelihoods(last) == likelihoods(named)
+
+
+@pytest.mark.parametrize("layer", ["-4", "1+-2", "x", "1+1", ""])
+def test_layers_that_the_model_lacks(tiny_folder: str, layer: str) -> None:
+    with pytest.raises(InputError, match="names no blocks"):
+        SteeredLM(
+            tiny_folder, method="caa", contrast="truthful-mini", layer=layer, strength=1, **OPTIONS
+        )

@@ -35,7 +35,7 @@ from steereval.models.steering.steerer import Steerer
 from steereval.models.vectors.direction import Direction
 from steereval.models.vectors.gguf_control_vector import read_gguf, write_gguf
 from steereval.models.vectors.lm_eval_steered import read_steered, write_steered
-from steereval.models.vectors.plain_safetensors import read_plain, write_plain
+from steereval.models.vectors.plain_tensors import read_plain, write_plain
 from steereval.models.vectors.sae_decoder import read_feature
 
 FILES = ("vectors.safetensors", "vectors.gguf", "vectors.pt", "sae.safetensors")
@@ -351,10 +351,14 @@ def test_nothing_is_unpickled(tmp_path: Path, legacy: bool) -> None:
 
 NAN = torch.tensor([1.0, torch.nan])
 FOREIGN: dict[str, tuple[Any, str]] = {
-    "a list": ([1, 2], "holds no {hookpoint"),
-    "empty": ({}, "holds no {hookpoint"),
-    "a vector alone": ({"layers.0": draw(3)}, "layers.0 is Tensor, not a dict"),
-    "a state dict": ({"model.norm.weight": draw(3)}, "'model.norm.weight' is not the output"),
+    "a list": ([1, 2], "0 is a int, not a tensor"),
+    "empty": ({}, "holds a dict, not tensors by layer"),
+    "a number": (3, "holds a int, not tensors by layer"),
+    "a vector next to a hookpoint": (
+        {"layers.0": draw(3), "layers.1": entry(draw(3))},
+        "layers.0 is Tensor, not a dict",
+    ),
+    "a state dict": ({"model.norm.weight": draw(3)}, "'model.norm.weight' is not named"),
     "a head": ({"layers.0": entry(draw(3), head_index=2)}, "has head_index 2"),
     "the first head": ({"layers.0": entry(draw(3), head_index=0)}, "has head_index 0"),
     "no vector": ({"layers.0": entry(None)}, "steering_vector is NoneType"),
@@ -444,7 +448,7 @@ def test_foreign_plain_files(tmp_path: Path, tensors: dict[str, Tensor], message
         ("controlvector", "token_embd", draw(3).numpy(), "'token_embd' is not named"),
         ("controlvector", "direction.x", draw(3).numpy(), "'direction.x' is not named"),
         ("controlvector", "direction.1", draw(2, 3).numpy(), r"has shape \(2, 3\)"),
-        ("controlvector", "direction.1", np.array([1, 2], np.int32), "is I32, not a plain float"),
+        ("controlvector", "direction.1", np.array([1, 2], np.int32), "is I32, not one of F32"),
         ("controlvector", "direction.1", NAN.numpy(), "not finite"),
         ("controlvector", None, None, "holds no directions"),
     ],
@@ -832,3 +836,129 @@ def test_steerers_from_directions() -> None:
     assert list(steerers) == [Site(0), Site(2)]
     assert isinstance(steerers[Site(2)], Clamp)
     assert torch.equal(steerers[Site(0)].shift(1.0), 2 * draw(4))
+
+
+# --- vectors as people have them
+
+
+VECTORS = {1: draw(6), 3: draw(6, seed=1)}
+MATRIX = draw(4, 6)
+
+
+def as_numpy(tensors: Mapping[Any, Tensor]) -> dict[str, Any]:
+    return {str(name): tensor.numpy() for name, tensor in tensors.items()}
+
+
+WRITERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any], dict[int, Tensor]]] = {
+    "bare.pt": (lambda p: torch.save(draw(6), p), {}, {2: draw(6)}),
+    "bare row.pt": (lambda p: torch.save(draw(1, 6), p), {}, {2: draw(1, 6)[0]}),
+    "half.pt": (lambda p: torch.save(draw(6).half(), p), {}, {2: draw(6).half().float()}),
+    "parameter.pt": (lambda p: torch.save(torch.nn.Parameter(draw(6)), p), {}, {2: draw(6)}),
+    "matrix.pt": (lambda p: torch.save(MATRIX, p), {}, dict(enumerate(MATRIX))),
+    "list.pt": (lambda p: torch.save(list(MATRIX), p), {}, dict(enumerate(MATRIX))),
+    "by layer.pt": (lambda p: torch.save(VECTORS, p), {}, VECTORS),
+    "by row.pt": (lambda p: torch.save({1: draw(1, 6)}, p), {}, {1: draw(1, 6)[0]}),
+    "named.pth": (
+        lambda p: torch.save({"model.layers.1": draw(6)}, p), {}, {1: draw(6)},
+    ),
+    "vector.npy": (lambda p: np.save(p, draw(6).numpy()), {}, {2: draw(6)}),
+    "matrix.npy": (lambda p: np.save(p, MATRIX.numpy()), {}, dict(enumerate(MATRIX))),
+    "big-endian.npy": (lambda p: np.save(p, draw(6).numpy().astype(">f4")), {}, {2: draw(6)}),
+    "by layer.npz": (lambda p: np.savez(p, **as_numpy(VECTORS)), {}, VECTORS),
+    "compressed.npz": (lambda p: np.savez_compressed(p, **as_numpy(VECTORS)), {}, VECTORS),
+    "keyed.npz": (
+        lambda p: np.savez(p, **{"blk.1.dir": draw(6).numpy(), "scale": np.ones(1)}),
+        {"key": "blk.{layer}.dir"}, {1: draw(6)},
+    ),
+    "keyed.safetensors": (
+        lambda p: save_file({"h.1.v": draw(6), "h.3.v": draw(6, seed=1), "norm": draw(2)}, p),
+        {"key": "h.{layer}.v"}, VECTORS,
+    ),
+    "one.safetensors": (
+        lambda p: save_file({"refusal": draw(6), "other": draw(2)}, p),
+        {"key": "refusal"}, {2: draw(6)},
+    ),
+    "stack.safetensors": (
+        lambda p: save_file({"directions": MATRIX}, p), {"key": "directions"},
+        dict(enumerate(MATRIX)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_as_people_have_it(tmp_path: Path, name: str) -> None:
+    write, given, expected = WRITERS[name]
+    write(tmp_path / name)
+    directions = read_vectors(tmp_path / name, sites=[Site(2)], **given)
+    assert directions.keys() == {Site(layer) for layer in expected}
+    for layer, vector in expected.items():
+        assert torch.equal(directions[Site(layer)].vector, vector)
+
+
+@pytest.mark.parametrize("kind", ["BF16", "Q8_0", "F16"])
+def test_a_control_vector_of_another_precision(tmp_path: Path, kind: str) -> None:
+    vector = draw(64)
+    quantised = gguf.GGMLQuantizationType[kind]
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "controlvector")
+    writer.add_string("controlvector.model_hint", "llama")
+    writer.add_tensor(
+        "direction.3", gguf.quants.quantize(vector.numpy(), quantised), raw_dtype=quantised
+    )
+    write(writer)
+    (direction,) = read_vectors(tmp_path / "a.gguf").values()
+    assert torch.allclose(direction.vector, vector, atol=0.03)
+
+
+def test_unknown_metadata_of_a_control_vector_is_named(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "controlvector")
+    writer.add_float32("controlvector.scale", 2.0)
+    writer.add_tensor("direction.3", draw(4).numpy())
+    write(writer)
+    with pytest.raises(ArtefactError, match=r"controlvector\.scale"):
+        read_vectors(tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "a.pt"])
+def test_a_refusal_says_what_the_file_holds_and_how_to_convert_it(
+    tmp_path: Path, name: str
+) -> None:
+    tensors = {"refusal_dir": draw(6), "scale": draw(2)}
+    writers: dict[str, Callable[[Path], Any]] = {
+        "a.safetensors": lambda p: save_file(tensors, p),
+        "a.npz": lambda p: np.savez(p, **as_numpy(tensors)),
+        "a.pt": lambda p: torch.save(tensors, p),
+    }
+    writers[name](tmp_path / name)
+    with pytest.raises(ArtefactError) as caught:
+        read_vectors(tmp_path / name, sites=[Site(2)])
+    for words in ("refusal_dir [6] float32", "key", "save_file"):
+        assert words in str(caught.value)
+    with pytest.raises(ArtefactError) as caught:
+        read_vectors(tmp_path / name, sites=[Site(2)], key="direction")
+    assert "scale [2] float32" in str(caught.value)
+
+
+def test_a_vector_without_a_layer_needs_one(tmp_path: Path) -> None:
+    torch.save(draw(6), tmp_path / "a.pt")
+    with pytest.raises(InputError, match="which layer"):
+        read_vectors(tmp_path / "a.pt")
+
+
+def test_a_key_is_for_plain_tensors(written: Any) -> None:
+    with pytest.raises(InputError, match="key"):
+        read_vectors(written("vectors.gguf"), key="x")
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    """An expanded tensor of a few bytes, and zip files that expand a thousandfold."""
+    torch.save({1: torch.zeros(1).expand(1 << 33)}, tmp_path / "expanded.pt")
+    np.savez_compressed(tmp_path / "zeros.npz", **{"1": np.zeros(1 << 24, np.float32)})
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (8589934592,), }"
+    header += b" " * (117 - len(header)) + b"\n"
+    (tmp_path / "claims.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([118, 0]) + header)
+    for name in ("expanded.pt", "zeros.npz", "claims.npy"):
+        path = tmp_path / name
+        assert path.stat().st_size < 200_000
+        with pytest.raises(ArtefactError) as caught:
+            read_vectors(path, sites=[Site(1)])
+        assert_names(caught, path)
