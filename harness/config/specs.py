@@ -23,6 +23,7 @@ from steereval.harness.config.fields import (
     Devices,
     Flag,
     Identity,
+    IdentityIfGiven,
     Layers,
     Listed,
     Named,
@@ -169,9 +170,11 @@ class TaskSpec:
     """A benchmark."""
 
     name: Identity[Text]
-    """One of this project's tasks or any task of lm-eval."""
+    """One of this project's tasks, any task of lm-eval, or one of `include_path`. A group with a
+    score of its own (`mmlu`) is one task, whose clusters are its subtasks; another group or a tag
+    stands for its tasks."""
     limit: Identity[Count | None] = None
-    """Score only the first so many items."""
+    """Score only the first so many items, of a group those of each subtask."""
     num_fewshot: Identity[NotNegative[Whole] | None] = None
     """Examples in the prompt; the task's own number unless given."""
     generation: Identity[Generation] = field(default_factory=Generation)
@@ -182,6 +185,9 @@ class TaskSpec:
     """Who judges the answers of a task that generates, after all cells have been answered."""
     role: Analysis[Role] = "target"
     """What steering is meant to improve, or what it must not harm."""
+    include_hash: IdentityIfGiven[Text] = ""
+    """Hash of the files of `include_path` if the task comes from there. The program adds it; a grid
+    that holds it is refused with other files."""
     margin: Analysis[Positive[Number] | None] = None
     """Largest loss that still counts as none (capability tasks), in the metric's own scale."""
     metric: Analysis[Text | None] = None
@@ -293,6 +299,9 @@ class Grid:
     """Tasks."""
     contrast: Identity[Named[ContrastSpec] | None] = None
     """Contrast set of all tasks that name none of their own."""
+    include_path: Runtime[PathText | None] = None
+    """A folder with lm-eval tasks of one's own, relative to the grid file. Its content is part of
+    the identity of the cells that use one of them."""
     positions: Identity[Text] = "generated"
     """Which tokens are steered."""
     seeds: Identity[SeedsSpec] = SeedsSpec()

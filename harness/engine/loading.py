@@ -12,6 +12,7 @@ from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import keep_freed_memory
 from steereval.results.store.content import Content
+from steereval.tasks.catalogue.included import IncludedFiles
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class WorkerSettings:
     """Batch size of cells that are computed a second time; None: that of the others."""
     content: Content | None = None
     """What the run began with, to which a worker holds what it loads; None: to nothing."""
+    included: tuple[IncludedFiles, ...] = ()
+    """The files of the user's own tasks, which a worker puts into the cache of its machine."""
+
+    def publish_included(self) -> None:
+        """Have the files of the user's own tasks on this machine. Raises StoreError."""
+        for files in self.included:
+            files.publish()
 
     def batch_size_of(self, cell: Cell) -> int:
         """The batch size with which `cell` is answered."""

@@ -31,6 +31,7 @@ from steereval.models.checkpoints.known_shapes import Shape
 from steereval.models.methods.registry import get_method
 from steereval.results.store.content import Content, task_subject
 from steereval.tasks.catalogue.cards import TaskCard, TaskSize
+from steereval.tasks.catalogue.task_group import generates, scored_documents
 from steereval.tasks.contrast.registry import ContrastSet, load_contrast
 
 
@@ -101,7 +102,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
     return Prepared(
         {task.name: card_of(grid, task) for task in grid.tasks},
         {t.name: _size(t, tasks[t.name]) for t in grid.tasks},
-        frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
+        frozenset(n for n, task in tasks.items() if generates(task)),
         {spec.name: contrast.card() for spec, contrast in contrasts.items()},
         {},
         tasks,
@@ -110,8 +111,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
 
 
 def _size(spec: TaskSpec, task: Any) -> TaskSize:
-    documents = len(task.eval_docs)
-    return task_size(task, min(spec.limit or documents, documents))
+    return task_size(task, sum(1 for _ in scored_documents(task, spec.limit)))
 
 
 def about_shape(config: PretrainedConfig) -> Shape:

@@ -27,6 +27,9 @@ class MetricEntry(Part):
     """`binary`, `bounded` (0 to 1), `continuous`, or `ratio` (of sums: perplexity)."""
     higher_is_better: bool
     """Whether more of it is an improvement."""
+    mean_of_subtasks: bool = False
+    """Of a group: whether its score is the mean of its subtasks' scores, however many items each
+    has; else it is the mean over all items."""
 
 
 class JudgeEntry(Part):
@@ -51,6 +54,8 @@ class TaskEntry(Part):
     """The metric that the confirmatory family tests."""
     cluster: str | None = None
     """What its clusters are, in words."""
+    subtasks: list[str] = []
+    """Of a group: its tasks; an item's id begins with its task and a colon."""
     benchmark: str | None = None
     """The benchmark that it is; null for a stand-in."""
     documents: int | None = None
@@ -296,6 +301,14 @@ def metric_kinds(manifest: Manifest) -> dict[tuple[str, str], str]:
         (task, metric): known.kind
         for task, entry in manifest.tasks.items()
         for metric, known in entry.metrics.items()
+    }
+
+
+def means_of_subtasks(manifest: Manifest) -> dict[str, frozenset[str]]:
+    """{group: its metrics that are the mean of its subtasks, however many items each has}."""
+    return {
+        task: frozenset(name for name, known in entry.metrics.items() if known.mean_of_subtasks)
+        for task, entry in manifest.tasks.items()
     }
 
 

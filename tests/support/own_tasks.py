@@ -1,0 +1,71 @@
+"""A folder with lm-eval tasks of a user's own: two tasks, a custom metric, and groups of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+SIZES = {"own_animals": 6, "own_plants": 3}
+"""Documents of each task."""
+
+TASK = """\
+dataset_path: json
+dataset_kwargs:
+  data_files: {{test: data/{name}.jsonl}}
+task: {name}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "Q: {{{{question}}}}\\nA:"
+doc_to_choice: choices
+doc_to_target: answer
+process_results: !function utils.process_results
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: margin, aggregation: mean, higher_is_better: true}}
+"""
+
+UTILS = '''\
+"""Scores of own tasks."""
+
+
+def process_results(doc, results):
+    likelihoods = [value for value, _ in results]
+    right = likelihoods[doc["answer"]]
+    others = [value for n, value in enumerate(likelihoods) if n != doc["answer"]]
+    return {"acc": float(right > max(others)), "margin": right - max(others)}
+'''
+
+GROUP = """\
+group: {name}
+task: [own_animals, own_plants]
+aggregate_metric_list:
+  - {{metric: acc, weight_by_size: {weighted}}}
+  - {{metric: margin, weight_by_size: {weighted}}}
+"""
+
+
+def write_own_tasks(folder: Path) -> Path:
+    """Write the tasks own_animals and own_plants, the groups own_micro, own_macro and own_bare
+    (without a score), and the tag own_tag.
+
+    Args:
+        folder: A folder that does not exist.
+
+    Returns:
+        The folder.
+    """
+    (folder / "data").mkdir(parents=True)
+    for name, size in SIZES.items():
+        text = TASK.format(name=name)
+        (folder / f"{name}.yaml").write_text(f"{text}tag: own_tag\n")
+        rows = [
+            {"question": f"{name} {n}?", "choices": ["yes", "no", "maybe"], "answer": n % 3}
+            for n in range(size)
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "data" / f"{name}.jsonl").write_text(lines)
+    (folder / "utils.py").write_text(UTILS)
+    for name, weighted in (("own_micro", "true"), ("own_macro", "false")):
+        (folder / f"{name}.yaml").write_text(GROUP.format(name=name, weighted=weighted))
+    (folder / "own_bare.yaml").write_text("group: own_bare\ntask: [own_animals, own_plants]\n")
+    return folder
