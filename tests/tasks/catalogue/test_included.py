@@ -130,7 +130,7 @@ def test_files_that_are_not_here(folder: Path) -> None:
 def test_the_code_of_a_task_fails(folder: Path) -> None:
     (folder / "utils.py").write_text("1 / 0\n")
     own = published(folder)
-    with pytest.raises(TaskError, match="own_plants.*ZeroDivisionError"):
+    with pytest.raises(TaskError, match=r"own_plants.*ZeroDivisionError"):
         load_tasks(["own_plants"], None, own)
 
 
@@ -188,7 +188,9 @@ def test_a_group_of_tasks_of_lm_eval(folder: Path) -> None:
         "task": "inline", "dataset_path": "json", "output_type": "multiple_choice",
         "metric_list": [{"metric": "acc"}],
     }  # fmt: skip
-    members = json.dumps(["own_plants", "arc_easy", inline, {"group": "g", "task": ["own_animals"]}])
+    members = json.dumps(
+        ["own_plants", "arc_easy", inline, {"group": "g", "task": ["own_animals"]}]
+    )
     text = f"group: mixed\ntask: {members}\naggregate_metric_list: [{{metric: acc}}]\n"
     (folder / "mixed.yaml").write_text(text)
     described = card("mixed", published(folder))
