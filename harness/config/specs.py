@@ -11,11 +11,13 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import ConfigDict, Strict
+from pydantic import BeforeValidator, ConfigDict, Strict
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from steereval.common.limits import Fraction, NotNegative, Positive
+from steereval.common.paths import expanded
+from steereval.common.validation import fault
 from steereval.harness.config.fields import (
     STRICT,
     Analysis,
@@ -62,13 +64,48 @@ class ModelSpec:
     """A PEFT adapter to load on top."""
     chat_template: Identity[Flag] = False
     """Whether prompts go through the tokenizer's chat template."""
+    model_args: IdentityIfGiven[dict[Text, Any]] = field(default_factory=dict)
+    """Options of lm-eval's `hf` (`tokenizer`, `trust_remote_code`, `add_bos_token`, `max_length`,
+    `attn_implementation`, `load_in_8bit`, ...), and `system_instruction`. `dtype`, `revision` and
+    `peft` may stand here too."""
     gpus: Runtime[Devices] = 1.0
     """GPUs of each replica: a fraction such as 0.25 lets several share one, 2 and more spread the
     model over several. Without effect where there is no GPU."""
 
+    def __hash__(self) -> int:
+        """A hash for keys of mappings: `model_args` has none of its own."""
+        return hash(repr(self))
+
     def without_layers(self) -> ModelSpec:
         """The model as it is loaded: every field but the layers, which are the cells' own."""
         return dataclasses.replace(self, layers=())
+
+
+_LIFTED = ("dtype", "revision", "peft")
+"""Keys of a model that `model_args` may hold, as in lm-eval."""
+
+
+def _lifted(model: Any) -> Any:
+    """A model's mapping with the keys that it has itself out of its `model_args`."""
+    args = model.get("model_args") if isinstance(model, dict) else None
+    if not isinstance(args, dict):
+        return model
+    for name in _LIFTED:
+        if name in args and name in model:
+            raise fault(
+                f"{{where}} has {name}, and its model_args have it too", "Remove one of the two."
+            )
+    lifted = {name: args[name] for name in _LIFTED if name in args}
+    rest = {
+        name: expanded(value) if name in _PATHS and isinstance(value, str) else value
+        for name, value in args.items()
+        if name not in _LIFTED
+    }
+    return {**model, **lifted, "model_args": rest}
+
+
+_PATHS = ("tokenizer", "delta", "offload_folder")
+"""Options of `model_args` whose text may be a path."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -291,7 +328,9 @@ class Grid:
 
     name: Analysis[Text]
     """Names the run."""
-    models: Identity[Annotated[Listed[Named[ModelSpec]], MinLen(1)]]
+    models: Identity[
+        Annotated[Listed[Annotated[Named[ModelSpec], BeforeValidator(_lifted)]], MinLen(1)]
+    ]
     """Models."""
     methods: Identity[Annotated[Listed[Named[MethodSpec]], MinLen(1)]]
     """Methods, the baseline among them."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 from safetensors import SafetensorError
+from transformers import BitsAndBytesConfig
+from transformers.quantizers import AutoQuantizationConfig
 
 from steereval.common.errors import InputError, ModelError
 from steereval.common.paths import expanded
@@ -25,6 +27,13 @@ UNLOADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError,
 )  # fmt: skip
 """What loading a model raises when it is not there, damaged or of an unknown kind."""
+
+
+def _quantises(name: str) -> bool:
+    """Whether an option says how weights are quantised when they are loaded."""
+    return name in ("quantization_config", "load_in_8bit", "load_in_4bit") or name.startswith(
+        "bnb_4bit_"
+    )
 
 
 class LoadedLM(HFLM):  # type: ignore[misc]
@@ -51,6 +60,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         self.asked_for = (name, str(options.get("revision", "main")))
         if isinstance(pretrained, str):
             pretrained = resolve_model(pretrained, eval_logger.info)
+        self._quantisation = {name: options.pop(name) for name in list(options) if _quantises(name)}
         self._load(pretrained, options)
         if isinstance(pretrained, str) and fast_linear:
             use_onednn(self.model)
@@ -67,6 +77,20 @@ class LoadedLM(HFLM):  # type: ignore[misc]
                 "on the hub.",
             ) from error
         self._check_kind(name)
+
+    def _create_model(self, *given: Any, quantization_config: Any = None, **options: Any) -> None:
+        """Create lm-eval's model, quantised as asked.
+
+        lm-eval hands `load_in_8bit` and the like to Transformers, whose version 5 takes them within
+        a `quantization_config` alone.
+        """
+        asked = dict(self._quantisation)
+        config = asked.pop("quantization_config", None)
+        if isinstance(config, dict):
+            config = AutoQuantizationConfig.from_dict(config)
+        elif any(asked.values()):
+            config = BitsAndBytesConfig(**asked)
+        super()._create_model(*given, quantization_config=config or quantization_config, **options)
 
     def _check_kind(self, name: str) -> None:
         """Raise ModelError for what has other tokens than those of the text."""

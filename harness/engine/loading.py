@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from steereval.harness.config.grid import ModelSpec
+from steereval.harness.config.model_options import loader_options
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import keep_freed_memory
@@ -63,6 +64,11 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
     device = device_of(settings)
     if torch.device(device).type == "cpu":
         keep_freed_memory()
+    options = {
+        # In bfloat16 the logarithms of probabilities would be rounded to a sixteenth.
+        "softmax_dtype": "float32",
+        **loader_options(spec),
+    }
     lm = SteeredLM(
         spec.name,
         method="none",
@@ -71,9 +77,8 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
         peft=spec.peft,
         device=device,
         batch_size=settings.batch_size,
-        # In bfloat16 the logarithms of probabilities would be rounded to a sixteenth.
-        softmax_dtype="float32",
         parallelize=spec.gpus > 1 and torch.cuda.device_count() > 1,
+        **options,
     )
     lm.quiet = True
     return lm

@@ -16,6 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 
+from steereval.harness.config.model_options import system_instruction
 from steereval.harness.planning.cell import Cell
 from steereval.results.lm_eval.samples import SUBTASK
 from steereval.tasks.catalogue.task_group import TaskGroup
@@ -133,6 +134,7 @@ def evaluated(lm: Replay, task: Any, cell: Cell) -> list[dict[str, Any]]:
         task_dict=dict(members),
         limit=cell.task.limit,
         bootstrap_iters=0,
+        system_instruction=system_instruction(cell.model),
         log_samples=True,
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,

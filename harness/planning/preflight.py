@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from steereval.common.errors import GridError, ModelError, nearest_remedy
 from steereval.common.text import first_line
 from steereval.harness.assets import fetch, model_at_hand, resolve_model
 from steereval.harness.config.grid import ContrastSpec, Grid, ModelSpec, TaskSpec, contrasts_of
+from steereval.harness.config.model_options import (
+    needs_bitsandbytes,
+    reading_options,
+    tokenizer_of,
+)
 from steereval.harness.planning.content import (
     content_of_contrasts,
     content_of_models,
@@ -138,11 +144,18 @@ def asked_layers(grid: Grid, model: ModelSpec) -> list[int]:
 
 
 def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> PretrainedConfig:
-    """The model's configuration. Raises ModelError unless it and the tokenizer can be read and
-    the layers exist."""
+    """The model's configuration. Raises ModelError unless it and the tokenizer can be read, the
+    layers exist and the packages that its options need are installed."""
+    if needs_bitsandbytes(model) and find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"the model_args of {model.name} need the package bitsandbytes, which is not installed",
+            "Install it on every machine that loads the model, or remove load_in_8bit and "
+            "load_in_4bit.",
+        )
     try:
-        config = AutoConfig.from_pretrained(location, revision=model.revision)
-        AutoTokenizer.from_pretrained(location, revision=model.revision)
+        reading, (tokenizer, options) = reading_options(model), tokenizer_of(model, location)
+        config = AutoConfig.from_pretrained(location, revision=model.revision, **reading)
+        AutoTokenizer.from_pretrained(tokenizer, **options)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"the model {model.name} cannot be loaded: {first_line(error)}",

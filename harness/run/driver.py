@@ -275,7 +275,8 @@ def affinity(cell: Cell) -> str:
     """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
     show what another worker does, have a key of their own."""
     model, repeated = cell.model, "|repeated" if cell.is_repeat else ""
-    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{repeated}"
+    options = f"|{model.model_args}" if model.model_args else ""
+    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{options}{repeated}"
 
 
 def executor_of(grid: Grid) -> Executor:
