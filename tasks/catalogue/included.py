@@ -165,7 +165,7 @@ def _with_relative_paths(name: str, data: bytes, root: Path) -> bytes:
 
     def relative(text: str) -> str | None:
         path = Path(expanded(text))
-        for base in (here, root, Path.cwd()):
+        for base in (here, root, root.parent, Path.cwd()):
             target = (base / path).resolve()
             if _exists(target) and target.is_relative_to(root):
                 return os.path.relpath(target, here)

@@ -3,7 +3,40 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own-task"
+EXAMPLE_SIZES = {"politeness_refusals": 8, "politeness_replies": 12, "arc_mini": 3}
+"""Scored items of the example's tasks, with the limit of `copied_example`."""
+
+
+def copied_example(folder: Path, model: str, width: int) -> Path:
+    """Copy examples/own-task, and let it run on a small model.
+
+    Args:
+        folder: A folder that does not exist.
+        model: A model of at least two blocks.
+        width: Its hidden size.
+
+    Returns:
+        The grid file.
+    """
+    shutil.copytree(EXAMPLE, folder)
+    generator = torch.Generator().manual_seed(0)
+    vector = {"layer.1": torch.randn(width, generator=generator)}
+    save_file(vector, folder / "vector.safetensors")
+    grid = folder / "grid.yaml"
+    data = yaml.safe_load(grid.read_text())
+    data["models"] = [{"name": model, "layers": [1]}]
+    data["tasks"][-1]["limit"] = EXAMPLE_SIZES["arc_mini"]
+    grid.write_text(yaml.safe_dump(data))
+    return grid
+
 
 SIZES = {"own_animals": 6, "own_plants": 3}
 """Documents of each task."""

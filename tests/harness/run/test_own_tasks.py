@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 import yaml
 from lm_eval.tasks import TaskManager
-from own_tasks import SIZES, write_own_tasks
+from own_tasks import EXAMPLE, EXAMPLE_SIZES, SIZES, copied_example, write_own_tasks
+from safetensors.torch import load_file
 
 from steereval.common.errors import GridError, InputError, TaskError
 from steereval.harness.cli.main import main
@@ -215,7 +218,10 @@ def test_the_score_of_a_group_is_lm_evals(
     # lm-eval takes relative paths of data from the current folder.
     folder = included_of(load_grid(path))[0].publish()
     results = lm_eval.simple_evaluate(
-        lm, tasks=[name], bootstrap_iters=0, task_manager=TaskManager(include_path=str(folder))
+        lm,
+        tasks=[name],
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
     )
     rows = [row for row in analyse(RunFolder(out)).rows if row.is_baseline]
     assert {row.metric.name for row in rows} == {"acc", "margin"}
@@ -256,6 +262,35 @@ def test_plan_counts_own_tasks(write_grid: Any, capsys: pytest.CaptureFixture[st
     assert main(["plan", str(write_grid(tasks=["own_tag", "own_macro"]))]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in (*SIZES, "own_macro"))
+
+
+def test_the_example_runs_outside_of_the_repository(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task, the contrast and the vector that a user would replace."""
+    grid, out = copied_example(tmp_path / "own-task", tiny_folder, 32), tmp_path / "run"
+    monkeypatch.chdir(grid.parent)
+    assert main(["run", grid.name, "--out", str(out)]) == 0
+    items = RunFolder(out).read_items().to_pylist()
+    sizes = {task: {r["item_id"] for r in items if r["task"] == task} for task in EXAMPLE_SIZES}
+    assert {task: len(ids) for task, ids in sizes.items()} == EXAMPLE_SIZES
+    rows = analyse(RunFolder(out)).rows
+    assert {row.arm.method for row in rows} == {"none", "caa", "vector"}
+    primary = {row.task.name: row.metric.name for row in rows if row.is_primary}
+    assert primary["politeness_replies"] == "margin"
+    assert (out / "report" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_vector_of_the_example_is_made_by_its_program(tiny_folder: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(EXAMPLE, tmp_path / "own-task")
+    program = [sys.executable, str(folder / "make_vector.py"), tiny_folder, "1"]
+    subprocess.run(program, check=True, capture_output=True)
+    vector = load_file(folder / "vector.safetensors")["layer.1"]
+    assert vector.shape == (32,)
+    assert vector.norm() > 0
+    shipped = load_file(EXAMPLE / "vector.safetensors")
+    assert {name: tuple(each.shape) for name, each in shipped.items()} == {"layer.14": (576,)}
 
 
 def test_replaced_tasks_keep_their_hash(write_grid: Any) -> None:
