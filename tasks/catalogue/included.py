@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from typing import Final
 import yaml
 
 from steereval.common.errors import InputError, TaskError
-from steereval.common.folders import CONTENTS, publish_folder
+from steereval.common.folders import is_whole, publish_folder
 from steereval.common.paths import cache_folder, expanded
 
 MOST_FILES: Final = 5_000
@@ -30,6 +31,7 @@ MOST_BYTES: Final = 64 << 20
 _DATA_KEYS: Final = ("data_files", "data_dir")
 """Keys of a task's `dataset_kwargs` whose texts are paths of data; so is a `dataset_path` with a
 slash."""
+_HASH: Final = re.compile(r"[0-9a-f]{32}")
 _YAML: Final = (".yaml", ".yml")
 
 
@@ -119,7 +121,8 @@ def included_folder(content_hash: str) -> Path:
         TaskError: This machine does not hold them.
     """
     folder = _published(content_hash)
-    if not (folder / CONTENTS).is_file():
+    # A hash from somebody else's run must not lead to code in another folder.
+    if not _HASH.fullmatch(content_hash) or not is_whole(folder, content_hash):
         raise TaskError(
             f"the run's own tasks (include_hash {content_hash}) are not on this machine",
             "Give their folder with --include-path: the run folder keeps a copy in own_tasks/. "

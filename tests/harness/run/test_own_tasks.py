@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import lm_eval
 import numpy as np
@@ -30,6 +31,7 @@ from steereval.harness.rerun.rescore import rescore
 from steereval.harness.run.driver import run_grid
 from steereval.harness.run.worker import CellWorker
 from steereval.results.analysis.run_analysis import analyse
+from steereval.results.store.archive import write_archive
 from steereval.results.store.run_folder import OWN_TASKS, RunFolder
 
 
@@ -291,6 +293,27 @@ def test_the_vector_of_the_example_is_made_by_its_program(tiny_folder: str, tmp_
     assert vector.norm() > 0
     shipped = load_file(EXAMPLE / "vector.safetensors")
     assert {name: tuple(each.shape) for name, each in shipped.items()} == {"layer.14": (576,)}
+
+
+def test_tasks_lists_a_folder(write_grid: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_grid().parent / "tasks"
+    assert main(["tasks", "--include-path", str(folder)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert {"own_animals", "own_plants", "own_micro", "own_macro"} < set(rows)
+    assert "own_animals, own_plants" in rows["own_tag"]
+
+
+def test_an_archive_names_its_own_tasks(write_grid: Any, tmp_path: Path) -> None:
+    out, grid = tmp_path / "run", load_grid(write_grid(tasks=["own_animals"], methods=["none"]))
+    run_grid(grid, out, None, quiet)
+    archive = tmp_path / "run.zip"
+    write_archive(RunFolder(out), archive)
+    with ZipFile(archive) as packed:
+        kept = packed.namelist()
+        how = packed.read(next(name for name in kept if name.endswith("HOW-TO-CHECK.md"))).decode()
+    folder = f"{OWN_TASKS}/{grid.tasks[0].include_hash}"
+    assert folder in how
+    assert any(name.endswith(f"{folder}/utils.py") for name in kept)
 
 
 def test_replaced_tasks_keep_their_hash(write_grid: Any) -> None:

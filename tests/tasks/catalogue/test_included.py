@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from own_tasks import SIZES, write_own_tasks
 
 from steereval.common.errors import InputError, TaskError, UnknownNameError
+from steereval.common.folders import note_contents
 from steereval.tasks.catalogue import included
 from steereval.tasks.catalogue.cards import card, expanded_tasks, load_tasks
 from steereval.tasks.catalogue.included import IncludedFiles, included_folder, read_included
@@ -125,6 +128,17 @@ def test_a_published_file_that_was_edited_is_written_again(folder: Path) -> None
 def test_files_that_are_not_here(folder: Path) -> None:
     with pytest.raises(TaskError, match="not on this machine"):
         included_folder(read_included(folder).content_hash)
+
+
+def test_a_hash_leads_to_no_other_folder(folder: Path, tmp_path: Path) -> None:
+    """Code that came with somebody else's run is not loaded by a path in its manifest."""
+    copy = read_included(folder).publish()
+    evil = tmp_path / "archive" / "own_tasks"
+    shutil.copytree(copy, evil)
+    name = os.path.relpath(evil, copy.parent)
+    note_contents(evil, name)
+    with pytest.raises(TaskError, match="not on this machine"):
+        included_folder(name)
 
 
 def test_the_code_of_a_task_fails(folder: Path) -> None:
