@@ -206,6 +206,9 @@ class Task:
     benchmark: str | None = None
     """The benchmark that it is, by which published figures are found; None for a stand-in."""
 
+    subtasks: tuple[str, ...] = ()
+    """Of a group: its tasks."""
+
     stand_ins: tuple[str, ...] = ()
     """Its judges that have random weights and so measure nothing."""
 
@@ -334,5 +337,6 @@ def _task(name: str, entry: TaskEntry) -> Task:
             for metric, known in entry.metrics.items()
         },
         benchmark=entry.benchmark,
+        subtasks=tuple(entry.subtasks),
         stand_ins=tuple(name for name, judge in entry.judges.items() if judge.stand_in),
     )
