@@ -155,8 +155,12 @@ _READING: Final = ("trust_remote_code", "subfolder", "gguf_file")
 
 
 def reading_options(model: ModelSpec) -> dict[str, Any]:
-    """The options of `model_args` that Transformers needs to read a configuration or tokenizer."""
-    return {name: value for name, value in model.model_args.items() if name in _READING}
+    """The options of `model_args` that Transformers needs to read a configuration or tokenizer.
+
+    Without a word on `trust_remote_code` it would ask at the terminal.
+    """
+    given = {name: value for name, value in model.model_args.items() if name in _READING}
+    return {"trust_remote_code": False, **given}
 
 
 def needs_bitsandbytes(model: ModelSpec) -> bool:

@@ -157,6 +157,11 @@ def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> Pretr
         config = AutoConfig.from_pretrained(location, revision=model.revision, **reading)
         AutoTokenizer.from_pretrained(tokenizer, **options)
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"the model {model.name} comes with Python code of its own",
+                "Read the code, then add `model_args: {trust_remote_code: true}` to the model.",
+            ) from error
         raise ModelError(
             f"the model {model.name} cannot be loaded: {first_line(error)}",
             "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, dynamic_module_utils
 
 from steereval.common.errors import GridError, ModelError
 from steereval.harness.config.grid import Grid, ModelSpec, load_grid, parse_grid, plain
@@ -181,6 +181,41 @@ def test_a_subfolder_is_part_of_the_content(tiny_folder: str, tmp_path: Path) ->
     assert check_model(spec, spec.name, [2]).num_hidden_layers == 3
     lm = load_model(spec, WorkerSettings("", None, 2, "cpu"))
     assert len(lm.model.model.layers) == 3
+
+
+CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own-llama"
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_a_model_with_code_of_its_own(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is loaded only where the grid says so, in the check before a run and by a worker."""
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = shutil.copytree(tiny_folder, tmp_path / "own")
+    (folder / "own_code.py").write_text(CODE)
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "own_code.OwnConfig", "AutoModelForCausalLM": "own_code.OwnForCausalLM"}
+    changes = {"model_type": "own-llama", "architectures": ["OwnForCausalLM"], "auto_map": names}
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    bare = ModelSpec(str(folder), layers=())
+    with pytest.raises(ModelError, match="trust_remote_code"):
+        check_model(bare, str(folder), [1])
+    trusted = ModelSpec(str(folder), layers=(), model_args={"trust_remote_code": True})
+    assert check_model(trusted, str(folder), [1]).model_type == "own-llama"
+    lm = load_model(trusted, WorkerSettings("", None, 2, "cpu"))
+    assert type(lm.model).__name__ == "OwnForCausalLM"
+    assert "own_code.py" in content_of_model(trusted)
+    assert TokenCountingLM(trusted, str(folder), batch_size=1).max_length == lm.max_length
 
 
 def test_the_system_instruction_stands_before_prompts(tiny_folder: str, tmp_path: Path) -> None:

@@ -312,6 +312,32 @@ def test_tasks_lists_a_folder(write_grid: Any, capsys: pytest.CaptureFixture[str
     assert "own_animals, own_plants" in rows["own_tag"]
 
 
+@pytest.mark.slow
+def test_lm_evals_samples_of_a_group_are_imported(
+    write_grid: Any, tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file for each subtask becomes one arm, equal to the unsteered model."""
+    path, out = write_grid(tasks=["own_macro"]), tmp_path / "run"
+    run_grid(load_grid(path), out, None, quiet)
+    folder = included_of(load_grid(path))[0].publish()
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = [
+        *("--model", "hf", "--model_args", f"pretrained={tiny_folder},dtype=float32"),
+        *("--device", "cpu", "--tasks", "own_macro", "--include_path", str(folder)),
+        *("--log_samples", "--output_path", str(tmp_path / "log")),
+    ]
+    assert main(["lm-eval", *words]) == 0
+    files = sorted(map(str, (tmp_path / "log").rglob("samples_*.jsonl")))
+    assert len(files) == len(SIZES)
+    assert main(["import", *files, "--into", str(out), "--label", "hf"]) == 0
+    rows = {r.arm.method: r for r in analyse(RunFolder(out)).rows if r.metric.name == "margin"}
+    assert rows["hf"].score is not None
+    assert rows["none"].score is not None
+    assert rows["hf"].score.mean == pytest.approx(rows["none"].score.mean, abs=1e-4)
+    assert rows["hf"].score.n_items == sum(SIZES.values())
+
+
 def test_an_archive_names_its_own_tasks(write_grid: Any, tmp_path: Path) -> None:
     out, grid = tmp_path / "run", load_grid(write_grid(tasks=["own_animals"], methods=["none"]))
     run_grid(grid, out, None, quiet)
