@@ -77,9 +77,31 @@ aggregate_metric_list:
 """
 
 
+WRITING = """\
+task: own_words
+dataset_path: json
+dataset_kwargs: {data_files: {test: data/own_plants.jsonl}}
+output_type: generate_until
+test_split: test
+doc_to_text: "{{question}}"
+doc_to_target: "{{choices[answer]}}"
+generation_kwargs: {until: ["\\n"], max_gen_toks: 3, do_sample: false}
+metric_list:
+  - {metric: exact_match, aggregation: mean, higher_is_better: true}
+"""
+
+MIXED = """\
+group: own_mixed
+task: [own_words, own_animals]
+aggregate_metric_list:
+  - {metric: acc}
+  - {metric: exact_match}
+"""
+
+
 def write_own_tasks(folder: Path) -> Path:
-    """Write the tasks own_animals and own_plants, the groups own_micro, own_macro and own_bare
-    (without a score), and the tag own_tag.
+    """Write the tasks own_animals, own_plants and own_words, which writes; the groups own_micro,
+    own_macro, own_mixed and own_bare (without a score); and the tag own_tag of the first two.
 
     Args:
         folder: A folder that does not exist.
@@ -98,6 +120,8 @@ def write_own_tasks(folder: Path) -> Path:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / "data" / f"{name}.jsonl").write_text(lines)
     (folder / "utils.py").write_text(UTILS)
+    (folder / "own_words.yaml").write_text(WRITING)
+    (folder / "own_mixed.yaml").write_text(MIXED)
     for name, weighted in (("own_micro", "true"), ("own_macro", "false")):
         (folder / f"{name}.yaml").write_text(GROUP.format(name=name, weighted=weighted))
     (folder / "own_bare.yaml").write_text("group: own_bare\ntask: [own_animals, own_plants]\n")

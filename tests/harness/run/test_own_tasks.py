@@ -312,6 +312,28 @@ def test_tasks_lists_a_folder(write_grid: Any, capsys: pytest.CaptureFixture[str
     assert "own_animals, own_plants" in rows["own_tag"]
 
 
+def test_a_group_that_writes_and_chooses(write_grid: Any, tiny_folder: str, tmp_path: Path) -> None:
+    """Each metric is over the subtasks that have it, as in lm-eval; texts have a perplexity."""
+    path, out = write_grid(tasks=["own_mixed"]), tmp_path / "run"
+    assert run_grid(load_grid(path), out, None, quiet).failed == ()
+    lm = SteeredLM(tiny_folder, method="none", device="cpu", dtype="float32")
+    folder = included_of(load_grid(path))[0].publish()
+    results = lm_eval.simple_evaluate(
+        lm,
+        tasks=["own_mixed"],
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
+    )
+    scores = {r.metric.name: r.score for r in analyse(RunFolder(out)).rows if r.is_baseline}
+    assert {name: score.n_items for name, score in scores.items() if score} == {
+        "acc": 6, "margin": 6, "exact_match": 3, "perplexity": 3,
+    }  # fmt: skip
+    for name in ("acc", "exact_match"):
+        score = scores[name]
+        assert score is not None
+        assert score.mean == pytest.approx(results["groups"]["own_mixed"][f"{name},none"])
+
+
 @pytest.mark.slow
 def test_lm_evals_samples_of_a_group_are_imported(
     write_grid: Any, tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
