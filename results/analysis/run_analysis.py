@@ -256,7 +256,7 @@ def _missing(model: str, task: Task | None, scores: TaskScores) -> Iterator[str]
     metric = "" if task is None else task.primary
     lacking = scores.lacking(metric)
     if lacking:
-        n_test = int(np.count_nonzero(scores.is_test))
+        n_test = int(np.count_nonzero(scores.is_test & scores.concerned(metric)))
         left = n_test - int(np.count_nonzero(scores.tested(metric)))
         arms = ", ".join(f"{arm} lacks {count}" for arm, count in lacking.items())
         yield (

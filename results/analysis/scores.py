@@ -113,8 +113,23 @@ class TaskScores:
         """[items], codes of the subtasks if `metric` is a mean over them; else None."""
         if metric.partition(":")[0] not in self.means_of_subtasks:
             return None
+        return self._subtasks
+
+    @functools.cached_property
+    def _subtasks(self) -> Labels:
+        """[items], codes of the subtasks of a group; the same code for all items of a task."""
         names = [item.rpartition(":")[0] for item in self.item_ids]
         return np.unique(names, return_inverse=True)[1].astype(np.intp)
+
+    def concerned(self, metric: str) -> Mask:
+        """[items]: those of subtasks that have the metric in some cell; of a task all."""
+        has = np.zeros(len(self.item_ids), dtype=np.bool_)
+        for found in self.cells.values():
+            if metric in found:
+                has |= ~np.isnan(found[metric].values)
+        if not has.any():
+            return ~has
+        return np.asarray(np.bincount(self._subtasks, has) > 0)[self._subtasks]
 
     @functools.cached_property
     def cells_of(self) -> dict[Arm, list[Cell]]:
@@ -131,9 +146,10 @@ class TaskScores:
     def lacking(self, metric: str) -> dict[str, int]:
         """{arm in words: how many test items some cell of it lacks}, of those that lack any."""
         gaps: dict[str, Mask] = {}
+        concerned = self.is_test & self.concerned(metric)
         for cell, found in self.cells.items():
             if metric in found:
-                gap = self.is_test & np.isnan(found[metric].values)
+                gap = concerned & np.isnan(found[metric].values)
                 gaps[cell.arm.label] = gaps.get(cell.arm.label, np.zeros_like(gap)) | gap
         return {arm: int(gap.sum()) for arm, gap in sorted(gaps.items()) if gap.any()}
 

@@ -328,6 +328,8 @@ def test_a_group_that_writes_and_chooses(write_grid: Any, tiny_folder: str, tmp_
     assert {name: score.n_items for name, score in scores.items() if score} == {
         "acc": 6, "margin": 6, "exact_match": 3, "perplexity": 3,
     }  # fmt: skip
+    assert {row.n_dropped_items for row in analyse(RunFolder(out)).rows} == {0}
+    assert analyse(RunFolder(out)).notes == ()
     for name in ("acc", "exact_match"):
         score = scores[name]
         assert score is not None
