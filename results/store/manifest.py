@@ -206,11 +206,11 @@ class Task:
     benchmark: str | None = None
     """The benchmark that it is, by which published figures are found; None for a stand-in."""
 
-    subtasks: tuple[str, ...] = ()
-    """Of a group: its tasks."""
-
     stand_ins: tuple[str, ...] = ()
     """Its judges that have random weights and so measure nothing."""
+
+    subtasks: tuple[str, ...] = ()
+    """Of a group: its tasks."""
 
     @property
     def is_target(self) -> bool:

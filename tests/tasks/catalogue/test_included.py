@@ -160,8 +160,12 @@ def test_cards_of_own_tasks_and_groups(folder: Path) -> None:
         assert {m.is_mean_of_subtasks for m in group.metrics.values()} == {is_mean}
     with pytest.raises(TaskError, match="without a score"):
         card("own_bare", own)
+
+
+@pytest.mark.slow
+def test_the_nearest_own_task_is_named(folder: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'own_plants'"):
-        card("own_plant", own)
+        card("own_plant", published(folder))
 
 
 def test_an_own_task_hides_one_of_the_same_name(folder: Path) -> None:
