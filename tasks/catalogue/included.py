@@ -227,29 +227,34 @@ def _rewritten(name: str, data: bytes, change: Callable[[str], str | None]) -> b
     return text.encode("utf-8")
 
 
-def _paths_of_data(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+def _paths_of_data(document: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
     """The texts of a task's file that are paths of data, in groups too."""
-    if isinstance(node, yaml.SequenceNode):
-        for each in node.value:
-            yield from _paths_of_data(each)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if name in _DATA_KEYS:
-                yield from _texts(value)
-            elif name == "dataset_path":
-                yield from (text for text in _texts(value) if "/" in text.value)
-            else:
-                yield from _paths_of_data(value)
+    waiting: list[yaml.Node] = [] if document is None else [document]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        # What an alias repeats is one node, however often it stands there.
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = key.value if isinstance(key, yaml.ScalarNode) else None
+                if name in _DATA_KEYS or name == "dataset_path":
+                    yield from _texts(value, needs_slash=name == "dataset_path")
+                else:
+                    waiting.append(value)
 
 
-def _texts(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    if isinstance(node, yaml.ScalarNode):
-        if node.tag == "tag:yaml.org,2002:str" and node.value:
-            yield node
-    elif isinstance(node, yaml.SequenceNode):
-        for each in node.value:
-            yield from _texts(each)
-    elif isinstance(node, yaml.MappingNode):
-        for _, value in node.value:
-            yield from _texts(value)
+def _texts(node: yaml.Node, needs_slash: bool) -> Iterator[yaml.ScalarNode]:
+    """The texts at a key of data: one, a list, or lists by split."""
+    parts = [node]
+    if isinstance(node, yaml.MappingNode):
+        parts = [value for _, value in node.value]
+    for part in parts:
+        for text in part.value if isinstance(part, yaml.SequenceNode) else [part]:
+            is_text = isinstance(text, yaml.ScalarNode) and text.tag == "tag:yaml.org,2002:str"
+            if is_text and text.value and ("/" in text.value or not needs_slash):
+                yield text

@@ -97,6 +97,14 @@ def test_data_outside_of_the_folder_does_not_travel(
         read_included(folder)
 
 
+def test_aliases_do_not_multiply(folder: Path) -> None:
+    """Nine levels of nine aliases each stand for 400 million nodes."""
+    lines = ["a0: &a0 {data_files: data/own_plants.jsonl}"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    (folder / "many.yaml").write_text("\n".join(lines))
+    assert b"data/own_plants.jsonl" in read_included(folder).files["many.yaml"]
+
+
 def test_a_task_file_that_does_not_parse_is_named(folder: Path) -> None:
     (folder / "broken.yaml").write_text("task: x\n  bad: [\n")
     with pytest.raises(TaskError, match=r"broken\.yaml .* line 2"):
