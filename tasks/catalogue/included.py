@@ -255,6 +255,7 @@ def _texts(node: yaml.Node, needs_slash: bool) -> Iterator[yaml.ScalarNode]:
         parts = [value for _, value in node.value]
     for part in parts:
         for text in part.value if isinstance(part, yaml.SequenceNode) else [part]:
-            is_text = isinstance(text, yaml.ScalarNode) and text.tag == "tag:yaml.org,2002:str"
-            if is_text and text.value and ("/" in text.value or not needs_slash):
+            if not isinstance(text, yaml.ScalarNode) or text.tag != "tag:yaml.org,2002:str":
+                continue
+            if text.value and ("/" in text.value or not needs_slash):
                 yield text
