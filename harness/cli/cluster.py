@@ -58,7 +58,7 @@ _image_option: Callable[[Callback], Callback] = click.option(
 @click.option("--secret", metavar="NAME", help="Secret whose keys become environment variables.")
 def kuberay(grid: str, out: str, image: str, secret: str | None, **size: int) -> None:
     """Print a RayJob for Kubernetes, with its ConfigMap."""
-    from steereval.harness.deploy.job_submission import travelling
+    from steereval.harness.deploy.job_submission import options_of, travelling
     from steereval.ray_jobs.clusters.job import Job
     from steereval.ray_jobs.clusters.kuberay import manifest
 
@@ -68,8 +68,8 @@ def kuberay(grid: str, out: str, image: str, secret: str | None, **size: int) ->
             f"--out is {out}, which would be lost with its container",
             "Give a URI such as s3://bucket/run, or the full path of a volume.",
         )
-    files = {name: source.read_bytes() for name, source in travelling(read, path).items()}
-    job = Job(read.name, path.name, out)
+    files = travelling(read, path)
+    job = Job(read.name, path.name, out, options_of(read))
     _print_header("kubectl apply -f FILE", f"kubectl logs -f -l job-name={job.slug}")
     print(manifest(job, files, nodes, image, secret), end="")
 

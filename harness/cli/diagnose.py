@@ -36,6 +36,7 @@ def diagnose(
     The report gains the sections that show them. The exit status is 1 if a measurement failed.
     """
     from steereval.harness.config.grid import load_grid, parse_grid
+    from steereval.harness.config.included import with_members
     from steereval.harness.deploy.job_submission import folder_of
     from steereval.harness.diagnose.command import diagnose_alone, diagnose_grid
     from steereval.results.report import publish_report
@@ -45,7 +46,8 @@ def diagnose(
     if is_grid:
         if out is None:
             raise InputError(f"{run} is a grid file, and no folder is given", "Add --out RUN.")
-        folder, grid, measure = out, load_grid(Path(run)), diagnose_alone
+        folder, measure = out, diagnose_alone
+        grid = with_members(load_grid(Path(run)))
     else:
         if out is not None:
             raise InputError(

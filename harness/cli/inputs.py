@@ -22,20 +22,21 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def read_grid(path: str, limit: int | None = None) -> Grid:
+def read_grid(path: str, limit: int | None = None, include_path: str | None = None) -> Grid:
     """The grid of a file.
 
     Args:
         path: The grid file.
         limit: Most items of each task; a lower limit in the file holds.
+        include_path: Folder of tasks in place of the grid's.
 
     Raises:
         GridError: The file cannot be read, or is not a valid grid.
-        InputError: `limit` is below 1.
+        InputError: `limit` is below 1, or the folder cannot be read.
     """
     from steereval.harness.config.grid import load_grid
 
-    grid = load_grid(Path(path))
+    grid = load_grid(Path(path), Path(include_path) if include_path else None)
     if limit is None:
         return grid
     if limit < 1:
@@ -44,6 +45,24 @@ def read_grid(path: str, limit: int | None = None) -> Grid:
         dataclasses.replace(task, limit=min(task.limit or limit, limit)) for task in grid.tasks
     ]
     return dataclasses.replace(grid, tasks=tuple(limited))
+
+
+def publish_included(include_path: str | None) -> str:
+    """Have the tasks of `--include-path` where those of a run are looked up.
+
+    Returns:
+        The hash of their files; empty without a folder.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
+    if include_path is None:
+        return ""
+    from steereval.tasks.catalogue.included import read_included
+
+    files = read_included(Path(include_path))
+    files.publish()
+    return files.content_hash
 
 
 def read_data_dir(name: str | None) -> Path | None:

@@ -57,6 +57,16 @@ def data_dir_option(kind: click.ParamType[str] = PATH) -> Callable[[Callback], C
     )
 
 
+def include_path_option(callback: Callback) -> Callback:
+    """Add `--include-path`."""
+    return click.option(
+        "--include-path",
+        type=PATH,
+        metavar="FOLDER",
+        help="Folder with lm-eval tasks of your own (default: the grid's include_path).",
+    )(callback)
+
+
 def limit_option(callback: Callback) -> Callback:
     """Add `--limit`."""
     return click.option(

@@ -11,7 +11,12 @@ from steereval.common.errors import InputError
 from steereval.harness.cli.columns import print_text
 from steereval.harness.cli.command import command
 from steereval.harness.cli.inputs import read_data_dir, read_grid
-from steereval.harness.cli.options import data_dir_option, grid_argument, limit_option
+from steereval.harness.cli.options import (
+    data_dir_option,
+    grid_argument,
+    include_path_option,
+    limit_option,
+)
 
 if TYPE_CHECKING:
     from steereval.harness.config.grid import Grid
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 )
 @grid_argument
 @data_dir_option()
+@include_path_option
 @limit_option
 @click.option(
     "--all", "is_whole", is_flag=True, help="Show every row: by model, task, method and layer."
@@ -48,6 +54,7 @@ if TYPE_CHECKING:
 def plan(
     grid: str,
     data_dir: str | None,
+    include_path: str | None,
     limit: int | None,
     is_whole: bool,
     probe: bool,
@@ -60,11 +67,13 @@ def plan(
     Nothing is run or downloaded.
     """
     from steereval.harness.cli.plan_tables import print_plan
+    from steereval.harness.config.included import with_members
     from steereval.harness.planning.plan import make_plan
     from steereval.harness.planning.preflight import check_models_at_hand
     from steereval.harness.planning.task_resources import TaskResources
 
-    read, machines = read_grid(grid, limit), _machines(simulate, gpus_per_node, failures)
+    read = with_members(read_grid(grid, limit, include_path))
+    machines = _machines(simulate, gpus_per_node, failures)
     cells, resources = make_plan(read), TaskResources(read_data_dir(data_dir))
     check_models_at_hand(read)
     print_plan(read, cells, resources, is_whole)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import click
 
 from steereval.harness.cli.command import command
-from steereval.harness.cli.inputs import named_value, read_data_dir, say
-from steereval.harness.cli.options import PATH, data_dir_option, run_argument
+from steereval.harness.cli.inputs import named_value, publish_included, read_data_dir, say
+from steereval.harness.cli.options import PATH, data_dir_option, include_path_option, run_argument
 
 
 @command(examples=["steereval rescore runs/first --out runs/first-rescored"])
@@ -24,7 +24,10 @@ from steereval.harness.cli.options import PATH, data_dir_option, run_argument
     help="Score the answers to TASK as OTHER does, a task with the same questions and documents.",
 )
 @data_dir_option()
-def rescore(run: str, out: str, renamed: Sequence[str], data_dir: str | None) -> int:
+@include_path_option
+def rescore(
+    run: str, out: str, renamed: Sequence[str], data_dir: str | None, include_path: str | None
+) -> int:
     """Score a finished run again from its stored answers.
 
     No model is loaded. The exit status is 1 if a cell failed.
@@ -37,7 +40,8 @@ def rescore(run: str, out: str, renamed: Sequence[str], data_dir: str | None) ->
     others = dict(named_value("--task", text, "TASK=OTHER_TASK") for text in renamed)
     target = RunFolder(out)
     source = RunFolder(folder_of(run))
-    count = score_again(source, target, others, read_data_dir(data_dir), say)
+    include_hash, data = publish_included(include_path), read_data_dir(data_dir)
+    count = score_again(source, target, others, data, say, include_hash)
     say(f"{count} cells are scored again")
     print(build_report(target))
     return 0 if all(record.is_done for record in target.records().values()) else 1

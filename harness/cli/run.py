@@ -15,6 +15,7 @@ from steereval.harness.cli.options import (
     PATH,
     data_dir_option,
     grid_argument,
+    include_path_option,
     limit_option,
     worker_options,
 )
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @grid_argument
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="Run folder, or a URI.")
 @data_dir_option()
+@include_path_option
 @limit_option
 @worker_options
 @click.option("--address", metavar="RAY", help="Ray to run on: auto, ray://HOST:10001, or local.")
@@ -48,6 +50,7 @@ def run(
     grid: str,
     out: str,
     data_dir: str | None,
+    include_path: str | None,
     limit: int | None,
     progress: Literal["auto", "lines", "json"],
     no_report: bool,
@@ -57,9 +60,10 @@ def run(
 
     Finished cells of the run folder are kept. The exit status is 1 if a cell failed.
     """
+    from steereval.harness.config.included import with_members
     from steereval.harness.run.driver import run_grid
 
-    read = _overridden(read_grid(grid, limit), overrides)
+    read = with_members(_overridden(read_grid(grid, limit, include_path), overrides))
     folder = read_data_dir(data_dir)
     if read.diagnose is not None:
         # On a fresh machine this import takes seconds.

@@ -11,11 +11,12 @@ import click
 
 from steereval.common.errors import InputError
 from steereval.harness.cli.command import command
-from steereval.harness.cli.inputs import say
+from steereval.harness.cli.inputs import read_grid, say
 from steereval.harness.cli.options import (
     OTHER_PATH,
     data_dir_option,
     grid_argument,
+    include_path_option,
     limit_option,
     worker_options,
 )
@@ -38,6 +39,7 @@ from steereval.harness.cli.options import (
     help="Run folder that all nodes of the cluster see, or a URI.",
 )
 @data_dir_option(OTHER_PATH)
+@include_path_option
 @limit_option
 @worker_options
 @click.option(
@@ -52,6 +54,7 @@ def submit(
     grid: str,
     address: str,
     out: str,
+    include_path: str | None,
     environment: Sequence[str],
     no_wait: bool,
     **options: Any,
@@ -60,13 +63,14 @@ def submit(
 
     The run id is printed first, then the log until the job ends. The exit status is 1 if it fails.
     """
-    from steereval.harness.config.grid import load_grid
     from steereval.harness.deploy.job_submission import submit as start
     from steereval.ray_jobs import jobs
 
     path = Path(grid)
     variables = _variables(environment)
-    run = start(load_grid(path), path, address, out, _words(options), variables)
+    run = start(
+        read_grid(grid, include_path=include_path), path, address, out, _words(options), variables
+    )
     print(run.id, flush=True)
     if no_wait:
         return 0

@@ -8,8 +8,14 @@ import click
 
 from steereval.common.errors import InputError
 from steereval.harness.cli.command import command
-from steereval.harness.cli.inputs import opened_run, read_data_dir, say
-from steereval.harness.cli.options import PATH, data_dir_option, device_option, run_argument
+from steereval.harness.cli.inputs import opened_run, publish_included, read_data_dir, say
+from steereval.harness.cli.options import (
+    PATH,
+    data_dir_option,
+    device_option,
+    include_path_option,
+    run_argument,
+)
 from steereval.harness.cli.run_state import unfinished
 
 
@@ -38,6 +44,7 @@ from steereval.harness.cli.run_state import unfinished
 @click.option("--other-versions", is_flag=True, help="Accept other installed versions.")
 @device_option(default="auto")
 @data_dir_option()
+@include_path_option
 def verify(
     run: str,
     report_dir: str | None,
@@ -46,6 +53,7 @@ def verify(
     other_versions: bool,
     device: str,
     data_dir: str | None,
+    include_path: str | None,
 ) -> int:
     """Check files, ids, versions and statistics of a finished run.
 
@@ -58,6 +66,7 @@ def verify(
     if cells < 0 or tolerance < 0:
         name, value = ("--cells", cells) if cells < 0 else ("--tolerance", tolerance)
         raise InputError(f"{name} is {value}", "Use 0 or more.")
+    publish_included(include_path)
     again = Again(cells, tolerance, device, read_data_dir(data_dir))
     with opened_run(run) as folder:
         if state := unfinished(folder):

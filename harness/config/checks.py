@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from steereval.common.errors import nearest_remedy
 from steereval.common.validation import Fault, Place, path_of
-from steereval.harness.config.specs import ContrastSpec, Grid, MethodSpec
+from steereval.harness.config.specs import ContrastSpec, Grid, MethodSpec, ModelSpec
 
 UNSTEERED = "none"
 """The method that is the unsteered model."""
@@ -33,6 +33,7 @@ def check(grid: Grid) -> Iterator[Fault]:
     labels = [label_of(method) for method in grid.methods]
     yield from _twice("methods", labels, "Give each a `label` of its own.")
     for number, model in enumerate(grid.models):
+        yield from _model_args(model, ("models", number))
         if not model.layers:
             yield Fault(
                 ("models", number, "layers"),
@@ -53,6 +54,14 @@ def check(grid: Grid) -> Iterator[Fault]:
 def label_of(method: MethodSpec) -> str:
     """A method's name in tables."""
     return method.label or method.name
+
+
+def _model_args(model: ModelSpec, place: Place) -> Iterator[Fault]:
+    if model.model_args:
+        # Imported here: lm-eval's model brings torch, which takes seconds.
+        from steereval.harness.config.model_options import check_model_args
+
+        yield from check_model_args(model, place)
 
 
 def _twice(place: str | Place, names: Sequence[str], remedy: str) -> Iterator[Fault]:

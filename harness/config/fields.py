@@ -33,7 +33,11 @@ class Part(Enum):
     """How and where cells are computed: never changes a row."""
 
 
+OMITTED = "omitted from the identity where it has its default"
 Identity = Annotated[T, Part.IDENTITY]
+IdentityIfGiven = Annotated[T, Part.IDENTITY, OMITTED]
+"""Part of the identity unless it has its default: a key that was added later, so that grids
+without it keep their ids."""
 Analysis = Annotated[T, Part.ANALYSIS]
 Runtime = Annotated[T, Part.RUNTIME]
 

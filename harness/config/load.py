@@ -19,11 +19,12 @@ from steereval.harness.config.yaml_core import line_of, read_yaml
 Spec = TypeVar("Spec")
 
 
-def load_grid(path: Path) -> Grid:
-    """Read and check a grid file.
+def load_grid(path: Path, include_path: Path | None = None) -> Grid:
+    """Read and check a grid file, and read the folder of its own tasks.
 
     Args:
         path: The file.
+        include_path: A folder of tasks in place of the grid's `include_path`.
 
     Returns:
         The grid.
@@ -31,7 +32,21 @@ def load_grid(path: Path) -> Grid:
     Raises:
         GridError: If the file cannot be read or is not a valid grid. The message names the value,
             its line and the remedy.
+        InputError: If the folder of tasks cannot be read.
     """
+    grid = _read(path)
+    if include_path is None and grid.include_path is not None:
+        include_path = path.parent / grid.include_path
+    if include_path is None:
+        return grid
+    # Imported here: only grids with tasks of their own need lm-eval's index of tasks.
+    from steereval.harness.config.included import with_included
+
+    return with_included(grid, include_path, path)
+
+
+def _read(path: Path) -> Grid:
+    """The grid of a file, as it stands there."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -17,9 +17,11 @@ _PATHS = frozenset(
     {"contrast", "steerer", "data_dir", "tokenizer", "peft", "delta", "cache_dir", "offload_folder"}
 )
 """Arguments whose text may be a path: `~` in it is the home folder."""
-_LOADER_OPTIONS = frozenset(
+LOADER_OPTIONS = frozenset(
     {"attn_implementation", "cache_dir", "config", "device_map", "force_download"}
     | {"load_in_4bit", "load_in_8bit", "local_files_only", "low_cpu_mem_usage", "max_memory"}
+    | {"bnb_4bit_compute_dtype", "bnb_4bit_quant_storage", "bnb_4bit_quant_type"}
+    | {"bnb_4bit_use_double_quant", "experts_implementation", "use_kernels"}
     | {"offload_state_dict", "quantization_config", "token", "use_safetensors", "variant"}
 )
 """What Transformers' `from_pretrained` takes beyond the options that lm-eval names."""
@@ -67,6 +69,12 @@ PATHS = ("auto", "shared", "plain")
 """How log-likelihoods are computed."""
 
 
+def hf_options() -> frozenset[str]:
+    """The options that lm-eval's `hf` names, without the model itself."""
+    parameters = inspect.signature(HFLM.__init__).parameters
+    return frozenset(parameters) - {"self", "pretrained", "kwargs"}
+
+
 def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], dict[str, Any]]:
     """Tell steering, the method's own options and the loader's options apart.
 
@@ -78,8 +86,7 @@ def split_options(options: dict[str, Any]) -> tuple[Steering, dict[str, Any], di
     steering = Steering(**{name: value for name, value in options.items() if name in known})
     method = get_method(steering.method)
     of_method = {spec.name for spec in fields(method.Options)}
-    loader = set(inspect.signature(HFLM.__init__).parameters) - {"self", "pretrained", "kwargs"}
-    loader |= _LOADER_OPTIONS
+    loader = hf_options() | LOADER_OPTIONS
     method_options: dict[str, Any] = {}
     loader_options: dict[str, Any] = {}
     for name, value in options.items():

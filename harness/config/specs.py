@@ -11,11 +11,13 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import ConfigDict, Strict
+from pydantic import BeforeValidator, ConfigDict, Strict
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from steereval.common.limits import Fraction, NotNegative, Positive
+from steereval.common.paths import expanded
+from steereval.common.validation import fault
 from steereval.harness.config.fields import (
     STRICT,
     Analysis,
@@ -23,6 +25,7 @@ from steereval.harness.config.fields import (
     Devices,
     Flag,
     Identity,
+    IdentityIfGiven,
     Layers,
     Listed,
     Named,
@@ -61,13 +64,48 @@ class ModelSpec:
     """A PEFT adapter to load on top."""
     chat_template: Identity[Flag] = False
     """Whether prompts go through the tokenizer's chat template."""
+    model_args: IdentityIfGiven[dict[Text, Any]] = field(default_factory=dict)
+    """Options of lm-eval's `hf` (`tokenizer`, `trust_remote_code`, `add_bos_token`, `max_length`,
+    `attn_implementation`, `load_in_8bit`, ...), and `system_instruction`. `dtype`, `revision` and
+    `peft` may stand here too."""
     gpus: Runtime[Devices] = 1.0
     """GPUs of each replica: a fraction such as 0.25 lets several share one, 2 and more spread the
     model over several. Without effect where there is no GPU."""
 
+    def __hash__(self) -> int:
+        """A hash for keys of mappings: `model_args` has none of its own."""
+        return hash(repr(self))
+
     def without_layers(self) -> ModelSpec:
         """The model as it is loaded: every field but the layers, which are the cells' own."""
         return dataclasses.replace(self, layers=())
+
+
+_LIFTED = ("dtype", "revision", "peft")
+"""Keys of a model that `model_args` may hold, as in lm-eval."""
+
+
+def _lifted(model: Any) -> Any:
+    """A model's mapping with the keys that it has itself out of its `model_args`."""
+    args = model.get("model_args") if isinstance(model, dict) else None
+    if not isinstance(args, dict):
+        return model
+    for name in _LIFTED:
+        if name in args and name in model:
+            raise fault(
+                f"{{where}} has {name}, and its model_args have it too", "Remove one of the two."
+            )
+    lifted = {name: args[name] for name in _LIFTED if name in args}
+    rest = {
+        name: expanded(value) if name in _PATHS and isinstance(value, str) else value
+        for name, value in args.items()
+        if name not in _LIFTED
+    }
+    return {**model, **lifted, "model_args": rest}
+
+
+_PATHS = ("tokenizer", "delta", "offload_folder")
+"""Options of `model_args` whose text may be a path."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -169,9 +207,11 @@ class TaskSpec:
     """A benchmark."""
 
     name: Identity[Text]
-    """One of this project's tasks or any task of lm-eval."""
+    """One of this project's tasks, any task of lm-eval, or one of `include_path`. A group with a
+    score of its own (`mmlu`) is one task, whose clusters are its subtasks; another group or a tag
+    stands for its tasks."""
     limit: Identity[Count | None] = None
-    """Score only the first so many items."""
+    """Score only the first so many items, of a group those of each subtask."""
     num_fewshot: Identity[NotNegative[Whole] | None] = None
     """Examples in the prompt; the task's own number unless given."""
     generation: Identity[Generation] = field(default_factory=Generation)
@@ -182,6 +222,9 @@ class TaskSpec:
     """Who judges the answers of a task that generates, after all cells have been answered."""
     role: Analysis[Role] = "target"
     """What steering is meant to improve, or what it must not harm."""
+    include_hash: IdentityIfGiven[Text] = ""
+    """Hash of the files of `include_path` if the task comes from there. The program adds it; a grid
+    that holds it is refused with other files."""
     margin: Analysis[Positive[Number] | None] = None
     """Largest loss that still counts as none (capability tasks), in the metric's own scale."""
     metric: Analysis[Text | None] = None
@@ -285,7 +328,9 @@ class Grid:
 
     name: Analysis[Text]
     """Names the run."""
-    models: Identity[Annotated[Listed[Named[ModelSpec]], MinLen(1)]]
+    models: Identity[
+        Annotated[Listed[Annotated[Named[ModelSpec], BeforeValidator(_lifted)]], MinLen(1)]
+    ]
     """Models."""
     methods: Identity[Annotated[Listed[Named[MethodSpec]], MinLen(1)]]
     """Methods, the baseline among them."""
@@ -293,6 +338,9 @@ class Grid:
     """Tasks."""
     contrast: Identity[Named[ContrastSpec] | None] = None
     """Contrast set of all tasks that name none of their own."""
+    include_path: Runtime[PathText | None] = None
+    """A folder with lm-eval tasks of one's own, relative to the grid file. Its content is part of
+    the identity of the cells that use one of them."""
     positions: Identity[Text] = "generated"
     """Which tokens are steered."""
     seeds: Identity[SeedsSpec] = SeedsSpec()

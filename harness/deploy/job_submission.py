@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import shlex
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,9 @@ from steereval.common.paths import cache_folder
 from steereval.common.secrets import redacted
 from steereval.harness.config.grid import Grid
 from steereval.harness.deploy.package_snapshot import package_folder
+
+INCLUDED = "included-tasks"
+"""The folder in which a grid's own tasks are sent."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def submit(
 
     run = Submitted(_new_id(grid.name), address, out)
     command = ["python", "-m", "steereval", "run", path.name, "--out", out]
-    command += ["--address", "auto", "--progress", "lines", *options]
+    command += ["--address", "auto", "--progress", "lines", *options_of(grid), *options]
     with _files(grid, path) as files:
         parcel = PackageSnapshot(package_folder(), files, environment)
         # First: a job whose id cannot be kept would run and be known to nobody.
@@ -120,10 +122,22 @@ def remember(run: Submitted) -> None:
     atomic.write_bytes(file, json.dumps(asdict(run)).encode(), is_private=True)
 
 
-def travelling(grid: Grid, path: Path) -> dict[str, Path]:
-    """The grid file `path` and what it reads by a relative path, by the names they go by where
-    they are sent. Raises InputError for a file that lies outside the folder."""
+def travelling(grid: Grid, path: Path) -> dict[str, bytes]:
+    """What a grid needs where it is sent.
+
+    Args:
+        grid: The grid.
+        path: Its file.
+
+    Returns:
+        {name there: content} of the grid file, of what it reads by a relative path, and of its own
+        tasks, below INCLUDED.
+
+    Raises:
+        InputError: A file lies outside the folder, or cannot be read.
+    """
     # Imported here: methods bring torch, which takes seconds and all other commands do without.
+    from steereval.harness.config.included import included_of
     from steereval.harness.planning.plan import files_of
 
     files = {path.name: path}
@@ -136,15 +150,33 @@ def travelling(grid: Grid, path: Path) -> dict[str, Path]:
                 "Move it below this folder, or give a full path that the cluster has.",
             )
         files[file.as_posix()] = file
-    return files
+    return {name: _content(source) for name, source in files.items()} | {
+        f"{INCLUDED}/{name}": data
+        for included in included_of(grid)
+        for name, data in included.files.items()
+    }
+
+
+def options_of(grid: Grid) -> list[str]:
+    """The options of `steereval run` with which a grid that was sent reads its own tasks."""
+    return ["--include-path", INCLUDED] if any(task.include_hash for task in grid.tasks) else []
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the file {file} cannot be read: {error.strerror}", "Check the path."
+        ) from error
 
 
 @contextmanager
 def _files(grid: Grid, path: Path) -> Iterator[Path]:
     """A folder with the grid file and what it reads."""
     with tempfile.TemporaryDirectory() as name:
-        for file, source in travelling(grid, path).items():
+        for file, data in travelling(grid, path).items():
             copy = Path(name) / file
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
+            copy.write_bytes(data)
         yield Path(name)

@@ -12,6 +12,8 @@ from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 from safetensors import SafetensorError
+from transformers import BitsAndBytesConfig
+from transformers.quantizers import AutoQuantizationConfig
 
 from steereval.common.errors import InputError, ModelError
 from steereval.common.paths import expanded
@@ -46,6 +48,13 @@ def _remedy(error: BaseException) -> str:
     return f"Remove {name} from the model arguments."
 
 
+def _quantises(name: str) -> bool:
+    """Whether an option says how weights are quantised when they are loaded."""
+    return name in ("quantization_config", "load_in_8bit", "load_in_4bit") or name.startswith(
+        "bnb_4bit_"
+    )
+
+
 class LoadedLM(HFLM):  # type: ignore[misc]
     """A causal language model of Transformers with its tokenizer; a `Reader`."""
 
@@ -70,6 +79,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         self.asked_for = (name, str(options.get("revision", "main")))
         if isinstance(pretrained, str):
             pretrained = resolve_model(pretrained, eval_logger.info)
+        self._quantisation = {name: options.pop(name) for name in list(options) if _quantises(name)}
         self._load(pretrained, options)
         if self.device.type == "cpu":
             fit_threads_to_machine()
@@ -86,6 +96,20 @@ class LoadedLM(HFLM):  # type: ignore[misc]
                 f"the model {name} cannot be loaded: {first_line(error)}", _remedy(error)
             ) from error
         self._check_kind(name)
+
+    def _create_model(self, *given: Any, quantization_config: Any = None, **options: Any) -> None:
+        """Create lm-eval's model, quantised as asked.
+
+        lm-eval hands `load_in_8bit` and the like to Transformers, whose version 5 takes them within
+        a `quantization_config` alone.
+        """
+        quantisation = dict(self._quantisation)
+        config = quantisation.pop("quantization_config", None)
+        if isinstance(config, dict):
+            config = AutoQuantizationConfig.from_dict(config)
+        elif any(quantisation.values()):
+            config = BitsAndBytesConfig(**quantisation)
+        super()._create_model(*given, quantization_config=config or quantization_config, **options)
 
     def _check_kind(self, name: str) -> None:
         """Raise ModelError for what has other tokens than those of the text."""

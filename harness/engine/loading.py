@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from steereval.harness.config.grid import ModelSpec
+from steereval.harness.config.model_options import loader_options
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import keep_freed_memory
 from steereval.results.store.content import Content
+from steereval.tasks.catalogue.included import IncludedFiles
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class WorkerSettings:
     """Batch size of cells that are computed a second time; None: that of the others."""
     content: Content | None = None
     """What the run began with, to which a worker holds what it loads; None: to nothing."""
+    included: tuple[IncludedFiles, ...] = ()
+    """The files of the user's own tasks, which a worker puts into the cache of its machine."""
+
+    def publish_included(self) -> None:
+        """Have the files of the user's own tasks on this machine. Raises StoreError."""
+        for files in self.included:
+            files.publish()
 
     def batch_size_of(self, cell: Cell) -> int:
         """The batch size with which `cell` is answered."""
@@ -55,6 +64,11 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
     device = device_of(settings)
     if torch.device(device).type == "cpu":
         keep_freed_memory()
+    options = {
+        # In bfloat16 the logarithms of probabilities would be rounded to a sixteenth.
+        "softmax_dtype": "float32",
+        **loader_options(spec),
+    }
     lm = SteeredLM(
         spec.name,
         method="none",
@@ -63,9 +77,8 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
         peft=spec.peft,
         device=device,
         batch_size=settings.batch_size,
-        # In bfloat16 the logarithms of probabilities would be rounded to a sixteenth.
-        softmax_dtype="float32",
         parallelize=spec.gpus > 1 and torch.cuda.device_count() > 1,
+        **options,
     )
     lm.quiet = True
     return lm

@@ -16,7 +16,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 
+from steereval.harness.config.model_options import system_instruction
 from steereval.harness.planning.cell import Cell
+from steereval.results.lm_eval.samples import SUBTASK
+from steereval.tasks.catalogue.task_group import TaskGroup
 
 ResponseLog = Mapping[str, Callable[[Sequence[Instance]], Sequence[Any]]]
 """By kind, lm-eval's name of a request type, what answers such requests or raises OtherRequests."""
@@ -125,14 +128,18 @@ def evaluated(lm: Replay, task: Any, cell: Cell) -> list[dict[str, Any]]:
     # Drawing few-shot examples moves the task's generator on, so each evaluation resets it.
     task.set_fewshot_seed(seed=cell.fewshot_seed)
     chat = cell.model.chat_template and lm.chats
+    members = task.members if isinstance(task, TaskGroup) else {cell.task.name: task}
     results = evaluate(
         lm=lm,
-        task_dict={cell.task.name: task},
+        task_dict=dict(members),
         limit=cell.task.limit,
         bootstrap_iters=0,
+        system_instruction=system_instruction(cell.model),
         log_samples=True,
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,
     )
-    samples: list[dict[str, Any]] = results["samples"][cell.task.name]
-    return samples
+    if not isinstance(task, TaskGroup):
+        samples: list[dict[str, Any]] = results["samples"][cell.task.name]
+        return samples
+    return [{**each, SUBTASK: name} for name in members for each in results["samples"][name]]

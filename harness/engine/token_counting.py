@@ -19,6 +19,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from steereval.common.errors import ModelError
 from steereval.common.text import first_line
+from steereval.harness.config.grid import ModelSpec
+from steereval.harness.config.model_options import TOKENISATION, reading_options, tokenizer_of
 from steereval.harness.engine.backend import GenerationBatch
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.token_cost import Cost
@@ -133,12 +135,12 @@ class TokenCountingLM(SteeredLM):
 
     steering_backend: TokenCountingBackend
 
-    def __init__(self, location: str, revision: str, batch_size: int) -> None:
+    def __init__(self, spec: ModelSpec, location: str, batch_size: int) -> None:
         """Read configuration and tokenizer of a model.
 
         Args:
+            spec: The model.
             location: Name or folder of the model.
-            revision: Revision on the hub.
             batch_size: Prompts that generate together.
 
         Raises:
@@ -146,17 +148,22 @@ class TokenCountingLM(SteeredLM):
         """
         try:
             with quick_hub():
-                config = AutoConfig.from_pretrained(location, revision=revision)
-                tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+                reading, (name, options) = reading_options(spec), tokenizer_of(spec, location)
+                config = AutoConfig.from_pretrained(location, revision=spec.revision, **reading)
+                tokenizer = AutoTokenizer.from_pretrained(name, **options)
+            trusted = {"trust_remote_code": True} if reading.get("trust_remote_code") else {}
             with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(config)
+                model = AutoModelForCausalLM.from_config(config, **trusted)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"the model {location} cannot be read: {first_line(error)}",
                 "Fetch it, or give a folder with a decoder's configuration and its tokenizer.",
             ) from error
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        super().__init__(model, method="none", tokenizer=tokenizer, batch_size=batch_size)
+        tokenisation = {name: v for name, v in spec.model_args.items() if name in TOKENISATION}
+        super().__init__(
+            model, method="none", tokenizer=tokenizer, batch_size=batch_size, **tokenisation
+        )
         self._device = torch.device("cpu")
         self.quiet = True
 

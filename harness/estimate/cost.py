@@ -38,7 +38,7 @@ class Counter:
     """Tasks and contrast sets."""
     batch_size: int
     """Prompts that generate together."""
-    _loaded: tuple[tuple[str, str], TokenCountingLM] | None = None
+    _loaded: tuple[ModelSpec, TokenCountingLM] | None = None
 
     def count(self, group: Sequence[Cell]) -> Cost:
         """The cost of `group`. Raises a SteerEvalError if model or data are not at hand."""
@@ -58,12 +58,10 @@ class Counter:
         return lm.steering_backend.cost
 
     def _model(self, spec: ModelSpec) -> TokenCountingLM:
-        key = (spec.name, spec.revision)
+        key = spec.without_layers()
         if self._loaded is None or self._loaded[0] != key:
-            self._loaded = (
-                key,
-                TokenCountingLM(model_at_hand(spec.name), spec.revision, self.batch_size),
-            )
+            lm = TokenCountingLM(spec, model_at_hand(spec.name), self.batch_size)
+            self._loaded = key, lm
         return self._loaded[1]
 
 

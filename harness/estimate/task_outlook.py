@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from steereval.common.errors import SteerEvalError
 from steereval.harness.config.grid import Grid
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.known_cost import known_size
+from steereval.harness.planning.task_cards import known_card
 from steereval.harness.planning.task_resources import TaskResources
 from steereval.results.stats import least_p, minimum_detectable_effect
-from steereval.tasks.catalogue.cards import card, categories_of, cluster_of
+from steereval.tasks.catalogue.cards import categories_of, cluster_in
+from steereval.tasks.catalogue.task_group import scored_documents
 
 DISCORDANT = 0.2
 """Assumed share of items on which a method and the baseline differ, for a binary metric."""
@@ -88,14 +89,14 @@ def task_outlooks(
     for task in grid.tasks:
         task_cells = [cell for cell in cells if cell.task.name == task.name]
         try:
-            documents, is_counted = len(resources.task(task_cells[0]).eval_docs), True
+            scored = scored_documents(resources.task(task_cells[0]), task.limit)
+            items, is_counted = sum(1 for _ in scored), True
         except SteerEvalError as error:
             known = known_size(task_cells[0])
             if known is None:
                 yield UnknownTask(task.name, str(error))
                 continue
-            documents, is_counted = known.documents, False
-        items = int(min(task.limit or math.inf, documents))
+            items, is_counted = int(min(task.limit or math.inf, known.documents)), False
         share = grid.select.share if grid.select else 0.0
         validation = min(math.ceil(share * items), items - 1)
         test = items - validation
@@ -106,17 +107,19 @@ def task_outlooks(
             validation,
             is_counted,
             minimum_detectable_effect(DISCORDANT, 0.0, 0.0, test, len(grid.seeds.fit)),
-            _out_of_reach(grid, cells, test, _clusters(task_cells[0], items, resources)),
+            _out_of_reach(grid, cells, test, _clusters(task_cells[0], resources)),
         )
 
 
-def _clusters(cell: Cell, items: int, resources: TaskResources) -> int | None:
-    """Number of clusters of a task's first items; None where its documents are not at hand."""
+def _clusters(cell: Cell, resources: TaskResources) -> int | None:
+    """Number of clusters of a task's items; None where its documents are not at hand."""
     try:
-        task, described = resources.task(cell), card(cell.task.name)
-        documents = list(islice(task.eval_docs, items))
-        categories = categories_of(described.name)
-        clusters = [cluster_of(described.name, document, categories) for document in documents]
+        task, described = resources.task(cell), known_card(cell.task)
+        categories = categories_of(task)
+        clusters = [
+            subtask or cluster_in(described, document, categories)
+            for subtask, document in scored_documents(task, cell.task.limit)
+        ]
     except SteerEvalError:
         return None
     return len({cluster or str(number) for number, cluster in enumerate(clusters)})

@@ -25,6 +25,7 @@ from steereval.harness.judging.cache import JudgeCache, Pair, Scores
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import content_of_judge, held, judge_subject
 from steereval.harness.planning.model_content import COMMIT
+from steereval.harness.planning.task_cards import known_card
 from steereval.harness.planning.task_resources import TaskResources
 from steereval.models.inference.memory import ran_out, release
 from steereval.models.judges.engine import Engine
@@ -32,7 +33,6 @@ from steereval.ray_jobs.work import Done, Work
 from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.content import digest_of
 from steereval.results.store.run_folder import RunFolder
-from steereval.tasks.catalogue.cards import card
 from steereval.tasks.data.document_hash import doc_hash
 from steereval.tasks.judges.judge import Answer, Value
 from steereval.tasks.judges.preference import REWARD, win
@@ -146,6 +146,7 @@ class JudgeWorker:
 
     def __post_init__(self) -> None:
         """Begin with nothing loaded."""
+        self.settings.publish_included()
         data_dir = self.settings.data_dir
         self.resources = TaskResources(Path(data_dir) if data_dir else None)
 
@@ -203,7 +204,7 @@ class JudgeWorker:
                 "Judge with the data that the answers were given to.",
             )
         prompt = str(self.resources.task(cell).doc_to_text(document))
-        field = card(cell.task.name).question_field
+        field = known_card(cell.task).question_field
         question = str(document[field]) if field in document else question_of(prompt)
         return Answer(question, prompt, response)
 

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from steereval.harness.config.fields import Part
+from steereval.harness.config.fields import OMITTED, Part
 from steereval.harness.config.grid import ContrastSpec, MethodSpec, ModelSpec, TaskSpec, plain
 from steereval.models.methods.registry import package_of
 from steereval.results.store.cell_record import PlannedCell
@@ -122,8 +122,16 @@ class Cell:
 
 def _identity_of(spec: Any) -> dict[str, Any]:
     """The fields of a spec that are part of a cell's identity."""
-    return {
-        name: plain(getattr(spec, name))
-        for name, field in spec.__pydantic_fields__.items()
-        if Part.IDENTITY in field.metadata and not isinstance(getattr(spec, name), ContrastSpec)
-    }
+    identity = {}
+    for name, field in spec.__pydantic_fields__.items():
+        value = getattr(spec, name)
+        is_left_out = OMITTED in field.metadata and value == field.get_default(
+            call_default_factory=True
+        )
+        if (
+            Part.IDENTITY in field.metadata
+            and not isinstance(value, ContrastSpec)
+            and not is_left_out
+        ):
+            identity[name] = plain(value)
+    return identity

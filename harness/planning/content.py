@@ -40,6 +40,7 @@ from steereval.results.store.content import (
 )
 from steereval.results.store.manifest import Manifest
 from steereval.tasks.catalogue.cards import categories_of
+from steereval.tasks.catalogue.task_group import TaskGroup
 from steereval.tasks.contrast.registry import ContrastSet
 from steereval.tasks.data.document_hash import doc_hash
 from steereval.tasks.judges.registry import get_judge, scorer_of
@@ -55,7 +56,16 @@ def judge_subject(judge: JudgeSpec, task: str) -> str:
 
 
 def content_of_task(task: Any) -> dict[str, str]:
-    """{part: hash} of a loaded task: its documents, few-shot examples, categories, definition."""
+    """{part: hash} of a loaded task: its documents, few-shot examples, categories, definition.
+
+    Parts of a group's subtasks have the name of the subtask in front.
+    """
+    if isinstance(task, TaskGroup):
+        return {
+            f"{name}: {part}": value
+            for name, member in task.members.items()
+            for part, value in content_of_task(member).items()
+        }
     shots = task.get_config("num_fewshot")
     definition = {k: v for k, v in task.dump_config().items() if k not in _NO_CONTENT}
     text = json.dumps(definition, sort_keys=True, default=str)

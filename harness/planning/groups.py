@@ -39,7 +39,7 @@ def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
 
 def _asks(task: TaskSpec) -> TaskSpec:
     """The same for tasks that are asked together."""
-    return dataclasses.replace(task, name=family_of(task.name))
+    return dataclasses.replace(task, name=family_of(task.name, task.include_hash))
 
 
 def _parts(cells: Sequence[Cell]) -> Iterator[tuple[Cell, ...]]:

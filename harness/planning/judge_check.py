@@ -68,8 +68,10 @@ def _check_key() -> None:
 def _check_model(judge: JudgeSpec, location: str, chats: bool) -> None:
     try:
         with quick_hub():
-            AutoConfig.from_pretrained(location, revision=judge.revision)
-            tokenizer = AutoTokenizer.from_pretrained(location, revision=judge.revision)
+            # Without a word on code of the model's own Transformers would ask at the terminal.
+            safe = {"revision": judge.revision, "trust_remote_code": False}
+            AutoConfig.from_pretrained(location, **safe)
+            tokenizer = AutoTokenizer.from_pretrained(location, **safe)
             has_weights = _has_weights(location, judge.revision)
     except (OSError, ValueError, KeyError) as error:
         raise _unreachable(judge, location, first_line(error)) from error

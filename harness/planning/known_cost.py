@@ -12,17 +12,18 @@ from dataclasses import replace
 
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.groups import one_of_each_task
+from steereval.harness.planning.task_cards import known_card
 from steereval.harness.planning.token_cost import Cost
 from steereval.models.checkpoints.known_shapes import Shape, known_shape
 from steereval.models.steering.positions import Positions
-from steereval.tasks.catalogue.cards import TaskSize, card
+from steereval.tasks.catalogue.cards import TaskSize
 from steereval.tasks.contrast.known_sizes import CONTRAST_SIZES
 from steereval.tasks.judges.registry import get_judge, scorer_of
 
 
 def known_size(cell: Cell) -> TaskSize | None:
     """The size of the cell's task by its card, if that is known."""
-    return card(cell.task.name).size
+    return known_card(cell.task).size
 
 
 def known_cost(group: Sequence[Cell]) -> Cost | None:

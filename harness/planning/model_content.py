@@ -17,6 +17,7 @@ from steereval.harness.config.grid import ModelSpec
 COMMIT = "commit"
 """The part of a model on the hub that stands for all of its files."""
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer", "tokenizer_config.json"
 _INDEX = ".index.json"
 """How the name of a file ends that says which weights are in which shard."""
 _NOT_LOADED = (
@@ -47,12 +48,21 @@ def kind_of(part: str) -> str:
 
 
 def content_of_model(spec: ModelSpec) -> dict[str, str]:
-    """{part: its SHA-256, or the commit of a name on the hub} of a model and its adapter.
+    """{part: its SHA-256, or the commit of a name on the hub} of a model and what is added to it.
 
-    Parts are files' names, those of an adapter after `adapter: `. Raises InputError for an
-    bundled model that is not here, or files that cannot be read.
+    Parts are files' names, those of an adapter after `adapter: `, those of the `model_args`
+    subfolder, tokenizer and delta after these words. Raises InputError for a bundled model that is
+    not here, or files that cannot be read.
     """
-    parts = content_at(model_at_hand(spec.name), spec.revision)
+    location, args = model_at_hand(spec.name), spec.model_args
+    parts = content_at(location, spec.revision)
+    others = {name: args[name] for name in (TOKENIZER, "delta") if args.get(name)}
+    if args.get("subfolder") and Path(location).is_dir():
+        others["subfolder"] = str(Path(location) / args["subfolder"])
+    for kind, place in others.items():
+        file = TOKENIZER_CONFIG if kind == TOKENIZER else CONFIG
+        content = content_at(str(place), spec.revision, file)
+        parts |= {f"{kind}: {name}": value for name, value in content.items()}
     if spec.peft is not None:
         adapter = content_at(spec.peft, spec.revision, ADAPTER)
         parts |= {f"adapter: {name}": value for name, value in adapter.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from steereval.common.errors import GridError, InputError, ModelError, nearest_r
 from steereval.common.text import first_line
 from steereval.harness.assets import fetch, model_at_hand, resolve_model
 from steereval.harness.config.grid import ContrastSpec, Grid, ModelSpec, TaskSpec, contrasts_of
+from steereval.harness.config.model_options import (
+    needs_bitsandbytes,
+    reading_options,
+    tokenizer_of,
+)
 from steereval.harness.planning.content import (
     content_of_contrasts,
     content_of_models,
@@ -32,6 +38,7 @@ from steereval.models.checkpoints.known_shapes import Shape
 from steereval.models.methods.registry import get_method
 from steereval.results.store.content import Content, task_subject
 from steereval.tasks.catalogue.cards import TaskCard, TaskSize
+from steereval.tasks.catalogue.task_group import generates, scored_documents
 from steereval.tasks.contrast.registry import ContrastSet, load_contrast
 
 UNREADABLE = (OSError, ValueError, KeyError)
@@ -106,7 +113,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
     return Prepared(
         {task.name: card_of(grid, task) for task in grid.tasks},
         {t.name: _size(t, tasks[t.name]) for t in grid.tasks},
-        frozenset(n for n, task in tasks.items() if str(task.OUTPUT_TYPE) == "generate_until"),
+        frozenset(n for n, task in tasks.items() if generates(task)),
         {spec.name: contrast.card() for spec, contrast in contrasts.items()},
         {},
         tasks,
@@ -115,8 +122,7 @@ def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Pr
 
 
 def _size(spec: TaskSpec, task: Any) -> TaskSize:
-    documents = len(task.eval_docs)
-    return task_size(task, min(spec.limit or documents, documents))
+    return task_size(task, sum(1 for _ in scored_documents(task, spec.limit)))
 
 
 def about_shape(config: PretrainedConfig) -> Shape:
@@ -151,11 +157,23 @@ def check_model(model: ModelSpec, location: str, layers: Sequence[int]) -> Pretr
         layers: Block numbers that cells of the model name.
 
     Raises:
-        ModelError: Configuration or tokenizer cannot be read, or lacks what the grid uses.
+        ModelError: Configuration or tokenizer cannot be read, or lacks what the grid uses, or a
+            package that the model's options need is not installed.
     """
+    if needs_bitsandbytes(model) and find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"the model_args of {model.name} need the package bitsandbytes, which is not installed",
+            "Install it on every machine that loads the model, or remove load_in_8bit and "
+            "load_in_4bit.",
+        )
     try:
         config, tokenizer = _read(model, location)
     except UNREADABLE as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"the model {model.name} comes with Python code of its own",
+                "Read the code, then add `model_args: {trust_remote_code: true}` to the model.",
+            ) from error
         raise ModelError(
             f"the model {model.name} cannot be loaded: {first_line(error)}",
             "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "
@@ -182,10 +200,11 @@ def check_models_at_hand(grid: Grid) -> None:
 
 
 def _read(model: ModelSpec, location: str, **options: Any) -> tuple[PretrainedConfig, Any]:
-    options["revision"] = model.revision
+    tokenizer, of_tokenizer = tokenizer_of(model, location)
+    reading = reading_options(model)
     return (
-        AutoConfig.from_pretrained(location, **options),
-        AutoTokenizer.from_pretrained(location, **options),
+        AutoConfig.from_pretrained(location, revision=model.revision, **reading, **options),
+        AutoTokenizer.from_pretrained(tokenizer, **of_tokenizer, **options),
     )
 
 

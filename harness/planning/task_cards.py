@@ -9,9 +9,14 @@ from steereval.tasks.catalogue.cards import TaskCard, card
 from steereval.tasks.judges.registry import judged_metrics
 
 
+def known_card(task: TaskSpec) -> TaskCard:
+    """The card of `task` by itself, without what its judges measure."""
+    return card(task.name, task.include_hash)
+
+
 def card_of(grid: Grid, task: TaskSpec) -> TaskCard:
     """The card of `task` with what its judges measure in this grid; a stand-in measures nothing."""
-    known = card(task.name)
+    known = known_card(task)
     unsteered = any(
         method.name == "none" and (not method.tasks or task.name in method.tasks)
         for method in grid.methods

@@ -13,26 +13,38 @@ from steereval.common.errors import TaskError
 from steereval.harness.config.grid import ContrastSpec, TaskSpec
 from steereval.harness.planning.cell import Cell
 from steereval.tasks.catalogue.cards import load_tasks
+from steereval.tasks.catalogue.task_group import TaskGroup, generates, subtask_of, subtasks_of
 from steereval.tasks.contrast.registry import ContrastSet, load_contrast
 
 
 def configured(spec: TaskSpec, data_dir: Path | None) -> Any:
     """lm-eval's task with the few-shot examples and options of generation of `spec`."""
-    task = load_tasks([spec.name], data_dir)[spec.name]
-    if spec.num_fewshot is not None:
-        task.set_config(key="num_fewshot", value=spec.num_fewshot)
-    elif task.get_config("num_fewshot") is None:
-        task.set_config(key="num_fewshot", value=0)
+    task = load_tasks([spec.name], data_dir, spec.include_hash)[spec.name]
     for key, given in (("generation", spec.generation), ("judges", spec.judges)):
-        if given and str(task.OUTPUT_TYPE) != "generate_until":
+        if given and not generates(task):
             raise TaskError(
                 f"task {spec.name} generates nothing, but has {key}",
                 f"Remove `{key}` from the task.",
             )
-    if spec.generation:
+    if spec.judges and isinstance(task, TaskGroup):
+        raise TaskError(
+            f"task {spec.name} is a group, whose answers cannot be judged",
+            f"Name its tasks one by one, such as {next(iter(task.members))}.",
+        )
+    for each in subtasks_of(task).values():
+        _configure(each, spec)
+    return task
+
+
+def _configure(task: Any, spec: TaskSpec) -> None:
+    """Give a task, or a subtask of a group, the options of `spec`."""
+    if spec.num_fewshot is not None:
+        task.set_config(key="num_fewshot", value=spec.num_fewshot)
+    elif task.get_config("num_fewshot") is None:
+        task.set_config(key="num_fewshot", value=0)
+    if spec.generation and generates(task):
         defaults = task.get_config("generation_kwargs") or {}
         task.set_config(key="generation_kwargs", value={**defaults, **spec.generation})
-    return task
 
 
 def own_text(task: Any) -> Callable[[Instance], str]:
@@ -48,9 +60,10 @@ def own_text(task: Any) -> Callable[[Instance], str]:
     """
 
     def text(request: Instance) -> str:
-        last_part = str(task.doc_to_text(request.doc))
+        asking = subtask_of(task, request.task_name)
+        last_part = str(asking.doc_to_text(request.doc))
         context = str(request.args[0])
-        shots = bool(task.get_config("num_fewshot"))
+        shots = bool(asking.get_config("num_fewshot"))
         return last_part if last_part and (shots or context.endswith(last_part)) else context
 
     return text

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from steereval.tasks.catalogue.cards import TaskSize
+from steereval.tasks.catalogue.task_group import generates, subtasks_of
 
 LOOKED_AT = 16
 """Documents that stand for all."""
@@ -18,15 +19,21 @@ GENERATED = 256
 
 
 def task_size(task: Any, documents: int) -> TaskSize:
-    """The size of lm-eval's `task` with that many documents."""
-    by_document = [_requests(task, doc) for doc in islice(task.eval_docs, LOOKED_AT)]
+    """The size of lm-eval's `task` with that many documents; of a group by its first subtasks."""
+    members = list(islice(subtasks_of(task).values(), LOOKED_AT))
+    some = -(-LOOKED_AT // len(members))
+    by_document = [_requests(each, doc) for each in members for doc in islice(each.eval_docs, some)]
     prompts = [_tokens(str(requests[0].args[0])) for requests in by_document if requests]
-    if str(task.OUTPUT_TYPE) == "generate_until":
-        longest = (task.get_config("generation_kwargs") or {}).get("max_gen_toks", GENERATED)
-        return TaskSize(documents, _mean(prompts), generated=int(longest))
+    if generates(task):
+        return TaskSize(documents, _mean(prompts), generated=max(map(_longest, members)))
     answers = [_tokens(str(request.args[-1])) for requests in by_document for request in requests]
     count = _mean([len(requests) for requests in by_document])
     return TaskSize(documents, _mean(prompts), count, _mean(answers))
+
+
+def _longest(task: Any) -> int:
+    """Tokens of an answer at most."""
+    return int((task.get_config("generation_kwargs") or {}).get("max_gen_toks", GENERATED))
 
 
 def _requests(task: Any, doc: Any) -> list[Any]:

@@ -25,7 +25,7 @@ from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import content_of_task, refuse_other_version
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.planning.preflight import described
-from steereval.harness.planning.task_cards import card_of, claimed
+from steereval.harness.planning.task_cards import card_of, claimed, known_card
 from steereval.harness.planning.task_resources import configured
 from steereval.harness.run.answered import Answered, begun
 from steereval.harness.run.attempt import Attempt
@@ -49,7 +49,7 @@ from steereval.results.store.content import digest_of, task_subject
 from steereval.results.store.manifest import Manifest, parse_plan
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
-from steereval.tasks.catalogue.cards import card
+from steereval.tasks.catalogue.index import names_in
 
 
 def rescore(
@@ -58,12 +58,24 @@ def rescore(
     renamed: Mapping[str, str],
     data_dir: Path | None,
     say: Callable[[str], None],
+    include_hash: str = "",
 ) -> int:
-    """Score every answered cell of `source` again, into the new folder `target`; how many.
+    """Score every answered cell of `source` again, into the new folder `target`.
 
-    `renamed` names tasks to score with instead of the run's own. A cell whose scoring fails is
-    recorded as failed. Raises InputError, or CellError where a task asks for what the run does not
-    hold.
+    Args:
+        source: The run.
+        target: A folder that does not exist.
+        renamed: {task of the run: task to score with}.
+        data_dir: Folder with benchmark data.
+        say: Receives lines of progress.
+        include_hash: Hash of the user's own tasks to score with, which replace those of the run.
+
+    Returns:
+        How many cells are scored. A cell whose scoring fails is recorded as failed.
+
+    Raises:
+        InputError: The folder exists, or a task is unknown or unavailable.
+        CellError: A task asks for what the run does not hold.
     """
     if target.path.exists():
         raise InputError(f"{target.path} exists already", "Choose a folder that does not.")
@@ -75,7 +87,7 @@ def rescore(
     for label in sorted(parse_plan(before).imported):
         say(f"{label} was imported and is left out: import it into the new folder as well")
     old = parse_grid(before.grid)
-    new = _with_tasks(old, renamed)
+    new = _with_tasks(old, renamed, include_hash)
     tasks = {task.name: configured(task, data_dir) for task in new.tasks}
     plan = list(zip(make_plan(old), make_plan(new), strict=True))
     target.create()
@@ -112,14 +124,16 @@ def _score_all(
     return len(attempt.stored)
 
 
-def _with_tasks(grid: Grid, renamed: Mapping[str, str]) -> Grid:
+def _with_tasks(grid: Grid, renamed: Mapping[str, str], include_hash: str) -> Grid:
     """The grid with other tasks, and without metrics that these do not have."""
 
     def task(spec: TaskSpec) -> TaskSpec:
         name = renamed.get(spec.name, spec.name)
-        known = card_of(grid, dataclasses.replace(spec, name=name)).metrics
-        metric = spec.metric if spec.metric in known else None
-        return dataclasses.replace(spec, name=name, metric=metric)
+        hashes = [each for each in (include_hash, spec.include_hash) if each]
+        matching = next((each for each in hashes if name in names_in(each)), "")
+        other = dataclasses.replace(spec, name=name, include_hash=matching)
+        metric = spec.metric if spec.metric in card_of(grid, other).metrics else None
+        return dataclasses.replace(other, metric=metric)
 
     tasks = tuple(task(spec) for spec in grid.tasks)
     select = grid.select
@@ -231,7 +245,7 @@ def _score(attempt: Attempt, cell: Cell, task: Any, origin: Origin) -> None:
         | {task_subject(cell.task.name): digest_of(content_of_task(task))},
         "metrics_without_numbers": without_numbers(samples),
         "metrics_without_direction": without_direction(
-            samples, directions(card(cell.task.name), task)
+            samples, directions(known_card(cell.task), task)
         ),
     }
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
@@ -243,7 +257,7 @@ def _rows(
     samples: Sequence[dict[str, Any]], cell: Cell, task: Any, origin: Origin
 ) -> list[dict[str, Any]]:
     """The item rows of one cell: new scores, and what no scoring gives."""
-    scored = list(item_rows(cell, card(cell.task.name), samples, lambda _: None, task))
+    scored = list(item_rows(cell, known_card(cell.task), samples, lambda _: None, task))
     scored += perplexity_rows(scored, origin.perplexities)
     scored_rows = [row for row in scored if row["metric"] not in claimed(cell.task)]
     retained = {PERPLEXITY, *claimed(cell.task)}
@@ -269,7 +283,11 @@ class _Stored(Replay):
     def _answers(self, kind: str, requests: list[Instance]) -> list[Any]:
         if Counter(id(request) for request in requests).most_common(1)[0][1] > 1:
             raise CellError("the task asks for several answers", "Only the first is stored.")
-        answers = [self._answer(kind, each.item_id, each.number) for each in named(kind, requests)]
+        subtasks = known_card(self._cell.task).subtasks
+        answers = [
+            self._answer(kind, each.item_id, each.number)
+            for each in named(kind, requests, subtasks)
+        ]
         self.given = True
         return answers
 

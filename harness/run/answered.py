@@ -8,7 +8,7 @@ other prompts are never taken for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -24,6 +24,7 @@ from steereval.harness.engine.replay import Chats, OtherRequests, ResponseLog
 from steereval.harness.engine.treatments import Treatment
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.groups import group_id, one_of_each_task
+from steereval.harness.planning.task_cards import known_card
 from steereval.harness.run.item_rows import Named, named
 from steereval.models.steering.displacement_stats import DisplacementStats
 from steereval.results.lm_eval.samples import asked_and_answered
@@ -57,12 +58,18 @@ class Page:
     requests: Sequence[Instance] = ()
     """The requests themselves; empty where the page was read back."""
 
-    def answers(self, arm: str, kind: str, requests: Sequence[Instance]) -> Sequence[Any]:
-        """The answers of `arm` to `requests`. Raises OtherRequests unless they were asked."""
+    def answers(
+        self, arm: str, kind: str, subtasks: Collection[str], requests: Sequence[Instance]
+    ) -> Sequence[Any]:
+        """The answers of `arm` to `requests` of a task, or of the `subtasks` of a group.
+
+        Raises:
+            OtherRequests: These are not the requests that were asked.
+        """
         if self.requests:
             same = [each.args for each in self.requests] == [each.args for each in requests]
         else:
-            same = list(self.names) == named(kind, requests)
+            same = list(self.names) == named(kind, requests, subtasks)
         if not same:
             raise OtherRequests(kind)
         return self.values[arm]
@@ -137,8 +144,9 @@ class Answered:
 
     def response_log(self, cell: Cell) -> ResponseLog:
         """The answers of one cell by kind."""
+        subtasks = known_card(cell.task).subtasks
         return {
-            kind: partial(page.answers, cell.arm, kind)
+            kind: partial(page.answers, cell.arm, kind, subtasks)
             for (task, kind), page in self.pages.items()
             if task == cell.task.name and cell.arm in page.values
         }
@@ -159,11 +167,12 @@ class Answered:
                 )
             if arm_answers.acts:
                 self.acting.add(arm)
+        subtasks = {c.task.name: known_card(c.task).subtasks for c in self.cells}
         for task in merged.indices:
             requests, _ = merged.of(task, merged.requests)
             texts = [each.args[1] if len(each.args) > 1 else None for each in requests]
             self.pages[task, kind] = Page(
-                names=named(kind, requests),
+                names=named(kind, requests, subtasks[task]),
                 prompts=[str(each.args[0]) for each in requests],
                 continuations=[text if isinstance(text, str) else None for text in texts],
                 values={

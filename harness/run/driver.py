@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from steereval.harness.config.grid import Grid, RunSpec
+from steereval.harness.config.included import included_of
 from steereval.harness.deploy.package_snapshot import package_folder
 from steereval.harness.engine.loading import WorkerSettings
 from steereval.harness.judging.rows import JudgeListener
@@ -22,7 +23,7 @@ from steereval.harness.run.first_verdicts import FirstVerdicts
 from steereval.harness.run.manifest import manifest, manifest_before
 from steereval.harness.run.opening import cheapest_tasks_first, opening, product_speed
 from steereval.harness.run.progress import Form, display
-from steereval.harness.run.references import keep_references
+from steereval.harness.run.references import keep_included, keep_references
 from steereval.harness.run.tracker import Tracker
 from steereval.harness.run.worker import CellWorker
 from steereval.models.inference.memory import release
@@ -97,6 +98,7 @@ def run_grid(
         refuse_other_content(store.place, earlier, seen, [c.id for c in cells], prepared.content)
         _plan_again(store, earlier, manifest(grid, cells, prepared), say)
         keep_references(store.place, grid.tasks, prepared.loaded)
+        keep_included(store.place, included_of(grid))
         if before:
             say(f"{len(before)} of {len(cells)} cells were finished before")
         _report_answered(waiting, stored, say)
@@ -125,7 +127,7 @@ def _worker_settings(
         store.place.location,
         str(data_dir) if data_dir else None, grid.run.batch_size, grid.run.device,
         _one_of_each_fit([cell for group in waiting for cell in group]),
-        grid.run.profile, lease, grid.repeat_batch_size, content,
+        grid.run.profile, lease, grid.repeat_batch_size, content, included_of(grid),
     )  # fmt: skip
 
 
@@ -275,7 +277,8 @@ def affinity(cell: Cell) -> str:
     """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
     show what another worker does, have a key of their own."""
     model, repeated = cell.model, "|repeated" if cell.is_repeat else ""
-    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{repeated}"
+    options = f"|{model.model_args}" if model.model_args else ""
+    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{options}{repeated}"
 
 
 def executor_of(grid: Grid) -> Executor:

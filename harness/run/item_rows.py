@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from lm_eval.api.instance import Instance
 
 from steereval.harness.planning.cell import Cell
 from steereval.results.analysis.duplicates import clusters_with_twins, content_of, twins
-from steereval.results.lm_eval.samples import item_ids, scores_of
-from steereval.tasks.catalogue.cards import TaskCard, categories_of, cluster_of
+from steereval.results.lm_eval.samples import SUBTASK, item_ids, scores_of
+from steereval.tasks.catalogue.cards import TaskCard, categories_of, cluster_in
+from steereval.tasks.catalogue.task_group import generates, subtask_of
 from steereval.tasks.data.document_hash import doc_hash
 
 PERPLEXITY = "perplexity"
@@ -52,7 +53,7 @@ def _clusters(
 ) -> dict[str, str | None]:
     categories = categories_of(task)
     cluster_of_item = {
-        item: cluster_of(described.name, sample["doc"], categories)
+        item: sample.get(SUBTASK) or cluster_in(described, sample["doc"], categories)
         for item, sample in zip(item_ids(samples), samples, strict=True)
     }
     names = clusters_with_twins(
@@ -72,7 +73,8 @@ def contents(samples: Sequence[dict[str, Any]], task: Any) -> dict[str, str]:
 
 def _asked(sample: dict[str, Any], task: Any) -> Iterator[tuple[str, str]]:
     """(prompt, text to be scored) of each request of a document."""
-    question = task.doc_to_text(sample["doc"]) if task.config.num_fewshot else None
+    asking = subtask_of(task, sample.get(SUBTASK))
+    question = asking.doc_to_text(sample["doc"]) if asking.config.num_fewshot else None
     for prompt, *rest in sample["arguments"]:
         is_known = isinstance(question, str) and question.strip() and question in str(prompt)
         scored = rest[0] if rest and isinstance(rest[0], str) else ""
@@ -97,21 +99,29 @@ class Named:
     """Its number among the requests for the document."""
 
 
-def named(kind: str, requests: Sequence[Instance]) -> list[Named]:
+def named(kind: str, requests: Sequence[Instance], subtasks: Collection[str] = ()) -> list[Named]:
     """Names for `requests` of one kind in their order, from their contents alone.
 
     A request that stands there several times, for several answers, has one name.
+
+    Args:
+        kind: lm-eval's name of the request type.
+        requests: Requests of one task.
+        subtasks: The subtasks of a group that makes them.
     """
-    by_document: dict[int | None, dict[int, Instance]] = {}
+    by_document: dict[tuple[str, int | None], dict[int, Instance]] = {}
     for request in requests:
-        by_document.setdefault(request.doc_id, {})[id(request)] = request
-    hashes = [
-        doc_hash(next(iter(document_requests.values())).doc)
-        for document_requests in by_document.values()
+        subtask = str(request.task_name) if request.task_name in subtasks else ""
+        by_document.setdefault((subtask, request.doc_id), {})[id(request)] = request
+    samples = [
+        {"filter": "", SUBTASK: subtask, "doc_hash": doc_hash(next(iter(each.values())).doc)}
+        for (subtask, _), each in by_document.items()
     ]
-    ids = item_ids([{"filter": "", "doc_hash": each} for each in hashes])
     name_of: dict[int, Named] = {}
-    for document_requests, document, item in zip(by_document.values(), hashes, ids, strict=True):
+    for document_requests, sample, item in zip(
+        by_document.values(), samples, item_ids(samples), strict=True
+    ):
+        document = sample["doc_hash"]
         for number, request in enumerate(
             sorted(document_requests.values(), key=lambda each: each.idx)
         ):
@@ -123,7 +133,7 @@ def named(kind: str, requests: Sequence[Instance]) -> list[Named]:
 
 def wants_perplexity(task: Any) -> bool:
     """Whether the task's answers are texts, whose perplexity says what steering did to them."""
-    return str(task.OUTPUT_TYPE) == "generate_until"
+    return generates(task)
 
 
 def perplexity_rows(

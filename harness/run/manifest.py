@@ -85,7 +85,11 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> TaskEntry:
     task = next(task for task in grid.tasks if task.name == name)
     described = prepared.tasks[name]
     metrics = {
-        metric: MetricEntry(kind=known.kind, higher_is_better=known.higher_is_better)
+        metric: MetricEntry(
+            kind=known.kind,
+            higher_is_better=known.higher_is_better,
+            mean_of_subtasks=known.is_mean_of_subtasks,
+        )
         for metric, known in described.metrics.items()
     }
     if name in prepared.generates:
@@ -95,6 +99,7 @@ def _task_entry(grid: Grid, name: str, prepared: Prepared) -> TaskEntry:
         margin=task.margin,
         primary_metric=task.metric or described.primary_metric,
         cluster=described.cluster,
+        subtasks=list(described.subtasks),
         benchmark=described.benchmark,
         documents=len(prepared.loaded[name].eval_docs),
         metrics=metrics,

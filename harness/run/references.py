@@ -1,15 +1,17 @@
-"""The correct answers of a task's documents, for the report's view of items."""
+"""What a run folder keeps of its tasks: correct answers for the report, and files of own tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from steereval.harness.config.grid import TaskSpec
-from steereval.results.lm_eval.samples import item_ids
+from steereval.results.lm_eval.samples import SUBTASK, item_ids
 from steereval.results.store.correct_answers import Correct, write_correct_answers
+from steereval.results.store.run_folder import OWN_TASKS
 from steereval.results.store.storage import Storage
+from steereval.tasks.catalogue.included import IncludedFiles
+from steereval.tasks.catalogue.task_group import scored_documents, subtask_of
 from steereval.tasks.data.document_hash import doc_hash
 
 
@@ -29,14 +31,36 @@ def keep_references(place: Storage, specs: Sequence[TaskSpec], tasks: Mapping[st
     )
 
 
+def keep_included(place: Storage, included: Iterable[IncludedFiles]) -> None:
+    """Write the files of the user's own tasks into the run folder at `place`.
+
+    They lie in `own_tasks/<include_hash>/`, for whoever runs its cells again.
+
+    Args:
+        place: Where the run folder is.
+        included: The files of each folder.
+
+    Raises:
+        StoreError: The folder cannot be written to.
+    """
+    for files in included:
+        for name, data in files.files.items():
+            path = f"{OWN_TASKS}/{files.content_hash}/{name}"
+            place.make(path.rpartition("/")[0])
+            place.write(path, data)
+
+
 def references_of(task: Any, limit: int | None = None) -> dict[str, Correct]:
-    """{item id: what counts as right} of the first `limit` documents of lm-eval's `task`.
+    """{item id: what counts as right} of the first `limit` documents of a task or subtask.
 
     Documents without a correct answer, such as prompts to be continued, are left out.
     """
-    documents = list(islice(task.eval_docs, limit))
-    samples = [{"filter": "", "doc_hash": doc_hash(document)} for document in documents]
-    references = zip(item_ids(samples), (_reference(task, d) for d in documents), strict=True)
+    documents = list(scored_documents(task, limit))
+    samples = [{"filter": "", SUBTASK: name, "doc_hash": doc_hash(doc)} for name, doc in documents]
+    references_of_documents = (
+        _reference(subtask_of(task, name), document) for name, document in documents
+    )
+    references = zip(item_ids(samples), references_of_documents, strict=True)
     return {item: correct for item, correct in references if correct.choices or correct.texts}
 
 

@@ -10,7 +10,7 @@ from steereval.common.errors import CellError, ScoringError, SteerEvalError
 from steereval.common.text import first_line
 from steereval.harness.engine.replay import Asked, OtherRequests, Replay, evaluated
 from steereval.harness.planning.cell import Cell
-from steereval.harness.planning.task_cards import claimed
+from steereval.harness.planning.task_cards import claimed, known_card
 from steereval.harness.run.answered import Answered
 from steereval.harness.run.item_rows import (
     assign_splits,
@@ -21,7 +21,6 @@ from steereval.harness.run.item_rows import (
 )
 from steereval.results.lm_eval.samples import response_rows, without_direction, without_numbers
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
-from steereval.tasks.catalogue.cards import card
 
 Tables = tuple[pa.Table, pa.Table, dict[str, Any]]
 """Item rows, responses, and what the record says of both."""
@@ -96,7 +95,7 @@ def scoring_error(cell: Cell, error: Exception) -> ScoringError:
 
 def _tables(answered: Answered, cell: Cell, task: Any, samples: list[dict[str, Any]]) -> Tables:
     answered.check_steered(cell)
-    described = card(cell.task.name)
+    described = known_card(cell.task)
     items = list(item_rows(cell, described, samples, lambda _: None, task))
     items += perplexity_rows(items, answered.perplexities(cell))
     items = [row for row in items if row["metric"] not in claimed(cell.task)]

@@ -77,6 +77,7 @@ class CellWorker:
 
     def __post_init__(self) -> None:
         """Begin with nothing loaded."""
+        self.settings.publish_included()
         data_dir = self.settings.data_dir
         self.resources = TaskResources(Path(data_dir) if data_dir else None)
         self._witness = Witness(self.settings.content, self.resources)

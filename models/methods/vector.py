@@ -33,7 +33,7 @@ class VectorOptions:
     """The file; needed."""
     format: Format = "auto"
     """plain, gguf, steered or sae; auto goes by the file's name and content."""
-    key: str = ""
+    key: str | None = None
     """Names of plain tensors, with `{layer}` in place of the block's number, or of one tensor."""
     feature: int | None = None
     """Row of a sparse autoencoder's decoder."""
@@ -107,7 +107,7 @@ def _directions(sites: Sequence[Site], options: VectorOptions) -> dict[Site, Dir
             f"{path} says itself whether it adds or clamps",
             "Leave the options action and value out, or edit the file.",
         )
-    vectors = read_vectors(path, format, options.feature, sites, options.key)
+    vectors = read_vectors(path, format, options.feature, sites, options.key or "")
     return {site: each for site, each in vectors.items() if each.vector.any()}
 
 

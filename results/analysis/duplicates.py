@@ -15,15 +15,18 @@ from scipy.sparse import csgraph
 from steereval.common.text import short_hash
 from steereval.results.stats.effect import Labels
 
-_REPEATED = re.compile(r"([0-9a-f]{16})-\d+")
-"""The id of a document that comes again: see `samples.item_ids`."""
+_REPEATED = re.compile(r"(?:.*:)?([0-9a-f]{16})(?:-\d+)?")
+"""The id of an item: see `samples.item_ids`."""
 
 REQUEST_COLUMNS = ("item_id", "kind", "prompt_hash", "continuation")
 """The columns of RESPONSE_SCHEMA that say what an item asks."""
 
 
 def document_of(item_id: str) -> str:
-    """The part of an item's id that is its document's hash; an id of another form is its own."""
+    """The part of an item's id that is its document's hash; an id of another form is its own.
+
+    A document that comes again has its number behind, and one of a group its subtask in front.
+    """
     repeated = _REPEATED.fullmatch(item_id)
     return repeated[1] if repeated else item_id
 

@@ -53,6 +53,7 @@ def joined(first: TaskScores, second: TaskScores) -> Joined:
         directions=first.directions,
         cells=cells,
         complete=complete_items(cells),
+        means_of_subtasks=first.means_of_subtasks,
     )
     n_common = len(common)
     return Joined(

@@ -227,7 +227,8 @@ class _Builder:
     def _n_dropped(self) -> int:
         if self.scores is None:
             return 0
-        left_out = self.scores.is_test & ~self.scores.tested(self.metric.name)
+        concerned = self.scores.is_test & self.scores.concerned(self.metric.name)
+        left_out = concerned & ~self.scores.tested(self.metric.name)
         return int(np.count_nonzero(left_out))
 
     def _score(self) -> Score | None:

@@ -16,6 +16,7 @@ from steereval.results.analysis.inputs import Source
 from steereval.results.analysis.pairing import Pair, Setting, Side, one_side
 from steereval.results.analysis.scores import Cell, Scores, TaskScores, vectors
 from steereval.results.stats import Effect
+from steereval.results.stats.effect import Labels
 from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.manifest import RATIO, Metric, Task
 from steereval.results.store.run_folder import RunFolder
@@ -100,7 +101,9 @@ def _floor(
     first = scores.cells[cell][metric.name]
     items = scores.is_test & ~np.isnan(first.values) & ~np.isnan(repeated.values)
     a, b = repeated.values[items], first.values[items]
-    pair = Pair(_side(repeated, cell).take(items), _side(first, cell).take(items), items, (None,))
+    subtasks = scores.subtasks_of(metric.name)
+    ours, theirs = (_side(each, cell, subtasks).take(items) for each in (repeated, first))
+    pair = Pair(ours, theirs, items, (None,))
     reason = untestable(pair, metric)
     effect = None
     if reason is None:
@@ -125,8 +128,8 @@ def _floor(
     )
 
 
-def _side(scores: Scores, cell: Cell) -> Side:
-    return Side(scores.values[:, None], scores.weights[:, None], (cell.fit_seed,))
+def _side(scores: Scores, cell: Cell, subtasks: Labels | None) -> Side:
+    return Side(scores.values[:, None], scores.weights[:, None], (cell.fit_seed,), subtasks)
 
 
 def _seed_spread(scores: TaskScores, metric: Metric, cell: Cell) -> tuple[float | None, int]:

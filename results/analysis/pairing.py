@@ -9,7 +9,7 @@ import numpy as np
 
 from steereval.results.analysis.scores import Arm, Mask, Scores, Seed, TaskScores
 from steereval.results.stats import log_ratio_influence
-from steereval.results.stats.effect import Floats
+from steereval.results.stats.effect import Floats, Labels
 
 Strengths = Mapping[Seed, float]
 """{fit seed: strength}; for an unseeded arm {None: strength}."""
@@ -39,6 +39,9 @@ class Side:
     seeds: tuple[Seed, ...]
     """The fit seeds; (None,) where nothing was fitted."""
 
+    subtasks: Labels | None = None
+    """[items], codes, for a metric that is the mean of a group's subtasks; else None."""
+
     @property
     def measured(self) -> Mask:
         """[items], whether every seed has a value."""
@@ -50,8 +53,18 @@ class Side:
         return not bool(np.isinf(self.values).any())
 
     def take(self, items: Mask) -> Side:
-        """The same with the items of `items` only."""
-        return Side(self.values[items], self.weights[items], self.seeds)
+        """The same with the items of `items` only.
+
+        The mean over items of the values is the score: those of a subtask with n of N items are
+        multiplied by N/(T n), T the number of subtasks, where each subtask counts the same.
+        """
+        values = self.values[items]
+        if self.subtasks is not None and len(values):
+            _, codes, sizes = np.unique(
+                self.subtasks[items], return_inverse=True, return_counts=True
+            )
+            values = values * (len(codes) / (len(sizes) * sizes[codes]))[:, None]
+        return Side(values, self.weights[items], self.seeds)
 
     def influence(self, ratio: bool) -> Floats:
         """[items, seeds]: values whose mean is the score (for a ratio: its logarithm)."""
@@ -88,7 +101,8 @@ def one_side(scores: TaskScores, setting: Setting, metric: str, ratio: bool) -> 
     cells = draws_of(scores, setting, metric)
     if not cells:
         return None
-    return _side(cells, {seed: sorted(draws) for seed, draws in cells.items()}, ratio)
+    draws = {seed: sorted(draws) for seed, draws in cells.items()}
+    return _side(cells, draws, ratio, scores.subtasks_of(metric))
 
 
 def pair(
@@ -107,8 +121,9 @@ def pair(
     common = {seed: entry for seed, entry in common.items() if entry[2]}
     if not common:
         return None
-    side_a = _side({s: found_a[e[0]] for s, e in common.items()}, _third(common), ratio)
-    side_b = _side({s: found_b[e[1]] for s, e in common.items()}, _third(common), ratio)
+    draws, subtasks = _third(common), scores.subtasks_of(metric)
+    side_a = _side({s: found_a[e[0]] for s, e in common.items()}, draws, ratio, subtasks)
+    side_b = _side({s: found_b[e[1]] for s, e in common.items()}, draws, ratio, subtasks)
     both = items & side_a.measured & side_b.measured
     return Pair(side_a.take(both), side_b.take(both), both, tuple(common))
 
@@ -136,12 +151,15 @@ def draws_of(scores: TaskScores, setting: Setting, metric: str) -> Draws:
     return draws
 
 
-def _side(cells: Draws, draws: dict[Seed, list[Draw]], ratio: bool) -> Side:
+def _side(
+    cells: Draws, draws: dict[Seed, list[Draw]], ratio: bool, subtasks: Labels | None
+) -> Side:
     columns = [_column([cells[seed][d] for d in draws[seed]], ratio) for seed in cells]
     return Side(
         values=np.column_stack([values for values, _ in columns]),
         weights=np.column_stack([weights for _, weights in columns]),
         seeds=tuple(cells),
+        subtasks=subtasks,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from steereval.results.analysis.across_tasks import Across, across_tasks
+from steereval.results.analysis.by_subtask import SubtaskScores, by_subtask
 from steereval.results.analysis.collapse import Collapse, collapses
 from steereval.results.analysis.common_random_numbers import Coupling, couplings
 from steereval.results.analysis.inputs import Source
@@ -88,6 +89,9 @@ class Analysis:
     across: tuple[Across, ...]
     """Every arm over all target tasks, for models with several."""
 
+    subtasks: tuple[SubtaskScores, ...]
+    """What the scores of groups are made of; exploratory."""
+
     sheets: tuple[ItemSheet, ...]
     """The test items of every model and task under all arms."""
 
@@ -132,6 +136,7 @@ def analyse(run: RunFolder) -> Analysis:
         replications=tuple(replications(judged, plan.alpha)),
         couplings=tuple(couplings(judged, source)),
         across=tuple(across_tasks(judged, source)),
+        subtasks=tuple(by_subtask(judged, source)),
         sheets=tuple(item_sheets(judged, source, records)),
         choosings=tuple(choosings(judged, source)),
         noise_floors=tuple(noise_floors(run, source, records)),
@@ -251,7 +256,7 @@ def _missing(model: str, task: Task | None, scores: TaskScores) -> Iterator[str]
     metric = "" if task is None else task.primary
     lacking = scores.lacking(metric)
     if lacking:
-        n_test = int(np.count_nonzero(scores.is_test))
+        n_test = int(np.count_nonzero(scores.is_test & scores.concerned(metric)))
         left = n_test - int(np.count_nonzero(scores.tested(metric)))
         arms = ", ".join(f"{arm} lacks {count}" for arm, count in lacking.items())
         yield (

@@ -16,6 +16,7 @@ from steereval.common.errors import StoreError
 from steereval.results.analysis.duplicates import REQUEST_COLUMNS, contents_of, linked, twins
 from steereval.results.stats.effect import Floats, Labels
 from steereval.results.store.cell_record import CELL_COLUMNS
+from steereval.results.store.manifest import means_of_subtasks
 from steereval.results.store.run_folder import RunFolder
 
 Mask = npt.NDArray[np.bool_]
@@ -105,6 +106,31 @@ class TaskScores:
     complete: dict[str, Mask]
     """{metric: [items], whether every cell that has the metric has a value}."""
 
+    means_of_subtasks: frozenset[str] = frozenset()
+    """Metrics that are the mean of a group's subtasks, however many items each has."""
+
+    def subtasks_of(self, metric: str) -> Labels | None:
+        """[items], codes of the subtasks if `metric` is a mean over them; else None."""
+        if metric.partition(":")[0] not in self.means_of_subtasks:
+            return None
+        return self._subtasks
+
+    @functools.cached_property
+    def _subtasks(self) -> Labels:
+        """[items], codes of the subtasks of a group; the same code for all items of a task."""
+        names = [item.rpartition(":")[0] for item in self.item_ids]
+        return np.unique(names, return_inverse=True)[1].astype(np.intp)
+
+    def concerned(self, metric: str) -> Mask:
+        """[items]: those of subtasks that have the metric in some cell; of a task all."""
+        has = np.zeros(len(self.item_ids), dtype=np.bool_)
+        for by_metric in self.cells.values():
+            if metric in by_metric:
+                has |= ~np.isnan(by_metric[metric].values)
+        if not has.any():
+            return ~has
+        return np.asarray(np.bincount(self._subtasks, has) > 0)[self._subtasks]
+
     @functools.cached_property
     def cells_of(self) -> dict[Arm, list[Cell]]:
         """The finished cells of each arm, ordered by fit seed, None first."""
@@ -120,9 +146,10 @@ class TaskScores:
     def lacking(self, metric: str) -> dict[str, int]:
         """{arm in words: how many test items some cell of it lacks}, of those that lack any."""
         gaps: dict[str, Mask] = {}
+        concerned = self.is_test & self.concerned(metric)
         for cell, by_metric in self.cells.items():
             if metric in by_metric:
-                gap = self.is_test & np.isnan(by_metric[metric].values)
+                gap = concerned & np.isnan(by_metric[metric].values)
                 gaps[cell.arm.label] = gaps.get(cell.arm.label, np.zeros_like(gap)) | gap
         return {arm: int(gap.sum()) for arm, gap in sorted(gaps.items()) if gap.any()}
 
@@ -165,7 +192,11 @@ def load_scores(
         if rows.cell.cell_id in left_out:
             continue
         groups.setdefault((rows.model, rows.task), []).append(rows)
-    return {key: _task_scores(group, run) for key, group in sorted(groups.items())}
+    means = means_of_subtasks(run.read_manifest())
+    return {
+        key: _task_scores(group, run, means.get(key[1], frozenset()))
+        for key, group in sorted(groups.items())
+    }
 
 
 def _identified(tables: Iterable[pa.Table]) -> Iterator[_Rows]:
@@ -180,7 +211,7 @@ def _identified(tables: Iterable[pa.Table]) -> Iterator[_Rows]:
         yield _Rows(first["model"], first["task"], cell, table)
 
 
-def _task_scores(group: list[_Rows], run: RunFolder) -> TaskScores:
+def _task_scores(group: list[_Rows], run: RunFolder, means: frozenset[str]) -> TaskScores:
     _check_distinct(group)
     ids = [rows.table["item_id"].to_numpy(zero_copy_only=False) for rows in group]
     index = pd.Index(np.unique(np.concatenate(ids).astype(str)), dtype=object)
@@ -209,6 +240,7 @@ def _task_scores(group: list[_Rows], run: RunFolder) -> TaskScores:
         directions=_directions(group),
         cells=cells,
         complete=complete_items(cells),
+        means_of_subtasks=means,
     )
 
 

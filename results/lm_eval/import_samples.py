@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from steereval.common.errors import InputError, StoreError, nearest_remedy
 from steereval.results.lm_eval.known_items import KnownItems, known_items
-from steereval.results.lm_eval.sample_files import SampleFile
+from steereval.results.lm_eval.sample_files import SampleFile, joined_by_group
 from steereval.results.lm_eval.samples import (
     item_ids,
     response_rows,
@@ -115,6 +115,8 @@ def _imported(run: RunFolder, files: Sequence[SampleFile], arm: NewArm) -> list[
     manifest = run.read_manifest()
     plan = parse_plan(manifest)
     _check_arm(plan, arm)
+    groups = {name: task.subtasks for name, task in plan.tasks.items() if task.subtasks}
+    files = joined_by_group(files, groups)
     drafts = {(draft := _draft(run, plan, file, arm)).cell_id: draft for file in files}
     before = manifest.imported.cells if manifest.imported else []
     cells = {cell.cell_id: cell for cell in before} | {i: d.cell for i, d in drafts.items()}

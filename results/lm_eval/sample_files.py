@@ -19,6 +19,7 @@ from typing import Any
 
 from steereval.common.errors import InputError
 from steereval.common.secrets import redacted_data
+from steereval.results.lm_eval.samples import SUBTASK
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -107,6 +108,39 @@ def read_sample_file(path: Path) -> SampleFile:
     return SampleFile(
         path, named["task"], hashlib.sha256(data).hexdigest(), tuple(ordered), settings
     )  # fmt: skip
+
+
+def joined_by_group(
+    files: Sequence[SampleFile], groups: Mapping[str, Sequence[str]]
+) -> list[SampleFile]:
+    """The samples of a group in one, since lm-eval writes a file for each of its subtasks.
+
+    Args:
+        files: Sample files.
+        groups: {group: its subtasks} of a run.
+
+    Returns:
+        The files of other tasks as they are, and one for each group and moment, named after the
+        group, whose samples say of which subtask they are.
+    """
+    group_of = {subtask: group for group, subtasks in groups.items() for subtask in subtasks}
+    parts: dict[tuple[str, str], list[SampleFile]] = {}
+    for file in files:
+        named = _NAME.fullmatch(file.path.name)
+        date = "" if named is None else named["date"]
+        parts.setdefault((group_of.get(file.task, file.task), date), []).append(file)
+    return [
+        _joined(group, part) if group in groups else file
+        for (group, _), part in parts.items()
+        for file in (part[:1] if group in groups else part)
+    ]
+
+
+def _joined(group: str, files: Sequence[SampleFile]) -> SampleFile:
+    """The files of a group's subtasks as one."""
+    samples = [{**each, SUBTASK: file.task} for file in files for each in file.samples]
+    sums = hashlib.sha256("".join(sorted(file.sha256 for file in files)).encode()).hexdigest()
+    return SampleFile(files[0].path, group, sums, tuple(samples), files[0].settings)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -17,6 +17,9 @@ from steereval.common.text import short_hash
 
 Sample = Mapping[str, Any]
 
+SUBTASK = "steereval_subtask"
+"""The key under which a sample of a group names its task."""
+
 
 @dataclass(frozen=True)
 class SampleScore:
@@ -57,12 +60,14 @@ def scores_of(samples: Sequence[Sample], task: str) -> Iterator[SampleScore]:
 def item_ids(samples: Sequence[Sample]) -> list[str]:
     """An id for each sample, from its document alone: the same under every method.
 
-    The first 16 digits of lm-eval's doc_hash; a document that comes again has its number behind.
+    The first 16 digits of lm-eval's doc_hash; a document that comes again has its number behind,
+    and one of a group the name of its SUBTASK and a colon in front.
     """
     seen: Counter[tuple[str, str]] = Counter()
     ids = []
     for sample in samples:
-        digest = str(sample["doc_hash"])[:16]
+        subtask = sample.get(SUBTASK)
+        digest = f"{subtask}:" * bool(subtask) + str(sample["doc_hash"])[:16]
         occurrence = seen[sample["filter"], digest]
         seen[sample["filter"], digest] += 1
         ids.append(digest if occurrence == 0 else f"{digest}-{occurrence + 1}")

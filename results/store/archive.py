@@ -20,7 +20,7 @@ from typing import IO
 from steereval.common.errors import InputError
 from steereval.common.files import naming, replacing
 from steereval.results.store.manifest import Manifest
-from steereval.results.store.run_folder import RunFolder
+from steereval.results.store.run_folder import OWN_TASKS, RunFolder
 
 CHECKSUMS = "CHECKSUMS.sha256"
 INSTRUCTIONS = "HOW-TO-CHECK.md"
@@ -31,6 +31,7 @@ _PARTS = (
     r"(manifest|progress|correct_answers)\.json",
     r"(cells|responses|answers|diagnosis)/[^/]+\.(json|parquet)",
     r"profile/[^/]+\.json",
+    r"own_tasks/.+",
     r"report/(index\.html|report\.md|items\.jsonl|leaderboard\.(csv|md|tex|parquet))",
     r"report/figures/[^/]+\.(svg|png)",
 )
@@ -102,6 +103,24 @@ def _write_zip(file: IO[bytes], contents: _Contents) -> None:
             archive.writestr(entry, data)
 
 
+def _own_tasks(manifest: Manifest) -> str:
+    """What a reviewer needs to know of lm-eval tasks that came with the run; empty without any."""
+    tasks: object = manifest.grid.get("tasks")
+    listed = tasks if isinstance(tasks, list) else []
+    hashes = dict.fromkeys(
+        task["include_hash"]
+        for task in listed
+        if isinstance(task, dict) and isinstance(task.get("include_hash"), str)
+    )
+    folders = ", ".join(f"`{OWN_TASKS}/{each}`" for each in hashes if each)
+    if not folders:
+        return ""
+    return (
+        f"Tasks of the run's own are in {folders}. Their Python code is executed only with\n"
+        "`--include-path FOLDER` in step 4 and `steereval rescore`: read it before.\n\n"
+    )
+
+
 def _file_name(name: str) -> str:
     """A run's name as that of a folder on any system."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "run"
@@ -130,6 +149,7 @@ every item's score (`cells/`), every request and answer (`responses/`) and the r
 4. Some cells run again and compared item by item: `steereval verify . --cells 3`.
    This needs the models ({models}), the tasks' data, and the files that the grid names by path.
 
+{_own_tasks(manifest)}\
 The rows answer other questions too: `steereval query . "select task, metric, method, strength,
 avg(value) from rows group by all"`, or pandas, polars and DuckDB on `cells/*.parquet`.
 """

@@ -27,6 +27,9 @@ class MetricEntry(Part):
     """`binary`, `bounded` (0 to 1), `continuous`, or `ratio` (of sums: perplexity)."""
     higher_is_better: bool
     """Whether more of it is an improvement."""
+    mean_of_subtasks: bool = False
+    """Of a group: whether its score is the mean of its subtasks' scores, however many items each
+    has; else it is the mean over all items."""
 
 
 class JudgeEntry(Part):
@@ -51,6 +54,8 @@ class TaskEntry(Part):
     """The metric that the confirmatory family tests."""
     cluster: str | None = None
     """What its clusters are, in words."""
+    subtasks: list[str] = []
+    """Of a group: its tasks; an item's id begins with its task and a colon."""
     benchmark: str | None = None
     """The benchmark that it is; null for a stand-in."""
     documents: int | None = None
@@ -204,6 +209,9 @@ class Task:
     stand_ins: tuple[str, ...] = ()
     """Its judges that have random weights and so measure nothing."""
 
+    subtasks: tuple[str, ...] = ()
+    """Of a group: its tasks."""
+
     @property
     def is_target(self) -> bool:
         """Whether it belongs to the confirmatory family."""
@@ -299,6 +307,14 @@ def metric_kinds(manifest: Manifest) -> dict[tuple[str, str], str]:
     }
 
 
+def means_of_subtasks(manifest: Manifest) -> dict[str, frozenset[str]]:
+    """{group: its metrics that are the mean of its subtasks, however many items each has}."""
+    return {
+        task: frozenset(name for name, known in entry.metrics.items() if known.mean_of_subtasks)
+        for task, entry in manifest.tasks.items()
+    }
+
+
 def _reduced(methods: Mapping[str, MethodEntry]) -> dict[str, str]:
     return {
         label: ", ".join(
@@ -321,5 +337,6 @@ def _task(name: str, entry: TaskEntry) -> Task:
             for metric, known in entry.metrics.items()
         },
         benchmark=entry.benchmark,
+        subtasks=tuple(entry.subtasks),
         stand_ins=tuple(name for name, judge in entry.judges.items() if judge.stand_in),
     )

@@ -4,6 +4,7 @@
     RUN/responses/<cell_id>.parquet     then a cell's responses,
     RUN/cells/<cell_id>.parquet         its item rows,
     RUN/cells/<cell_id>.json            and last its record, which makes it count as finished
+    RUN/own_tasks/<hash>/...            files of the user's own lm-eval tasks
 
 The manifest says which cells make up the run (`RunFolder.members`): what lies in the folder and is
 not in the manifest is not read, unless it is asked for by its id. `retired` sets it apart.
@@ -40,6 +41,8 @@ CELLS = "cells"
 RESPONSES = "responses"
 CELL_FOLDERS = (CELLS, RESPONSES)
 """Where a cell has files: `<cell_id>.json` or `<cell_id>.parquet` in each."""
+OWN_TASKS = "own_tasks"
+"""Where the files of the user's own tasks are kept, in a folder named after their hash each."""
 RETIRED = "retired"
 """Where cells lie that are not in the run any more, in the same folders (`results.retired`)."""
 

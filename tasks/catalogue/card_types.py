@@ -18,6 +18,9 @@ class MetricCard:
     """binary: 0 or 1; bounded: in [0, 1]; continuous: any number; ratio: a sum over a weight."""
     higher_is_better: bool
     """Which way is better."""
+    is_mean_of_subtasks: bool = False
+    """Of a group: whether its score is the mean of its subtasks' scores, however many documents
+    each has, and not the mean over all documents."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,5 @@ class TaskCard:
     family: str | None = None
     """A name shared by tasks that put the same prompts, and many of the same answers, to a model:
     their cells are answered together."""
+    subtasks: tuple[str, ...] = ()
+    """Of a group: its subtasks, which are the clusters of its documents."""

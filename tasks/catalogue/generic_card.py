@@ -10,16 +10,19 @@ from steereval.tasks.catalogue.card_types import MetricCard, MetricKind, TaskCar
 
 _BINARY = frozenset({"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match"})
 """lm-eval's own metrics that are 0 or 1 per document."""
+_WIDEST: tuple[MetricKind, ...] = ("continuous", "bounded", "binary")
+"""Kinds of metrics; a group's is the first that one of its subtasks has."""
 _RATIO = frozenset({"weighted_perplexity", "bits_per_byte"})
 """lm-eval's aggregations of log-likelihoods over numbers of words or bytes."""
 
 
-def generic_card(name: str, config: Mapping[str, Any]) -> TaskCard:
+def generic_card(name: str, config: Mapping[str, Any], is_published: bool = True) -> TaskCard:
     """Make a card of lm-eval's task file.
 
     Args:
         name: lm-eval's name of the task.
         config: Content of its file.
+        is_published: Whether it is a task of lm-eval, which published figures may be of.
 
     Raises:
         TaskError: No metric of the task has a value per document.
@@ -36,8 +39,69 @@ def generic_card(name: str, config: Mapping[str, Any]) -> TaskCard:
         primary_metric=next(iter(metrics)),
         metrics=metrics,
         role="capability",
-        benchmark=name,
+        benchmark=name if is_published else None,
     )
+
+
+def group_card(
+    name: str, config: Mapping[str, Any], cards: Mapping[str, TaskCard], is_published: bool = True
+) -> TaskCard:
+    """Make the card of a group.
+
+    Args:
+        name: lm-eval's name of the group.
+        config: Content of its file.
+        cards: {subtask: its card}.
+        is_published: Whether it is a group of lm-eval.
+
+    Returns:
+        The card, with the metrics of the group's `aggregate_metric_list`.
+
+    Raises:
+        TaskError: None of these metrics has a value per document.
+    """
+    metrics = dict(_aggregated_metrics(config, cards))
+    if not metrics:
+        raise TaskError(
+            f"no metric that group {name!r} aggregates has a value per document",
+            f"Name its subtasks, such as {next(iter(cards))}.",
+        )
+    return TaskCard(
+        name=name,
+        description=f"lm-eval's group of {len(cards)} tasks",
+        primary_metric=next(iter(metrics)),
+        metrics=metrics,
+        role="capability",
+        cluster="the subtask",
+        benchmark=name if is_published else None,
+        subtasks=tuple(cards),
+    )
+
+
+def aggregates_of(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The `aggregate_metric_list` of a group's file; empty where lm-eval gives it no score."""
+    listed = config.get("aggregate_metric_list") or []
+    return [listed] if isinstance(listed, Mapping) else list(listed)
+
+
+def _aggregated_metrics(
+    config: Mapping[str, Any], cards: Mapping[str, TaskCard]
+) -> Iterable[tuple[str, MetricCard]]:
+    """A group's metrics; the mean of subtasks' ratios is left out."""
+    for listed in aggregates_of(config):
+        metric = str(listed["metric"])
+        members = [card.metrics[metric] for card in cards.values() if metric in card.metrics]
+        kinds = {member.kind for member in members}
+        if not members or "ratio" in kinds:
+            continue
+        yield (
+            metric,
+            MetricCard(
+                next(kind for kind in _WIDEST if kind in kinds),
+                members[0].higher_is_better,
+                not listed.get("weight_by_size", True),
+            ),
+        )
 
 
 def _generic_metrics(config: Mapping[str, Any]) -> Iterable[tuple[str, MetricCard]]:

@@ -6,13 +6,17 @@ task's name, so the folder around such a file is indexed first, and everything o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import TaskError, UnknownNameError
+from steereval.tasks.catalogue.included import included_folder
+
+_DATA = frozenset({"dataset_path", "custom_dataset", "class"})
+"""Keys of which a whole definition of a task has one."""
 
 
 def task_folder() -> Path:
@@ -21,30 +25,40 @@ def task_folder() -> Path:
 
 
 @cache
-def manager_for(name: str) -> Any:
-    """An `lm_eval.tasks.TaskManager` whose index holds the single task `name`.
+def manager_for(name: str, include_hash: str = "") -> Any:
+    """An `lm_eval.tasks.TaskManager` whose index holds the task, group or tag `name`.
 
-    Raises UnknownNameError with the nearest name, and TaskError for a group or tag: its subtasks
-    are named one by one, so that each has its own role, margin and rows in a report.
+    Args:
+        name: lm-eval's name.
+        include_hash: Hash of the `include_path` that it comes from; empty for lm-eval's and ours.
+
+    Raises:
+        UnknownNameError: There is no such name; the nearest one is named.
+        TaskError: This machine does not hold the `include_path`.
     """
+    if include_hash:
+        return _manager_of_included(included_folder(include_hash), name)
     for folder in (task_folder(), *_folders_with_file(name)):
         manager = _manager_of_folder(folder)
         if name in manager.all_subtasks:
             return manager
     manager = _manager_of_everything()
-    if name in manager.all_subtasks:
-        return manager
-    if name in manager.task_index:
-        raise _group_error(name, manager.task_index[name])
-    raise _unknown(name, manager.all_subtasks)
+    if name not in manager.task_index:
+        raise _unknown(name, manager.all_tasks)
+    return manager
 
 
-def task_config(name: str) -> Mapping[str, Any]:
-    """The configuration in the task's file, functions as paths; loads no data.
+def names_in(include_hash: str) -> frozenset[str]:
+    """The names of the tasks, groups and tags of an `include_path`."""
+    return frozenset(_manager_of_folder(included_folder(include_hash)).all_tasks)
+
+
+def task_config(name: str, include_hash: str = "") -> Mapping[str, Any]:
+    """The configuration in the task's or group's file, functions as paths; loads no data.
 
     Raises what `manager_for` raises.
     """
-    config: Mapping[str, Any] = manager_for(name).task_index[name].cfg or {}
+    config: Mapping[str, Any] = manager_for(name, include_hash).task_index[name].cfg or {}
     return config
 
 
@@ -65,23 +79,99 @@ def _manager_of_folder(folder: Path) -> Any:
 
 
 @cache
-def _manager_of_everything() -> Any:
+def _manager_of_everything(folder: Path | None = None) -> Any:
     from lm_eval.tasks import TaskManager
 
-    return TaskManager()
+    return TaskManager(include_path=folder)
 
 
-def _group_error(name: str, entry: Any) -> TaskError:
-    members = sorted(entry.tags) or [_member_name(member) for member in entry.cfg["task"]]
-    shown = ", ".join(members[:5]) + (", ..." if len(members) > 5 else "")
-    return TaskError(
-        f"{name!r} is a group of tasks, not a task",
-        f"Name the tasks that you want, one by one; it holds {shown}.",
-    )
+def _manager_of_included(folder: Path, name: str) -> Any:
+    """The manager of a user's folder; where a group in it names tasks of lm-eval, with these."""
+    included = _manager_of_folder(folder)
+    if name in included.task_index and _is_closed(included.task_index, name):
+        return included
+    manager = _manager_of_everything(folder)
+    if name not in manager.task_index:
+        raise _unknown(name, [*included.all_tasks, *manager.all_tasks])
+    return manager
 
 
-def _member_name(member: str | Mapping[str, Any]) -> str:
-    return member if isinstance(member, str) else str(member.get("task") or member.get("group"))
+def leaf_configs(name: str, include_hash: str = "") -> dict[str, Mapping[str, Any]] | None:
+    """{name: configuration} of the tasks of a group or tag, those of groups within it too.
+
+    None for a task. Raises what `manager_for` raises.
+    """
+    index = manager_for(name, include_hash).task_index
+    members = _members_of(index[name])
+    return None if members is None else dict(_leaves(index, name, members))
+
+
+def expanded_names(
+    name: str, include_hash: str, has_score: Callable[[Mapping[str, Any]], object]
+) -> Iterator[str]:
+    """The name of a task, or of a group that `has_score`, and those that another one stands for.
+
+    Raises what `manager_for` raises.
+    """
+    entry = manager_for(name, include_hash).task_index[name]
+    members = _members_of(entry)
+    if members is None or has_score(entry.cfg or {}):
+        yield name
+        return
+    for member in members:
+        if not isinstance(member, str):
+            raise TaskError(
+                f"{name!r} is a group without a score of its own that changes its tasks",
+                "Add an aggregate_metric_list to it, or give the changed tasks files of their own.",
+            )
+        yield from expanded_names(member, include_hash, has_score)
+
+
+def _is_closed(index: Mapping[str, Any], name: str) -> bool:
+    """Whether an index holds all that a name stands for."""
+    members = _members_of(index[name])
+    return members is None or None not in (config for _, config in _walk(index, name, members))
+
+
+def _members_of(entry: Any) -> Sequence[Any] | None:
+    """What a tag or a group of lm-eval's index lists: names, or mappings; None for a task."""
+    if entry.cfg is None:
+        return sorted(entry.tags)
+    members = entry.cfg.get("task")
+    return members if isinstance(members, list) else None
+
+
+def _leaves(
+    index: Mapping[str, Any], group: str, members: Sequence[Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, config in _walk(index, group, members):
+        if config is None:
+            raise UnknownNameError.of("task", name, list(index))
+        yield name, config
+
+
+def _walk(
+    index: Mapping[str, Any], group: str, members: Sequence[Any]
+) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+    """(name, configuration) of the tasks of a group; None for a name that the index lacks.
+
+    Tasks and groups that are defined within another group have its name before their own.
+    """
+    for member in members:
+        changes = {} if isinstance(member, str) else member
+        name = str(member if isinstance(member, str) else member.get("group", member.get("task")))
+        if name in index:
+            inner = _members_of(index[name])
+            if inner is None:
+                yield name, {**index[name].cfg, **changes}
+            else:
+                yield from _walk(index, name, inner)
+        elif isinstance(changes.get("task"), list):
+            yield from _walk(index, f"{group}::{name}", changes["task"])
+        elif changes.keys() & _DATA:
+            yield f"{group}::{name}", changes
+        else:
+            yield name, None
 
 
 def _unknown(name: str, known: list[str]) -> UnknownNameError:

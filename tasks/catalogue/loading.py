@@ -15,6 +15,7 @@ from steereval.tasks.benchmarks.realtoxicity import documents as realtoxicity
 from steereval.tasks.benchmarks.truthfulqa_open import documents as truthfulqa_open
 from steereval.tasks.benchmarks.ultrafeedback import documents as ultrafeedback
 from steereval.tasks.catalogue.index import manager_for
+from steereval.tasks.catalogue.task_group import TaskGroup
 from steereval.tasks.catalogue.templates import keep_compiled
 from steereval.tasks.data import truthfulqa
 from steereval.tasks.data.hub import quick_hub
@@ -38,19 +39,28 @@ _CATEGORIES = "steereval_categories"
 """The attribute of a task that holds them."""
 
 
-def load_tasks(names: Sequence[str], data_dir: Path | None) -> dict[str, Any]:
-    """The `lm_eval.api.task.Task` of each name, ready to be evaluated.
+def load_tasks(
+    names: Sequence[str], data_dir: Path | None, include_hash: str = ""
+) -> dict[str, Any]:
+    """The `lm_eval.api.task.Task` of each name, or the `TaskGroup`, ready to be evaluated.
 
     Tasks named *_mini read what this package and the cache folder hold; truthfulqa_* and those of
     BENCHMARKS the folder `data_dir` (else STEEREVAL_DATA, else the hub); all others the hub or its
-    local cache. Documents, prompts
-    and scores are lm-eval's own; what `categories_of` says is known beside them.
+    local cache. Documents, prompts and scores are lm-eval's own; `categories_of` adds what is known
+    of the documents.
 
-    Raises UnknownNameError with the nearest name; TaskError for a group of tasks, for a package
-    that a task lacks, and for data that is not available, within seconds where there is no network.
+    Args:
+        names: lm-eval's names.
+        data_dir: Folder with public data.
+        include_hash: Hash of the `include_path` that they come from; empty for lm-eval's and ours.
+
+    Raises:
+        UnknownNameError: There is no such name; the nearest one is named.
+        TaskError: A package or data that a task needs is missing, within seconds where there is no
+            network, or a file of the user's own task fails.
     """
     keep_compiled()
-    return {name: _load(name, data_dir) for name in names}
+    return {name: _load(name, data_dir, include_hash) for name in names}
 
 
 def categories_of(task: Any) -> Mapping[str, str]:
@@ -62,17 +72,23 @@ def categories_of(task: Any) -> Mapping[str, str]:
     return getattr(task, _CATEGORIES, {})
 
 
-def _load(name: str, data_dir: Path | None) -> Any:
-    manager = manager_for(name)
+def _load(name: str, data_dir: Path | None, include_hash: str) -> Any:
+    manager = manager_for(name, include_hash)
+    if include_hash:
+        return _load_own(manager, name)
     if name in TRUTHFULQA_CONFIGURATIONS:
         return _load_truthfulqa(manager, name, data_dir)
     if name in BENCHMARKS:
         return _with_data(manager, name, lambda **_: BENCHMARKS[name](data_dir))
+    return _load_any(manager, name)
+
+
+def _load_any(manager: Any, name: str) -> Any:
     import datasets
 
     try:
         with quick_hub(), _without_metadata_hint():
-            return manager.load(name)["tasks"][name]
+            loaded = manager.load(name)
     except ImportError as error:
         raise TaskError(
             f"task {name!r} needs a package that is not installed: {first_line(error)}",
@@ -82,6 +98,22 @@ def _load(name: str, data_dir: Path | None) -> Any:
         raise TaskError(
             f"the data of task {name!r} is not available: {first_line(error)}",
             "Make the hub reachable, or load the task once where it is, with the same HF_HOME.",
+        ) from error
+    tasks = loaded["tasks"]
+    return TaskGroup(name, tasks) if name in loaded.get("groups", {}) else tasks[name]
+
+
+def _load_own(manager: Any, name: str) -> Any:
+    """A task of the user's own, whose Python code may raise anything."""
+    try:
+        return _load_any(manager, name)
+    except TaskError:
+        raise
+    except Exception as error:
+        raise TaskError(
+            f"task {name!r} of include_path cannot be loaded: {type(error).__name__}: "
+            f"{first_line(error)}",
+            "Correct its files; `lm_eval --tasks NAME --include_path FOLDER` shows the traceback.",
         ) from error
 
 

@@ -8,6 +8,7 @@ from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.run_analysis import Analysis
 from steereval.results.report.blocks import Block, Fold, Section, Text
 from steereval.results.report.plots.figures import Key
+from steereval.results.report.tables.by_subtask import EXPLORATORY, by_subtask_table
 from steereval.results.report.tables.leaderboard import basis_table, result_table
 from steereval.results.report.tables.published import published_tables
 
@@ -20,6 +21,7 @@ def metrics_section(analysis: Analysis) -> Section:
     blocks: list[Block] = [Text(text, "absent") for text in not_measured(analysis.plan.tasks)]
     for (model, task), keys in _by_task(groups).items():
         tables = tuple(block for key in keys for block in _tables(analysis, key, groups[key]))
+        tables += _subtasks(analysis, model, task)
         n = len(keys)
         hint = f"{n} metric{'s' if n > 1 else ''}"
         where = f"{model}: {task}" if len(analysis.models) > 1 else task
@@ -35,6 +37,13 @@ def published_section(analysis: Analysis) -> Section | None:
     if not tables:
         return None
     return Section("published", "Published figures", tables, "not measured here")
+
+
+def _subtasks(analysis: Analysis, model: str, task: str) -> tuple[Block, ...]:
+    """The scores by subtask of a group; nothing for another task."""
+    scores = [each for each in analysis.subtasks if (each.model, each.task.name) == (model, task)]
+    tables = tuple(by_subtask_table(each) for each in scores)
+    return (Fold("By subtask", (Text(EXPLORATORY, "explain"), *tables)),) if tables else ()
 
 
 def _by_task(groups: dict[Key, list[Row]]) -> dict[tuple[str, str], list[Key]]:

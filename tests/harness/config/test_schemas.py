@@ -15,7 +15,9 @@ from steereval.harness.config.yaml_core import read_yaml
 from steereval.models.methods.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[3]
-EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+EXAMPLES = sorted(
+    path for path in (ROOT / "examples").rglob("*.yaml") if path.parent.name != "tasks"
+)
 BEFORE = ROOT / "tests" / "results" / "store" / "run_of_version_before"
 SCHEMAS = schemas()
 

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from own_tasks import EXAMPLE_SIZES, copied_example
 from small_grid import same_tables, small_grid
 
 from steereval.results.store.run_folder import RunFolder
@@ -232,6 +233,41 @@ def test_a_cancelled_run_stops_and_can_be_gone_on_with(
     )  # fmt: skip
     assert again.returncode != 0, "the cells of another limit are another run's"
     assert "holds another run" in again.stderr
+
+
+@pytest.mark.chaos
+def test_own_tasks_are_submitted(
+    head: Head, tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a folder outside the repository, to workers that lack the package and the folder."""
+    grid = copied_example(tmp_path / "here" / "own-task", tiny_folder, 32)
+    monkeypatch.chdir(grid.parent)
+    local, out = tmp_path / "local", tmp_path / "run"
+    run = steereval("run", grid.name, "--out", local, "--no-report")
+    assert run.returncode == 0, run.stderr
+    # The head's machine is this one: neither the folder nor the cache of this user may serve.
+    elsewhere = tmp_path / "cache"
+    submitted = steereval(
+        "submit", grid.name, "--address", head.address, "--out", out, "--workers", 2,
+        "--env", f"STEEREVAL_CACHE={elsewhere}", "--no-wait",
+    )  # fmt: skip
+    assert submitted.returncode == 0, submitted.stderr
+    grid.parent.rename(tmp_path / "away")
+    monkeypatch.chdir(tmp_path)
+    deadline = time.monotonic() + 240
+    while "SUCCEEDED" not in (state := steereval("status", submitted.stdout.strip()).stdout):
+        assert "FAILED" not in state, state
+        assert time.monotonic() < deadline, state
+        time.sleep(2)
+    same_tables(out, local)
+    items = RunFolder(out).read_items().to_pylist()
+    sizes = {
+        task: len({row["item_id"] for row in items if row["task"] == task})
+        for task in EXAMPLE_SIZES
+    }
+    assert sizes == EXAMPLE_SIZES
+    assert list((elsewhere / "included-tasks").glob("*/utils.py"))
+    assert list((out / "own_tasks").glob("*/replies.jsonl"))
 
 
 @pytest.mark.chaos

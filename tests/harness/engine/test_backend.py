@@ -9,6 +9,7 @@ import torch
 from harness_requests import choice_requests, writing_requests
 
 from steereval.common.errors import ModelError
+from steereval.harness.config.grid import ModelSpec
 from steereval.harness.engine.backend import Backend, GenerationBatch
 from steereval.harness.engine.hf_backend import HuggingFaceBackend
 from steereval.harness.engine.steered_lm import SteeredLM
@@ -31,7 +32,7 @@ PROMPTS = [(5, 6, 7, 8), (9, 10)]
 @pytest.fixture(scope="module", params=["shared", "plain", "counting"])
 def lm(request: pytest.FixtureRequest, tiny_folder: str) -> SteeredLM:
     if request.param == "counting":
-        return TokenCountingLM(tiny_folder, "main", batch_size=4)
+        return TokenCountingLM(ModelSpec(tiny_folder, layers=()), tiny_folder, batch_size=4)
     options = {"device": "cpu", "dtype": "float32", "batch_size": 4, "path": request.param}
     return SteeredLM(tiny_folder, method="none", **options)
 
@@ -175,7 +176,7 @@ class Fed:
 def test_the_count_is_what_is_computed(tiny_folder: str, count: int) -> None:
     """Both backends, the same requests: tokens of the passes, by block."""
     computing = SteeredLM(tiny_folder, method="none", device="cpu", dtype="float32")
-    counting = TokenCountingLM(tiny_folder, "main", batch_size=1)
+    counting = TokenCountingLM(ModelSpec(tiny_folder, layers=()), tiny_folder, batch_size=1)
     fed = Fed(computing)
     for backend in (computing.steering_backend, counting.steering_backend):
         with backend.steering([shift()]) as session:
@@ -186,7 +187,7 @@ def test_the_count_is_what_is_computed(tiny_folder: str, count: int) -> None:
 
 @pytest.mark.parametrize("written", [1, 4])
 def test_the_count_of_generated_tokens(tiny_folder: str, written: int) -> None:
-    counting = TokenCountingLM(tiny_folder, "main", batch_size=2)
+    counting = TokenCountingLM(ModelSpec(tiny_folder, layers=()), tiny_folder, batch_size=2)
     backend = counting.steering_backend
     with backend.steering([shift()]) as session:
         backend.generate(session, batch(counting, written))
@@ -196,7 +197,9 @@ def test_the_count_of_generated_tokens(tiny_folder: str, written: int) -> None:
 
 
 def test_forgetting_keeps_the_count(tiny_folder: str) -> None:
-    backend = TokenCountingLM(tiny_folder, "main", batch_size=2).steering_backend
+    backend = TokenCountingLM(
+        ModelSpec(tiny_folder, layers=()), tiny_folder, batch_size=2
+    ).steering_backend
     with backend.steering([]) as session:
         backend.score(session, [Request((5, 6), (7,), -1, 0, 0)], lambda: 1, lambda _: None)
     before = backend.cost

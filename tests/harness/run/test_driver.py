@@ -421,7 +421,7 @@ def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("broken on purpose")
 
-    monkeypatch.setattr("steereval.harness.run.item_rows.cluster_of", broken)
+    monkeypatch.setattr("steereval.harness.run.item_rows.cluster_in", broken)
     out = tmp_path / "run"
     only = grid(tiny_folder, methods=["none"])
     (failure,) = run_grid(only, out, None, lambda line: None).failed

@@ -117,8 +117,8 @@ def test_forward_passes_are_steered(tiny_model: Any) -> None:
     handle.remove()
     with steereval.steering(tiny_model, {1: steerer}, 2.0, "all") as model:
         result = model(**batch()).logits
-    kept = batch()["attention_mask"].bool()
-    assert torch.allclose(result[kept], expected[kept], atol=1e-5)
+    is_token = batch()["attention_mask"].bool()
+    assert torch.allclose(result[is_token], expected[is_token], atol=1e-5)
 
 
 def test_bos_is_never_steered(tiny_model: Any) -> None:
