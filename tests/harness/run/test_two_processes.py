@@ -262,9 +262,10 @@ def test_archives(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     """Two of one run are the same file; unpacked twice, one of both processes is refused."""
     run = RunFolder(tmp_path / "run")
     run.create()
+    run.place.make("report/figures")
     run.write_manifest(bare_manifest(name="packed"))
     for number in range(30):
-        run.place.write(f"cells/{number}.bin", bytes([number]) * 1000)
+        run.place.write(f"report/figures/{number}.png", bytes([number]) * 1000)
     for number, delay in enumerate(staggered):
         path, folder = tmp_path / f"{number}.tar.gz", tmp_path / f"unpacked{number}"
 
