@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from steereval.common.activity import Activity, begin_work, current
 from steereval.ray_jobs.exchange import Exchange
 from steereval.ray_jobs.sharing import share_through
 from steereval.ray_jobs.work import Done, Worker, WorkerFactory
@@ -45,8 +46,14 @@ class _Actor:
         start = time.perf_counter()
         # Made here, so that an error in making it is reported as such, not as a lost worker.
         self._worker = self._worker or self._factory()
+        begin_work()
         done = self._worker.run(units, last)
         return time.perf_counter() - start, done
+
+    @ray.method(concurrency_group="watch")  # type: ignore[untyped-decorator]
+    def activity(self) -> Activity:
+        """What the worker is doing; answered while it works."""
+        return current()
 
 
 @dataclass
@@ -81,7 +88,7 @@ def spawn(
     # Work runs on a thread of its own, for which glibc would cut memory in pieces of 64 MiB.
     environment["MALLOC_ARENA_MAX"] = "1"
     actor = (
-        ray.remote(_Actor)
+        ray.remote(concurrency_groups={"watch": 1})(_Actor)
         .options(
             num_cpus=0,
             num_gpus=gpus,

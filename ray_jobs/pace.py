@@ -26,5 +26,6 @@ class Pace:
 
     def seconds(self, cost: float) -> float:
         """Expected seconds of a cost; before any work is finished, costs count as seconds."""
-        # A clock may see no time pass, which says nothing of a rate.
-        return cost * (self.spent / self.finished if self.spent and self.finished else 1.0)
+        # A clock may see no time pass, or next to none, which says nothing of a rate.
+        rate = self.spent / self.finished if self.finished else 0.0
+        return cost * (rate or 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from steereval.common.activity import STARTING, Activity
 from steereval.common.errors import CellError, SteerEvalError, StoreError
 from steereval.common.text import first_line
 from steereval.ray_jobs.actor import ActorHandle, spawn
@@ -101,6 +103,8 @@ class _Run:
     known: dict[str, float] = field(default_factory=dict)
     cores: dict[str, float] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
+    watched: dict[Any, tuple[Any, Work]] = field(default_factory=dict)
+    """Questions for the activity of busy workers, with the run that each asks about."""
 
     def loop(self) -> None:
         """Until nothing waits and nothing is under way."""
@@ -110,6 +114,7 @@ class _Run:
             while not self.schedule.over:
                 events = self._ended()
                 if time.monotonic() - looked > POLL:
+                    self._watch()
                     events += [*self._nodes(), Tick()]
                     looked = time.monotonic()
                 if events:
@@ -164,6 +169,27 @@ class _Run:
         more, _ = ray.wait(list(self.busy), num_returns=len(self.busy), timeout=0)
         events = [self._settle(ref) for ref in dict.fromkeys([*done, *more])]
         return [event for event in events if event is not None]
+
+    def _watch(self) -> None:
+        """Report the activities that have arrived, and ask busy workers again."""
+        arrived, _ = (
+            ray.wait(list(self.watched), num_returns=len(self.watched), timeout=0)
+            if (self.watched)
+            else ([], [])
+        )
+        for question in arrived:
+            run, work = self.watched.pop(question)
+            with suppress(RayError):
+                activity = ray.get(question)
+                if run in self.busy:
+                    self.listener.advanced(work.units, activity)
+        watched = {run for run, _ in self.watched.values()}
+        for run, (worker, work, _) in self.busy.items():
+            handle = self.actors[worker]
+            if not handle.up:
+                self.listener.advanced(work.units, Activity(STARTING))
+            elif run not in watched:
+                self.watched[handle.actor.activity.remote()] = run, work
 
     def _settle(self, ref: Any) -> Event | None:
         worker, work, last = self.busy.pop(ref)

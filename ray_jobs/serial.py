@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from steereval.common.activity import begin_work, current, every
 from steereval.common.errors import CellError, SteerEvalError, StoreError
 from steereval.ray_jobs.events import (
     Close,
@@ -20,6 +21,9 @@ from steereval.ray_jobs.events import (
 )
 from steereval.ray_jobs.schedule import Schedule
 from steereval.ray_jobs.work import Listener, Outcome, Work, Worker, WorkerFactory, ended
+
+POLL_S = 1.0
+"""Seconds between two reports of the work at hand."""
 
 
 class SerialExecutor:
@@ -73,7 +77,9 @@ class _Here:
         start = time.perf_counter()
         try:
             self.worker = self.worker or self.factory()
-            done = self.worker.run(work.units, last)
+            begin_work()
+            with every(POLL_S, lambda: self.listener.advanced(work.units, current())):
+                done = self.worker.run(work.units, last)
         except StoreError:
             raise
         except SteerEvalError as failure:

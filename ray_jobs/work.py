@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
+from steereval.common.activity import Activity
 from steereval.common.errors import SteerEvalError
 
 
@@ -101,6 +102,10 @@ class Listener(Protocol):
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
         """`worker` was given these units."""
+        ...
+
+    def advanced(self, units: tuple[Any, ...], activity: Activity) -> None:
+        """The worker of these units is this far; may be called from another thread."""
         ...
 
     def ended(self, outcome: Outcome) -> None:

@@ -92,10 +92,12 @@ def _overridden(grid: Grid, options: dict[str, Any]) -> Grid:
 
 def _report(out: str) -> None:
     """Build the report; print the verdicts and its path."""
+    from steereval.common.activity import still
     from steereval.results.report import publish_report
     from steereval.results.report.writers.terminal import print_verdicts
     from steereval.results.store.run_folder import RunFolder
 
-    published = publish_report(RunFolder(out))
+    with still(say, "writing the report"):
+        published = publish_report(RunFolder(out))
     print_verdicts(published.analysis, sys.stdout)
     print(published.page)

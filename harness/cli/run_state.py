@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 
 def counts(progress: Progress) -> str:
-    """Cells that are done, failed, running and waiting, and the speed."""
+    """Cells that are done, failed, running and waiting, the speed, and what goes on inside."""
+    from steereval.harness.run.progress import inside
+
+    is_working = bool(progress.running) and progress.share is not None
+    within = f"; {inside(progress)}" if is_working else ""
     return (
         f"{progress.done} of {progress.planned} cells done, {progress.failed} failed, "
         f"{len(progress.running)} running, {progress.waiting} waiting; "
-        f"{progress.tokens_per_second:.0f} tokens/s"
+        f"{progress.tokens_per_second:.0f} tokens/s{within}"
     )
 
 

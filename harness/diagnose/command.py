@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steereval.common.activity import Activity
 from steereval.common.errors import CellError, SteerEvalError
 from steereval.harness.config.grid import Grid
 from steereval.harness.diagnose.material import material_of
@@ -132,6 +133,9 @@ class _Heard:
         """These are being measured."""
         for unit in units:
             self.say(f"diagnosing {unit}: {len(unit.cells)} steerers ({worker})")
+
+    def advanced(self, units: tuple[Any, ...], activity: Activity) -> None:
+        """Print nothing before a unit ends."""
 
     def ended(self, outcome: Outcome) -> None:
         """These are over."""

@@ -12,6 +12,7 @@ from steereval.harness.config.model_options import loader_options
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.cell import Cell
 from steereval.models.inference.memory import keep_freed_memory
+from steereval.models.inference.operations import count_operations
 from steereval.results.store.content import Content
 from steereval.tasks.catalogue.included import IncludedFiles
 
@@ -81,4 +82,5 @@ def load_model(spec: ModelSpec, settings: WorkerSettings) -> SteeredLM:
         **options,
     )
     lm.quiet = True
+    count_operations(lm.model)
     return lm

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from steereval.common.activity import Activity
 from steereval.harness.config.grid import TaskSpec
 from steereval.harness.judging.worker import Assignment, Judged, Judgement
 from steereval.harness.planning.task_cards import claimed
@@ -101,6 +102,9 @@ class JudgeListener:
     _over: int = 0
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
+        """Print nothing before a unit ends."""
+
+    def advanced(self, units: tuple[Any, ...], activity: Activity) -> None:
         """Print nothing before a unit ends."""
 
     def ended(self, outcome: Outcome) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from steereval.common.activity import still
 from steereval.harness.config.grid import Grid, RunSpec
 from steereval.harness.config.included import included_of
 from steereval.harness.deploy.package_snapshot import package_folder
@@ -21,7 +23,7 @@ from steereval.harness.planning.plan import make_plan, seedless_sentences
 from steereval.harness.planning.preflight import Prepared, prepare
 from steereval.harness.run.first_verdicts import FirstVerdicts
 from steereval.harness.run.manifest import manifest, manifest_before
-from steereval.harness.run.opening import cheapest_tasks_first, opening, product_speed
+from steereval.harness.run.opening import EFFICIENCY, cheapest_tasks_first, opening, product_speed
 from steereval.harness.run.progress import Form, display
 from steereval.harness.run.references import keep_included, keep_references
 from steereval.harness.run.tracker import Tracker
@@ -42,6 +44,10 @@ LOADING = 80_000
 """Loading a model on a GPU costs about as much as feeding it this many tokens."""
 LOADING_ON_CPU = 2_000
 """The same without one, where tokens take far longer and weights lie in the page cache."""
+GROUP_SECONDS = 600
+"""Most seconds that a group is expected to take."""
+CPU_FLOPS, GPU_FLOPS = 1e11, 1e14
+"""Operations a second for that expectation: a slow CPU of two cores, and an A100."""
 READ_AGAIN = 0.5
 """Share of what is written that is fed once more, for its perplexity: what arms write alike is read
 once."""
@@ -87,12 +93,12 @@ def run_grid(
         answers = AnswerStore(store.place)
         answers.tidy(before)
         stored = answers.cells()
-        waiting = [
-            left for group in groups(cells) if (left := _left(group, before, records, stored))
-        ]
-        if waiting:
+        if len(before) < len(cells):
             executor.begin()
-        prepared = prepare(grid, data_dir, say)
+        with still(say, "checking models, tasks and contrast sets"):
+            prepared = prepare(grid, data_dir, say)
+        parts = _cut(groups(cells), prepared, grid.run)
+        waiting = [left for group in parts if (left := _left(group, before, records, stored))]
         check_driver(store.place, lease.id)
         seen = seen_by_cells(records)
         refuse_other_content(store.place, earlier, seen, [c.id for c in cells], prepared.content)
@@ -104,8 +110,8 @@ def run_grid(
         _report_answered(waiting, stored, say)
         settings = _worker_settings(grid, store, data_dir, waiting, lease.id, prepared.content)
         shown = len(cells), before, form
-        works = _works(grid, waiting, prepared, say)
-        failed = _run_groups(grid, works, settings, executor, shown)
+        works, speed = _works(grid, waiting, prepared, say)
+        failed = _run_groups(grid, works, settings, executor, shown, speed)
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
@@ -216,16 +222,34 @@ def _left(
     return tuple(group) if left and stored and cut_off and not failed else left
 
 
+def _cut(
+    all_groups: Sequence[tuple[Cell, ...]], prepared: Prepared, run: RunSpec
+) -> list[tuple[Cell, ...]]:
+    """The groups, those in parts that would take more than about ten minutes: what a kill costs.
+
+    Planned operations alone decide, so that a resumed run has the same groups.
+    """
+    on_cpu = not (_is_remote(run) or _gpus(run.device))
+    most = (CPU_FLOPS if on_cpu else GPU_FLOPS) * GROUP_SECONDS / 1e12
+    parts: list[tuple[Cell, ...]] = []
+    for group in all_groups:
+        work = work_of(group, prepared, run)
+        parts += [part.units for part in work.parts(math.ceil(work.cost / most))]
+    return parts
+
+
 def _works(
     grid: Grid, waiting: Sequence[Sequence[Cell]], prepared: Prepared, say: Callable[[str], None]
-) -> list[Work]:
-    """The groups as works for the executor; says how long they take."""
+) -> tuple[list[Work], float | None]:
+    """The groups as works for the executor, and the expected speed of a worker in 10^12 operations
+    a second, where known; says how long they take."""
     on_cpu = not (_is_remote(grid.run) or _gpus(grid.run.device))
     loading = LOADING_ON_CPU if on_cpu else LOADING
     works = cheapest_tasks_first([work_of(g, prepared, grid.run, loading) for g in waiting])
+    speed = product_speed() if works and on_cpu else None
     if works:
-        say(opening(works, product_speed() if on_cpu else None))
-    return works
+        say(opening(works, speed))
+    return works, None if speed is None else EFFICIENCY * speed / 1e12
 
 
 def _run_groups(
@@ -234,6 +258,7 @@ def _run_groups(
     settings: WorkerSettings,
     executor: Executor,
     shown: tuple[int, frozenset[str], Form],
+    speed: float | None,
 ) -> tuple[str, ...]:
     """Run the groups; names what failed."""
     planned, before, form = shown
@@ -245,7 +270,7 @@ def _run_groups(
     }
     with display(form) as screen:
         store = RunFolder(settings.run_folder)
-        tracker = Tracker(store, planned, before, weights, screen, settings.lease)
+        tracker = Tracker(store, planned, before, weights, screen, settings.lease, speed)
         state = STOPPED
         try:
             if works:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from steereval.common.activity import Activity
 from steereval.common.errors import SteerEvalError
 from steereval.harness.planning.cell import Cell
 from steereval.ray_jobs.work import Listener, Outcome
@@ -32,6 +33,10 @@ class FirstVerdicts:
     def began(self, units: tuple[Cell, ...], worker: str) -> None:
         """Pass it on."""
         self.listener.began(units, worker)
+
+    def advanced(self, units: tuple[Cell, ...], activity: Activity) -> None:
+        """Pass it on."""
+        self.listener.advanced(units, activity)
 
     def ended(self, outcome: Outcome) -> None:
         """Pass it on, and show the verdicts if this ends the first task and others are left."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -30,27 +32,54 @@ class Display(Protocol):
         ...
 
 
+QUIET_S = 10.0
+"""Seconds after which lines and JSON say how far a run is when no cell has ended."""
+
+
+@dataclass
 class Lines:
-    """A line for each cell, with counts and the time left."""
+    """A line for each cell, and one every few seconds while none ends."""
+
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that pass."""
+    _last: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing has been printed."""
+        self._last = self.clock()
 
     def show(self, now: progress.Progress, ended: str | None = None) -> None:
-        """Print cells that ended, not those that still run."""
+        """Print a cell that ended, or, after a while, what goes on."""
         if ended is not None:
             over = now.done + now.failed
-            line = f"[{over}/{now.planned}] {ended}; {remaining(now)}"
-            print(line, file=sys.stderr, flush=True)
+            self._print(f"[{over}/{now.planned}] {ended}; {remaining(now)}")
+        elif now.state == progress.RUNNING and self.clock() - self._last >= QUIET_S:
+            self._print(f"{inside(now)}; {remaining(now)}")
 
     def note(self, text: str) -> None:
         """Print it."""
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._last = self.clock()
         print(text, file=sys.stderr, flush=True)
 
 
+@dataclass
 class JsonLines:
-    """The same as a line of JSON for each change."""
+    """The same as lines of JSON, each the whole state."""
+
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that pass."""
+    _last: float = float("-inf")
+    _shown: tuple[Any, ...] = ()
 
     def show(self, now: progress.Progress, ended: str | None = None) -> None:
-        """Print the whole state."""
-        print(json.dumps(now.plain() | {"ended": ended}), file=sys.stderr, flush=True)
+        """Print the state where cells have begun or ended, and after a while."""
+        counted = (now.state, now.done, now.failed, now.running, now.waiting)
+        if ended is not None or counted != self._shown or self.clock() - self._last >= QUIET_S:
+            self._last, self._shown = self.clock(), counted
+            print(json.dumps(now.plain() | {"ended": ended}), file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Print nothing: every line is a state, and a program reads verdicts from the tables."""
@@ -69,17 +98,28 @@ class Live:
         if ended is not None and "FAILED" in ended:
             self._bar.console.print(ended, markup=False, highlight=False)
         failed = f", [red]{now.failed} failed[/red]" if now.failed else ""
+        before = now.reused / now.planned if now.planned else 0.0
+        share = before + (1 - before) * now.share if now.share is not None else None
+        over = now.done + now.failed
         self._bar.update(
             self._task,
             total=now.planned,
-            completed=now.done + now.failed,
+            completed=over if share is None else share * now.planned,
             counts=f"{now.done} of {now.planned}{failed}, {len(now.running)} running",
-            rest=f"{now.tokens_per_second:.0f} tokens/s, {remaining(now)}",
+            rest=f"{inside(now)}, {remaining(now)}",
         )
 
     def note(self, text: str) -> None:
         """Print it above the bar."""
         self._bar.console.print(text, markup=False, highlight=False)
+
+
+def inside(now: progress.Progress) -> str:
+    """What the workers do, and the share of the work that is done."""
+    doing = " and ".join(now.phases) or ("starting" if now.running else "waiting")
+    cells = f" {len(now.running)} cells" if now.running else ""
+    share = "" if now.share is None else f", {now.share:.0%} of the work done"
+    return f"{doing}{cells}{share}"
 
 
 def remaining(now: progress.Progress) -> str:

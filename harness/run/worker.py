@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from steereval.common.activity import ANSWERING, FITTING, LOADING, SCORING, doing
 from steereval.common.errors import ScoringError, StoreError
 from steereval.harness.config.grid import ModelSpec
 from steereval.harness.engine.environment import environment
@@ -141,7 +142,8 @@ class CellWorker:
                     release()
                 waiting += answered.halves()
             else:
-                self._store(answered, attempt, start)
+                with doing(SCORING):
+                    self._store(answered, attempt, start)
 
     def _begun(self, group: Sequence[Cell]) -> list[Answered]:
         """What an earlier try or start has kept of `group`, after what is left to be answered."""
@@ -198,9 +200,11 @@ class CellWorker:
         lm.own_text = own_text(task)
         fits, start = lm.fitter.seconds, time.perf_counter()
         arms = one_of_each_arm(answered.cells)
-        treatments = {cell.arm: self._treatment(cell, lm) for cell in arms}
+        with doing(FITTING):
+            treatments = {cell.arm: self._treatment(cell, lm) for cell in arms}
         seeds = [cell.sample_seed for cell in arms]
-        answers = lm.answer(kind, merged.requests, list(treatments.values()), seeds)
+        with doing(ANSWERING):
+            answers = lm.answer(kind, merged.requests, list(treatments.values()), seeds)
         answered.add(kind, merged, treatments, answers)
         fit_seconds = lm.fitter.seconds - fits
         seconds = time.perf_counter() - start - fit_seconds
@@ -258,7 +262,8 @@ class CellWorker:
             for arm, page in waiting
             for index in page.firsts
         ]
-        scores = iter(lm.unsteered_likelihoods(texts))
+        with doing(SCORING):
+            scores = iter(lm.unsteered_likelihoods(texts))
         for arm, page in waiting:
             page.unsteered[arm] = {index: next(scores) for index in page.firsts}
         self._keep(answered)
@@ -308,7 +313,7 @@ class CellWorker:
         """The model of the cells, ready to answer them. Raises NotLoaded."""
         first = answered.cells[0]
         try:
-            with phase("loading"):
+            with phase("loading"), doing(LOADING):
                 lm = self._model(first.model)
         except Exception as error:
             raise NotLoaded(error) from error

@@ -50,7 +50,7 @@ class Progress:
     elapsed: float
     """Seconds since this start."""
     remaining: float | None
-    """Expected seconds to the end; None until a cell has ended."""
+    """Expected seconds to the end; None while nothing is known of the speed."""
     updated: float
     """Unix time."""
     errors: tuple[str, ...] = ()
@@ -59,6 +59,11 @@ class Progress:
     """Id of the driver that wrote it; empty in files of before this was kept."""
     interrupted: tuple[str, ...] = ()
     """Cells that were being answered when the driver died, by name."""
+    share: float | None = None
+    """Share of this start's operations that is done, from 0 to 1; None in files of before this was
+    kept."""
+    phases: tuple[str, ...] = ()
+    """What the workers are doing, such as `answering`, each once."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

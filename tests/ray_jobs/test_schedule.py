@@ -24,6 +24,7 @@ from steereval.ray_jobs.events import (
     Open,
     Tick,
 )
+from steereval.ray_jobs.pace import Pace
 from steereval.ray_jobs.rules import Rules
 from steereval.ray_jobs.schedule import Schedule
 from steereval.ray_jobs.work import Work
@@ -315,3 +316,9 @@ def test_work_that_took_no_time_says_nothing_of_a_rate() -> None:
     run.tell(NodeJoined("late", 1.0))
     run.finish_all()
     assert sorted(run.done) == ["w00", "w10", "w20"]
+
+
+def test_a_time_too_short_for_a_rate_is_none() -> None:
+    pace = Pace()
+    pace.add(5e-324, 10.0)
+    assert pace.seconds(1.0) == 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from steereval.common.activity import Activity
 from steereval.ray_jobs.work import Outcome
 
 
@@ -15,10 +16,14 @@ class Hearing:
     outcomes: list[Outcome] = field(default_factory=list)
     begun: list[Any] = field(default_factory=list)
     workers: list[str] = field(default_factory=list)
+    activities: list[Activity] = field(default_factory=list)
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
         self.begun += units
         self.workers.append(worker)
+
+    def advanced(self, units: tuple[Any, ...], activity: Activity) -> None:
+        self.activities.append(activity)
 
     def ended(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

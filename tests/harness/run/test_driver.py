@@ -533,3 +533,21 @@ def test_cells_are_computed_twice_for_the_noise_floor(
     assert {floor.task.name for floor in floors} == {"truthful_mini_mc", "truthful_mini_gen"}
     assert all(floor.batch_sizes == (32, 3) for floor in floors)
     assert max(floor.largest for floor in floors if floor.metric.name == "mc2") < 1e-4
+
+
+def test_long_groups_are_cut(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of a group give what the group gives, and a second start has the same parts."""
+    one = grid(tiny_folder, seeds={"fit": [0]})
+    assert run_grid(one, tmp_path / "whole", None, lambda line: None).failed == ()
+    monkeypatch.setattr("steereval.harness.run.driver.CPU_FLOPS", 1e3)
+    assert run_grid(one, tmp_path / "parts", None, lambda line: None).failed == ()
+    whole, parts = (answers(tmp_path / name) for name in ("whole", "parts"))
+    assert parts == pytest.approx(whole, abs=1e-4)
+    records = RunFolder(tmp_path / "parts").records().values()
+    assert {record.group.cells for record in records if record.group is not None} == {1}
+    victim = sorted((tmp_path / "parts" / "cells").glob("*.json"))[0]
+    victim.unlink()
+    again = run_grid(one, tmp_path / "parts", None, lambda line: None)
+    assert again.reused == again.planned - 1
