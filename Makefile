@@ -2,6 +2,7 @@
 # make test-fast    set up and run the tests that need no download and take about a second each
 # make test         set up and run the tests
 # make test-chaos   set up and run the tests that kill processes or start long programs
+# make fuzz         set up and give damaged files to every reader, 20 000 in all
 # make coverage     make test, with the share of the code that it runs
 # make check        set up, then ruff, mypy, pyright and the import rules
 # make docs         set up and build the documentation into site/; a broken link is an error
@@ -20,7 +21,7 @@ OUT ?= runs/quickstart
 # Images of Python often forbid it to keep what it has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart assets test-fast test test-chaos coverage check docs schema setup format clean
+.PHONY: quickstart assets test-fast test test-chaos fuzz coverage check docs schema setup format clean
 
 setup: $(READY)
 
@@ -66,6 +67,9 @@ test: assets
 
 test-chaos: assets
 	$(BIN)/pytest -m chaos
+
+fuzz: $(READY)
+	FUZZ_INPUTS=20000 $(BIN)/pytest $(IN_PARALLEL) tests/fuzz
 
 coverage: assets
 	$(BIN)/pytest $(IN_PARALLEL) --cov --cov-report=term:skip-covered

@@ -66,9 +66,11 @@ def _model_args(model: ModelSpec, place: Place) -> Iterator[Fault]:
 
 def _twice(place: str | Place, names: Sequence[str], remedy: str) -> Iterator[Fault]:
     at = (place,) if isinstance(place, str) else place
+    seen = set()
     for number, name in enumerate(names):
-        if name in names[:number]:
+        if name in seen:
             yield Fault((*at, number), f"{path_of(at, 'grid')} names {name!r} twice", remedy)
+        seen.add(name)
 
 
 def _method(grid: Grid, method: MethodSpec, place: Place) -> Iterator[Fault]:

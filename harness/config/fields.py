@@ -101,9 +101,11 @@ Named = Annotated[T, short_for("name")]
 
 
 def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    seen = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise fault(f"{{where}} has {shown(value)} twice", "Remove one: cells would repeat.")
+        seen.add(value)
     return values
 
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from steereval.common.errors import GridError
+from steereval.common.text import first_line
 from steereval.common.validation import Fault, faults_of
 from steereval.harness.config.checks import check
 from steereval.harness.config.specs import Grid
@@ -60,7 +61,7 @@ def _read(path: Path) -> Grid:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it does not parse"
+        problem = getattr(error, "problem", None) or first_line(error)
         raise GridError(
             f"{path} is not valid YAML{line}: {problem}", "Correct the line."
         ) from error

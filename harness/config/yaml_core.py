@@ -13,6 +13,9 @@ from typing import Any
 
 import yaml
 
+from steereval.common.reading import check_plain
+from steereval.common.text import first_line
+
 _TAG = "tag:yaml.org,2002:"
 _CORE = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -34,6 +37,10 @@ class _CoreLoader(yaml.SafeLoader):
     """A safe loader of the core schema."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+MOST_VALUES = 1_000_000
+"""Values that a document may hold, each alias counted in full."""
 
 
 def _whole(loader: _CoreLoader, node: yaml.ScalarNode) -> int:
@@ -86,9 +93,38 @@ def read_yaml(text: str) -> tuple[Any, yaml.Node | None]:
     loader = _CoreLoader(text)
     try:
         root = loader.get_single_node()
-        return (None, None) if root is None else (loader.construct_document(root), root)
+        if root is None:
+            return None, None
+        _check_size(root)
+        value = loader.construct_document(root)
+        check_plain(value)
+        return value, root
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise yaml.YAMLError(first_line(error)) from error
     finally:
         loader.dispose()
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Refuse a document whose aliases expand to too many values."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            # A node that holds itself has no end.
+            sizes[id(node)] = MOST_VALUES
+            parts: list[yaml.Node] = []
+            if isinstance(node, yaml.SequenceNode):
+                parts = list(node.value)
+            elif isinstance(node, yaml.MappingNode):
+                parts = [each for pair in node.value for each in pair]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    if size(root) > MOST_VALUES:
+        raise yaml.YAMLError(f"it holds more than {MOST_VALUES} values once aliases are expanded")
 
 
 def line_of(root: yaml.Node, place: Sequence[str | int]) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from steereval.common import files as atomic
 from steereval.common.errors import InputError
 from steereval.common.paths import cache_folder
+from steereval.common.reading import parse_json
 from steereval.common.secrets import redacted
 from steereval.harness.config.grid import Grid
 from steereval.harness.deploy.package_snapshot import package_folder
@@ -88,7 +89,7 @@ def recall(name: str, address: str | None = None) -> Submitted:
     """
     file = _file(name)
     if file.is_file():
-        run = Submitted(**json.loads(file.read_bytes()))
+        run = Submitted(**parse_json(file.read_bytes()))
         return run if address is None else Submitted(run.id, address, run.out)
     if address is None:
         raise InputError(

@@ -30,22 +30,21 @@ UNLOADABLE = (
 )  # fmt: skip
 """What loading a model raises when it is not there, damaged or of an unknown kind."""
 
-QUANTISED = ("load_in_8bit", "load_in_4bit")
-"""Options of former versions of Transformers that quantise a model while it loads."""
-
 
 def _remedy(error: BaseException) -> str:
     """What to do about an error of loading."""
+    if "bitsandbytes" in str(error):
+        return (
+            "Install bitsandbytes, or remove load_in_8bit and load_in_4bit; a checkpoint that is "
+            "stored quantised (GPTQ, AWQ) needs neither."
+        )
     unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if unexpected is None:
         return (
             "Give a name of `steereval models`, a folder with model and tokenizer, or a name on "
             "the hub."
         )
-    name = unexpected[1]
-    if name in QUANTISED:
-        return f"Remove {name}, and give a checkpoint that is stored quantised (GPTQ, AWQ)."
-    return f"Remove {name} from the model arguments."
+    return f"Remove {unexpected[1]} from the model arguments."
 
 
 def _quantises(name: str) -> bool:

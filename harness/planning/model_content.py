@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Set
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from steereval.common.errors import ModelError
 from steereval.common.hashing import hashes_of
+from steereval.common.reading import parse_json
 from steereval.common.text import first_line
 from steereval.harness.assets import model_at_hand
 from steereval.harness.config.grid import ModelSpec
@@ -115,7 +115,7 @@ def _weights_by_reference(folder: Path, names: Set[str]) -> Iterator[str]:
 def _values_of(path: Path) -> dict[str, Any]:
     """What a JSON file holds; nothing where there is no such file, or none with names."""
     try:
-        values = json.loads(path.read_bytes())
+        values = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -23,6 +23,9 @@ from steereval.models.methods.registry import get_method
 from steereval.models.steering.positions import Positions
 from steereval.tasks.judges.registry import get_judge, scorer_of
 
+MOST_CELLS = 100_000
+"""Cells of a grid, at most."""
+
 
 def make_plan(grid: Grid) -> list[Cell]:
     """All cells of `grid`, each once; methods, options and positions are checked by name.
@@ -35,6 +38,7 @@ def make_plan(grid: Grid) -> list[Cell]:
     for task in grid.tasks:
         for judge in task.judges:
             _check_judge(judge)
+    _check_size(grid)
     cells = list(_cells(grid))
     seen: dict[str, Cell] = {}
     for cell in cells:
@@ -45,6 +49,22 @@ def make_plan(grid: Grid) -> list[Cell]:
             )
         seen[cell.id] = cell
     return [*cells, *_repeats(grid, cells)]
+
+
+def _check_size(grid: Grid) -> None:
+    """Refuse a grid with more cells than can be planned, before they are made."""
+    columns = sum(
+        max(len(method.strengths), 1)
+        * sum(len(method.layers or model.layers) for model in grid.models)
+        for method in grid.methods
+    )
+    seeds = len(grid.seeds.fit) * len(grid.seeds.sample) * len(grid.seeds.fewshot)
+    count = columns * len(grid.tasks) * seeds
+    if count > MOST_CELLS:
+        raise GridError(
+            f"the grid has up to {count} cells, and at most {MOST_CELLS} can be planned",
+            "Split it into several grids, or give fewer seeds, layers or strengths.",
+        )
 
 
 def _check_method(grid: Grid, method: MethodSpec) -> None:

@@ -24,7 +24,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from steereval.common.errors import ArtefactError, StoreError
+from steereval.common.errors import ArtefactError, InputError, StoreError
+from steereval.common.reading import parse_json
+from steereval.common.text import first_line
 from steereval.models.methods.method import Method
 from steereval.models.methods.registry import steerer_kinds
 from steereval.models.steering.hook_points import Site
@@ -32,6 +34,8 @@ from steereval.models.steering.steerer import STORED_NAMES, Steerer
 
 FORMAT_VERSION = 2
 TENSORS, CARD = "steerer.safetensors", "steerer.json"
+WIDEST = 1 << 20
+"""Width of activations, at most."""
 WAITS = (0.01, 0.1)
 """Seconds before a steerer that cannot be read is read again."""
 
@@ -118,9 +122,34 @@ def load_artefact(folder: Path, method: Method | None = None) -> Artefact:
         kinds = steerer_kinds()
         if method is not None:
             kinds |= {kind.method: kind for kind in method.kinds}
-        return Artefact(_restore(card["sites"], tensors, kinds), card)
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(folder, str(error)) from error
+        artefact = Artefact(_restore(card["sites"], tensors, kinds), card)
+        for site, steerer in artefact.steerers.items():
+            _check_usable(site, steerer)
+    except _DAMAGE as error:
+        raise _damaged(folder, first_line(error)) from error
+    return artefact
+
+
+_DAMAGE = (
+    SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError,
+    OverflowError, AssertionError, InputError,
+)  # fmt: skip
+"""What tensors and settings raise that do not fit together."""
+
+
+def _check_usable(site: Site, steerer: Steerer) -> None:
+    """Raise ValueError for a steerer with NaN in its tensors, or shapes that do not fit."""
+    for name, tensor in steerer.tensors().items():
+        # Bounds may be infinite.
+        if bool(torch.isnan(tensor).any()):
+            raise ValueError(f"tensor {name} of site {site} holds NaN")
+    if not isinstance(steerer.dimension, int) or not 0 < steerer.dimension <= WIDEST:
+        raise ValueError(f"the dimension of site {site} is {steerer.dimension!r}")
+    x = torch.zeros(1, steerer.dimension)
+    state = steerer.begin(x, ["x"]) if steerer.per_query else None
+    moved = steerer.apply(x, 0.5, state)
+    if moved.shape != x.shape:
+        raise ValueError(f"the tensors of site {site} have shapes that do not fit together")
 
 
 def load_steerer(folder: str | Path) -> Steerer:
@@ -199,7 +228,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"there is no steerer folder {folder}", "Make one with `steereval fit ... --out`."
         )
     try:
-        card = json.loads(_read_bytes(folder / CARD))
+        card = parse_json(_read_bytes(folder / CARD))
     except ValueError as error:
         raise _damaged(folder / CARD, str(error)) from error
     version = card.get("format_version") if isinstance(card, dict) else None

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steereval.common.errors import ArtefactError
+from steereval.common.text import first_line
 from steereval.models.vectors.direction import unusable
 from steereval.models.vectors.files import check_present, opened_safetensors
 
@@ -128,8 +130,11 @@ def _of_numpy(path: Path) -> dict[str, Tensor]:
             return {"": _as_tensor(content, path, "the array")}
         with content as archive:
             return {name: _as_tensor(archive[name], path, name) for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-        raise unusable(path, f"it is not a NumPy file of numbers ({error})") from error
+    except ArtefactError:
+        raise
+    except Exception as error:  # damaged headers raise almost anything
+        why = f"it is not a NumPy file of numbers ({first_line(error)})"
+        raise unusable(path, why) from error
 
 
 def _as_tensor(array: Any, path: Path, name: str) -> Tensor:

@@ -10,7 +10,6 @@ items than it says.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import InputError
+from steereval.common.reading import parse_json
 from steereval.common.secrets import redacted_data
 from steereval.results.lm_eval.samples import SUBTASK
 
@@ -157,7 +157,7 @@ def _samples(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
             try:
-                yield _sample(json.loads(line))
+                yield _sample(parse_json(line))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"line {number} of {path} is not a sample of lm-eval: {error}",
@@ -229,7 +229,7 @@ def _told(path: Path, date: str) -> dict[str, Any]:
     if not beside:
         return {}
     try:
-        settings = json.loads(beside[0].read_bytes())
+        settings = parse_json(beside[0].read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{beside[0]} cannot be read: {error}", "Run lm-eval again.") from error
     if not isinstance(settings, dict):

@@ -18,6 +18,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from steereval.common.errors import StoreError
+from steereval.common.reading import parse_json
 from steereval.results.store import parquet
 from steereval.results.store.schema import SCHEMA_VERSION, VERSION_KEY
 from steereval.results.store.storage import Storage
@@ -146,7 +147,7 @@ class AnswerStore:
         """A record; None if there is none, or none that this version can read."""
         data = self.place.read(f"{FOLDER}/{name}")
         with suppress(ValueError, KeyError, TypeError):
-            record: dict[str, Any] = json.loads(data or b"null")
+            record: dict[str, Any] = parse_json(data or b"null")
             if record["schema_version"] == SCHEMA_VERSION and {"name"} <= record["file"].keys():
                 return record if isinstance(record["cells"], list) else None
         return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from steereval.common.errors import StoreError
+from steereval.common.reading import parse_json
 from steereval.results.store.storage import Storage
 
 FILE: Final = "correct_answers.json"
@@ -50,7 +51,9 @@ def read_correct_answers(place: Storage) -> dict[str, ByItem]:
     if data is None:
         return {}
     try:
-        values: dict[str, dict[str, dict[str, Any]]] = json.loads(data.decode("utf-8", "replace"))
+        values: dict[str, dict[str, dict[str, Any]]] = parse_json(
+            data.decode("utf-8", "replace"), keep_surrogates=True
+        )
         return {
             task: {item: _correct(each) for item, each in items.items()}
             for task, items in values.items()

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from steereval.common.errors import StoreError
+from steereval.common.reading import parse_json
 from steereval.results.store import parquet
 from steereval.results.store.schema import SCHEMA_VERSION, VERSION_KEY
 from steereval.results.store.storage import Storage
@@ -169,7 +170,7 @@ def record_of(place: Storage, name: str) -> dict[str, Any]:
     """What was recorded of one place. Raises StoreError."""
     where = place.at(f"{FOLDER}/{name}.json")
     try:
-        record: dict[str, Any] = json.loads(place.read(f"{FOLDER}/{name}.json") or b"")
+        record: dict[str, Any] = parse_json(place.read(f"{FOLDER}/{name}.json") or b"")
     except ValueError as error:
         raise StoreError(f"{where} cannot be read: {error}", "Remove it and diagnose.") from error
     return record

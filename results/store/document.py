@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from steereval.common.errors import StoreError
+from steereval.common.reading import parse_json as from_json
 from steereval.common.validation import Fault, faults_of
 
 JsonObject = dict[str, Any]
@@ -37,7 +38,7 @@ P = TypeVar("P", bound=BaseModel)
 def parse_json(name: str, data: bytes, remedy: str) -> JsonObject:
     """The object in the bytes of the file `name`; StoreError if there is none."""
     try:
-        value = json.loads(data)
+        value = from_json(data)
     except ValueError as error:
         raise StoreError(f"{name} is damaged: {error}", f"Delete it. {remedy}") from error
     if not isinstance(value, dict):

@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 from steereval.common.errors import StoreError
+from steereval.common.reading import parse_json
 from steereval.results.store.storage import LocalStorage, Storage
 
 FILE = "driver.json"
@@ -68,7 +69,7 @@ def holder(place: Storage) -> dict[str, Any] | None:
     """
     data = place.read(FILE)
     with suppress(ValueError):
-        sign = json.loads(data or b"null")
+        sign = parse_json(data or b"null")
         if isinstance(sign, dict) and sign.keys() >= _SIGN:
             return sign
     return None

@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steereval.common.errors import StoreError
+from steereval.common.text import first_line
 from steereval.results.store.manifest import BINARY, BOUNDED, RATIO
 from steereval.results.store.schema import SCHEMA_VERSION, SPLITS, VERSION_KEY
 
 START_AGAIN = "Delete it and start the run again, which computes that cell again."
 
+ROWS, ROWS_PER_BYTE = 1_000_000, 100
+"""Rows that any file may hold, and further ones for each of its bytes."""
 CHECK_SCORING = "Check how the task, or the judge, scores that item."
 """Remedy where a cell is about to be written."""
 
@@ -157,14 +160,30 @@ def parse(
     """The Parquet bytes of the file `name` as a table of `schema`, or some of its columns."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
+        _check_rows(name, file.metadata.num_rows, len(data))
         stored = file.schema_arrow
         table = file.read(columns=columns, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{name} is damaged: {error}", START_AGAIN) from error
+        _check_texts(table)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        raise StoreError(f"{name} is damaged: {first_line(error)}", START_AGAIN) from error
     check_version((stored.metadata or {}).get(VERSION_KEY), name)
     if not stored.equals(schema, check_metadata=False):
         raise StoreError(f"{name} has other columns than schema {SCHEMA_VERSION}", START_AGAIN)
     return table
+
+
+def _check_rows(name: str, rows: int, size: int) -> None:
+    """Refuse a table that would take far more memory than its file."""
+    most = ROWS + ROWS_PER_BYTE * size
+    if rows > most:
+        raise StoreError(
+            f"{name} claims {rows} rows, and a file of {size} bytes may hold {most}", START_AGAIN
+        )
+
+
+def _check_texts(table: pa.Table) -> None:
+    """Raise ArrowInvalid for texts that are not UTF-8 and offsets outside their column."""
+    table.validate(full=True)
 
 
 def check_version(version: bytes | str | int | None, name: str) -> None:

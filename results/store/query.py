@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,11 +31,14 @@ _SEALED: Final = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
+    "memory_limit": "4GB",
     "lock_configuration": "true",
 }
 """No files, no extensions, no variables of this program, and no way to change that."""
 
 _BATCH: Final = 10_000
+MOST_SECONDS = 60.0
+"""Time that a query may take, and after it each batch of its rows."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,10 @@ def query(run: RunFolder, sql: str) -> Answer:
     for name, (schema, read) in _VIEWS.items():
         is_asked = re.search(rf"\b{name}\b", sql, re.IGNORECASE)
         connection.register(name, read(run) if is_asked else schema.empty_table())
-    with _telling(duckdb.Error):
+    with _telling(duckdb.Error), _limited(connection):
         result = connection.execute(sql)
         columns = _distinct([str(column[0]) for column in result.description])
-    return Answer(columns, _fetched(duckdb, result))
+    return Answer(columns, _fetched(duckdb, connection, result))
 
 
 @contextmanager
@@ -90,9 +94,27 @@ def _check_reads(duckdb: Any, sql: str) -> None:
         )
 
 
-def _fetched(duckdb: Any, result: Any) -> Iterator[tuple[Any, ...]]:
+@contextmanager
+def _limited(connection: Any) -> Iterator[None]:
+    """Interrupt the query of a connection that takes more than MOST_SECONDS."""
+    timer = threading.Timer(MOST_SECONDS, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if "INTERRUPT" in str(error).upper():
+            raise InputError(
+                f"the query was ended after {MOST_SECONDS:g} seconds",
+                "Ask for less, or read the Parquet files with pandas, polars or DuckDB.",
+            ) from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def _fetched(duckdb: Any, connection: Any, result: Any) -> Iterator[tuple[Any, ...]]:
     while True:
-        with _telling(duckdb.Error):
+        with _telling(duckdb.Error), _limited(connection):
             batch: Sequence[tuple[Any, ...]] = result.fetchmany(_BATCH)
         if not batch:
             return

@@ -9,11 +9,17 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from steereval.common.errors import InputError, StoreError
 from steereval.common.files import naming, sync_folder, temporary_sibling
 
+SMALL = 64 << 20
+"""Bytes that any archive may expand to."""
+LARGEST_RATIO = 100
+"""Expanded size of an archive over its size on disk, at most, above that."""
 _DAMAGE = (
     *(OSError, EOFError, ValueError, RuntimeError, zlib.error),
     *(tarfile.TarError, zipfile.BadZipFile),
@@ -52,39 +58,75 @@ def unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+@dataclass
+class _Room:
+    """What an archive may still expand to."""
+
+    archive: Path
+    left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """All of it."""
+        self.left = self.most
+
+    @property
+    def most(self) -> int:
+        """Bytes that the archive may expand to."""
+        return SMALL + LARGEST_RATIO * self.archive.stat().st_size
+
+    def read(self, source: IO[bytes]) -> bytes:
+        """A file's content; StoreError, before it is all in memory, if there is no room for it."""
+        data = source.read(self.left + 1)
+        self.left -= len(data)
+        if self.left < 0:
+            raise _unfit(
+                self.archive,
+                f"it expands to more than {self.most} bytes, {LARGEST_RATIO} times its size",
+            )
+        return data
+
+    def read_some(self, source: IO[bytes] | gzip.GzipFile) -> bytes:
+        """Up to a mebibyte of what is left, which counts as content."""
+        data = source.read(min(1 << 20, self.left + 1))
+        self.left -= len(data)
+        return b"" if self.left < 0 else data
+
+
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the plain files; anything else that is no folder is refused."""
     try:
         if zipfile.is_zipfile(archive):
-            yield from _of_zip(archive)
+            yield from _of_zip(archive, _Room(archive))
         else:
-            yield from _of_tar(archive)
+            yield from _of_tar(archive, _Room(archive))
     except _DAMAGE as error:
         raise StoreError(
             f"{archive} cannot be read as an archive: {error}", "Ask for it once more."
         ) from error
 
 
-def _of_tar(archive: Path) -> Iterator[tuple[str, bytes]]:
+def _of_tar(archive: Path, room: _Room) -> Iterator[tuple[str, bytes]]:
     with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as packed:
         for entry in packed:
             source = packed.extractfile(entry) if entry.isreg() else None
             if source is not None:
-                yield entry.name, source.read()
+                yield entry.name, room.read(source)
             elif not entry.isdir():
                 raise _unfit(archive, f"{entry.name!r} is no plain file")
-        while unzipped.read(2**20):  # only its end tells whether all of it was sound
+        # Only its end shows whether all of it was sound.
+        while room.read_some(unzipped):
             pass
 
 
-def _of_zip(archive: Path) -> Iterator[tuple[str, bytes]]:
+def _of_zip(archive: Path, room: _Room) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(archive) as packed:
         for entry in packed.infolist():
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _unfit(archive, f"{entry.filename!r} is no plain file")
             if not entry.is_dir():
-                yield entry.filename, packed.read(entry)
+                with packed.open(entry) as source:
+                    yield entry.filename, room.read(source)
 
 
 def _split(archive: Path, name: str) -> tuple[str, Path]:

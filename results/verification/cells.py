@@ -58,7 +58,12 @@ def _identity(where: str, cell_id: str, record: CellRecord, cell: CellKey) -> It
         return
     if (computed := id_of(identity)) != cell_id:
         yield Finding(where, f"its identity has the id {computed}")
-    for name, value in _columns(identity).items():
+    try:
+        columns = _columns(identity)
+    except (KeyError, TypeError, IndexError, AttributeError):
+        yield Finding(where, "its identity has another form than this program writes")
+        return
+    for name, value in columns.items():
         if value != (planned := getattr(cell, name)):
             yield Finding(
                 where, f"{name} is {value!r} in its identity and {planned!r} in the manifest"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from steereval.common.reading import parse_json
 from steereval.common.validation import path_of
 from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.document import document_faults
@@ -36,7 +36,7 @@ def check_documents(run: RunFolder) -> Iterator[Finding]:
         if model is None or path.suffix != ".json":
             continue
         try:
-            value = json.loads(data)
+            value = parse_json(data)
         except ValueError as error:
             yield Finding(name, f"it is damaged: {error}")
             continue

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from steereval.common.errors import ContrastError, nearest_remedy
+from steereval.common.reading import Malformed, parse_json
 from steereval.tasks.contrast.contrast_set import ContrastSet, Statement
 from steereval.tasks.data.keys import normalise, pair_key, question_key
 
@@ -83,9 +83,9 @@ def _read(path: Path) -> str:
 
 def _parse(line: _Line, text: str) -> Mapping[str, object]:
     try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        line.refuse(f"not JSON ({error.msg}, column {error.colno})")
+        row = parse_json(text)
+    except Malformed as error:
+        line.refuse(str(error))
     if not isinstance(row, dict):
         line.refuse(f"a JSON object is expected, not {text.strip()[:40]!r}")
     return row

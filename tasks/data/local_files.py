@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 from steereval.common.errors import TaskError
 from steereval.common.paths import cache_folder, expanded
+from steereval.common.reading import parse_json
 
 CONTENTS = ".contents.json"
 """Says in the folder of an asset what its files are."""
@@ -31,7 +31,7 @@ def cached_file(asset: str, file_name: str, task: str) -> Path:
 def _is_as_fetched(path: Path) -> bool:
     """Whether a file is what the note in its folder says; without a note, nobody knows better."""
     try:
-        known = json.loads((path.parent / CONTENTS).read_bytes())["files"][path.name]["sha256"]
+        known = parse_json((path.parent / CONTENTS).read_bytes())["files"][path.name]["sha256"]
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):

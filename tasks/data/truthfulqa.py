@@ -8,12 +8,12 @@ categories are joined by question, and the questions that the table lacks have n
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from steereval.common.errors import TaskError
+from steereval.common.reading import parse_json
 from steereval.tasks.data.hub import load_from_hub
 from steereval.tasks.data.keys import question_key
 from steereval.tasks.data.local_files import data_folder
@@ -41,7 +41,7 @@ def multiple_choice_rows(data_dir: Path | None) -> list[dict[str, Any]]:
     if path is None:
         return _hub_rows("multiple_choice", data_dir)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = parse_json(path.read_text(encoding="utf-8"))
         return [_choice_row(row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error

@@ -25,6 +25,9 @@ from difflib import get_close_matches
 
 from steereval.common.secrets import redacted
 
+LONGEST = 1000
+"""Characters of a problem that are kept: it may quote a value of any length."""
+
 
 class SteerEvalError(Exception):
     """Base of all errors raised on purpose; the command line prints it without a traceback."""
@@ -36,7 +39,7 @@ class SteerEvalError(Exception):
 
         Secrets in the problem are redacted: it may quote other programs and settings.
         """
-        self.problem = redacted(problem).rstrip(".")
+        self.problem = _in_short(redacted(problem)).rstrip(".")
         self.remedy = remedy
         super().__init__(f"{self.problem}. {remedy}".strip() if remedy else self.problem)
 
@@ -107,3 +110,9 @@ def nearest_remedy(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {close[0]!r}?"
     return f"Known: {', '.join(names)}."
+
+
+def _in_short(problem: str) -> str:
+    """A problem without the middle of a long text that it quotes."""
+    half = LONGEST // 2
+    return problem if len(problem) <= LONGEST else f"{problem[:half]} ... {problem[-half:]}"

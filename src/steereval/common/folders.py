@@ -24,6 +24,7 @@ from steereval.common.files import (
     temporary_sibling,
     write_bytes,
 )
+from steereval.common.reading import parse_json
 
 CONTENTS = ".contents.json"
 """Says in a folder what the others of its files are. It is written last."""
@@ -64,7 +65,7 @@ def is_whole(folder: Path, source: str) -> bool:
     """Whether `folder` was published from `source`, and each of its files is what it was then."""
     note = folder / CONTENTS
     try:
-        noted, written = json.loads(note.read_bytes()), note.stat().st_ctime_ns
+        noted, written = parse_json(note.read_bytes()), note.stat().st_ctime_ns
         files, known = dict(_files(folder)), noted["files"]
         return (
             noted["source"] == source

@@ -20,6 +20,7 @@ from pathlib import Path
 from steereval.common import files
 from steereval.common.errors import InputError, StoreError
 from steereval.common.paths import cache_folder
+from steereval.common.reading import parse_json
 from steereval.common.text import short_hash
 
 SETTLED = 2.0
@@ -95,7 +96,7 @@ def _memory(path: Path) -> Path:
 def _remembered(path: Path, stamp: Stamp) -> str | None:
     """The hash of a file that has not changed since; None if it is not known."""
     with suppress(OSError, ValueError):
-        note = json.loads(_memory(path).read_bytes())
+        note = parse_json(_memory(path).read_bytes())
         if isinstance(note, dict) and note.get("path") == str(path):
             digest = note.get("sha256")
             if note.get("stamp") == asdict(stamp) and isinstance(digest, str):

@@ -161,7 +161,7 @@ def test_an_automatic_batch_size_needs_no_trial_of_the_longest_text(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"load_in_8bit": True}, ["Remove load_in_8bit", "stored quantised"]),
+        ({"load_in_8bit": True}, ["bitsandbytes", "remove load_in_8bit"]),
         ({"no_such_option": 1}, ["Remove no_such_option"]),
     ],
 )

@@ -176,7 +176,7 @@ def test_decoding_that_passes_the_frames_by_is_an_error(
 ) -> None:
     """Passes that the generation hook does not see leave tokens unsteered."""
     monkeypatch.setattr(
-        "steereval.models.inference.generation._that_runs", lambda model: torch.nn.Identity()
+        "steereval.models.inference.generation.module_that_runs", lambda model: torch.nn.Identity()
     )
     with pytest.raises(CellError, match="tokens that a request asks to be steered"):
         answered(lm, "generate_until", [caa(3.0)])

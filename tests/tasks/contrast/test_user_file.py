@@ -67,7 +67,7 @@ GOOD = '{"answer": "a", "label": 1}\n'
     [
         ("", "is empty. Each line is"),
         ("\n \n", "is empty"),
-        (GOOD + "{", "line 2 of contrast file .*: not JSON .*column 2"),
+        (GOOD + "{", "line 2 of contrast file .*: it is not JSON.*column 2"),
         (GOOD + '["a"]', "line 2 .* a JSON object is expected, not '\\[\"a\"\\]'"),
         (
             GOOD + '{"answer": "a", "lable": 1}',
