@@ -19,6 +19,9 @@ WIDTH = 100
 PICTURES = {
     "help": ["--help"],
     "plan": ["plan", "examples/paper.yaml"],
+    "plan-quickstart": ["plan", "examples/quickstart.yaml"],
+    "plan-own-task": ["plan", "examples/own-task/grid.yaml"],
+    "failing-grid": ["plan", "docs/pictures/failing-grid.yaml"],
     "suggestions": ["run", "examples/quickstart.yaml", "--out", "runs/first", "--wokers", "2"],
 }
 """Name of a picture -> the command line that it shows."""

@@ -80,7 +80,7 @@ def check_expanded_size(path: Path) -> None:
             return
         with zipfile.ZipFile(path) as archive:
             expanded = sum(part.file_size for part in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise unusable(path, f"its zip directory is damaged ({error})") from error
     if expanded > _most_bytes(path):
         raise unusable(

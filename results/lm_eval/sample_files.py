@@ -158,7 +158,7 @@ def _samples(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
         if line.strip():
             try:
                 yield _sample(parse_json(line))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
                 raise InputError(
                     f"line {number} of {path} is not a sample of lm-eval: {error}",
                     "Run lm-eval 0.4.8 or newer again with --log_samples; a part of the samples "
