@@ -84,7 +84,7 @@ class Exchange:
     @classmethod
     def opened(cls, silence: float = SILENCE) -> Exchange:
         """A new one, which ends with this process; to be handed to workers by `of`."""
-        # Beside the driver, which a run does not outlive: other nodes may go at any moment.
+        # With the driver, which a run does not outlive: other nodes may go at any moment.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
         return cls(ray.remote(_Exchange).options(**options).remote(silence))

@@ -34,14 +34,14 @@ class PackageSnapshot:
 
 
 def submit(
-    address: str, job: str, command: str, parcel: PackageSnapshot, about: Mapping[str, str]
+    address: str, job: str, command: str, snapshot: PackageSnapshot, about: Mapping[str, str]
 ) -> None:
     """Start `command` as the job called `job`. Raises InputError where no Ray answers."""
     client = _client(address)
     environment: dict[str, Any] = {
-        "working_dir": str(parcel.files),
-        "py_modules": [str(parcel.package)],
-        "env_vars": dict(parcel.environment),
+        "working_dir": str(snapshot.files),
+        "py_modules": [str(snapshot.package)],
+        "env_vars": dict(snapshot.environment),
     }
     try:
         client.submit_job(

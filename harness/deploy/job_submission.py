@@ -57,11 +57,11 @@ def submit(
     command = ["python", "-m", "steereval", "run", path.name, "--out", out]
     command += ["--address", "auto", "--progress", "lines", *options_of(grid), *options]
     with _files(grid, path) as files:
-        parcel = PackageSnapshot(package_folder(), files, environment)
+        snapshot = PackageSnapshot(package_folder(), files, environment)
         # First: a job whose id cannot be kept would run and be known to nobody.
         remember(run)
         try:
-            start(address, run.id, shlex.join(command), parcel, {"out": out, "grid": grid.name})
+            start(address, run.id, shlex.join(command), snapshot, {"out": out, "grid": grid.name})
         except BaseException:
             atomic.remove(_file(run.id))
             raise

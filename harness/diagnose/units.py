@@ -71,8 +71,8 @@ class Unit:
 
 def _deciding(cell: Cell) -> dict[str, Any]:
     """The part of a cell's identity that a diagnosis depends on."""
-    aside = {"version", "task", "sample_seed", "fewshot_seed", "validation_share", "repeat"}
-    return {name: value for name, value in cell.identity.items() if name not in aside}
+    excluded = {"version", "task", "sample_seed", "fewshot_seed", "validation_share", "repeat"}
+    return {name: value for name, value in cell.identity.items() if name not in excluded}
 
 
 def units_of(grid: Grid, resources: TaskResources) -> list[Unit]:

@@ -26,7 +26,7 @@ from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.token_cost import Cost
 from steereval.models.inference.likelihood import Score, sharing_limit
 from steereval.models.inference.lower_blocks import lowest_block
-from steereval.models.inference.pass_layout import Fed, Layout, row_tokens
+from steereval.models.inference.pass_layout import Layout, TokensFed, row_tokens
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.steering.hook_points import find_blocks
 from steereval.models.steering.hooks import Session, steered
@@ -106,13 +106,13 @@ class TokenCountingBackend:
     def _flops_per_token(self) -> int:
         return sum(self._block_flops) + self._output_flops
 
-    def _together(self, requests: Sequence[Request], session: Session) -> Fed:
+    def _together(self, requests: Sequence[Request], session: Session) -> TokensFed:
         """Tokens of the passes that answer `requests` together."""
         layout = Layout(list(dict.fromkeys(requests)), row_tokens(self._device), session.decides)
         fed = layout.fed()
         return fed if _blocks_below(session) else replace(fed, below=fed.above)
 
-    def _flops(self, fed: Fed, session: Session) -> int:
+    def _flops(self, fed: TokensFed, session: Session) -> int:
         count = _blocks_below(session)
         below, above = sum(self._block_flops[:count]), sum(self._block_flops[count:])
         return fed.below * below + fed.above * above + fed.predicted * self._output_flops

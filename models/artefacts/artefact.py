@@ -92,7 +92,7 @@ def _refuse_other_content(folder: Path) -> None:
 
 
 def card_digest(card: Mapping[str, Any], blob: bytes) -> str:
-    """A hash of the tensors and of all that the card says, its own hash aside."""
+    """A hash of the tensors and of all that the card says, without its own hash."""
     content = {name: value for name, value in card.items() if name != "sha256"}
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode() + blob).hexdigest()
@@ -262,7 +262,7 @@ def write_durably(path: Path, data: bytes) -> None:
 def _replace_folder(staging: Path, folder: Path) -> None:
     """Put `staging` in the place of `folder`, whichever other process does the same: of several
     the last one stays. Where it cannot take the place, `folder` stays what it was."""
-    aside: list[Path] = []
+    replaced: list[Path] = []
     try:
         while True:
             try:
@@ -274,12 +274,12 @@ def _replace_folder(staging: Path, folder: Path) -> None:
             old = folder.parent / f".tmp-{uuid4().hex}"
             with suppress(FileNotFoundError):
                 folder.rename(old)
-                aside.append(old)
+                replaced.append(old)
     except OSError:
-        if aside:
+        if replaced:
             with suppress(OSError):
-                aside.pop().rename(folder)
+                replaced.pop().rename(folder)
         raise
     finally:
-        for each in aside:
+        for each in replaced:
             shutil.rmtree(each, ignore_errors=True)

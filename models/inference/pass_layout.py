@@ -48,7 +48,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Fed:
+class TokensFed:
     """Tokens that a model is fed."""
 
     below: int
@@ -58,9 +58,9 @@ class Fed:
     predicted: int
     """Through the projection to the vocabulary."""
 
-    def __add__(self, other: Fed) -> Fed:
+    def __add__(self, other: TokensFed) -> TokensFed:
         """What both feed."""
-        return Fed(
+        return TokensFed(
             self.below + other.below,
             self.above + other.above,
             self.predicted + other.predicted,
@@ -101,13 +101,13 @@ class Layout:
                 unsteered, part, list(packs(below(roots, len(self.shared_prefix)), self.row_tokens))
             )
 
-    def fed(self) -> Fed:
+    def fed(self) -> TokensFed:
         """How many tokens all passes feed."""
-        total = Fed(len(self.shared_prefix), len(self.shared_prefix), 0)
+        total = TokensFed(len(self.shared_prefix), len(self.shared_prefix), 0)
         for piece in self.pieces():
             above = sum(len(row.tokens) for row in piece.rows)
             predicted = sum(len(row.predicting) for row in piece.rows)
-            total += Fed(len(piece.unsteered.tokens), above, predicted)
+            total += TokensFed(len(piece.unsteered.tokens), above, predicted)
         return total
 
     @cached_property

@@ -81,7 +81,7 @@ def companions(task: Task, metrics: Sequence[Metric]) -> list[Metric]:
 
 
 def target_metric(task: Task, metrics: Sequence[Metric]) -> str:
-    """What the companions stand beside: truthfulness where it was judged, else the primary."""
+    """What the companions are compared with: truthfulness where it was judged, else the primary."""
     return JUDGED[0] if any(metric.name == JUDGED[0] for metric in metrics) else task.primary
 
 
@@ -120,12 +120,12 @@ def _of_metric(
     for arm in dict.fromkeys(p.arm for p in scored if p.arm != plain.arm):
         curve = sorted((p for p in scored if p.arm == arm and p.strength > 0), key=_strength)
         begins, effect = _begin(source, curve, plain)
-        beside = None if begins is None else _at(points, target, begins)
+        at_collapse = None if begins is None else _at(points, target, begins)
         if curve:
             strengths = tuple(point.strength for point in curve)
             yield Collapse(
                 *(plain.model, plain.task, metric, arm, strengths),
-                *(plain, begins, effect, beside),
+                *(plain, begins, effect, at_collapse),
             )
 
 

@@ -1,7 +1,7 @@
 """What `lm_eval --log_samples` leaves behind, read without lm-eval.
 
     samples_TASK_DATE.jsonl   a line for each document and filter
-    results_DATE.json         beside it: versions, the model, its arguments
+    results_DATE.json         next to it: versions, the model, its arguments
 
 A file is read whole or refused: an arm that silently lacks a few lines would be compared on other
 items than it says.
@@ -225,13 +225,15 @@ def _check_distinct(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
 
 def _told(path: Path, date: str) -> dict[str, Any]:
     """The results file of the same moment: results_DATE.json, or NAME_DATE.json."""
-    beside = sorted(path.parent.glob(f"*_{date}.json"))
-    if not beside:
+    results_files = sorted(path.parent.glob(f"*_{date}.json"))
+    if not results_files:
         return {}
     try:
-        settings = parse_json(beside[0].read_bytes())
+        settings = parse_json(results_files[0].read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{beside[0]} cannot be read: {error}", "Run lm-eval again.") from error
+        raise InputError(
+            f"{results_files[0]} cannot be read: {error}", "Run lm-eval again."
+        ) from error
     if not isinstance(settings, dict):
-        raise InputError(f"{beside[0]} holds no results of lm-eval", "Run lm-eval again.")
+        raise InputError(f"{results_files[0]} holds no results of lm-eval", "Run lm-eval again.")
     return settings

@@ -40,7 +40,7 @@ HOLDS_FROM = 0.90
 
 OWN, CROSSFIT, OTHER_HASH = JUDGES
 
-BESIDE = "beside"
+OTHERS = "beside"
 """The table of the check."""
 
 JUDGE_WORDS = {
@@ -115,13 +115,13 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     if subject is None:
         return Finding(evidence.named(where, _missing(evidence, where, by_judge[OWN])), False)
     sentence = _sentence(subject, headline[subject], by_judge[OWN].get(subject))
-    beside = {
+    under_others = {
         (judge, s): line for judge in (OWN, OTHER_HASH) for s, line in by_judge[judge].items()
     }
     tables = [_table(where, "crossfit", "under a barrier fitted on other data", _first(headline))]
-    if beside:
-        rows = [(s, JUDGE_WORDS[judge], line) for (judge, s), line in beside.items()]
-        tables.append(_table(where, BESIDE, "under other barriers", rows))
+    if under_others:
+        rows = [(s, JUDGE_WORDS[judge], line) for (judge, s), line in under_others.items()]
+        tables.append(_table(where, OTHERS, "under other barriers", rows))
     figure = _figure(evidence, where, by_judge)
     return Finding(
         evidence.named(where, sentence),
@@ -197,7 +197,7 @@ def _first(lines: Lines) -> list[Row]:
 def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     headings = (
         Heading("Method", numeric=False),
-        *((Heading("Barrier", numeric=False),) if name == BESIDE else ()),
+        *((Heading("Barrier", numeric=False),) if name == OTHERS else ()),
         Heading("Rises", "Share of the path's steps with a rising h"),
         Heading("Along ∇h", "Share of the steps that begin along the gradient of h"),
         Heading("Begins below", "Share of the activations with h < 0 at the start"),
@@ -208,7 +208,7 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     rows = tuple(
         (
             Shown(setting.method, note=setting.at),
-            *((Shown(judge),) if name == BESIDE else ()),
+            *((Shown(judge),) if name == OTHERS else ()),
             *(
                 shown(estimate, SHARE)
                 for estimate in (line.rises, line.ascends, line.below, line.reaches, line.stays)
@@ -218,7 +218,7 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
         for setting, judge, line in lines
     )
     caption = f"h {what}: {where.words}"
-    return Table(f"q6-{name}-{where.name}", caption, headings, rows, name == BESIDE)
+    return Table(f"q6-{name}-{where.name}", caption, headings, rows, name == OTHERS)
 
 
 def _counts(estimate: Estimate) -> str:

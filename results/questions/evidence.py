@@ -90,7 +90,7 @@ class Setting:
 
     @property
     def brief(self) -> str:
-        """In few characters, beside an axis."""
+        """In few characters, for an axis."""
         return f"{self.method} ({self.strength:g})"
 
     @property

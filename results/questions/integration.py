@@ -122,7 +122,7 @@ def _at_displacement(evidence: Evidence, where: Where) -> Mapping[Setting, Matri
 
 
 def _gains(evidence: Evidence, where: Where) -> Iterator[Gain]:
-    """The first ODE of the grid beside every other method, at each displacement."""
+    """The first ODE of the grid against every other method, at each displacement."""
     matrices = _at_displacement(evidence, where)
     odes = [s for s in matrices if _is_ode(evidence, s.method)]
     label = min((s.method for s in odes), key=evidence.rank, default="")

@@ -242,7 +242,7 @@ def _figure(where: Where, positions: Sequence[Positions]) -> Curves:
 
 
 def _plan_tables(evidence: Evidence) -> tuple[Table, ...]:
-    """Where each method was fitted and steers; effects beside it, where positions differ."""
+    """Where each method was fitted and steers; effects next to it, where positions differ."""
     steered = _steered(evidence)
     if not steered:
         return ()

@@ -47,11 +47,11 @@ def seed_robust_p(estimate: Floats, table: MeanSquareTable, cells: npt.ArrayLike
 
 
 def recalibrated(p_values: Floats, df_seed: float) -> Floats:
-    """Generalised p-values [tests] on the scale of the level that they hold beside the crossed t.
+    """Generalised p-values [tests] on the scale of the level that they hold with the crossed t.
 
     The generalised test is exact where the seeds dominate and too cautious where they hardly
     spread: with three seeds its size at 0.05 is 0.01 to 0.02. Where the seeds dominate, the crossed
-    t is exact too, so beside it a larger p-value of the generalised test is enough at 0.05. Far
+    t is exact too, so with it a larger p-value of the generalised test is enough at 0.05. Far
     below 0.05 the crossed t is no protection, and the p-values stay as they are.
 
     Args:

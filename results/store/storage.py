@@ -1,7 +1,7 @@
 """Where a run folder is: a folder of this machine, or one in an object store.
 
-Both keep one promise: a file appears whole or not at all. Here it is written beside and renamed;
-an object store shows an object when its upload is complete.
+Both keep one promise: a file appears whole or not at all. In a folder it is written under another
+name and renamed; an object store shows an object when its upload is complete.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class LocalStorage:
             ) from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace the file: written beside it, synced, renamed."""
+        """Replace the file: written next to it, synced, renamed."""
         atomic.write_bytes(self.path / name, data)
 
     def remove(self, name: str) -> None:

@@ -44,7 +44,7 @@ def unpack(archive: Path, folder: Path) -> None:
             root, place = _split(archive, name)
             roots.add(root)
             if len(roots) > 1 or place in written:
-                raise _unfit(archive, f"{name!r} comes twice or stands beside the run's folder")
+                raise _unfit(archive, f"{name!r} comes twice or lies next to the run's folder")
             written.add(place)
             with naming(folder):
                 (fresh / place).parent.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ class TaskCard:
     """The downloaded assets that it reads."""
     benchmark: str | None = None
     """The published benchmark that it is; None for a stand-in of ours, which no published figure
-    may stand beside."""
+    may be compared with."""
     size: TaskSize | None = None
     """How much it asks, where that is known beforehand."""
     family: str | None = None

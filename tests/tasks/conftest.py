@@ -74,7 +74,7 @@ def _write_lines(path: Path, rows: list[Any]) -> Path:
 
 @pytest.fixture
 def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Five questions in place of the embedded set."""
+    """Five questions in place of the bundled set."""
     path = _write_lines(tmp_path / "questions.jsonl", QUESTIONS)
     monkeypatch.setattr(documents, "QUESTIONS", path)
     return QUESTIONS
@@ -82,7 +82,7 @@ def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str,
 
 @pytest.fixture
 def comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three pairs of comments in place of the embedded ones."""
+    """Three pairs of comments in place of the bundled ones."""
     rows = [
         {
             "id": f"t{pair}{'ab'[toxic]}",

@@ -15,7 +15,7 @@ from steereval.results.report.plots.palette import MUTED
 from steereval.results.store.manifest import RATIO, Metric
 
 LABEL_WIDTH = 24
-"""Characters beside the axis."""
+"""Characters of a label of the axis."""
 
 Limits = tuple[float, float]
 

@@ -18,7 +18,7 @@ APART = 0.24
 """Between the kinds of one line, whose height is 1."""
 
 LABEL_WIDTH = 24
-"""Characters beside the axis."""
+"""Characters of a label of the axis."""
 
 
 def dots_plot(dots: Dots) -> Picture:

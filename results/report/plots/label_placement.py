@@ -72,7 +72,7 @@ class Box:
 
 
 def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[str]) -> list[Box]:
-    """Write each label beside its point, as near as there is room; a line leads to a far one.
+    """Write each label next to its point, as near as there is room; a line leads to a far one.
 
     Args:
         axes: Whose limits and place in the figure must be final.

@@ -30,7 +30,7 @@ TONE_COLOURS = {
 CURVE = "#0173b3"
 
 SERIES = ("#0072b2", "#d55e00", "#00795a", "#a04f86", "#8a6d00", "#56657a")
-"""Lines that stand beside each other; their dashes tell them apart too."""
+"""Lines of one plot; their dashes tell them apart too."""
 
 _VARIABLES = {
     INK: ("ink", "#e5e9ef"),

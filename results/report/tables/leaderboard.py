@@ -26,7 +26,7 @@ def result_table(
     confidence: float,
     products: Mapping[tuple[str, str, str], float],
 ) -> ReportTable:
-    """Score, difference and verdict of the rows of one table; beside a joint rate stands the
+    """Score, difference and verdict of the rows of one table; next to a joint rate stands the
     product of the two means, of `products`."""
     percent = f"{100 * confidence:g} %"
     columns = (
@@ -101,7 +101,7 @@ def score_words(score: Score | None, metric: Metric) -> str:
 
 
 def product_words(row: Row, products: Mapping[tuple[str, str, str], float]) -> str:
-    """The product of the two means beside the joint rate of both; empty for other metrics."""
+    """The product of the two means next to the joint rate of both; empty for other metrics."""
     product = products.get((row.model, row.task.name, row.name))
     if row.metric.name != JOINT or product is None:
         return ""

@@ -21,7 +21,7 @@ def published_tables(
     rows: Sequence[Row], products: Mapping[tuple[str, str, str], float]
 ) -> Iterator[ReportTable]:
     """A table for every model, task and metric of which figures were published; `products` of
-    means stand beside joint rates."""
+    means stand next to joint rates."""
     for _, group in groupby(rows, key=lambda row: (row.model, row.task.name, row.metric.name)):
         measured = list(group)
         first = measured[0]

@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
 
 
 def compared(runs: Mapping[str, RunFolder]) -> list[TwoRuns]:
-    """Each of `runs` but the first beside the first, by the names that users call them.
+    """Each of `runs` but the first compared with the first, by the names that users call them.
 
     Raises InputError for fewer than two, and StoreError for one that cannot be read.
     """

@@ -1,6 +1,6 @@
 """Folders that appear whole or not at all, and are used only while they are what was put there.
 
-Whoever makes one works in a folder of its own beside it, notes size and SHA-256 of every file, and
+Whoever makes one works in a folder of its own next to it, notes size and SHA-256 of every file, and
 renames it into place. So two processes that make the same folder at once end with one whole folder,
 and one that is killed leaves nothing that looks finished.
 """

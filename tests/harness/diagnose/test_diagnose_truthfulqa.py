@@ -1,4 +1,4 @@
-"""ODESteer on real TruthfulQA and the embedded model: its field hardly bends, as published."""
+"""ODESteer on real TruthfulQA and the bundled model: its field hardly bends, as published."""
 
 from __future__ import annotations
 

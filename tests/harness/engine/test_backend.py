@@ -154,7 +154,7 @@ def test_answers_under_each_treatment(lm: SteeredLM, kind: str) -> None:
         assert all(isinstance(value, form) for value in answers.values)
 
 
-class Fed:
+class TokensFed:
     """Tokens that reach the first and the last block of a model."""
 
     def __init__(self, lm: SteeredLM) -> None:
@@ -177,7 +177,7 @@ def test_the_count_is_what_is_computed(tiny_folder: str, count: int) -> None:
     """Both backends, the same requests: tokens of the passes, by block."""
     computing = SteeredLM(tiny_folder, method="none", device="cpu", dtype="float32")
     counting = TokenCountingLM(ModelSpec(tiny_folder, layers=()), tiny_folder, batch_size=1)
-    fed = Fed(computing)
+    fed = TokensFed(computing)
     for backend in (computing.steering_backend, counting.steering_backend):
         with backend.steering([shift()]) as session:
             backend.score(session, requests(count), lambda: 1, lambda _: None)

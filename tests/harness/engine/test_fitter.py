@@ -208,7 +208,7 @@ def test_a_contrast_without_questions(tiny_lm: SteeredLM) -> None:
 
 @pytest.mark.slow
 def test_rewards_are_a_part(tiny_lm: SteeredLM) -> None:
-    """The embedded classifier as reward gives another value network than the labels."""
+    """The bundled classifier as reward gives another value network than the labels."""
     comments = load_contrast("toxicity").subset(0.2, 0)
     fits = [
         Fitter(tiny_lm).fit(comments, request("re_control", options={"reward": name}), None)

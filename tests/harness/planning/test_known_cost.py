@@ -117,10 +117,10 @@ def test_beside_the_exact_count(
         contrast="truthful-mini",
         methods=["none", {"name": "caa", "strengths": [1, 2, 3]}],
     )
-    supplies = TaskResources(None)
+    resources = TaskResources(None)
     (group,) = groups(make_plan(given))
-    exact = Counter(supplies, 64).count(group)
-    size = measured(supplies.task(group[0]), tiny_folder)
+    exact = Counter(resources, 64).count(group)
+    size = measured(resources.task(group[0]), tiny_folder)
     monkeypatch.setattr(rough, "known_shape", lambda name: shape)
     monkeypatch.setattr(rough, "known_size", lambda cell: size)
     result = rough.known_cost(group)
@@ -230,14 +230,14 @@ def test_a_plan_without_a_hub(no_hub: None) -> None:
     models = [{"name": "meta-llama/Llama-3.1-8B", "layers": [13], "dtype": "bfloat16"}]
     tasks = ["truthfulqa_open", {"name": "arc_challenge", "limit": 100}]
     given = grid({}, models=models, tasks=tasks, seeds={"fit": [0, 1, 2]})
-    cells, supplies = make_plan(given), TaskResources(None)
-    first, second = task_outlooks(given, cells, supplies)
+    cells, resources = make_plan(given), TaskResources(None)
+    first, second = task_outlooks(given, cells, resources)
     assert isinstance(first, TaskOutlook)
     assert isinstance(second, TaskOutlook)
     assert (first.items, first.validation, first.is_counted) == (817, 0, False)
     assert first.detectable == pytest.approx(0.0438, abs=1e-4)
     assert (second.name, second.items) == ("arc_challenge", 100)
-    outlook = cost_outlook(given, cells, supplies)
+    outlook = cost_outlook(given, cells, resources)
     whole = 2 * (32 * 218112000 + 128256 * 4096)
     # One cell unsteered, two strengths with three fits each.
     alone = 7 * (817 * (18 + 50) + 100 * 4 * 35)

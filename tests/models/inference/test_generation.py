@@ -404,7 +404,7 @@ def test_a_frame_for_beams_repeats_each_row_in_place() -> None:
 
 @pytest.mark.real
 def test_real_model(smollm2: Any) -> None:
-    """On the embedded model: cache, batch and both likelihood paths agree."""
+    """On the bundled model: cache, batch and both likelihood paths agree."""
     model, tokenizer = smollm2
     texts = ["The capital of France is", "Q: Is the earth flat?\nA:"]
     ids = [tokenizer(text)["input_ids"] for text in texts]

@@ -387,7 +387,7 @@ def test_shared_decides_each_query_once_per_row(tiny: Any, gate: Any) -> None:
 
 @pytest.mark.real
 def test_real_model(smollm2: Any) -> None:
-    """Strength 0 and 5 on the embedded model: shared, plain and reference."""
+    """Strength 0 and 5 on the bundled model: shared, plain and reference."""
     model, tokenizer = smollm2
     shots = tokenizer("Q: What is 1+1?\nA: 2.\n\nQ: What is water made of?\nA:")["input_ids"]
     answers = [" Hydrogen and oxygen.", " Hydrogen", " Fire and earth."]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from steereval.models.inference import pass_layout
 from steereval.models.inference.likelihood import Scorer
 from steereval.models.inference.lower_blocks import LowerBlocks
-from steereval.models.inference.pass_layout import Fed, Layout
+from steereval.models.inference.pass_layout import Layout, TokensFed
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.steering.hook_points import Site, find_blocks
@@ -26,7 +26,7 @@ LAYER = 1
 token_lists = st.lists(st.integers(3, 6), min_size=1, max_size=6).map(tuple)
 
 
-def counted(model: Any, requests: Sequence[Request], kinds: int) -> Fed:
+def counted(model: Any, requests: Sequence[Request], kinds: int) -> TokensFed:
     """Tokens that the lowest and the highest block and the output layer really see."""
     seen = {"below": 0, "above": 0, "predicted": 0}
     blocks = find_blocks(model)
@@ -46,7 +46,7 @@ def counted(model: Any, requests: Sequence[Request], kinds: int) -> Fed:
     finally:
         for handle in handles:
             handle.remove()
-    return Fed(**seen)
+    return TokensFed(**seen)
 
 
 @pytest.mark.parametrize("rule", ["generated", "all", "-2:"])
@@ -81,4 +81,4 @@ def test_methods_share_what_they_do_not_change() -> None:
     tokens are never changed, the last of the prompt and what is fed of the answers are."""
     texts = [((5, 6, 7, 8), (9, 10, 11)), ((5, 6, 7, 8), (9, 12, 13))]
     requests = [Request(c, k, kind, 3, None) for c, k in texts for kind in range(5)]
-    assert Layout(requests, 320).fed() == Fed(4 + 1 + 2, 3 + 5 * (1 + 1 + 2), 5 * (1 + 1 + 2))
+    assert Layout(requests, 320).fed() == TokensFed(4 + 1 + 2, 3 + 5 * (1 + 1 + 2), 5 * (1 + 1 + 2))

@@ -1,4 +1,4 @@
-"""The embedded toxicity task: prompts from the cache, and scores of responses."""
+"""The bundled toxicity task: prompts from the cache, and scores of responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded truthfulness task: documents, and scores against values worked out by hand."""
+"""The bundled truthfulness task: documents, and scores against values worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded preference task: documents, and scores against values worked out by hand."""
+"""The bundled preference task: documents, and scores against values worked out by hand."""
 
 from __future__ import annotations
 

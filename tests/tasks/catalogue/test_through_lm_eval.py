@@ -82,7 +82,7 @@ def test_public_benchmarks(
 
 @pytest.mark.chaos
 def test_the_command_as_typed(tmp_path: Path) -> None:
-    """lm_eval --include_path with the embedded questions, in a process of its own."""
+    """lm_eval --include_path with the bundled questions, in a process of its own."""
     command = [
         *(sys.executable, "-m", "lm_eval", "--model", "dummy", "--limit", "3"),
         *("--include_path", str(task_folder()), "--tasks", "truthful_mini_mc"),
