@@ -45,6 +45,8 @@ from steereval.results.store.unpack import unpack
 from steereval.results.verification import verify_tables
 from steereval.tasks.contrast.user_file import read_contrast_file
 
+pytestmark = pytest.mark.slow
+
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "900"))
 """Inputs over all readers."""
 MOST_SECONDS, MOST_BYTES = 10.0, 1 << 30

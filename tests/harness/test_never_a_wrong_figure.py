@@ -24,6 +24,8 @@ from steereval.results.report.writers.leaderboard_table import flat_table
 from steereval.results.stats import crossed_effect
 from steereval.results.store import parquet
 
+pytestmark = pytest.mark.slow
+
 Row = dict[str, Any]
 
 

@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from steereval.harness.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 
 def scores(out: Path) -> list[tuple[Any, ...]]:
     return ask(out, "select strength, item_id, metric, value from rows order by all")

@@ -25,6 +25,8 @@ from lm_eval_log import item_id, sample, write_log
 from steereval.harness.cli.main import main
 from steereval.results.store import lease
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:

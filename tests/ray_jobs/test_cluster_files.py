@@ -24,6 +24,8 @@ from steereval.ray_jobs.clusters.kuberay import FOLDER, LARGEST, manifest
 from steereval.ray_jobs.clusters.ray_up import Cloud, cluster_file
 from steereval.ray_jobs.clusters.slurm import script
 
+pytestmark = pytest.mark.slow
+
 ODD = "s3://bucket/a run?scheme=http&region=us-east-1"
 JOB = Job("My grid, no. 1", "grid.yaml", ODD, ("--limit", "2"))
 SIZES = [Size(1, 0, 4, 16), Size(2, 1, 8, 32), Size(16, 8, 96, 1024)]

@@ -34,6 +34,8 @@ from steereval.results.store.query import query
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.verification.cells import check_cells
 
+pytestmark = pytest.mark.slow
+
 TASKS = [{"name": "truthful_mini_mc", "limit": 3}]
 
 

@@ -15,6 +15,8 @@ from scipy import stats as scipy_stats
 from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.run_analysis import Analysis, analyse
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = 60
 PLANTED = {"useless": 0.0, "small": 0.09, "large": 0.4, "seed-only": 0.0}
 MARGIN = 0.15

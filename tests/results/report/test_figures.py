@@ -26,6 +26,8 @@ from steereval.results.report.plots.label_placement import DOT, WIDEST, Box, pla
 from steereval.results.report.plots.palette import darkened, with_variables
 from steereval.results.store.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 GROUPS = [
     *("differences", "seeds-figures", "responses", "collapse", "choosing-figures"),
     *("capability", "profiles", "power", "ranks"),

@@ -16,6 +16,8 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from steereval.results import stats
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 1500
 
 

@@ -14,6 +14,8 @@ from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 from steereval.harness.cli.main import main
 from steereval.results.report import build_report
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[3] / "docs" / "reading-a-run.md"
 RUN = FakeRun(
     methods=(

@@ -115,6 +115,7 @@ def test_options_that_a_store_does_not_know() -> None:
         storage_of("s3://bucket/run?nosuch=1")
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer() -> None:
     place = storage_of("s3://bucket/run?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1")
     with pytest.raises(StoreError, match="s3://bucket/run/a cannot be"):
