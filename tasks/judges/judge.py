@@ -9,7 +9,7 @@ from typing import Literal
 from steereval.tasks.catalogue.cards import MetricCard
 
 Engine = Literal["yes_no", "reward", "classifier", "likelihood", "perspective", "profanity"]
-"""What makes numbers of texts: see `steereval.models.judges`, Perspective's API, or the bundled
+"""Source of numbers for texts: see `steereval.models.judges`, Perspective's API, or the bundled
 classifier."""
 
 Texts = tuple[str, str]
