@@ -35,7 +35,7 @@ class WorkerSettings:
     repeat_batch_size: int | None = None
     """Batch size of cells that are computed a second time; None: that of the others."""
     content: Content | None = None
-    """Content at the start of the run, which loaded files must match; None: no check."""
+    """What the run began with, to which a worker holds what it loads; None: to nothing."""
 
     def batch_size_of(self, cell: Cell) -> int:
         """The batch size with which `cell` is answered."""

@@ -95,7 +95,7 @@ def _contrast_of(grid: Grid, task: TaskSpec, method: MethodSpec) -> ContrastSpec
     if not get_method(method.name).fits:
         if method.unit == "displacement":
             raise GridError(
-                f"method {method.label or method.name} is not fitted, so there are no "
+                f"method {method.label or method.name} is fitted to nothing, so there are no "
                 "activations to match a displacement on",
                 "Give absolute strengths, in a grid without `match`, or leave the method out.",
             )
