@@ -1,4 +1,4 @@
-"""What a grid costs in one pass, compared with a loop over lm_eval runs.
+"""Time of a grid in one pass, compared with a loop over lm_eval runs.
 
     python benchmarks/grid_engine.py --data-dir FOLDER        # with truthfulqa/ in it
     python benchmarks/grid_engine.py --model gemma3-270m --rows likelihoods --data-dir FOLDER
@@ -214,7 +214,7 @@ class Bench:
         return took
 
     def _start_up(self) -> None:
-        """What a run of lm_eval does before its first answer."""
+        """Run the start-up of lm_eval up to its first answer."""
         code = (
             "import sys; from lm_eval.evaluator import simple_evaluate; "
             "from lm_eval.models.huggingface import HFLM; "

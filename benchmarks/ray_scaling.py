@@ -1,4 +1,4 @@
-"""What Ray costs a cell, and what a second worker brings.
+"""Overhead of Ray for each cell, and the gain of a second worker.
 
     python benchmarks/ray_scaling.py
     python benchmarks/ray_scaling.py --rows overhead --cells 1000
@@ -108,7 +108,7 @@ def _seconds(cells: Sequence[Cell], worker: Callable[[], Any] | None) -> tuple[f
 
 @dataclass
 class _Timed:
-    """Hands on what is told, and notes when."""
+    """Forwards events to a tracker, and notes their times."""
 
     tracker: Tracker
     first: float = 0.0

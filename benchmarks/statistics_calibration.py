@@ -106,7 +106,7 @@ class Design:
 
 @dataclass
 class Line:
-    """What one test did in one design; a figure that was not looked at is None."""
+    """Results of one test in one design; a figure that was not measured is None."""
 
     design: str
     shape: str

@@ -38,7 +38,7 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Result:
-    """What the test does in one design."""
+    """Size and coverage of the test in one design."""
 
     edge: Edge
     size: float

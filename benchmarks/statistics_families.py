@@ -36,7 +36,7 @@ RANKED_EVERY = 2
 """Rank intervals test 55 pairs and are drawn in one of so many experiments."""
 
 HELD = ("Holm", "max-T", "ranks", "2 of 4", "macro-mean")
-"""What the report claims by, and what must hold its level."""
+"""Tests behind the claims of the report, which must hold their level."""
 
 BY_T = ("Holm, crossed t", "max-T, crossed t", "ranks, crossed t")
 """The same by the crossed t, for comparison."""

@@ -170,7 +170,7 @@ def item_table(cell: dict[str, Any]) -> pa.Table:
 def manifest_of(
     cells: list[dict[str, Any]], n_methods: int, n_tasks: int, correction: str
 ) -> dict[str, Any]:
-    """What an analysis needs to know of the plan."""
+    """The parts of a manifest that an analysis reads."""
     metric = {"score": {"kind": "bounded", "higher_is_better": True}}
     task = {
         "role": "target", "margin": None, "primary_metric": "score", "cluster": None,

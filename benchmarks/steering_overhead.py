@@ -1,4 +1,4 @@
-"""What steering costs: decoding with a steered model against the same model unsteered.
+"""Overhead of steering: decoding with a steered model against the same model unsteered.
 
     python benchmarks/steering_overhead.py                  # every method, SmolLM2, batch 1, 8, 64
     python benchmarks/steering_overhead.py --flow           # ODESteer's flow alone, by width
@@ -140,7 +140,7 @@ def decoding(
 
 
 def weights(model: torch.nn.Module) -> Iterator[Tensor]:
-    """What the two copies share."""
+    """The tensors that the two copies share."""
     yield from model.parameters()
     yield from model.buffers()
 

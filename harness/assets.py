@@ -305,7 +305,7 @@ def _sha256(path: Path) -> str:
 
 
 def resolve_model(name: str, say: Say) -> str:
-    """What Transformers loads for `name`: the folder of a bundled model, else `name` itself.
+    """The argument of Transformers for `name`: the folder of a bundled model, else `name` itself.
 
     A bundled model that is missing is fetched, unless it has terms to accept.
     """
@@ -318,7 +318,7 @@ def resolve_model(name: str, say: Say) -> str:
 
 
 def model_at_hand(name: str) -> str:
-    """What Transformers loads for `name`; InputError for a bundled model not fetched yet."""
+    """As `resolve_model`, without fetching; InputError for a bundled model not fetched yet."""
     asset = ASSETS.get(name)
     if asset is None or asset.kind != "model":
         return name

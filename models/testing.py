@@ -305,4 +305,4 @@ LAWS: tuple[Law, ...] = (
     a_zero_vector_gives_no_nan,
     few_samples_are_fitted_or_refused,
 )
-"""What holds for every method."""
+"""Checks that every method must pass."""

@@ -36,7 +36,7 @@ class Bin:
 
     @property
     def size(self) -> float:
-        """What its worker takes of a node."""
+        """Size of its worker: the share of a node."""
         return self.works[0].size
 
     @property
@@ -114,7 +114,7 @@ def levelled(bins: Sequence[Bin]) -> list[Bin]:
 
 
 def _moved(giver: Bin, taker: Bin, work: Work) -> tuple[float, Bin, Bin]:
-    """What it spares to move `work`, less what further loading must be worth; and both bins."""
+    """The cost saved by moving `work`, less the least gain for further loading; and both bins."""
     rest = [other for other in giver.works if other is not work]
     together = [*taker.works, work]
     place = {key: n for n, key in enumerate(dict.fromkeys(each.affinity for each in together))}

@@ -1,4 +1,4 @@
-"""What happens to a schedule, and what it wants done."""
+"""Events that reach a schedule, and the instructions that it returns."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Exchange:
     worker: int = 0
     """Who asks."""
     _beats: list[threading.Event] = field(default_factory=list)
-    """What ends the beats of this worker; empty where it makes nothing."""
+    """Events that stop this worker's heartbeats; empty if it makes nothing."""
 
     @classmethod
     def opened(cls, silence: float = SILENCE) -> Exchange:

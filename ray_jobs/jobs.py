@@ -23,7 +23,7 @@ STOPPING = 10.0
 
 @dataclass(frozen=True)
 class PackageSnapshot:
-    """What travels with a job."""
+    """The files and settings that are sent with a job."""
 
     package: Path
     """Folder of the import package, unpacked: an archive would bring its dependencies again."""
@@ -60,7 +60,7 @@ def status(address: str, job: str) -> tuple[str, str]:
 
 
 def logs(address: str, job: str, follow: bool, say: Callable[[str], None]) -> None:
-    """What the job has written so far; with `follow` also what it goes on to write."""
+    """Pass on the job's output so far; with `follow` also its later output."""
     if not follow:
         say(_known(lambda client: client.get_job_logs(job), address, job).rstrip("\n"))
         return
@@ -105,7 +105,7 @@ def _client(address: str) -> JobSubmissionClient:
         ) from error
     except AuthenticationError as error:
         raise InputError(
-            f"the Ray at {address} wants a token, and this machine has none that it takes",
+            f"the Ray at {address} requires a token, and this machine has no valid one",
             "Copy ~/.ray/auth_token from its head node, or set RAY_AUTH_TOKEN.",
         ) from error
 
@@ -116,5 +116,5 @@ def _known(ask: Callable[[JobSubmissionClient], Any], address: str, job: str) ->
         return ask(client)
     except RuntimeError as error:
         raise InputError(
-            f"{address} knows no job {job}: {first_line(error)}", "Look at `ray job list`."
+            f"{address} has no job {job}: {first_line(error)}", "Look at `ray job list`."
         ) from error

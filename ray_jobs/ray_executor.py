@@ -53,7 +53,7 @@ class RayExecutor:
     package: Path | None = None
     """Folder of the import package, for a cluster whose machines may not have it."""
     rules: Rules = field(default_factory=Rules)
-    """What is tried again, and what is late."""
+    """Rules for retries and for late work."""
 
     _membership: Membership | None = field(default=None, init=False)
 
@@ -214,7 +214,7 @@ class _Run:
         self.listener.ended(outcome)
 
     def _nodes(self) -> Iterator[Event]:
-        """What has changed about the nodes."""
+        """Changes of the nodes."""
         alive = nodes()
         for name in [name for name in self.known if name not in alive]:
             del self.known[name]
@@ -238,7 +238,7 @@ class _Run:
         return float("inf") if self.workers else 1.0
 
     def _left(self, count: int) -> Iterator[float]:
-        """What each of `count` new nodes may hold of the workers that were asked for."""
+        """For each of `count` new nodes, the number of requested workers that it may hold."""
         if self.workers is None:
             yield from [float("inf")] * count
             return

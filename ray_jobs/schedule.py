@@ -1,6 +1,6 @@
 """Which worker does what, as a state machine: events in, instructions out.
 
-Nothing here knows of processes, of Ray or of what the work is. The rules:
+Nothing here depends on processes, on Ray or on the kind of work. The rules:
 - works are packed into bins, one bin a worker, so that few workers load the same (bin_packing.py);
 - a worker whose bin is empty takes a bin that waits, of what it holds if there is one, else it
   takes over work that another worker has not begun, else it ends;
@@ -97,7 +97,7 @@ class Schedule:
         return sum(holder.running is not None for holder in self._holders.values())
 
     def handle(self, events: Sequence[Event], now: float) -> list[Instruction]:
-        """What to do after `events`, which happened together at `now` seconds."""
+        """Instructions after `events`, which happened together at `now` seconds."""
         done: list[Instruction] = []
         for event in events:
             match event:
@@ -121,7 +121,7 @@ class Schedule:
         done += self._give_up_unplaceable(now)
         return done
 
-    # What happened
+    # Events
 
     def _finish(self, worker: int, again: tuple[int, ...], now: float) -> Iterator[Instruction]:
         holder = self._holders[worker]
@@ -130,7 +130,7 @@ class Schedule:
         self._pace.add(now - holder.since, work.cost + holder.loading)
         holder.running = None
         if again:
-            # What a worker could not do may have broken it: a new one takes its place.
+            # Failed work may have broken its worker: a new one takes its place.
             yield from self._drop(worker)
             left = work.only(again)
             self._tries[left.id] = self.rules.retries

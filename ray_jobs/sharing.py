@@ -1,4 +1,4 @@
-"""What several workers need and one of them makes for all."""
+"""Results that several workers need and one of them makes for all."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Protocol, TypeVar
 
 Made = TypeVar("Made")
 Packed = Mapping[str, bytes]
-"""What travels: bytes by name."""
+"""A result packed for transfer: bytes by name."""
 
 
 class Sharing(Protocol):
     """How the workers of a run hand on what one of them made."""
 
     def claim(self, key: str) -> Packed | None:
-        """What another worker made for `key`, waiting for it if need be; None: this worker is to
-        make it, and says so by `offer` or `give_up`."""
+        """The result of another worker for `key`, waiting for it if need be.
+
+        None: this worker makes it, and then calls `offer` or `give_up`.
+        """
         ...
 
     def offer(self, key: str, packed: Packed) -> None:
@@ -42,9 +44,9 @@ def once(
     pack: Callable[[Made], Packed],
     unpack: Callable[[Packed], Made],
 ) -> Made:
-    """What `make` makes, here or in the worker of this run that asked for `key` first.
+    """The result of `make`, made here or in the worker of this run that claimed `key` first.
 
-    `key` must say all that decides it. Raises what `make` raises; another worker tries then.
+    `key` must name all that decides it. Raises the errors of `make`; another worker tries then.
     """
     if _sharing is None:
         return make()

@@ -56,7 +56,7 @@ class Simulated:
 
 @dataclass
 class Chance:
-    """What goes wrong and how wrong costs are, decided by names alone, in any order."""
+    """Random failures and errors of costs, decided by names alone, in any order."""
 
     failing: float = 0.0
     """Share of tries whose worker dies, at any moment of the work."""

@@ -57,7 +57,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """What a worker says of a piece of work that it came through."""
+    """A worker's report on a piece of work that did not crash it."""
 
     result: Any = None
     """The report to the listener."""
@@ -76,11 +76,11 @@ class Outcome:
     seconds: float
     """How long it took."""
     result: Any = None
-    """What the worker returned; None if it did not come through."""
+    """The worker's result; None if it crashed."""
 
 
 def ended(work: Work, done: Done, seconds: float) -> Outcome:
-    """What is over of `work`: all but what is tried again."""
+    """The outcome of the units of `work` that are not tried again."""
     units = tuple(unit for index, unit in enumerate(work.units) if index not in done.again)
     return Outcome(units, None, seconds, done.result)
 

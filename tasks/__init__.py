@@ -1,4 +1,4 @@
-"""What a steerer is fitted to and what it is measured on.
+"""Contrast sets that steerers are fitted to, and tasks that they are measured on.
 
 benchmarks      one folder per benchmark with its lm-eval task files (`steereval tasks --path`)
 contrast        contrast sets by name or file, with folds, hashes and cards

@@ -11,7 +11,7 @@ from steereval.common.errors import nearest_remedy
 
 
 def usage_sentence(error: click.UsageError) -> str:
-    """What is wrong with a command line, and what to type instead.
+    """The fault of a command line, and the text to type instead.
 
     Args:
         error: As click raises it.

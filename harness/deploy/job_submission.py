@@ -30,7 +30,7 @@ class Submitted:
     """A run that was submitted from this machine."""
 
     id: str
-    """The run id; Ray knows the job by it."""
+    """The run id, which is also the id of the job on Ray."""
     address: str
     """Where its Ray takes jobs."""
     out: str

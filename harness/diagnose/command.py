@@ -84,7 +84,7 @@ def diagnose_grid(
 
 
 def _content(grid: Grid, data_dir: Path | None) -> Content:
-    """What a diagnosis is computed from: the models and the contrast sets."""
+    """Content that a diagnosis is computed from: the models and the contrast sets."""
     contrasts = content_of_contrasts(load_contrasts(grid, data_dir))
     return {**contrasts, **content_of_models(grid)}
 
@@ -157,7 +157,7 @@ class DiagnoseWorker:
     settings: WorkerSettings
     """Where and how."""
     say: Say
-    """Hears of each method."""
+    """Called with a line for each method."""
     _loaded: tuple[str, SteeredLM] | None = None
     _resources: TaskResources = field(init=False)
 

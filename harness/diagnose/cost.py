@@ -1,4 +1,4 @@
-"""What steering costs: question 1 of a diagnosis.
+"""Cost of steering: question 1 of a diagnosis.
 
 A few texts are decoded one after the other, by the model alone and under each steerer in turn;
 every repetition does all of them once, in another order, so that what slows the machine down hits
@@ -35,12 +35,12 @@ NEW_TOKENS = 16
 
 @dataclass(frozen=True)
 class Timed:
-    """What is timed: a method at work, or the model alone."""
+    """A timed setting: a method at work, or the model alone."""
 
     setting: Setting
     """Its columns in the table."""
     steerers: Mapping[Site, Steerer]
-    """What acts; nothing for the unsteered model."""
+    """Steerers by site; empty for the unsteered model."""
     strengths: Mapping[Site, float]
     """How strongly, in the methods' own units."""
     positions: str = "generated"

@@ -1,4 +1,4 @@
-"""What a diagnosis measures on: held-out statements with their states, and natural activations."""
+"""Data of a diagnosis: held-out statements with their states, and natural activations."""
 
 from __future__ import annotations
 

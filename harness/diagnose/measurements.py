@@ -34,7 +34,7 @@ from steereval.models.steering.steerer import Steerer
 
 Say = Callable[[str], None]
 JUDGE_SEEDS = 1000
-"""What the hash seed of a judging barrier lies above the steerer's fit seed."""
+"""Offset of a judging barrier's hash seed from the steerer's fit seed."""
 MULTI_STEP = "odesteer"
 """The method that is timed with several numbers of steps, and whose barrier judges all."""
 PROMPTS = 4
@@ -46,15 +46,15 @@ class Measuring:
     """The measurements of one unit."""
 
     unit: Unit
-    """What is measured."""
+    """The steerers to measure."""
     lm: SteeredLM
     """The model."""
     material: Material
-    """What is measured on."""
+    """The held-out data."""
     say: Say
-    """Hears of each method."""
+    """Called with a line for each method."""
     rows: Rows = field(init=False)
-    """What was found."""
+    """The measured values."""
     errors: dict[str, str] = field(default_factory=dict)
     """Why methods failed, by label."""
     unreached: dict[str, list[float]] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class Measuring:
         }
 
     def _steerer(self, cell: Cell) -> Steerer:
-        """What acts at the site of the measurements. Raises FitError if nothing does."""
+        """The steerer at the site of the measurements. Raises FitError if there is none."""
         steerers = self._artefact(cell).steerers
         if self.material.site not in steerers:
             raise FitError(
@@ -187,7 +187,7 @@ class Measuring:
         return prompts
 
     def record(self) -> dict[str, Any]:
-        """What is said of the measurements as a whole."""
+        """The record of the measurements as a whole."""
         unit = self.unit
         return {
             "model": unit.cells[0].model.name,

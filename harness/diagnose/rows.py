@@ -17,7 +17,7 @@ from steereval.results.store.diagnosis import DIAGNOSIS_SCHEMA, QUANTITIES
 
 @dataclass(frozen=True)
 class Setting:
-    """What the rows of a steerer have in common."""
+    """Columns that the rows of a steerer have in common."""
 
     method: str
     """The method's label."""
@@ -72,7 +72,7 @@ class Rows:
     def add_named(
         self, quantity: str, setting: Setting, values: dict[str, float], **columns: Any
     ) -> None:
-        """Values of what is no item, by name."""
+        """Add values by name where they do not belong to items."""
         self._put(quantity, setting, list(values.values()), {**columns, "item_id": list(values)})
 
     def _put(
@@ -104,7 +104,7 @@ class Rows:
         return len(self._tables)
 
     def back_to(self, mark: int) -> None:
-        """Forget what came since `mark`."""
+        """Drop the rows added since `mark`."""
         del self._tables[mark:]
 
     def table(self) -> pa.Table:

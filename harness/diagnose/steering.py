@@ -1,4 +1,4 @@
-"""What fitted steerers do to held-out activations: questions 2, 3, 5, 6, 7 and 8 of a diagnosis."""
+"""Effects of fitted steerers on held-out activations: questions 2, 3, 5, 6, 7 and 8."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _barrier(
     values = barrier.barrier(points)
     rising = share_rising(values)
     ascending = share_ascending(barrier.gradient(points[:-1]), velocities(arm.acting, points))
-    # What is not moved takes no steps.
+    # A point that does not move takes no steps.
     rows.add("rises", arm.setting, rising, moved, judge=judge)
     rows.add("ascends", arm.setting, ascending, moved, judge=judge)
     reached = reaches(values)
@@ -183,7 +183,7 @@ def _is_cheap(flow: BarrierFlow) -> bool:
 def measure_matched(
     rows: Rows, arm: Arm, material: Material, judge: BarrierFlow
 ) -> Iterator[float]:
-    """What the judge gains where all methods displace alike; the displacements out of reach."""
+    """Add gains of the barrier at equal displacements; yields the displacements out of reach."""
     x, move = material.x, mover(arm.acting)
     before = judge.barrier(x)
     for part in DISPLACEMENTS:

@@ -1,7 +1,7 @@
-"""What `steereval diagnose` measures: units of a model, a contrast set and layers, with names.
+"""Units of `steereval diagnose`: a model, a contrast set and layers, with names.
 
-A unit's name is a hash of everything that decides what is measured in it, so that what is there
-is not measured again.
+A unit's name is a hash of everything that decides its measurements, so that stored ones are not
+repeated.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ LEAST_KEYS = 8
 
 @dataclass(frozen=True)
 class Unit:
-    """What is measured together: steerers of one model and contrast set, at the same layers."""
+    """Steerers of one model and contrast set at the same layers, measured together."""
 
     cells: tuple[Cell, ...]
     """A cell for each method, strength and fit seed; what its task is does not matter."""
     contrast: ContrastSpec
-    """What the steerers are fitted to."""
+    """Contrast set that the steerers are fitted to."""
     contrast_hash: str
     """Hash of its statements."""
     items: int
@@ -133,7 +133,7 @@ def _why_not(cell: Cell) -> str:
 
 
 def parts_of(contrast: ContrastSet) -> tuple[ContrastSet, ContrastSet, ContrastSet]:
-    """What steerers, judges and measurements get of `contrast`. Raises ContrastError."""
+    """The parts of `contrast` for steerers, judges and measurements. Raises ContrastError."""
     least = LEAST_KEYS / min(SHARES)
     if len(contrast.keys) < least:
         raise ContrastError(

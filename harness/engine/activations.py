@@ -49,7 +49,7 @@ Wanted = Mapping[str, Collection[Site]]
 
 
 class Reader(Protocol):
-    """What fitting needs of a loaded language model."""
+    """Interface of a loaded language model for fitting."""
 
     @property
     def model(self) -> nn.Module:
@@ -72,8 +72,7 @@ class Reader(Protocol):
         ...
 
     def state(self) -> Hashable:
-        """What is another once weights or tokenisation are replaced; cheap, and not to be kept
-        longer than this process."""
+        """A value that changes with weights and tokenisation; cheap, valid in this process only."""
         ...
 
     def shares(self, length: int) -> bool:
@@ -81,7 +80,7 @@ class Reader(Protocol):
         ...
 
     def encode(self, text: str, special_tokens: bool) -> list[int]:
-        """Token ids of `text`, with BOS where the model wants one and `special_tokens` is set."""
+        """Token ids of `text`, with BOS if the model uses one and `special_tokens` is set."""
         ...
 
     def chat(self, question: str, answer: str) -> str:
@@ -318,7 +317,7 @@ def _content_of(states: Mapping[str, Tensor]) -> str:
 def write_activations(path: Path, states: Mapping[str, Tensor]) -> None:
     """Keep activations for the next process.
 
-    A cache that cannot be written is no error: this never raises for it, leaves no file behind and
+    A cache that cannot be written is not an error: this does not raise, leaves no file behind and
     says so once.
     """
     try:

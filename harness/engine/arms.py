@@ -18,7 +18,7 @@ from steereval.models.steering.positions import Positions
 
 @dataclass(frozen=True)
 class TokenSteering:
-    """What happens to a request under one treatment."""
+    """Steering of a request under one treatment."""
 
     intervention: int
     """Index of the intervention that acts on it, -1 for none."""
@@ -28,7 +28,7 @@ class TokenSteering:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model answered under one treatment."""
+    """Answers of the model under one treatment."""
 
     values: list[Any]
     """The answers, in the order of the requests."""
@@ -47,7 +47,7 @@ class Arms:
     """Treatments laid out for some requests."""
 
     steerings: Sequence[tuple[TokenSteering, ...]]
-    """What happens to each request under each treatment."""
+    """Steering of each request under each treatment."""
     interventions: Sequence[Intervention]
     """Those that act, as `TokenSteering.intervention` counts them."""
     arm_indices: Sequence[int]

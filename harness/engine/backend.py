@@ -1,4 +1,4 @@
-"""What the steered language model needs of the engine that runs it.
+"""Interface between the steered language model and the engine that runs it.
 
 lm-eval tokenises and batches requests, and `SteeredLM` decides what acts on each. A backend gets
 token ids and interventions, and returns scores and texts: `HuggingFaceBackend` computes them,

@@ -57,7 +57,7 @@ class CurrentRequests:
             self._windows = None
 
     def steerings(self, keys: Sequence[Any]) -> list[tuple[TokenSteering, ...]] | None:
-        """What acts on tokenised requests.
+        """Steering of tokenised requests.
 
         Args:
             keys: lm-eval's (prompt, continuation) of each, or None for windows of rolling texts.

@@ -19,7 +19,7 @@ from steereval.tasks.contrast.rewards import rewards_of
 
 
 def chosen_statements(chosen: ContrastSet, request: FitRequest) -> list[Statement]:
-    """What a fit sees of the statements `chosen`, positive ones first."""
+    """The statements of `chosen` that a fit uses, positive ones first."""
     if request.fraction < 1:
         chosen = chosen.subset(request.fraction, request.seed)
     return _by_class(chosen, chosen.statements)

@@ -53,7 +53,7 @@ class FitRequest:
 
 
 def fit_request(cell: Cell) -> FitRequest:
-    """What the steerers of a steered cell are fitted with."""
+    """The settings of the fit for a steered cell."""
     contrast, method = cell.contrast, cell.method
     return FitRequest(
         method.name,

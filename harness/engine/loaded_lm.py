@@ -28,7 +28,7 @@ eval_logger = logging.getLogger(__name__)
 UNLOADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError,
 )  # fmt: skip
-"""What loading a model raises when it is not there, damaged or of an unknown kind."""
+"""Exceptions of loading a model that is missing, damaged or of an unknown kind."""
 
 
 def _remedy(error: BaseException) -> str:
@@ -58,7 +58,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
     """A causal language model of Transformers with its tokenizer; a `Reader`."""
 
     _encoded: Callable[[str], list[int]] | None = None
-    """Remembers the last texts that were encoded."""
+    """Encoder with a cache of the last texts."""
 
     def __init__(self, pretrained: Any, fast_linear: bool, **options: Any) -> None:
         """Load a model.
@@ -137,7 +137,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         return hashlib.sha256(text.encode()).hexdigest()
 
     def state(self) -> Hashable:
-        """What is another once weights or tokenisation are replaced."""
+        """A value that changes with weights and tokenisation."""
         tokenizer = self.tokenizer
         tokens = id(tokenizer), len(tokenizer), str(tokenizer.chat_template), self.add_bos_token
         return versions_of(self.model), tokens, repr(self.chat_template_args)
@@ -165,7 +165,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         return f"{super().tokenizer_name}-{template[:16]}"
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Refuse lm-eval's response cache: its keys know no model, so steered and unsteered
+        """Refuse lm-eval's response cache: its keys do not name the model, so steered and unsteered
         runs on one database would be given each other's answers."""
         if getattr(cache_hook, "dbdict", None) is not None:
             raise InputError(
@@ -175,8 +175,8 @@ class LoadedLM(HFLM):  # type: ignore[misc]
         super().set_cache_hook(cache_hook)
 
     def remember_texts(self) -> None:
-        """Remember the texts encoded last from now on: lm-eval encodes a prompt again for each of
-        its continuations, which stand together."""
+        """Cache the texts encoded last from now on: lm-eval encodes a prompt again for each of
+        its continuations, which follow each other."""
         self._encoded = lru_cache(8)(super().tok_encode)
 
     def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the tasks of a group of cells ask: what several of them ask is asked once."""
+"""Requests of the tasks of a group of cells; shared requests are asked once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """lm-eval's own evaluation, run on answers that are there already.
 
-A group of cells is answered in one go, while lm-eval evaluates one model at a time. So lm-eval
-is asked what it wants to know (`Asked`), the model answers for all cells, and each cell is then
+A group of cells is answered in one go, while lm-eval evaluates one model at a time. So lm-eval's
+requests are collected first (`Asked`), the model answers for all cells, and each cell is then
 evaluated on its answers: requests, filters, metrics and sampling of documents stay lm-eval's.
 """
 
@@ -26,7 +26,7 @@ ResponseLog = Mapping[str, Callable[[Sequence[Instance]], Sequence[Any]]]
 
 
 class Asked(Exception):
-    """lm-eval wants answers that the response log does not hold."""
+    """The response log lacks answers that lm-eval requests."""
 
     def __init__(self, kind: str, requests: list[Instance]) -> None:
         """Keep what was asked."""
@@ -40,7 +40,7 @@ class OtherRequests(Exception):
 
 
 class Layout(Protocol):
-    """What lays chats out as texts: a language model, or `Chats`."""
+    """Renders chats as texts: a language model, or `Chats`."""
 
     @property
     def tokenizer_name(self) -> str:
@@ -59,7 +59,7 @@ class Chats:
     known: dict[str, str] = field(default_factory=dict)
     """Texts by the hash of the chat."""
     model: Layout | None = None
-    """What lays out chats that are not known."""
+    """Renders chats that are not in `known`."""
 
     @property
     def tokenizer_name(self) -> str:

@@ -320,10 +320,10 @@ class SteeredLM(LoadedLM):
             ) from None
 
     def _steerings(self, keys: Sequence[Any]) -> list[tuple[TokenSteering, ...]]:
-        """What acts on tokenised requests, by their keys.
+        """Steering of tokenised requests, by their keys.
 
         Raises:
-            CellError: lm-eval asks outside of `answer` while this model steers.
+            CellError: lm-eval sends requests outside of `answer` while this model steers.
         """
         steerings = self._current.steerings(keys)
         if steerings is None:

@@ -49,7 +49,7 @@ class TokenCountingBackend:
         """
         self.model = model
         self.cost = Cost()
-        """What was counted; may be replaced."""
+        """The cost counted so far; may be replaced."""
         self._device = device
         blocks = find_blocks(model)
         self._block_flops = [2 * sum(p.numel() for p in block.parameters()) for block in blocks]

@@ -19,7 +19,7 @@ from steereval.tasks.contrast.registry import ContrastSet, question_key
 
 @dataclass(frozen=True)
 class Treatment:
-    """A steered model as lm-eval sees it: which steerers act on which document."""
+    """Treatments: which steerers act on which document."""
 
     label: str
     """Names it in errors."""
@@ -45,7 +45,7 @@ class Treatment:
         return self.fold_of(question) if isinstance(question, str) else None
 
     def intervention(self, fold: int | None) -> Intervention:
-        """What acts on documents of `fold`."""
+        """The intervention on documents of `fold`."""
         if self.strength == 0:
             return Intervention({}, 0.0)
         matched = self.matched(fold) if self.matched is not None else None

@@ -24,9 +24,9 @@ class Prompt:
     """A request on its way through lm-eval."""
 
     key: Any
-    """What lm-eval hands back: the text of a prompt to generate from, or (prompt, continuation)."""
+    """Key from lm-eval: the text of a prompt to generate from, or (prompt, continuation)."""
     steerings: tuple[TokenSteering, ...]
-    """What acts on it under each treatment for which it is asked."""
+    """Steering under each treatment that needs its answer."""
     noise_key: str = ""
     """Names seed and request: the random draws depend on this and on no other request."""
 
@@ -56,7 +56,7 @@ class WaitingPrompts:
             line = self._lines.get(key)
             if not line:
                 raise CellError(
-                    f"lm-eval asks for a text that no request holds: {_shortened(key)}",
+                    f"lm-eval requests a text that no request holds: {_shortened(key)}",
                     "It changed the text on the way; steereval works with lm-eval 0.4.13.",
                 )
             prompts.append(line.popleft())

@@ -48,7 +48,7 @@ class ExtraWork:
 
 @dataclass(frozen=True)
 class CostOutlook:
-    """What the cells of a grid cost; fits and the perplexity of generated texts are left out."""
+    """Cost of the cells of a grid, without fits and the perplexity of generated texts."""
 
     groups: int
     """Sets of cells that are answered in one pass."""

@@ -39,7 +39,7 @@ class Seconds:
     """Of either: writing answers."""
 
     def __add__(self, other: Seconds) -> Seconds:
-        """What both take."""
+        """The sum of both."""
         return Seconds(
             self.alone + other.alone,
             self.together + other.together,
@@ -48,7 +48,7 @@ class Seconds:
 
 
 def seconds_of(cost: Cost, batch_size: int) -> Seconds | None:
-    """What `cost` takes with batches of `batch_size` texts; None for a small model."""
+    """Seconds of `cost` with batches of `batch_size` texts; None for a small model."""
     whole = cost.flops_alone / cost.tokens_unshared if cost.tokens_unshared else 0.0
     if whole < LEAST_FLOPS:
         return None

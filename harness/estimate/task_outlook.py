@@ -27,7 +27,7 @@ class OutOfReach:
     units: int
     """Independent units of the test."""
     kind: str
-    """What they are: `items` or `clusters`."""
+    """Kind of units: `items` or `clusters`."""
     least_p: float
     """Smallest p-value that the units allow."""
     level: float

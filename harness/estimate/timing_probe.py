@@ -67,7 +67,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Replica:
-    """What was measured of one model."""
+    """Measurements of one model."""
 
     load: float
     """Seconds of loading it."""
@@ -81,7 +81,7 @@ class Replica:
     """By kind of request."""
 
     def in_words(self, name: str) -> str:
-        """What it takes, and how many fit."""
+        """A line on its time to load, its memory, and the GPUs or replicas that suit it."""
         took = f"{name}: loaded in {self.load:.1f} s, at most {_gib(self.memory)} of "
         if self.on_gpu:
             gpus = suggested_gpus(self.memory, self.capacity)
@@ -102,7 +102,7 @@ def suggested_gpus(memory: int, capacity: int) -> float:
 
 @dataclass(frozen=True)
 class Probed:
-    """What a grid is expected to take on one replica of each model."""
+    """Expected time of a grid on one replica of each model."""
 
     replicas: dict[ModelSpec, Replica]
     """By model, its layers left out."""

@@ -40,7 +40,7 @@ class JudgeCache:
         return cls(cache_folder() / "judgements.sqlite3")
 
     def known(self, fingerprint: str, pairs: Sequence[Pair]) -> dict[Pair, Scores]:
-        """What the judge has said of `pairs`, of those it was asked about. Raises StoreError."""
+        """Stored scores of `pairs`, for those that the judge has scored. Raises StoreError."""
         keys = {pair_key(pair): pair for pair in pairs}
         names = list(keys)
         scores: dict[Pair, Scores] = {}

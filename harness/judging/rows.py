@@ -25,7 +25,7 @@ from steereval.tasks.judges.registry import JOINT, JUDGES, judged_metrics
 
 
 def write_judgement(store: RunFolder, unit: Assignment, judgement: Judgement) -> None:
-    """Add what one judge says to the rows and the record of a cell. Raises StoreError."""
+    """Add one judge's scores to the rows and the record of a cell. Raises StoreError."""
     items, _ = store.read_cell(unit.cell.id)
     record = store.read_record(unit.cell.id)
     name = unit.judge.name
@@ -87,7 +87,7 @@ def _joint(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
 
 @dataclass
 class JudgeListener:
-    """Hears of judged cells, and writes what was said of them."""
+    """Receives judged cells, and writes their scores."""
 
     store: RunFolder
     """The run folder."""
@@ -98,7 +98,7 @@ class JudgeListener:
     say: Callable[[str], None]
     """Prints to the user."""
     failures: list[str] = field(default_factory=list)
-    """What could not be judged, and why."""
+    """Cells that could not be judged, with the reasons."""
     _over: int = 0
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:

@@ -63,14 +63,14 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one judge says of one cell."""
+    """Scores of one judge for one cell."""
 
     values: Mapping[str, Mapping[str, Value]]
     """Value and weight by item and metric; empty for a stand-in."""
     facts: Mapping[str, Any]
     """Who judged, for the record."""
     content: Mapping[str, str] = field(default_factory=dict)
-    """What the judge's model was loaded from, as the cell's record holds it."""
+    """Content of the judge's model, as the cell's record holds it."""
 
 
 @dataclass(frozen=True)
@@ -229,14 +229,14 @@ class JudgeWorker:
 
 @dataclass
 class LoadedJudge:
-    """A judge that is ready, with what it has said before."""
+    """A loaded judge with its earlier scores."""
 
     engine: Engine
-    """What makes numbers."""
+    """Source of the scores."""
     facts: dict[str, Any]
     """Who it is."""
     cache: JudgeCache | None
-    """What it has said before; None: it is always asked."""
+    """Its earlier scores; None: every answer is scored afresh."""
     parts: Mapping[str, str]
     """Hashes of what its model was loaded from; empty where it has none."""
 
@@ -288,7 +288,7 @@ def load_judge(spec: JudgeSpec, steered: str, settings: WorkerSettings) -> Loade
 def _engine(
     spec: JudgeSpec, name: str, location: str, steered: str, settings: WorkerSettings
 ) -> tuple[Engine, str]:
-    """What makes the numbers, and what names its content where that is no model's files."""
+    """The engine of a judge, and a name of its content if it does not consist of model files."""
     if name == "perspective":
         from steereval.tasks.scorers.perspective import ATTRIBUTE, KEY, Perspective
 

@@ -25,7 +25,7 @@ class Cell:
     method: MethodSpec
     """The method, with at most one strength."""
     contrast: ContrastSpec | None
-    """What the steerer is fitted to; None if it is not fitted."""
+    """Contrast set that the steerer is fitted to; None if it is not fitted."""
     files_digest: str
     """Hash of the files that it reads: a contrast given by path, a vector; empty if none."""
     task: TaskSpec
@@ -50,7 +50,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The method's name in tables; one of its own for a repetition, which is no method."""
+        """The method's name in tables; a repetition, not being a method, has its own."""
         name = self.method.label or self.method.name
         return f"{name} (repeated)" if self.is_repeat else name
 
@@ -98,7 +98,7 @@ class Cell:
         return self.planned().columns()
 
     def planned(self) -> PlannedCell:
-        """What the manifest says of it."""
+        """The cell's entry in the manifest."""
         first = {"repeats": dataclasses.replace(self, is_repeat=False).id} if self.is_repeat else {}
         return PlannedCell(
             cell_id=self.id,

@@ -1,6 +1,6 @@
-"""What the cells of a grid are computed from, by content: read before a run, and by each worker.
+"""Content that the cells of a grid are computed from: read before a run, and by each worker.
 
-A cell's id says what is asked of which names. What the names stand for (the weights in a folder,
+A cell's id is made of names and settings. The content behind the names (the weights in a folder,
 the commit of a branch, the documents of a task, the statements of a contrast) may change while the
 names stay. So a run records the content of each when it begins, a worker holds what it loads to
 that, and a run is only resumed where its finished cells saw the present content.
@@ -103,7 +103,7 @@ def content_of_judge(judge: JudgeSpec) -> dict[str, str]:
 
 
 def readers_of_models(grid: Grid) -> dict[str, Callable[[], dict[str, str]]]:
-    """What reads the content of each model and judge of `grid`, by subject."""
+    """Functions that read the content of each model and judge of `grid`, by subject."""
     readers: dict[str, Callable[[], dict[str, str]]] = {
         model_subject(model.name): partial(content_of_model, model) for model in grid.models
     }
@@ -129,10 +129,10 @@ def _hash(texts: Iterable[str]) -> str:
 
 @dataclass
 class Witness:
-    """What a worker has loaded, by content, held to what the run began with."""
+    """Content that a worker has loaded, checked against that at the start of the run."""
 
     expected: Content | None
-    """What the run's manifest says; None where nothing is compared."""
+    """Content in the run's manifest; None: nothing is compared."""
     resources: TaskResources
     """The worker's tasks and contrast sets."""
     _models: dict[ModelSpec, str] = field(default_factory=dict)
@@ -235,7 +235,7 @@ def refuse_other_content(
     content: Content,
 ) -> None:
     """Raise InputError where one of those with `ids` was computed from something else than
-    `content`, which is there now; `earlier` is the manifest of before, which knows the parts.
+    `content`, which is there now; `earlier` is the previous manifest, which holds the parts.
     """
     mismatch = next(mismatches(ids, seen, content), None)
     if mismatch is None:

@@ -1,4 +1,4 @@
-"""What cells cost where model or data are not at hand: from known shapes and sizes.
+"""Cost of cells without model or data at hand: from known shapes and sizes.
 
 The same quantities that `cost` counts exactly, from mean lengths: every document has the prompt and
 the answers of its task's card. Nothing is loaded or downloaded.
@@ -38,7 +38,7 @@ def known_cost(group: Sequence[Cell]) -> Cost | None:
 
 
 def cost_about(group: Sequence[Cell], shape: Shape, sizes: Mapping[str, TaskSize]) -> Cost:
-    """What `group` costs if its model has that shape and its tasks, by name, these sizes."""
+    """Cost of `group` for a model of that shape and tasks of these sizes, by name."""
     costs = [
         _of_task([c for c in group if c.task == first.task], shape, sizes[first.task.name])
         for first in one_of_each_task(group)
@@ -76,7 +76,7 @@ def judging_flops(cells: Sequence[Cell]) -> tuple[float, list[str]]:
     """Operations of judging every answer once, each with its prompt and as long as it may be; and
     the names of judges whose shape, or whose task's size, is not known.
 
-    What is no model of this kind (Perspective's API, the bundled classifier) takes no GPU.
+    Judges without such a model (Perspective's API, the bundled classifier) take no GPU.
     """
     total, unknown = 0.0, dict[str, None]()
     for cell, judge in [(each, judge) for each in cells for judge in each.task.judges]:

@@ -1,4 +1,4 @@
-"""What a model is made of: the hashes of a folder's files, or the commit of a name on the hub."""
+"""Content of a model: the hashes of a folder's files, or the commit of a name on the hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMIT = "commit"
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer", "tokenizer_config.json"
 _INDEX = ".index.json"
-"""How the name of a file ends that says which weights are in which shard."""
+"""Ending of the name of an index file, which maps weights to shards."""
 _NOT_LOADED = (
     *(".*", "*.md", "*.log", "*.lock", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.pdf"),
     *("LICENSE*", "NOTICE*", "USE_POLICY*", "events.out.*", "training_args.bin", "optimizer*"),
@@ -38,11 +38,11 @@ _KINDS = (
     ("*token*", "tokenizer"),
     *((f"{name}*", "tokenizer") for name in ("vocab", "merges", "special_", "added_", "spiece")),
 )
-"""What a file holds, by the first pattern that its name matches."""
+"""Kinds of files, by the first pattern that the name matches."""
 
 
 def kind_of(part: str) -> str:
-    """What a part of a model's content is, in words; empty for a name that says it itself."""
+    """Kind of a part of a model's content, in words; empty if the name is clear by itself."""
     name = part.rpartition(": ")[2]
     return next((kind for pattern, kind in _KINDS if fnmatch(name, pattern)), "")
 
@@ -113,7 +113,7 @@ def _weights_by_reference(folder: Path, names: Set[str]) -> Iterator[str]:
 
 
 def _values_of(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is no such file, or none with names."""
+    """The object in a JSON file; empty if the file is missing or holds no object."""
     try:
         values = parse_json(path.read_bytes())
     except (OSError, ValueError):

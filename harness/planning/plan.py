@@ -138,7 +138,7 @@ def _cells(grid: Grid) -> Iterator[Cell]:
 
 
 def _methods_on(grid: Grid, task: TaskSpec) -> list[MethodSpec]:
-    """The methods that are run on `task`, with what the grid says of all units."""
+    """The methods that run on `task`; `match` of the grid replaces their units."""
     chosen = [m for m in grid.methods if not m.tasks or task.name in m.tasks]
     return [
         m if m.name == "none" else dataclasses.replace(m, unit=grid.match or m.unit) for m in chosen
@@ -146,7 +146,7 @@ def _methods_on(grid: Grid, task: TaskSpec) -> list[MethodSpec]:
 
 
 def _contrast_of(grid: Grid, task: TaskSpec, method: MethodSpec) -> ContrastSpec | None:
-    """What a method is fitted to; None if to nothing. Raises GridError."""
+    """The contrast set that a method is fitted to; None if it is not fitted. Raises GridError."""
     if not get_method(method.name).fits:
         if method.unit == "displacement":
             raise GridError(

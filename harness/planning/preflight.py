@@ -1,4 +1,4 @@
-"""What must be true before the first cell runs, checked at once and cheaply.
+"""Conditions for the first cell to run, checked at once and cheaply.
 
 A name that is misspelt, a layer that does not exist or data that cannot be loaded is an error
 here, not after an hour.
@@ -47,7 +47,7 @@ UNREADABLE = (OSError, ValueError, KeyError)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the checks found, for the manifest."""
+    """Results of the checks, for the manifest."""
 
     tasks: dict[str, TaskCard]
     """Card of each task."""
@@ -105,8 +105,8 @@ def _checked(
 
 
 def described(grid: Grid, tasks: Mapping[str, Any], data_dir: Path | None) -> Prepared:
-    """What a manifest says of the loaded `tasks` of `grid` and of its contrast sets; nothing is
-    known of the models."""
+    """Facts for a manifest on the loaded `tasks` of `grid` and on its contrast sets, without
+    the models."""
     contrasts = load_contrasts(grid, data_dir)
     content: Content = {task_subject(name): content_of_task(t) for name, t in tasks.items()}
     content = {**content, **content_of_contrasts(contrasts)}

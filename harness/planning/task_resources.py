@@ -54,7 +54,7 @@ def own_text(task: Any) -> Callable[[Instance], str]:
         task: lm-eval's task.
 
     Returns:
-        A function from a request of the task to the last part of its prompt that is no few-shot
+        A function from a request of the task to the last part of its prompt that is not few-shot
         text. Without few-shot examples a chat template puts nothing else in front of the prompt,
         so that a prompt it has changed is the request's own in full.
     """

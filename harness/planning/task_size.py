@@ -37,7 +37,7 @@ def _longest(task: Any) -> int:
 
 
 def _requests(task: Any, doc: Any) -> list[Any]:
-    """What the task asks of one document, without few-shot examples."""
+    """Requests of the task for one document, without few-shot examples."""
     prompt = task.doc_to_text(doc)
     # A task with several prompts for one answer (Winogrande) has the number of the right one here.
     text = prompt if isinstance(prompt, str) else task.doc_to_choice(doc)

@@ -23,7 +23,7 @@ class Cost:
     """Tokens that are generated at most; part of all the others."""
 
     def __add__(self, other: Cost) -> Cost:
-        """What both cost."""
+        """The sum of both."""
         return Cost(
             self.tokens_unshared + other.tokens_unshared,
             self.below + other.below,

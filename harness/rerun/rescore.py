@@ -165,12 +165,12 @@ def _manifest(
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run holds of a cell that was answered."""
+    """Stored data of an answered cell."""
 
     responses: pa.Table
     """Its responses."""
     facts: CellFacts
-    """What is known of how it was answered."""
+    """Facts on how it was answered."""
     sides: Mapping[str, Mapping[str, Any]]
     """Fold by item, and split where it was scored."""
     rows: Sequence[Mapping[str, Any]] = ()
@@ -211,7 +211,7 @@ def _origins(
 
 
 def _kept(answered: Answered, cell: Cell) -> Origin:
-    """What is kept of a cell that was not scored."""
+    """Kept answers of a cell that was not scored."""
     facts = answered.facts[cell.id]
     return Origin(
         pa.Table.from_pylist(answered.responses(cell), schema=RESPONSE_SCHEMA),

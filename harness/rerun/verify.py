@@ -60,7 +60,7 @@ def check_grid(run: RunFolder, data_dir: Path | None) -> Iterator[Finding]:
     try:
         stored, records = run.read_manifest(), run.records()
     except StoreError:
-        return  # told by verify_tables
+        return  # reported by verify_tables
     try:
         grid = parse_grid(stored.grid)
         cells = make_plan(grid)

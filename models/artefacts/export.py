@@ -61,7 +61,7 @@ def export_steerers(
 
 
 def _direction(site: Site, steerer: Steerer) -> Direction:
-    """What `steerer` does at strength 1. Raises InputError unless it is a shift or a clamp."""
+    """The direction of a shift or clamp at strength 1. Raises InputError for other steerers."""
     if site.head is not None:
         raise InputError(
             f"the steerer at layer {site} acts on one attention head",

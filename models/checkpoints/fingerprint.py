@@ -18,7 +18,7 @@ def hash_of_weights(model: nn.Module) -> str | None:
     """SHA-256 over all parameters and persistent buffers of `model`, every bit of them, in
     hexadecimal; None where some are not in memory or not whole in it (offloaded, sharded).
 
-    The settings of adapters, which are no tensors, count as well. What a configuration decides
+    The settings of adapters, which are not tensors, count as well. What a configuration decides
     (buffers that are not saved, attributes of modules) does not.
     """
     named = list(_tensors(model))
@@ -52,7 +52,7 @@ def _own_tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What the model would save, tied tensors once. Quantised layers save their scales too."""
+    """The tensors that the model saves, tied ones once. Quantised layers save their scales too."""
     seen = set[tuple[int, torch.Size, tuple[int, ...], torch.dtype]]()
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):

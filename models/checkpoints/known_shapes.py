@@ -11,7 +11,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Shape:
-    """What the work of a decoder depends on."""
+    """Sizes of a decoder that determine its work."""
 
     blocks: int
     """How many there are."""

@@ -1,4 +1,4 @@
-"""A steerer on given activations, with what it decided for the query of each."""
+"""A steerer on given activations, with its decision for the query of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Acting:
     steerer: Steerer
     """The steerer."""
     state: Tensor | None = None
-    """What it decided for the query of each activation [n, k]; None if it decides nothing."""
+    """Its decision for the query of each activation [n, k]; None if it decides nothing."""
 
     @classmethod
     def on(cls, steerer: Steerer, queries: Tensor, keys: Sequence[str]) -> Acting:
@@ -34,7 +34,7 @@ class Acting:
 
 
 def own_barrier(steerer: Steerer) -> BarrierFlow | None:
-    """The barrier that a steerer climbs, if it knows one."""
+    """The barrier that a steerer climbs, if it has one."""
     if isinstance(steerer, BarrierFlow):
         return steerer
     if isinstance(steerer, GradientAscentSteerer):

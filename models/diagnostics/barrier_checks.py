@@ -1,4 +1,4 @@
-"""Whether a barrier h does along a path y_0 .. y_K what is claimed of it.
+"""Checks of a barrier h along a path y_0 .. y_K.
 
     rises    share of steps with h(y_k+1) - h(y_k) > 0
     ascends  share of steps with grad h(y_k) . v_k > 0, v_k being where the step begins to lead

@@ -61,7 +61,7 @@ def steerer_flops(steerer: Steerer, strength: float) -> float:
     norm = steerer.median_norm or 1.0
     x = x * norm / x.norm()
     state = steerer.begin(x, ["token"]) if steerer.per_query else None
-    # What is worked out once for a strength is no cost of a token.
+    # Work done once for a strength is not a cost of a token.
     steerer.apply(x, strength, state)
     return _counted(lambda: steerer.apply(x, strength, state))
 
@@ -86,7 +86,7 @@ def _counted(work: Callable[[], object]) -> float:
 
 
 def _formulas() -> dict[Any, Any]:
-    """Operations of what the flop counter knows nothing of, by torch operator."""
+    """Formulas of operations that the flop counter leaves out, by torch operator."""
     formulas: dict[Any, Any] = {}
     for name in _ENTRYWISE:
         for variant in (name, f"{name}_"):

@@ -1,4 +1,4 @@
-"""What a flow's solver adds to the flow: distances of its endpoints from the exact one.
+"""Error of a flow's solver: distances of its endpoints from the exact one.
 
 The reference y* is the classical Runge-Kutta method with 400 steps in float64.
 """

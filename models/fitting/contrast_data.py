@@ -1,4 +1,4 @@
-"""What a method is fitted to: activations of texts that show the wanted behaviour or its opposite.
+"""Data of a fit: activations of texts that show the wanted behaviour or its opposite.
 
 `ContrastData` holds all sites of a fit, `SiteData` one of them. Some methods need parts
 in addition to the two classes: pairs, the states of queries, whole answers and their rewards.
@@ -65,7 +65,7 @@ class SiteData:
 
 @dataclass(frozen=True)
 class ContrastData:
-    """Activations by site; what the fields mean is said in `SiteData`."""
+    """Activations by site; `SiteData` explains the fields."""
 
     positive: Mapping[Site, Tensor]
     """Wanted behaviour, [n+, d] for each site."""

@@ -81,7 +81,7 @@ class _Problem:
         return self._back(self.slopes(scores)) + self._penalised(v)
 
     def noise(self, v: Tensor, scores: Tensor) -> float:
-        """What rounding alone may leave in the gradient."""
+        """Norm of the gradient that rounding alone may leave."""
         blurred = self.curvature(scores) * self.lengths * v[:-1].norm()
         return 1e-15 * float(self.lengths @ (self.slopes(scores).abs() + blurred))
 

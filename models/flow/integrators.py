@@ -112,7 +112,7 @@ def _adaptive(
         step = torch.where(step.abs() > left.abs(), left, step)
         moved, error = _embedded(field, x + total, step)
         ratio = (error.norm(dim=-1, keepdim=True) / tolerance).clamp_min(1e-10)
-        # What is not a number is accepted, so that it is reported and not tried for ever.
+        # A step with NaN is accepted, so that it is reported and not tried for ever.
         accepted = ~(ratio > 1)
         total = torch.where(accepted, total + moved, total)
         time = torch.where(accepted, torch.where(step == left, duration, time + step), time)

@@ -121,7 +121,7 @@ def _norms(radius: Tensor, step: float, steps: int) -> tuple[Tensor, ...]:
 
 @lru_cache(maxsize=64)
 def _passed(step: float, steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What each step before adds to the norm [steps], square root of its square."""
+    """The norm gained in the steps before each step [steps]: |step| times the root of its index."""
     with torch.inference_mode(False):
         counts = torch.arange(steps, dtype=torch.float64)
         return (abs(step) * counts.sqrt()).to(device, dtype)

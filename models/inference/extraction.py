@@ -56,7 +56,7 @@ class Under:
     """Steering that is at work while activations are read."""
 
     intervention: Intervention
-    """What steers."""
+    """The steering."""
     positions: Positions
     """Which tokens it steers, the part before the answer being the prompt."""
 
@@ -202,7 +202,7 @@ class _Collector:
         self.states: dict[Site, Tensor] = {}
 
     def add(self, each: _Pass, states: Mapping[Site, Tensor]) -> None:
-        """Take what is wanted of the states [rows, length, d] of a pass."""
+        """Take the wanted positions of the states [rows, length, d] of a pass."""
         chosen = self._chosen(each)
         columns, target = torch.from_numpy(each.columns[chosen]), self._target(each, chosen)
         for site, hidden in states.items():

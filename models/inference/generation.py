@@ -94,7 +94,7 @@ class Passes:
     """The forward passes of one generation."""
 
     prompts: Prompts
-    """What is generated from."""
+    """The prompts to continue."""
     spans: list[tuple[int, int, int]] = field(default_factory=list)
     """Rows, first column and the column after the last of each pass."""
 
@@ -233,7 +233,7 @@ def _fill_shared_prefix(model: nn.Module, cache: DynamicCache, ids: Tensor, mask
     how many columns that settles. A column that holds more than that in one row is left."""
     padding = (mask.cumsum(dim=1) == 0).sum(dim=1)
     texts = [row[p:].tolist() for row, p in zip(ids, padding.tolist(), strict=True)]
-    # What the first and the last in lexical order share, all share.
+    # A prefix of both the first and the last text in lexical order is a prefix of all.
     pairs = zip(min(texts), max(texts), strict=False)
     shared_prefix = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
     columns = ids.shape[1] - max(len(text) - len(shared_prefix) for text in texts)
@@ -270,7 +270,7 @@ def module_that_runs(model: nn.Module) -> nn.Module:
 def _start(cache: Any, seen: int, length: int) -> int:
     """Column at which a pass of `length` columns begins, after `seen` columns.
 
-    A cache of keys knows it. Recurrent models have none: there a pass that is longer than all
+    A cache of keys holds it. Recurrent models have none: there a pass that is longer than all
     before it holds the whole text again.
     """
     if hasattr(cache, "get_seq_length"):

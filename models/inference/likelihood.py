@@ -59,11 +59,11 @@ class Scorer:
     lower: LowerBlocks | None = None
     """Keeps what the blocks below the steering computed; None: nothing is kept."""
     batches: Batches = field(default_factory=Batches)
-    """Remembers how many rows of the plain path fitted."""
+    """Batch size of the plain path that fitted."""
     mixed_dtype: torch.dtype | None = None
     """Lower precision of mixed-precision passes; None: the model's own throughout."""
     rows: RowSize = field(default_factory=RowSize)
-    """Remembers how long rows of the shared path may be."""
+    """Length of rows of the shared path that fitted."""
 
     @contextmanager
     def _passes(self) -> Iterator[None]:
@@ -336,7 +336,7 @@ def _probe() -> list[Request]:
     """Texts with a shared prefix, and a last one without it; few enough token ids for any model.
 
     Together they make a row several times longer than each, so that a model which goes by the
-    index in the row, not by the position given, is told apart.
+    index in the row, not by the position given, gives other scores.
     """
     shared_prefix = tuple(range(5, 5 + LEAST_SHARED_TOKENS + 1))
     texts = [tuple((7 * i + 11 * text) % 50 + 3 for i in range(12)) for text in range(5)]

@@ -63,7 +63,7 @@ class _Reached(Exception):
 
 
 def _up_to(block: nn.Module, run: Callable[[], object]) -> Tensor:
-    """What leaves `block`; the rest of the pass is not needed."""
+    """The output of `block`; the rest of the pass is not run."""
     states: list[Tensor] = []
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:

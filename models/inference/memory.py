@@ -16,7 +16,7 @@ from torch import nn
 Part = TypeVar("Part")
 
 LEAST_TOKENS = 16
-"""A row is not cut below this: what takes the memory is something else then."""
+"""Least length to which a row is cut: below it, something else takes the memory."""
 SHARE_OF_CACHES = 0.5
 """Share of the free memory that keys and values of a batch may take; the rest is for the pass."""
 SHARE_OF_STATES = 0.1
@@ -88,30 +88,30 @@ def keep_freed_memory() -> None:
 
 @dataclass
 class RowSize:
-    """How long packed rows may be; remembers the length that fitted."""
+    """Largest length of packed rows; keeps the length that fitted."""
 
     largest: int | None = None
     """Tokens in a row at most; None: no limit is known yet."""
 
     def of(self, usual: int) -> int:
-        """Tokens in a row where `usual` is what the device likes best."""
+        """Tokens in a row: `usual`, the best length for the device, unless that did not fit."""
         return min(usual, self.largest or usual)
 
     def halve(self, size: int) -> None:
-        """Rows of `size` tokens did not fit: remember it, and give back what they took."""
+        """Halve the length after rows of `size` tokens did not fit, and free their memory."""
         self.largest = size // 2
         release()
 
 
 @dataclass
 class Batches:
-    """Runs rows in batches, and remembers the size that fitted."""
+    """Runs rows in batches, and keeps the size that fitted."""
 
     largest: int | None = None
     """Rows in a batch at most; None: no limit is known yet."""
 
     def run(self, total: int, limit: int, part: Callable[[range], Part]) -> list[Part]:
-        """What `part` gives for rows 0 to `total`, in order, in batches of `limit` at most.
+        """Results of `part` for rows 0 to `total`, in order, in batches of `limit` at most.
 
         A batch for which memory runs out is halved, and no later one is larger than its halves.
         Raises what `part` raises, out of memory too where a single row does not fit.
@@ -130,7 +130,7 @@ class Batches:
         return parts
 
     def _fits(self, rows: range, part: Callable[[range], Part], parts: list[Part]) -> bool:
-        """Run one batch; False if it must be halved. The error and what it holds are gone then."""
+        """Run one batch; False if it must be halved. The error and its memory are released then."""
         try:
             parts.append(part(rows))
         except (RuntimeError, MemoryError) as error:

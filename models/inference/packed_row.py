@@ -1,4 +1,4 @@
-"""What a model is fed for a packed row, and which models can take one."""
+"""Inputs of a model for a packed row, and the check that a model can take one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _mask(model: nn.Module, visible: Tensor) -> Tensor:
 def masks_by_index(model: nn.Module) -> bool:
     """Whether attention layers keep a mask of their own, by index in the row.
 
-    Such a mask has a fixed size, and a local one (GPT-Neo) knows no depths.
+    Such a mask has a fixed size, and a local one (GPT-Neo) ignores depths.
     """
     return any(
         "attn" in name and buffer.dtype == torch.bool and buffer.ndim >= 2

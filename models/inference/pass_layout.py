@@ -2,8 +2,8 @@
 
 Requests may ask for the same text under several interventions. What all begin with is a pass of
 its own, whose keys and values the others go on from. The texts, each once whatever acts on them,
-are laid out in pieces, which is what the blocks below the steering are fed. The rows of a piece
-hold its texts under every intervention, which is what the blocks above are fed.
+are laid out in pieces, the input of the blocks below the steering. The rows of a piece hold its
+texts under every intervention, the input of the blocks above.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Piece:
     unsteered: PackedRow
     """The texts, each token once."""
     part: Part
-    """What is asked for in them."""
+    """Requests within these texts."""
     rows: Sequence[PackedRow]
     """The texts under every intervention; tokens that none has changed yet stand once."""
 
@@ -72,7 +72,7 @@ class Layout:
     """The passes for `requests`, each of which stands there once."""
 
     requests: Sequence[Request]
-    """What is asked."""
+    """The requests."""
     row_tokens: int
     """Tokens in a row, about."""
     per_query: bool = False
@@ -92,7 +92,7 @@ class Layout:
         return shared_prefix if len(shared_prefix) >= LEAST_SHARED_TOKENS else []
 
     def pieces(self) -> Iterator[Piece]:
-        """What comes after the shared prefix, piece by piece."""
+        """The texts after the shared prefix, piece by piece."""
         variants = list(self._texts.values())
         for unsteered in packs(below(self._roots, len(self.shared_prefix)), self.row_tokens):
             part = Part.of(unsteered, self.requests, variants)

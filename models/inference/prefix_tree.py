@@ -31,7 +31,7 @@ class Request:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """What the model is fed: all but the last token of the continuation."""
+        """Input of the model: all but the last token of the continuation."""
         return self.context + self.continuation[:-1]
 
     @property
@@ -190,7 +190,7 @@ def common_chain(roots: Sequence[Node]) -> list[Node]:
 
 
 def below(roots: Sequence[Node], depth: int) -> list[Node]:
-    """What hangs from the one chain of `depth` tokens with which all trees begin."""
+    """Nodes below the one chain of `depth` tokens with which all trees begin."""
     level = list(roots)
     for _ in range(depth):
         (node,) = level
@@ -287,7 +287,7 @@ class _Row:
         return len(self._order)
 
     def next(self) -> _Row:
-        """An empty row that knows which ancestors have given their answers already."""
+        """An empty row that skips answers which ancestors have given already."""
         return _Row(self._answered)
 
     def add(self, chain: Sequence[Node], node: Node) -> None:

@@ -1,4 +1,4 @@
-"""What all judges' models share: pairs of texts in, a few numbers for each pair out."""
+"""Common base of judges' models: pairs of texts in, a few numbers for each pair out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TextModel:
     batch_size: int
     """Texts that are read together at most."""
     batches: Batches = field(default_factory=Batches)
-    """What has fitted so far."""
+    """The batch size that fitted."""
 
     @property
     def longest(self) -> int:
@@ -59,7 +59,7 @@ class TextModel:
         answer: Callable[[int, Tensor], Scores],
         fill: int | None = 0,
     ) -> list[Scores]:
-        """What `answer` says of each of `rows` of tokens, in their order.
+        """Results of `answer` for each of `rows` of tokens, in their order.
 
         It is given the row's number and the model's logits for it, without those of the filling.
         Rows are filled up on the right with the token `fill`; None: each is read by itself.

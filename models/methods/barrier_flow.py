@@ -1,4 +1,4 @@
-"""Flows along the normalised gradient of a barrier: what the methods around ODESteer share.
+"""Flows along the normalised gradient of a barrier, shared by the methods around ODESteer.
 
 Zhao et al., ICLR 2026 (arXiv 2602.17560): the barrier h is the log density ratio of positive to
 negative activations, from a logistic regression on features of x; the flow is

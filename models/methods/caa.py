@@ -43,6 +43,6 @@ def mean_difference(data: SiteData, method: str) -> Tensor:
 
 
 def shift_along(vector: Tensor, data: SiteData) -> ConstantShift:
-    """A constant shift by `vector` [d] that knows how large the activations of `data` are."""
+    """A constant shift by `vector` [d] with the median norm of the activations of `data`."""
     norm = median_norm(data.positive, data.negative)
     return ConstantShift(vector.float(), dimension=len(vector), median_norm=norm)

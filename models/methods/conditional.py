@@ -29,7 +29,7 @@ from steereval.models.steering.steerer import Steerer, median_norm
 
 @dataclass(frozen=True)
 class ConditionalOptions(LogisticOptions):
-    """What steers, and when."""
+    """Options of the inner method and of the gate."""
 
     method: str = "caa"
     """The method behind the gate."""
@@ -50,7 +50,7 @@ class GatedSteerer(Steerer):
     per_query: ClassVar[bool] = True
 
     inner: Steerer
-    """What acts on the tokens of a query whose gate opens."""
+    """Steerer of the tokens of a query whose gate opens."""
     direction: Tensor
     """Weights of the probe, or the difference of means, [d]."""
     cosine: bool
@@ -99,7 +99,7 @@ class Conditional(Method):
         return inner.traits(inner.options(options.method_options)) - {CONSTANT}
 
     def draws(self, options: Any) -> bool:
-        """What the inner method draws."""
+        """Whether the inner method draws at random."""
         inner = self._inner(options)
         return inner.draws(inner.options(options.method_options))
 
@@ -109,12 +109,12 @@ class Conditional(Method):
         return inner.has_relative_strengths(inner.options(options.method_options))
 
     def needs(self, options: Any) -> frozenset[str]:
-        """What the inner method needs."""
+        """Parts of the data that the inner method needs."""
         inner = self._inner(options)
         return inner.needs(inner.options(options.method_options))
 
     def reward(self, options: Any) -> str:
-        """What the inner method asks for."""
+        """The inner method's reward."""
         inner = self._inner(options)
         return inner.reward(inner.options(options.method_options))
 
@@ -130,7 +130,7 @@ class Conditional(Method):
         return options
 
     def reduced(self, given: Any) -> dict[str, tuple[Any, Any]]:
-        """What the wrapped method's training is short of."""
+        """Reduced settings of the inner method's training."""
         options = self.options(given)
         return self._inner(options).reduced(options.method_options)
 
@@ -141,7 +141,7 @@ class Conditional(Method):
         return {site: _gated(s, data.at(site), options) for site, s in steerers.items()}
 
     def _inner(self, options: Any) -> Method:
-        # Imported here: the registry knows this module.
+        # Imported here: the registry imports this module.
         from steereval.models.methods.registry import get_method
 
         inner = get_method(options.method)

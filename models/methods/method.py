@@ -1,4 +1,4 @@
-"""What every steering method is: a name, typed options and a fit."""
+"""Interface of steering methods: a name, typed options and a fit."""
 
 from __future__ import annotations
 
@@ -74,15 +74,15 @@ class Method(ABC):
         return frozenset()
 
     def reward(self, options: Any) -> str:
-        """What answers are rewarded by, for methods that need "rewards"."""
+        """Source of the answers' rewards, for methods that need "rewards"."""
         return "label"
 
     def files(self, options: Any) -> tuple[Path, ...]:
-        """Files that the options name: their content is part of what a cell is."""
+        """Files that the options name: their content is part of a cell's identity."""
         return ()
 
     def fits_upwards(self, options: Any) -> bool:
-        """Whether each layer can be fitted to what the layers below it have already steered."""
+        """Whether each layer can be fitted to states already steered at the layers below it."""
         return False
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""RE-Control: ascend a value network on the states of what is generated.
+"""RE-Control: ascend a value network on the states of generated tokens.
 
 Kong et al. 2024, "Aligning Large Language Models with Representation Editing: A Control
 Perspective" (arXiv 2406.05954): V is trained by temporal differences along each answer's states,
@@ -89,7 +89,7 @@ class ReControl(SiteMethod):
     Options = ReControlOptions
 
     def needs(self, options: Any) -> frozenset[str]:
-        """The states of every token of every answer, and what the answer is worth."""
+        """The states of every token of every answer, and the answer's reward."""
         return frozenset({"trajectories", "rewards"})
 
     def reward(self, options: Any) -> str:

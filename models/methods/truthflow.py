@@ -28,7 +28,7 @@ from steereval.models.steering.steerer import Steerer, median_norm
 TIME_WIDTH = 128
 """Width of the embedding of time."""
 STRENGTH = 1.5
-"""What the published strength of one multiplies the vector by."""
+"""Factor of the vector at the published strength of one."""
 
 
 @dataclass(frozen=True)

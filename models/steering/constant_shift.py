@@ -19,7 +19,7 @@ class Bias:
     """An intervention's constant shifts at a target as one vector, which costs one addition."""
 
     vector: Tensor
-    """What is added to every token [d]."""
+    """The vector added to every token [d]."""
     lengths: Mapping[Site, float]
     """How far it moves a token at each site."""
 
@@ -46,7 +46,7 @@ class Bias:
 
 @dataclass
 class Addition:
-    """What the constant shifts of all interventions add to a target, in each pass of a context."""
+    """Sum of the constant shifts of all interventions at a target, in each pass of a context."""
 
     vectors: Tensor
     """[d], [rows, 1, d], or [interventions + 1, d] if `chosen` is given."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ForwardContext:
-    """What the hooks must know of one forward pass over tokens [rows, length]."""
+    """Input of the hooks for one forward pass over tokens [rows, length]."""
 
     assigned: Tensor
     """Index of the intervention that acts on each token, -1 for none; int64 [rows, length]."""

@@ -123,7 +123,7 @@ def head_width(model: nn.Module, projection: nn.Module) -> int:
     """Width of one attention head at the input of its output `projection`.
 
     Read off the projection, since a head's values may be wider than its keys. Raises ModelError
-    if that input is no whole number of heads.
+    if that input is not a whole number of heads.
     """
     width = getattr(projection, "in_features", None) or getattr(projection, "nx", None)
     heads = attention_heads(model)

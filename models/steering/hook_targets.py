@@ -24,7 +24,7 @@ class HookTarget:
     """Where one hook acts: a block's output, or the heads that enter its output projection."""
 
     sites: Sequence[Site]
-    """What is steered there."""
+    """The steered sites."""
     width: int | None
     """Width of a head; None for a block's output."""
 
@@ -38,7 +38,7 @@ Change = Callable[[HookTarget, Tensor], Tensor]
 
 
 def hook_targets(model: nn.Module, sites: Sequence[Site]) -> list[HookTarget]:
-    """What each hook serves."""
+    """The targets, one for each hook."""
     groups: dict[tuple[int, bool], list[Site]] = {}
     for site in sites:
         groups.setdefault((site.layer, site.head is None), []).append(site)

@@ -30,7 +30,7 @@ from steereval.models.steering.steerer import Steerer
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens at a target in each pass of a context; no token is under two interventions."""
+    """Steering at a target in each pass of a context; no token is under two interventions."""
 
     addition: Addition | None
     """The constant shifts, joined."""
@@ -49,11 +49,11 @@ class Session:
     decisions: dict[tuple[int, Site], Tensor | None] = field(default_factory=dict)
     """State of each query by intervention and site, from the pass that held its prompt."""
     _displacements: dict[tuple[int, Site], DisplacementStats] = field(default_factory=dict)
-    """What was done by intervention and site, but for what the plans have not entered yet."""
+    """Displacements by intervention and site, without those still held by the plans."""
     _planned: ForwardContext | None = None
     """The context that `_plans` are for: decoding steps share one."""
     _plans: dict[HookTarget, Plan] = field(default_factory=dict)
-    """What happens at each target."""
+    """The plan for each target."""
     _placed: dict[tuple[int, Site, torch.device], Steerer] = field(default_factory=dict)
     """Steerers on the device of their site's activations."""
     _biases: dict[tuple[int, HookTarget], Bias | None] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Session:
 
     @property
     def displacements(self) -> Mapping[tuple[int, Site], DisplacementStats]:
-        """What was done so far by intervention and site."""
+        """Displacements so far by intervention and site."""
         self._settle()
         return self._displacements
 

@@ -1,4 +1,4 @@
-"""What acts on activations: steerers by site, at one strength."""
+"""Interventions on activations: steerers by site, at one strength."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Clock:
     device: str
     """Where the work is queued, such as `cuda:0`."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """What has been measured."""
+    """Measured seconds by phase."""
     _phases: list[str] = field(default_factory=list)
     _since: float = 0.0
 

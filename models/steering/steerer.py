@@ -1,4 +1,4 @@
-"""What a fitted steerer does: the protocol that hooks, artefacts and engines rely on.
+"""Fitted steerers: the protocol that hooks, artefacts and engines rely on.
 
 A steerer is frozen; its tensors, settings and inner steerers are its fields. Simple ones map
 activations to activations; those that decide per query first look at the state of the prompt's

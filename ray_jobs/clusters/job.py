@@ -1,4 +1,4 @@
-"""What is run on a cluster that is started for it, and how large the cluster is."""
+"""A job on a cluster that is started for it, and the size of that cluster."""
 
 from __future__ import annotations
 

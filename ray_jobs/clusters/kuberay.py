@@ -22,7 +22,7 @@ START = "start.sh"
 LARGEST = 1_000_000
 """Bytes that a ConfigMap may hold, less some room for names."""
 HEAD = {"cpu": "4", "memory": "16Gi"}
-"""What the head takes: it holds no model."""
+"""Resources of the head, which holds no model."""
 LATER = 600
 """Seconds for which an ended cluster is left, to look at."""
 

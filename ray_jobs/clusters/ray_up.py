@@ -19,7 +19,7 @@ DISK = 200
 
 @dataclass(frozen=True)
 class Cloud:
-    """What is hired."""
+    """The machines that are rented, and their software."""
 
     image: str
     """Container image with all that the package depends on."""

@@ -1,4 +1,4 @@
-"""What a report is made of: sections of blocks, which page and Markdown both render."""
+"""Sections of blocks that make up a report; page and Markdown both render them."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class Fold:
     """Blocks that are shown when a reader opens them."""
 
     title: str
-    """What is in it."""
+    """The heading, visible while the blocks are closed."""
 
     blocks: tuple[Block, ...]
     """The blocks."""
 
     hints: tuple[str, ...] = ()
-    """What it says, in sentences that are visible while it is closed."""
+    """A summary in sentences, visible while the blocks are closed."""
 
     anchor: str = ""
     """Its id on the page; empty if nothing leads to it."""
@@ -95,7 +95,7 @@ class Section:
     """From top to bottom."""
 
     hint: str = ""
-    """What it says, in a few words that are visible while it is closed."""
+    """A summary in a few words, visible while the section is closed."""
 
     is_open: bool = False
     """Whether it is shown at once."""

@@ -34,7 +34,7 @@ class Published:
     """Path or URI of its page."""
 
     analysis: Analysis
-    """What it says."""
+    """The analysis that the page shows."""
 
 
 def build_report(run: RunFolder, out: Path | None = None) -> Path:

@@ -35,7 +35,7 @@ from steereval.results.store.profiles import Profile
 
 @dataclass(frozen=True)
 class Content:
-    """What a report shows, in the order in which it shows it."""
+    """The content of a report, in the order of the page."""
 
     title: str
     """The run's name."""
@@ -47,13 +47,13 @@ class Content:
     """Counts of comparisons, cells and cautions."""
 
     departures: tuple[str, ...]
-    """What was done otherwise than tasks, methods or the grid define it."""
+    """Departures of the run from the definitions of tasks, methods or the grid."""
 
     sections: tuple[Section, ...]
     """In order of worth."""
 
     items: tuple[ItemChunk, ...]
-    """What the item browser shows."""
+    """Data of the item browser."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

@@ -1,4 +1,4 @@
-"""What the item browser shows, packed into the page: a compressed piece for each model and task."""
+"""Data of the item browser, embedded in the page: a compressed chunk for each model and task."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ItemChunk:
 
 
 def item_chunks(run: RunFolder, sheets: Sequence[ItemSheet]) -> Iterator[ItemChunk]:
-    """The pieces of all sheets, answers as far as MOST_RESPONSES reach.
+    """The chunks of all sheets; at most MOST_RESPONSES answers are embedded.
 
     Raises StoreError for a file of the run that is damaged.
     """

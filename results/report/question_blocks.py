@@ -32,7 +32,7 @@ def questions_section(evidence: Evidence) -> Section | None:
 
 
 def _not_diagnosed(evidence: Evidence) -> str:
-    """What would answer the others that the methods raise."""
+    """A sentence on the measurements that would answer the open questions of the methods."""
     measured = ["what steering costs", "how likely the steered activations are"]
     if evidence.raises(FLOW):
         measured.insert(1, "the solver's error")

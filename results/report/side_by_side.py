@@ -27,7 +27,7 @@ class Section:
     title: str
     """Both names."""
     sentences: tuple[str, ...]
-    """What the comparison shows, then what is left out."""
+    """Results of the comparison, then the parts left out."""
     tables: tuple[ReportTable, ...]
     """A table for each model, task and metric, primary ones first."""
     apart: tuple[ReportTable, ...]
@@ -36,7 +36,7 @@ class Section:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """What the page and the Markdown show."""
+    """The content of the page and of the Markdown."""
 
     title: str
     """All runs."""

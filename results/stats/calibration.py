@@ -27,10 +27,10 @@ class Calibration:
     """Expected calibration error: mean over items of |mean prediction - share| of their bin."""
 
     by_chance: float
-    """What it would be on average, were the predictions true: chance alone keeps it above 0."""
+    """Mean of `error` if the predictions were true: chance alone keeps it above 0."""
 
     chance_bound: float
-    """What it would exceed in one case of twenty, were the predictions true."""
+    """95th percentile of `error` if the predictions were true."""
 
     predicted: Floats
     """[bins], mean predictions."""

@@ -70,5 +70,5 @@ def p_values(values: npt.ArrayLike) -> Floats:
         raise InputError(f"the p-values have {array.ndim} dimensions", "Give a vector.")
     if not bool(np.all((array >= 0.0) & (array <= 1.0))):
         bad = array[~((array >= 0.0) & (array <= 1.0))][0]
-        raise InputError(f"{bad} is no p-value", "Give numbers from 0 to 1, and no NaN.")
+        raise InputError(f"{bad} is not a p-value", "Give numbers from 0 to 1, and no NaN.")
     return array

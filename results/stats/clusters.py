@@ -42,7 +42,7 @@ def jackknife_shifts(item_means: Floats, clusters: Labels) -> Floats:
 
 
 def effective_clusters(clusters: Labels) -> float:
-    """The number of clusters of equal sizes that tell as much as `clusters` [items].
+    """The number of equal-sized clusters with as much information as `clusters` [items].
 
     (Σ n_g)²/Σ n_g² (Carter, Schnepel & Steigerwald 2017, for effects of whole clusters): G where
     all sizes are equal, fewer the more uneven they are. One less is the degrees of freedom of the
@@ -73,7 +73,7 @@ def cluster_sign_flip(
     `diff` [items], `clusters` [items]. The statistic is mean / CR3 standard error, computed again
     for every pattern of signs. With at most EXACT_CLUSTERS clusters all patterns are tried and
     `resamples` is not used; else p = (1 + hits) / (1 + resamples), with a generator from
-    SeedSequence(seed). It is conditional on the seed: sign flips over items know nothing of it.
+    SeedSequence(seed). It is conditional on the seed: sign flips over items ignore its variance.
     """
     column = checks.finite("diff", diff)
     if column.ndim != 1:

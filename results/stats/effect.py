@@ -17,7 +17,7 @@ Labels = npt.NDArray[np.intp]
 ONE_SEED = "conditional on one seed"
 TOO_FEW_SEEDS = "too few seeds"
 UNBOUNDED = "unbounded"
-"""The interval of an estimate whose error cannot be told."""
+"""The interval of an estimate whose error is unknown."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Effect:
     var_item: float
     """Variance between items, as it enters `se`: with clusters it contains the design effect.
 
-    With one seed it contains the residual, which cannot be told apart from it.
+    With one seed it contains the residual, since one seed cannot separate the two.
     """
 
     var_seed: float
@@ -87,7 +87,7 @@ class Effect:
     """The kind of interval that `low` and `high` are, in words."""
 
     effective_clusters: float | None = None
-    """The number of clusters of equal sizes that tell as much; None: `n_clusters`."""
+    """The number of equal-sized clusters with as much information; None: `n_clusters`."""
 
     skewness: float = 0.0
     """That of the estimate, for the skewness-corrected t; 0 where it is not corrected."""
@@ -102,7 +102,7 @@ class Effect:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What a reader must know before trusting the interval and the test."""
+        """Limits of the interval and of the test."""
         seeds = {1: ONE_SEED, 2: TOO_FEW_SEEDS}.get(self.n_seeds)
         return self.marks if seeds is None else (seeds, *self.marks)
 

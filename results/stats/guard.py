@@ -1,4 +1,4 @@
-"""What keeps an interval from being narrower than its data allow.
+"""Guards against intervals that are narrower than their data allow.
 
 A variance that is estimated from items that hardly differ is an accident: no difference among five
 items does not show that there is none. Two more observations, one at either end of what can be
@@ -46,7 +46,7 @@ class Guard:
         return np.maximum(low, self.low), np.minimum(high, self.high)
 
     def added_variance(self, stack: Floats, clusters: Labels, table: MeanSquareTable) -> Floats:
-        """What two more items, one at either end, add to the variance of the means.
+        """The variance that two more items, one at either end, add to that of the means.
 
         2R²/(N + 2)² + 2N(m - c)²/(N + 2)³, times the share of an item's variance that the mean over
         its seeds keeps. m is the mean, c the middle of the scale, and N the number of items less

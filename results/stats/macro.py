@@ -90,7 +90,7 @@ def _added(
     tables: Sequence[MeanSquareTable],
     guards: Sequence[Guard],
 ) -> float:
-    """What the guards add to the variance of the macro-mean."""
+    """The variance that the guards add to the macro-mean."""
     parts = zip(matrices, labels, tables, guards, strict=True)
     added = [float(g.added_variance(m[None], label, table)[0]) for m, label, table, g in parts]
     return sum(added) / len(matrices) ** 2

@@ -13,7 +13,7 @@ from steereval.results.stats.skewness import half_widths, one_sided_p
 
 @dataclass(frozen=True)
 class NonInferiority:
-    """What can be said about an effect and a margin; positive effects are improvements."""
+    """The verdict on an effect and a margin; positive effects are improvements."""
 
     verdict: str
     """"equivalent", "non-inferior", "worse" or "inconclusive"."""

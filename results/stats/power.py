@@ -31,7 +31,7 @@ Counts = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Variances:
-    """What a design is planned from: the variance components of a difference."""
+    """Variance components of a difference, from which a design is planned."""
 
     item: float
     """Between items (`Effect.var_item`: with clusters it contains the design effect)."""
@@ -103,7 +103,7 @@ def minimum_detectable_effect(
     """
     if min(n_items, n_seeds) < 1:
         raise InputError(
-            f"{n_items} items and {n_seeds} seeds are no design", "Give counts of at least 1."
+            f"{n_items} items and {n_seeds} seeds are not a design", "Give counts of at least 1."
         )
     per_cluster = 1.0 if n_clusters is None else n_items / n_clusters
     variances = Variances(var_item, var_seed, var_residual, per_cluster)

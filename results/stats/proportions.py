@@ -62,7 +62,7 @@ def paired_proportion_ci(
     (Bonett & Price 2012: one pair is added to b and to c) or "t" (over the n differences).
     """
     if b < 0 or c < 0 or n < 1 or b + c > n:
-        raise InputError(f"b = {b}, c = {c}, n = {n} are no paired counts", "b + c is at most n.")
+        raise InputError(f"b = {b}, c = {c}, n = {n} are not paired counts", "b + c is at most n.")
     checks.fraction("confidence", confidence)
     if method not in _PAIRED:
         raise UnknownNameError.of("interval for paired proportions", method, _PAIRED)
@@ -95,4 +95,6 @@ _PAIRED: dict[str, Callable[[int, int, int, float], tuple[float, float]]] = {
 
 def _check_count(successes: int, n: int) -> None:
     if n < 1 or not 0 <= successes <= n:
-        raise InputError(f"{successes} of {n} is no proportion", "Give 0 <= successes <= n, n > 0.")
+        raise InputError(
+            f"{successes} of {n} is not a proportion", "Give 0 <= successes <= n, n > 0."
+        )

@@ -9,7 +9,7 @@ from scipy import special
 from steereval.results.stats.effect import Floats
 
 Three = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
-"""What belongs to items, seeds and residual: numbers, or arrays that broadcast."""
+"""Values for items, seeds and residual: numbers, or arrays that broadcast."""
 
 
 def t_quantiles(probability: float, df: npt.ArrayLike) -> Floats:

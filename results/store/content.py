@@ -1,4 +1,4 @@
-"""What the cells of a run were computed from: hashes of models, tasks and contrast sets.
+"""Content behind the cells of a run: hashes of models, tasks and contrast sets.
 
 The manifest holds under `content` for each subject, such as `model smollm2-135m`, the hash of each
 of its parts, such as `model.safetensors`. A cell's record holds under `content` one hash of all
@@ -61,7 +61,7 @@ class Mismatch:
     where: str
     """The cell in words, or a diagnosis by its name."""
     subject: str
-    """What differs, such as `model smollm2-135m`."""
+    """The subject that differs, such as `model smollm2-135m`."""
     seen: str
     """The hash in the cell's record."""
     other: str
@@ -83,7 +83,7 @@ def digest_of(parts: Parts) -> str:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a cell or a diagnosis was computed from."""
+    """The recorded content of a cell or a diagnosis."""
 
     where: str
     """The cell in words, or a diagnosis by its name."""
@@ -92,7 +92,7 @@ class Seen:
 
 
 def seen_by_cells(records: Mapping[str, CellRecord]) -> dict[str, Seen]:
-    """What the finished cells were computed from, by id."""
+    """The recorded content of the finished cells, by id."""
     return {
         cell_id: Seen(record.name or cell_id, record.content)
         for cell_id, record in records.items()
@@ -101,7 +101,7 @@ def seen_by_cells(records: Mapping[str, CellRecord]) -> dict[str, Seen]:
 
 
 def seen_by_diagnoses(place: Storage, names: Iterable[str]) -> dict[str, Seen]:
-    """What diagnoses were computed from, by name. Raises StoreError."""
+    """The recorded content of diagnoses, by name. Raises StoreError."""
     return {name: Seen(name, record_of(place, name).get("content") or {}) for name in names}
 
 

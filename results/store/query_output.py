@@ -93,7 +93,7 @@ def _is_number(value: Any, or_null: bool = False) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: numbers that are not finite, dates and the like as text."""
+    """`value` as JSON can hold it: numbers that are not finite, dates and the like as text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, (float, Decimal)):

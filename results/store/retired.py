@@ -26,7 +26,7 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class AtHand:
-    """What a run folder holds of some cells, in the run or set apart."""
+    """Records and results of some cells in a run folder, in the run or set apart."""
 
     records: Mapping[str, CellRecord]
     """By cell id: of those that finished or failed."""
@@ -40,7 +40,7 @@ def retired(run: RunFolder) -> RunFolder:
 
 
 def at_hand(run: RunFolder, cells: Collection[str]) -> AtHand:
-    """What `run` holds of `cells`, given by id.
+    """The records and results in `run` of `cells`, given by id.
 
     Raises:
         StoreError: If a record is damaged.

@@ -12,7 +12,7 @@ Role = Literal["target", "capability"]
 
 @dataclass(frozen=True)
 class MetricCard:
-    """What the values of a metric are, one value per document."""
+    """The scale of a metric's values, one value per document."""
 
     kind: MetricKind
     """binary: 0 or 1; bounded: in [0, 1]; continuous: any number; ratio: a sum over a weight."""
@@ -45,7 +45,7 @@ class TaskSize:
 
 @dataclass(frozen=True)
 class TaskCard:
-    """What the statistics need to know of a task before it is run. The unit is the document."""
+    """Facts on a task that the statistics need before it is run. The unit is the document."""
 
     name: str
     """lm-eval's name for it."""
@@ -58,7 +58,7 @@ class TaskCard:
     role: Role
     """Whether steering is meant to improve it, or must not harm it; the user may say otherwise."""
     cluster: str | None = None
-    """What documents are clustered by, in words; None where they are not."""
+    """Name of the clusters of documents; None without clusters."""
     cluster_field: str | None = None
     """The document's field that holds its cluster."""
     question_field: str | None = None

@@ -74,7 +74,7 @@ WRITTEN_CARDS = (
         "bleu_acc",
         dict.fromkeys(("bleu_acc", "rouge1_acc", "rougeL_acc"), _ACCURACY) | _DISTINCT,
     ),
-    # Categories of prompts are no clusters, here and for preferences: they are the strata that
+    # Categories of prompts are not clusters, here and for preferences: they are the strata that
     # the prompts were chosen by, not a sample of a population of strata.
     TaskCard(
         name="ultrafeedback_mini_mc",

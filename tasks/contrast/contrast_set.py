@@ -50,7 +50,7 @@ class ContrastSet:
     source: str
     """Where the statements come from."""
     label_rule: str
-    """What makes a statement positive or negative, in words."""
+    """The rule by which a statement is positive or negative, in words."""
     statements: tuple[Statement, ...]
     """All statements, in the order of the source."""
     n_folds: int = 1
@@ -130,7 +130,7 @@ class ContrastSet:
         return tuple(self._keep(set(ranked[a:b])) for a, b in itertools.pairwise(bounds))
 
     def card(self) -> dict[str, Any]:
-        """What a report says about this set: see `steereval.tasks.contrast.card`."""
+        """The description of this set in a report: see `steereval.tasks.contrast.card`."""
         return card_of(self)
 
     def _keep(self, keys: Collection[str]) -> ContrastSet:

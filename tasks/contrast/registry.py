@@ -59,7 +59,7 @@ def load_contrast(
 
     Names: truthful-mini, preference-mini and toxicity (written for this project); truthfulqa,
     ultrafeedback and jigsaw, which are read from `data_dir` (else the folder STEEREVAL_DATA, else
-    the hub). The form of a file is told by `read_contrast_file`. With `answers="best"` only the
+    the hub). `read_contrast_file` describes the form of a file. With `answers="best"` only the
     first positive and the first negative statement of each key are kept: for a question the best
     correct and the first incorrect answer.
 

@@ -1,4 +1,4 @@
-"""What an answer is worth: the reward scorers that methods such as RE-Control take as a part."""
+"""Rewards of answers: the reward scorers that methods such as RE-Control take as a part."""
 
 from __future__ import annotations
 

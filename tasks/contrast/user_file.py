@@ -42,7 +42,7 @@ def read_contrast_file(path: Path) -> ContrastSet:
     Blank lines are passed over. The set is named after the file and its version after the content.
 
     Raises ContrastError, naming file, line and remedy, for a file that cannot be read, is empty,
-    is no JSON, has unknown or missing keys, texts that are none, one class only, or one text in
+    is not JSON, has unknown or missing keys, texts that are none, one class only, or one text in
     both classes.
     """
     located = [

@@ -29,7 +29,7 @@ def cached_file(asset: str, file_name: str, task: str) -> Path:
 
 
 def _is_as_fetched(path: Path) -> bool:
-    """Whether a file is what the note in its folder says; without a note, nobody knows better."""
+    """Whether a file has the hash noted in its folder; true without a note."""
     try:
         known = parse_json((path.parent / CONTENTS).read_bytes())["files"][path.name]["sha256"]
     except FileNotFoundError:

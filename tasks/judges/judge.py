@@ -1,4 +1,4 @@
-"""What a judge is: the texts it reads, and the metrics that follow from its numbers."""
+"""Judges: the texts that they read, and the metrics that follow from their numbers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal
 from steereval.tasks.catalogue.cards import MetricCard
 
 Engine = Literal["yes_no", "reward", "classifier", "likelihood", "perspective", "profanity"]
-"""What makes numbers of texts: see `steereval.models.judges`, Perspective's API, or the bundled
+"""Source of numbers for texts: see `steereval.models.judges`, Perspective's API, or the bundled
 classifier."""
 
 Texts = tuple[str, str]
-"""What an engine is given: a context, which may be empty, and the text itself."""
+"""Input of an engine: a context, which may be empty, and the text itself."""
 
 Value = tuple[float, float]
 """A metric's value and its weight, as in the item rows."""
@@ -28,7 +28,7 @@ class Answer:
     prompt: str
     """The document's own prompt, without few-shot examples and chat template."""
     response: str
-    """What was generated."""
+    """The generated text."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Scorer:
     """One way in which a judge makes numbers."""
 
     engine: Engine
-    """What makes them."""
+    """The engine that makes them."""
     model: str = ""
     """The published model; empty for an engine that has none to choose."""
 
@@ -53,8 +53,8 @@ class Judge:
     """By the name that a grid gives under `scorer`; the single one of a judge with no choice has
     the name ""."""
     texts: Callable[[Answer], Texts]
-    """What the engine reads of an answer."""
+    """The engine's input for an answer."""
     values: Callable[[Sequence[float]], dict[str, Value]]
     """The metrics that the engine's numbers for one answer make."""
     metrics: Mapping[str, MetricCard]
-    """What these metrics are."""
+    """Cards of these metrics, by name."""

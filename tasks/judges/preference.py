@@ -9,8 +9,8 @@ from steereval.tasks.judges.judge import Answer, Judge, Scorer, Texts, Value
 
 
 def _texts(answer: Answer) -> Texts:
-    """What a user would have written, and the reply: the words that frame a question in the task's
-    prompt are for models that do not chat."""
+    """The question as a user writes it, and the reply: the words that frame a question in the
+    task's prompt are for models that do not chat."""
     return answer.question, answer.response.strip()
 
 

@@ -8,6 +8,6 @@ _FRAME = re.compile(r"\s*Q:\s*(.*?)\s*\n\s*A:\s*", re.S)
 
 
 def question_of(prompt: str) -> str:
-    """What stands between `Q:` and `A:` where that is all of the prompt, else the prompt itself."""
+    """The text between `Q:` and `A:` if that is all of the prompt, else the prompt itself."""
     framed = _FRAME.fullmatch(prompt)
     return framed[1] if framed else prompt.strip()

@@ -29,8 +29,10 @@ def get_judge(name: str) -> Judge:
 
 
 def scorer_of(judge: Judge, name: str | None) -> Scorer:
-    """What makes the judge's numbers. Raises GridError where `name` is none of its scorers, or is
-    missing where there is a choice."""
+    """The judge's scorer of that name.
+
+    Raises GridError if `name` is not one of its scorers, or is missing where there are several.
+    """
     if (name or "") in judge.scorers:
         return judge.scorers[name or ""]
     if name is None:
@@ -44,7 +46,7 @@ def scorer_of(judge: Judge, name: str | None) -> Scorer:
 
 
 def judged_metrics(names: Iterable[str], with_unsteered: bool) -> dict[str, MetricCard]:
-    """What the judges of these names measure together; with the unsteered model, who wins too."""
+    """Metrics of these judges together; with the unsteered model, those of wins too."""
     chosen = [get_judge(name) for name in names]
     metrics = {metric: known for judge in chosen for metric, known in judge.metrics.items()}
     if TRUTH in chosen and INFO in chosen:

@@ -24,7 +24,7 @@ SHA256 = {
     "model.joblib": "aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
     "vectorizer.joblib": "19c5200dc6a41f026e0558e2f164f5fe8d8f58e502b46b37e4385037fcfa4831",
 }
-"""What the two files must be."""
+"""SHA-256 of the two files."""
 PICKLED_WITH = "1.9.1"
 """The version of scikit-learn that wrote them."""
 REFERENCE = (
@@ -117,7 +117,7 @@ def _write(stream: TextIO, message: dict[str, Any]) -> None:
 
 def main() -> None:
     """Load the classifier from the folder on the command line and serve it, or say why not."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # output of libraries is not an answer
     try:
         predict = load_classifier(Path(sys.argv[1]))
     except RefusedError as error:

@@ -68,6 +68,6 @@ def limits_of(values: Iterable[float]) -> Limits:
 
 
 def arm_label(row: Row, rows: Sequence[Row], width: int = LABEL_WIDTH) -> str:
-    """The row's name, as short as tells it from those of `rows`."""
+    """The shortest name of the row that is unique among `rows`."""
     short = short_label(row.arm, [other.arm for other in rows], width)
     return row.name.replace(row.arm.label, short, 1)

@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, and the way from a drawing to SVG and PNG."""
+"""Common parts of all figures: colours, sizes, and the export of a drawing to SVG and PNG."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class Picture:
     """Fit for a file name."""
 
     title: str
-    """What it shows, in a few words."""
+    """Title in a few words."""
 
     alternative: str
-    """What can be seen in it, in words, for those who do not see it."""
+    """Text alternative for readers who cannot see the figure."""
 
     svg: str
     """A complete SVG file, on white."""
@@ -95,7 +95,7 @@ class Absence:
     """A figure that cannot be drawn."""
 
     title: str
-    """What it would have shown."""
+    """Title of the missing figure."""
 
     reason: str
     """Why there is nothing to draw."""

@@ -21,7 +21,7 @@ HEADS = {(True, False): "<", (True, True): ">", (False, False): "v", (False, Tru
 
 
 def natural_limits(metric: Metric, is_difference: bool) -> Limits:
-    """What a displayed score, or a difference of two, can be at all."""
+    """The range of a displayed score, or of a difference of two."""
     if not metric.in_points:
         return -math.inf, math.inf
     return (-100.0, 100.0) if is_difference else (0.0, 100.0)

@@ -36,7 +36,7 @@ class FigureGroup:
     """Fit for an anchor."""
 
     title: str
-    """What they are."""
+    """Title of the group."""
 
     caption: str
     """How they are read."""
@@ -91,7 +91,7 @@ def figure_groups(analysis: Analysis) -> tuple[FigureGroup, ...]:
 
 
 def group_choosings(analysis: Analysis) -> dict[Key, list[Choosing]]:
-    """What was chosen, by model, task and metric."""
+    """The choices of strengths, by model, task and metric."""
     groups: dict[Key, list[Choosing]] = {}
     for each in analysis.choosings:
         key = (each.row.model, each.row.task.name, each.row.metric.name)
@@ -100,7 +100,7 @@ def group_choosings(analysis: Analysis) -> dict[Key, list[Choosing]]:
 
 
 def group_collapses(analysis: Analysis) -> dict[tuple[str, str], list[Collapse]]:
-    """What collapsed or did not, by model and task."""
+    """The results on collapse, by model and task."""
     groups: dict[tuple[str, str], list[Collapse]] = {}
     for each in analysis.collapses:
         groups.setdefault((each.model, each.task.name), []).append(each)

@@ -39,7 +39,7 @@ def height_for(usual: float, points: int) -> float:
 
 @dataclass(frozen=True)
 class Box:
-    """What a name, or a point, covers, in 1/72 inch."""
+    """The rectangle that a name or a point covers, in 1/72 inch."""
 
     x: float
     """Of its centre."""

@@ -25,7 +25,7 @@ TONE_COLOURS = {
     "harm": "#d55e00",
     "none": "#9aa2ac",
 }
-"""Colours of verdicts, from Okabe and Ito's palette: told apart by colour-blind readers too."""
+"""Colours of verdicts, from Okabe and Ito's palette: distinct for colour-blind readers too."""
 
 CURVE = "#0173b3"
 

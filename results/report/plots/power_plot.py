@@ -1,4 +1,4 @@
-"""What larger designs would detect: the least detectable effect over items and fit seeds."""
+"""Power of larger designs: the least detectable effect over items and fit seeds."""
 
 from __future__ import annotations
 

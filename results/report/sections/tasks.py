@@ -18,7 +18,7 @@ CLAIMS = (
 
 
 def tasks_section(analysis: Analysis, groups: Mapping[str, FigureGroup]) -> Section:
-    """What holds over all target tasks, and over models."""
+    """Results over all target tasks, and over models."""
     blocks: list[Block] = []
     if analysis.across or analysis.replications:
         blocks.append(Text(CLAIMS, "explain"))

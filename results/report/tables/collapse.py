@@ -42,7 +42,7 @@ def collapse_table(collapses: Sequence[Collapse]) -> ReportTable:
 def collapse_words(collapses: Sequence[Collapse]) -> Iterator[str]:
     """A sentence for each arm of one model and task that collapses, or one that none does.
 
-    Of several metrics of an arm the one that collapses first is told.
+    Of several metrics of an arm the sentence names the one that collapses first.
     """
     first = collapses[0]
     where = f"{first.model}, {first.task.name}"

@@ -48,7 +48,7 @@ def result_table(
 
 
 def basis_table(rows: Sequence[Row], name: str) -> ReportTable:
-    """What the rows of one table rest on: choices, counts, tests, variances, cost."""
+    """The basis of the rows of one table: choices, counts, tests, variances, cost."""
     columns = (
         Column("Method"),
         Column("How the strength was chosen"),

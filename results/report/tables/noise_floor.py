@@ -38,7 +38,7 @@ def noise_floor_table(floors: Sequence[NoiseFloor], confidence: float) -> Report
 
 
 def noise_words(floors: Sequence[NoiseFloor], planned: int) -> str:
-    """What the pairs show, in a sentence; `planned` counts the pairs of the plan."""
+    """A sentence on the result of the pairs; `planned` is the number of pairs in the plan."""
     if not planned:
         return NOT_MEASURED
     if not floors:

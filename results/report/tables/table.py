@@ -23,10 +23,10 @@ class Column:
     """Whether it is set flush right."""
 
     help: str = ""
-    """What it means, shown on hovering."""
+    """Explanation, shown on hovering."""
 
     kind: str = ""
-    """What the page lays out in its own way on a narrow screen; empty for a plain column."""
+    """Kind of column with a layout of its own on narrow screens; empty for a plain column."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Remark:
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place of a table."""
+    """The content of one table cell."""
 
     text: str
     """As it is read."""
 
     order: float | None = None
-    """What it is sorted by; None: by its text."""
+    """Sort key; None: the text."""
 
     tone: str = ""
     """The verdict's tone: "good", "bad", "even", "open", "none"; empty for plain text."""
@@ -74,7 +74,7 @@ class ReportTable:
     """Unique on the page, fit for a file name."""
 
     caption: str
-    """What it shows, in words."""
+    """Caption of the table."""
 
     columns: tuple[Column, ...]
     """From left to right."""
@@ -83,7 +83,7 @@ class ReportTable:
     """Each as long as `columns`."""
 
     kind: str = ""
-    """What the page lays out in its own way; empty for a plain table."""
+    """Kind of table with a layout of its own on the page; empty for a plain table."""
 
     @property
     def download(self) -> str:

@@ -159,7 +159,7 @@ class _Line:
         )
 
     def _remarks(self) -> Iterator[Remark]:
-        """What must be known of the verdict."""
+        """Remarks on the verdict: its p-value, collapse, and limits."""
         row = self.row
         yield Remark(p_words(row, self.analysis.plan.alpha))
         if row.collapses_from is not None:

@@ -23,7 +23,7 @@ KINDS = {
     Fold: "fold",
     ReportTable: "grid",
 }
-"""What a template calls each kind of block."""
+"""Names of the kinds of blocks in the templates."""
 
 
 def render_page(content: Content) -> str:

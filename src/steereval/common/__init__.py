@@ -1,1 +1,1 @@
-"""What every room may import: errors, paths, whole files, text."""
+"""Helpers that every package may import: errors, paths, atomic files, text."""

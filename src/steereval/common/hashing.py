@@ -34,7 +34,7 @@ THREADS = 8
 
 @dataclass(frozen=True)
 class Stamp:
-    """What changes with a file's content."""
+    """Attributes of a file that change with its content."""
 
     size: int
     """Bytes."""

@@ -19,7 +19,7 @@ def short_hash(text: str | bytes, digits: int = 16) -> str:
 
 
 def slug(*parts: str) -> str:
-    """`parts` as a file name; what cannot stand in one is told apart by a hash."""
+    """`parts` as a file name; a hash stands for characters not allowed there."""
     text = "-".join(parts)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
     if plain == text:

@@ -26,9 +26,9 @@ class Fault:
     place: Place
     """Where it is; empty for the document itself."""
     problem: str
-    """What is wrong, with the value."""
+    """The problem, with the value."""
     remedy: str
-    """What to do about it."""
+    """The remedy."""
 
 
 def fault(problem: str, remedy: str) -> PydanticCustomError:
@@ -51,7 +51,7 @@ def shown(value: object) -> str:
 
 
 def faults_of(error: ValidationError, model: Any, root: str) -> list[Fault]:
-    """What pydantic refused, in words.
+    """The faults that pydantic found, in words.
 
     Args:
         error: What validating a document as a `model` raised.
@@ -110,7 +110,7 @@ _WANTED = {
     "model_": "a mapping of keys to values",
     "dataclass_": "a mapping of keys to values",
 }
-"""What a value must be, by the start of the type of pydantic's error."""
+"""Required values in words, by the start of the type of pydantic's error."""
 
 _BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda c: f"above {c['gt']:g}",

@@ -251,11 +251,11 @@ def test_impossible_arguments_are_refused() -> None:
         stats.crossed_effect(np.zeros((3, 3)), confidence=95)
     with pytest.raises(InputError, match="clusters has shape"):
         stats.crossed_effect(np.zeros((3, 3)), clusters=[1, 2])
-    with pytest.raises(InputError, match="is no p-value"):
+    with pytest.raises(InputError, match="is not a p-value"):
         stats.adjust([0.1, np.nan], "holm")
     with pytest.raises(UnknownNameError, match="Did you mean 'holm'"):
         stats.adjust([0.1], "hohlm")
-    with pytest.raises(InputError, match="no paired counts"):
+    with pytest.raises(InputError, match="not paired counts"):
         stats.paired_proportion_ci(3, 3, 5)
     with pytest.raises(InputError, match="margin is 0"):
         stats.non_inferiority(stats.crossed_effect(np.zeros((3, 3))), 0.0)
