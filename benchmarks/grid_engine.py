@@ -273,7 +273,7 @@ class Bench:
 
 
 def requests(data_dir: Path, questions: int) -> list[Instance]:
-    """What mc1 and mc2 ask of the first questions, each once."""
+    """The distinct requests of mc1 and mc2 for the first questions."""
     instances: dict[tuple[str, str], Instance] = {}
     for task in load_tasks(list(TASKS), data_dir).values():
         task.set_config(key="num_fewshot", value=0)

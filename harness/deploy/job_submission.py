@@ -58,7 +58,7 @@ def submit(
     command += ["--address", "auto", "--progress", "lines", *options_of(grid), *options]
     with _files(grid, path) as files:
         snapshot = PackageSnapshot(package_folder(), files, environment)
-        # First: a job whose id cannot be kept would run and be known to nobody.
+        # First: a job whose id cannot be stored would run without anyone able to stop it.
         remember(run)
         try:
             start(address, run.id, shlex.join(command), snapshot, {"out": out, "grid": grid.name})

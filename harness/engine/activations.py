@@ -318,7 +318,7 @@ def write_activations(path: Path, states: Mapping[str, Tensor]) -> None:
     """Keep activations for the next process.
 
     A cache that cannot be written is not an error: this does not raise, leaves no file behind and
-    says so once.
+    prints one warning.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,12 +27,11 @@ from steereval.harness.engine.hf_backend import HuggingFaceBackend, shares_prefi
 from steereval.harness.engine.lm_eval_program import print_errors_as_sentences
 from steereval.harness.engine.loaded_lm import LoadedLM
 from steereval.harness.engine.requested_treatment import requested_treatment
-from steereval.harness.engine.token_requests import Tokens, check_finite, token_request
+from steereval.harness.engine.token_requests import check_finite, named_token_request
 from steereval.harness.engine.treatments import Treatment
 from steereval.harness.engine.unsteered_prefix import OwnText, UnsteeredPrefixes, few_shot_tokens
 from steereval.harness.engine.waiting_prompts import Prompt, item_keys
 from steereval.models.inference.generation import Prompts, rows_together
-from steereval.models.inference.prefix_tree import Request
 
 eval_logger = logging.getLogger(__name__)
 
@@ -284,7 +283,7 @@ class SteeredLM(LoadedLM):
         the prompt carries, or one alone where it carries none."""
         steerings = self._steerings([key for key, _, _ in requests])
         flat = [
-            self._token_request(request, each)
+            named_token_request(request, each, self.max_length, self._current.prefixes)
             for row, request in zip(steerings, requests, strict=True)
             for each in row
         ]
@@ -301,23 +300,6 @@ class SteeredLM(LoadedLM):
         answers = [tuple(next(pairs) for _ in row) for row in steerings]
         # lm-eval's own windows of rolling texts stand under one treatment each.
         return answers if self._current.waits else [row[0] for row in answers]
-
-    def _token_request(
-        self, request: tuple[Any, list[int], list[int]], steering: TokenSteering
-    ) -> Request:
-        """A tokenised request with what acts on it; an error names its text."""
-        key, context, continuation = request
-        tokens = Tokens(context, continuation)
-        try:
-            return token_request(tokens, steering, self.max_length, self._current.prefixes)
-        except CellError as error:
-            if key is None:
-                raise
-            prompt, text = (str(part) for part in key)
-            end = f"...{prompt[-60:]}" if len(prompt) > 60 else prompt
-            raise CellError(
-                f"{error.problem} (prompt {end!r}, continuation {text[:60]!r})", error.remedy
-            ) from None
 
     def _steerings(self, keys: Sequence[Any]) -> list[tuple[TokenSteering, ...]]:
         """Steering of tokenised requests, by their keys.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from steereval.common.errors import CellError
 from steereval.harness.engine.arms import TokenSteering
@@ -60,6 +61,30 @@ def token_request(
         return unsteered
     first, end = steering.positions.interval(len(prompt), prefixes.of(prompt))
     return replace(unsteered, intervention=steering.intervention, first=first, end=end)
+
+
+def named_token_request(
+    request: tuple[Any, list[int], list[int]],
+    steering: TokenSteering,
+    max_length: int,
+    prefixes: UnsteeredPrefixes,
+) -> Request:
+    """A request of lm-eval (texts, prompt, continuation) as `token_request`; errors quote its texts.
+
+    Raises:
+        CellError: As `token_request`.
+    """
+    key, context, continuation = request
+    try:
+        return token_request(Tokens(context, continuation), steering, max_length, prefixes)
+    except CellError as error:
+        if key is None:
+            raise
+        prompt, text = (str(part) for part in key)
+        end = f"...{prompt[-60:]}" if len(prompt) > 60 else prompt
+        raise CellError(
+            f"{error.problem} (prompt {end!r}, continuation {text[:60]!r})", error.remedy
+        ) from None
 
 
 def check_finite(

@@ -46,7 +46,7 @@ class Counter:
         tasks = one_of_each_task(group)
         if len(tasks) == 1:
             return cost
-        # Alone, a task knows nothing of what another one asks.
+        # A task that runs alone shares no requests with others.
         by_task = [[cell for cell in group if cell.task == first.task] for first in tasks]
         apart = sum(map(self._count, by_task), Cost())
         return replace(cost, tokens_unshared=apart.tokens_unshared, flops_alone=apart.flops_alone)

@@ -56,7 +56,7 @@ class JudgeCache:
         return scores
 
     def keep(self, fingerprint: str, scores: Mapping[Pair, Scores]) -> None:
-        """Remember what the judge says.
+        """Store scores of the judge.
 
         A cache that cannot be written is no error, since what was judged is at hand: this says so
         once.

@@ -124,7 +124,7 @@ def work_items(open_ones: Sequence[Assignment], run: RunSpec) -> list[Work]:
 
 
 def _key(each: Assignment) -> str:
-    """What has to be loaded; a stand-in has the tokenizer of the model that it judges."""
+    """Key of the model to load; a stand-in has the tokenizer of the model that it judges."""
     stand_in = each.cell.model.name if each.judge.is_stand_in else ""
     return f"judge|{each.judge}|{stand_in}"
 

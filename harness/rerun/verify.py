@@ -83,7 +83,7 @@ def check_grid(run: RunFolder, data_dir: Path | None) -> Iterator[Finding]:
 
 
 def _check_content(stored: Content, content: Content, grid: Grid) -> Iterator[Finding]:
-    """What the run was computed from against what is there now."""
+    """Findings where the run's content differs from the present one."""
     now, missing = dict(content), list[str]()
     for subject, read in readers_of_models(grid).items():
         try:

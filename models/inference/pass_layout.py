@@ -59,7 +59,7 @@ class TokensFed:
     """Through the projection to the vocabulary."""
 
     def __add__(self, other: TokensFed) -> TokensFed:
-        """What both feed."""
+        """The sum of both."""
         return TokensFed(
             self.below + other.below,
             self.above + other.above,

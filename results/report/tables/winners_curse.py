@@ -44,7 +44,7 @@ def winners_curse_table(choosings: Sequence[Choosing]) -> ReportTable:
 
 
 def choosing_words(choosings: Sequence[Choosing]) -> str:
-    """What the choice cost on average, over the arms that had one."""
+    """A sentence on the average cost of the choice, over the arms with several strengths."""
     chosen = [each for each in choosings if each.n_candidates > 1]
     if not chosen:
         return "every method has one strength, so nothing was chosen"
