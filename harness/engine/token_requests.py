@@ -69,7 +69,7 @@ def named_token_request(
     max_length: int,
     prefixes: UnsteeredPrefixes,
 ) -> Request:
-    """A request of lm-eval (texts, prompt, continuation) as `token_request`; errors quote its texts.
+    """A request of lm-eval (texts, prompt, continuation), tokenised; errors quote its texts.
 
     Raises:
         CellError: As `token_request`.
