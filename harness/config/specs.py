@@ -260,6 +260,8 @@ class SelectSpec:
     """The items to choose on: never the ones reported."""
     share: Identity[Annotated[Fraction, Strict()]] = 0.25
     """Share of each task's items set aside for choosing."""
+    layers: Analysis[Flag] = False
+    """Whether the layer of each method is chosen too, together with its strength."""
 
 
 @dataclass(frozen=True, config=STRICT)

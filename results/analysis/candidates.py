@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,53 @@ class Candidate:
         """Mean over fit seeds of the chosen strengths' validation scores."""
         scores = [choice.validation_score for choice in self.choices.values()]
         return float(np.mean(scores)) if scores else None
+
+
+def reported_candidates(source: Source, model: str, task: Task) -> Iterator[Candidate]:
+    """The settings of all arms that become rows, in the order of the grid.
+
+    Where the grid chooses layers too, a method has one row: its layer and strengths with the best
+    score on the validation items. One layer serves all fit seeds.
+    """
+    rule = selection_rule(source.plan, task)
+    layers_of: dict[str, list[Arm]] = {}
+    for arm in source.planned_arms(model, task.name):
+        layers_of.setdefault(arm.method, []).append(arm)
+    for arms in layers_of.values():
+        best = None
+        if rule is not None and source.plan.select is not None and source.plan.select.layers:
+            best = _best_layer(source, model, task, arms, rule.metric.higher_is_better)
+        if best is not None:
+            yield best
+            continue
+        for arm in arms:
+            yield from candidates(source, model, task, arm)
+
+
+def _best_layer(
+    source: Source, model: str, task: Task, arms: Sequence[Arm], is_higher_better: bool
+) -> Candidate | None:
+    """The candidate of the best layer; None for one layer, or if no layer can be scored."""
+    chosen = [] if len(arms) < 2 else [_chosen(source, model, task, arm) for arm in arms]
+    scored = [
+        (score, candidate)
+        for candidate in chosen
+        if candidate is not None and (score := candidate.validation_score()) is not None
+    ]
+    if not scored:
+        return None
+    sign = 1 if is_higher_better else -1
+    # Ties go to the first layer in the grid.
+    _, best = max(scored, key=lambda pair: sign * pair[0])
+    budget = {
+        seed: sum(each.choices[seed].n_candidates for _, each in scored if seed in each.choices)
+        for seed in best.choices
+    }
+    choices = {
+        seed: replace(choice, n_candidates=budget[seed]) for seed, choice in best.choices.items()
+    }
+    words = f"{best.how_chosen}, with the layer out of {len(arms)}"
+    return Candidate(best.setting, words, choices)
 
 
 def candidates(source: Source, model: str, task: Task, arm: Arm) -> list[Candidate]:

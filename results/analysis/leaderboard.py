@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steereval.results.analysis.candidates import Candidate, candidates, chosen_on
+from steereval.results.analysis.candidates import Candidate, chosen_on, reported_candidates
 from steereval.results.analysis.collapse import Collapse
 from steereval.results.analysis.comparison import Comparison, compare, untestable
 from steereval.results.analysis.inputs import Cost, Source
@@ -175,8 +175,7 @@ def rows_of_table(source: Source, model: str, task: Task, metric: Metric) -> lis
     """The rows of one model, task and metric: the baseline, then the arms of the grid."""
     return [
         _Builder(source, model, task, metric, candidate).row()
-        for arm in source.planned_arms(model, task.name)
-        for candidate in candidates(source, model, task, arm)
+        for candidate in reported_candidates(source, model, task)
     ]
 
 

@@ -96,6 +96,8 @@ class SelectEntry(Part):
     """Items to choose on."""
     share: float | None = None
     """Share of the items set aside for choosing."""
+    layers: bool = False
+    """Whether layers are chosen too."""
 
 
 class AnalysisEntry(Part):
@@ -227,6 +229,8 @@ class Selection:
 
     task: str | None
     """The task it is taken from; None: each target task for itself, the first for capabilities."""
+    layers: bool = False
+    """Whether the layer is chosen together with the strength."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,7 @@ def parse_plan(manifest: Manifest) -> Plan:
         tasks={name: _task(name, entry) for name, entry in manifest.tasks.items()},
         methods=tuple(manifest.methods),
         reduced=_reduced(manifest.methods),
-        select=Selection(select.metric or "", select.task) if select else None,
+        select=Selection(select.metric or "", select.task, select.layers) if select else None,
         baseline=imported.baseline or analysis.baseline,
         imported=labels,
         confidence=analysis.confidence,
