@@ -20,7 +20,7 @@ PICTURES = {
     "help": ["--help"],
     "plan": ["plan", "examples/paper.yaml"],
     "plan-quickstart": ["plan", "examples/quickstart.yaml"],
-    "plan-own-task": ["plan", "examples/own-task/grid.yaml"],
+    "plan-two-models": ["plan", "examples/two-models.yaml"],
     "failing-grid": ["plan", "docs/pictures/failing-grid.yaml"],
     "suggestions": ["run", "examples/quickstart.yaml", "--out", "runs/first", "--wokers", "2"],
 }
