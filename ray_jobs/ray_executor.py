@@ -72,12 +72,24 @@ class RayExecutor:
         self._membership = self._membership or Membership(self.address, self.package)
         return self._membership
 
+    def cores(self) -> float | None:
+        """Cores of the smallest worker on the present nodes; None where workers have GPUs."""
+        self.begin().wait()
+        if self._uses_gpus():
+            return None
+        cpus = [node.cpus for node in nodes().values() if node.cpus]
+        on_each = -(-(self.workers or 1) // len(cpus)) if cpus else 1
+        return max(1.0, min(cpus, default=1.0) // on_each)
+
+    def _uses_gpus(self) -> bool:
+        if self.on_gpus is None:
+            return any(node.gpus for node in nodes().values())
+        return self.on_gpus
+
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run `works`. A StoreError ends the run: nothing can be kept."""
         self.begin().wait()
-        on_gpus = self.on_gpus
-        if on_gpus is None:
-            on_gpus = any(node.gpus for node in nodes().values())
+        on_gpus = self._uses_gpus()
         if not on_gpus:
             works = [replace(work, size=1.0) for work in works]
         schedule = Schedule(works, self.rules)

@@ -29,6 +29,10 @@ POLL_S = 1.0
 class SerialExecutor:
     """Runs one piece after the other."""
 
+    def __init__(self, cores: float | None = 1.0) -> None:
+        """With so many cores; None: on a GPU."""
+        self._cores = cores
+
     def __enter__(self) -> Self:
         """Nothing runs yet."""
         return self
@@ -38,6 +42,10 @@ class SerialExecutor:
 
     def begin(self) -> None:
         """Nothing takes long to start."""
+
+    def cores(self) -> float | None:
+        """Cores of this process; None where it computes on a GPU."""
+        return self._cores
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run `works` in their order. A StoreError ends the run: nothing can be kept."""

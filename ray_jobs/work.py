@@ -128,6 +128,11 @@ class Executor(Protocol):
         """Start what `run` would wait for, and return meanwhile."""
         ...
 
+    def cores(self) -> float | None:
+        """Cores of the smallest worker; None where workers have GPUs. Waits for what `begin`
+        starts."""
+        ...
+
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run all of `works`; the end of every unit is reported once."""
         ...

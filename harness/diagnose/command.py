@@ -34,7 +34,8 @@ from steereval.harness.planning.content import (
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.planning.preflight import load_contrasts, prepare
 from steereval.harness.planning.task_resources import TaskResources
-from steereval.harness.run.driver import affinity, executor_of
+from steereval.harness.run.executors import executor_of
+from steereval.harness.run.group_work import affinity
 from steereval.harness.run.manifest import manifest, manifest_before
 from steereval.ray_jobs.work import Done, Outcome, Work
 from steereval.results.store.content import Content, seen_by_cells, seen_by_diagnoses

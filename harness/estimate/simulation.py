@@ -9,9 +9,9 @@ from pathlib import Path
 from steereval.common.errors import InputError
 from steereval.harness.config.grid import Grid
 from steereval.harness.planning.cell import Cell
-from steereval.harness.planning.groups import groups
 from steereval.harness.planning.preflight import at_hand
-from steereval.harness.run.driver import work_of
+from steereval.harness.run.group_parts import all_parts, largest_part
+from steereval.harness.run.group_work import work_of
 from steereval.ray_jobs.rules import Rules
 from steereval.ray_jobs.simulate import Chance, simulate
 from steereval.ray_jobs.work import Work
@@ -52,10 +52,12 @@ def check_room(grid: Grid, gpus: int) -> None:
 
 
 def work_items(grid: Grid, cells: Sequence[Cell], data_dir: Path | None) -> list[Work]:
-    """The groups of `grid` as its executor will see them, without time limits: their costs are no
-    seconds. Raises an InputError for a model or data that is not at hand: nothing is fetched."""
+    """The groups of `grid` as an executor with GPUs sees them, without time limits, since costs are
+    not in seconds. Raises an InputError for a model or data that is not at hand: nothing is
+    fetched."""
     prepared = at_hand(grid, data_dir)
-    works = [work_of(group, prepared, grid.run) for group in groups(cells)]
+    parts = all_parts(cells, prepared, largest_part(cores=None))
+    works = [work_of(part, prepared, grid.run) for part in parts]
     return [replace(work, limit=None) for work in works]
 
 

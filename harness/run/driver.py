@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from steereval.common.activity import still
-from steereval.harness.config.grid import Grid, RunSpec
+from steereval.harness.config.grid import Grid
 from steereval.harness.config.included import included_of
-from steereval.harness.deploy.package_snapshot import package_folder
 from steereval.harness.engine.loading import WorkerSettings
 from steereval.harness.judging.rows import JudgeListener
 from steereval.harness.judging.worker import JudgeWorker, assignments, work_items
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import refuse_other_content
-from steereval.harness.planning.groups import group_id, groups
-from steereval.harness.planning.known_cost import cost_about
+from steereval.harness.planning.groups import group_id
 from steereval.harness.planning.plan import make_plan, seedless_sentences
 from steereval.harness.planning.preflight import Prepared, prepare
+from steereval.harness.run.executors import executor_of, is_remote
 from steereval.harness.run.first_verdicts import FirstVerdicts
+from steereval.harness.run.group_parts import all_parts, largest_part
+from steereval.harness.run.group_work import LOADING, LOADING_ON_CPU, work_of
 from steereval.harness.run.manifest import manifest, manifest_before
 from steereval.harness.run.opening import EFFICIENCY, cheapest_tasks_first, opening, product_speed
 from steereval.harness.run.progress import Form, display
@@ -39,18 +39,6 @@ from steereval.results.store.manifest import Manifest
 from steereval.results.store.progress import ENDED, JUDGING, STOPPED, end_progress
 from steereval.results.store.retired import at_hand, describe_retired, replan, settle
 from steereval.results.store.run_folder import RunFolder
-
-LOADING = 80_000
-"""Loading a model on a GPU costs about as much as feeding it this many tokens."""
-LOADING_ON_CPU = 2_000
-"""The same without one, where tokens take far longer and weights lie in the page cache."""
-GROUP_SECONDS = 600
-"""Most seconds that a group is expected to take."""
-CPU_FLOPS, GPU_FLOPS = 1e11, 1e14
-"""Operations a second for that expectation: a slow CPU of two cores, and an A100."""
-READ_AGAIN = 0.5
-"""Share of what is written that is fed once more, for its perplexity: what arms write alike is read
-once."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +85,14 @@ def run_grid(
             executor.begin()
         with still(say, "checking models, tasks and contrast sets"):
             prepared = prepare(grid, data_dir, say)
-        parts = _cut(groups(cells), prepared, grid.run)
+        # A resumed run has the parts that it began with, on any machine.
+        largest = (earlier and earlier.largest_group) or largest_part(executor.cores())
+        parts = all_parts(cells, prepared, largest)
         waiting = [left for group in parts if (left := _left(group, before, records, stored))]
         check_driver(store.place, lease.id)
         seen = seen_by_cells(records)
         refuse_other_content(store.place, earlier, seen, [c.id for c in cells], prepared.content)
-        _plan_again(store, earlier, manifest(grid, cells, prepared), say)
+        _plan_again(store, earlier, manifest(grid, cells, prepared, largest), say)
         keep_references(store.place, grid.tasks, prepared.loaded)
         keep_included(store.place, included_of(grid))
         if before:
@@ -110,7 +100,7 @@ def run_grid(
         _report_answered(waiting, stored, say)
         settings = _worker_settings(grid, store, data_dir, waiting, lease.id, prepared.content)
         shown = len(cells), before, form
-        works, speed = _works(grid, waiting, prepared, say)
+        works, speed = _works(grid, waiting, prepared, executor, say)
         failed = _run_groups(grid, works, settings, executor, shown, speed)
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
@@ -222,33 +212,22 @@ def _left(
     return tuple(group) if left and stored and cut_off and not failed else left
 
 
-def _cut(
-    all_groups: Sequence[tuple[Cell, ...]], prepared: Prepared, run: RunSpec
-) -> list[tuple[Cell, ...]]:
-    """The groups, those in parts that would take more than about ten minutes: what a kill costs.
-
-    Planned operations alone decide, so that a resumed run has the same groups.
-    """
-    on_cpu = not (_is_remote(run) or _gpus(run.device))
-    most = (CPU_FLOPS if on_cpu else GPU_FLOPS) * GROUP_SECONDS / 1e12
-    parts: list[tuple[Cell, ...]] = []
-    for group in all_groups:
-        work = work_of(group, prepared, run)
-        parts += [part.units for part in work.parts(math.ceil(work.cost / most))]
-    return parts
-
-
 def _works(
-    grid: Grid, waiting: Sequence[Sequence[Cell]], prepared: Prepared, say: Callable[[str], None]
+    grid: Grid,
+    waiting: Sequence[Sequence[Cell]],
+    prepared: Prepared,
+    executor: Executor,
+    say: Callable[[str], None],
 ) -> tuple[list[Work], float | None]:
     """The groups as works for the executor, and the expected speed of a worker in 10^12 operations
     a second, where known; says how long they take."""
-    on_cpu = not (_is_remote(grid.run) or _gpus(grid.run.device))
+    if not waiting:
+        return [], None
+    on_cpu = executor.cores() is not None
     loading = LOADING_ON_CPU if on_cpu else LOADING
     works = cheapest_tasks_first([work_of(g, prepared, grid.run, loading) for g in waiting])
-    speed = product_speed() if works and on_cpu else None
-    if works:
-        say(opening(works, speed))
+    speed = product_speed() if on_cpu and not is_remote(grid.run) else None
+    say(opening(works, speed))
     return works, None if speed is None else EFFICIENCY * speed / 1e12
 
 
@@ -281,60 +260,3 @@ def _run_groups(
         finally:
             tracker.stop(state)
     return tuple(tracker.failures.values())
-
-
-def work_of(
-    group: Sequence[Cell], prepared: Prepared, run: RunSpec, loading: int = LOADING
-) -> Work:
-    """A group of cells as the executor sees it. Costs are in 10^12 operations; loading the model
-    costs as much as `loading` tokens."""
-    model, shape = group[0].model, prepared.shapes[group[0].model.name]
-    cost = cost_about(group, shape, prepared.sizes)
-    operations = cost.flops + READ_AGAIN * cost.generated * shape.flops
-    limit = None if run.time_limit is None else run.time_limit * len(group)
-    return Work(
-        group_id(group), tuple(group), operations / 1e12, affinity(group[0]),
-        loading * shape.flops / 1e12, model.gpus, limit,
-    )  # fmt: skip
-
-
-def affinity(cell: Cell) -> str:
-    """Cells with the same model stay with a worker that has loaded it; repetitions, which are to
-    show what another worker does, have a key of their own."""
-    model, repeated = cell.model, "|repeated" if cell.is_repeat else ""
-    options = f"|{model.model_args}" if model.model_args else ""
-    return f"{model.name}|{model.revision}|{model.peft}|{model.dtype}{options}{repeated}"
-
-
-def executor_of(grid: Grid) -> Executor:
-    """What runs the works of `grid`: this process, or workers on Ray."""
-    run = grid.run
-    gpus = _gpus(run.device)
-    if run.address is None and (run.workers or gpus or 1) == 1:
-        from steereval.ray_jobs.serial import SerialExecutor
-
-        return SerialExecutor()
-    # Imported here: Ray takes a second to import, and one worker does not need it.
-    from steereval.ray_jobs.ray_executor import RayExecutor
-    from steereval.ray_jobs.rules import Rules
-
-    remote = _is_remote(run)
-    return RayExecutor(
-        workers=run.workers,
-        address=run.address or "local",
-        on_gpus=(None if run.device != "cpu" else False) if remote else gpus > 0,
-        package=package_folder() if remote else None,
-        rules=Rules(retries=run.retries),
-    )
-
-
-def _is_remote(run: RunSpec) -> bool:
-    """Whether workers are on a Ray that was there before; it may have GPUs."""
-    return run.address not in (None, "local")
-
-
-def _gpus(device: str) -> int:
-    """GPUs of this machine that a run on `device` uses."""
-    import torch
-
-    return torch.cuda.device_count() if device in ("auto", "cuda") else 0

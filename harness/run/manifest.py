@@ -47,8 +47,10 @@ def manifest_before(store: RunFolder, cells: Sequence[Cell]) -> Manifest | None:
     return manifest
 
 
-def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> Manifest:
-    """What a reader of the rows must know of the run."""
+def manifest(
+    grid: Grid, cells: Sequence[Cell], prepared: Prepared, largest_group: float | None = None
+) -> Manifest:
+    """The manifest of a run of `cells`."""
     select = None if grid.select is None else SelectEntry.model_validate(plain(grid.select))
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -62,6 +64,7 @@ def manifest(grid: Grid, cells: Sequence[Cell], prepared: Prepared) -> Manifest:
         contrasts=prepared.contrasts,
         content={subject: dict(parts) for subject, parts in prepared.content.items()},
         versions=versions(package_of(method.name) for method in grid.methods),
+        largest_group=largest_group,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine={"platform": platform.platform(), "python": platform.python_version()},
     )

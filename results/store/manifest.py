@@ -145,6 +145,9 @@ class Manifest(Part):
     """{subject: {part: its hash}} of models, tasks and contrast sets."""
     versions: dict[str, str] = {}
     """{package: version}."""
+    largest_group: float | None = None
+    """Most operations of cells that are answered together, in 10^12; null in files of before it was
+    kept."""
     created: str = ""
     """When it was planned, in ISO 8601."""
     machine: JsonObject = {}

@@ -290,3 +290,18 @@ def test_an_address_where_no_ray_is(factory: Factory) -> None:
 @pytest.mark.usefixtures("running")
 def test_nothing_to_do(factory: Factory) -> None:
     assert run([], factory) == {}
+
+
+@pytest.mark.parametrize(("workers", "cores"), [(None, 2.0), (1, 2.0), (2, 1.0), (3, 1.0)])
+def test_cores_are_those_of_the_smallest_worker(
+    running: None, workers: int | None, cores: float
+) -> None:
+    with RayExecutor(workers=workers) as executor:
+        assert executor.cores() == cores
+
+
+def test_workers_of_a_cluster_without_gpus_compute_on_cores(running: None) -> None:
+    with RayExecutor(on_gpus=None) as executor:
+        assert executor.cores() == 2.0
+    with RayExecutor(on_gpus=True) as executor:
+        assert executor.cores() is None

@@ -21,7 +21,7 @@ from steereval.harness.estimate.simulation import (
 from steereval.harness.planning.known_cost import cost_about
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.planning.preflight import prepare
-from steereval.harness.run.driver import READ_AGAIN, work_of
+from steereval.harness.run.group_work import READ_AGAIN, work_of
 from steereval.ray_jobs.work import Work
 
 
