@@ -21,7 +21,8 @@ PROBE_SECONDS = 0.2
 def cheapest_tasks_first(works: Sequence[Work]) -> list[Work]:
     """`works`, ordered so that one worker completes one task after the other, the cheapest first.
 
-    Works of one task keep their order, and so do models.
+    The cheapest work of a task comes first too, so that the first result appears early. Models keep
+    their order.
     """
     cost: dict[tuple[str, str], float] = {}
     for work in works:
@@ -29,9 +30,9 @@ def cheapest_tasks_first(works: Sequence[Work]) -> list[Work]:
         cost[key] = cost.get(key, 0.0) + work.cost
     models = list(dict.fromkeys(model for model, _ in cost))
 
-    def place(work: Work) -> tuple[int, float]:
+    def place(work: Work) -> tuple[int, float, str, float]:
         model, tasks = _model_and_tasks(work)
-        return models.index(model), cost[model, tasks]
+        return models.index(model), cost[model, tasks], tasks, work.cost
 
     return sorted(works, key=place)
 

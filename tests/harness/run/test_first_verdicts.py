@@ -79,6 +79,15 @@ def test_the_cheapest_task_comes_first_and_tasks_stay_together() -> None:
     assert cost[tasks[0]] == min(cost.values())
 
 
+def test_the_cheapest_group_of_a_task_comes_first() -> None:
+    ordered = cheapest_tasks_first(works([5.0, 1.0, 2.0, 7.0]))
+    by_task: dict[str, list[float]] = {}
+    for work in ordered:
+        by_task.setdefault(work.units[0].task.name, []).append(work.cost)
+    assert all(costs == sorted(costs) for costs in by_task.values())
+    assert sum(len(costs) > 1 for costs in by_task.values()) >= 1
+
+
 def test_the_opening_states_the_time_at_the_speed_of_products() -> None:
     given = cheapest_tasks_first(works([30.0, 30.0, 10.0, 10.0]))
     text = opening(given, 1e12 / EFFICIENCY)
