@@ -18,7 +18,9 @@ from steereval.harness.config.reference import with_reference
 from steereval.harness.config.specs import Grid
 from steereval.models.methods.options import options_schema
 from steereval.models.methods.registry import BUILT_IN
+from steereval.results.store.answers import AnswerRecord
 from steereval.results.store.cell_record import CellRecord
+from steereval.results.store.diagnosis import DiagnosisRecord
 from steereval.results.store.manifest import Manifest
 from steereval.results.store.profiles import Profile
 from steereval.results.store.progress import Progress
@@ -29,6 +31,8 @@ DOCUMENTS: dict[str, type] = {
     "cell-record": CellRecord,
     "progress": Progress,
     "profile": Profile,
+    "answer-record": AnswerRecord,
+    "diagnosis-record": DiagnosisRecord,
 }
 """{name of the schema: model of a JSON document in a run folder}."""
 

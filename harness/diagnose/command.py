@@ -38,6 +38,7 @@ from steereval.harness.run.executors import executor_of
 from steereval.harness.run.group_work import affinity
 from steereval.harness.run.manifest import manifest, manifest_before
 from steereval.ray_jobs.work import Done, Outcome, Work
+from steereval.results.store.cell_record import Environment
 from steereval.results.store.content import Content, seen_by_cells, seen_by_diagnoses
 from steereval.results.store.diagnosis import (
     FOLDER,
@@ -189,7 +190,7 @@ class DiagnoseWorker:
             place = storage_of(self.settings.run_folder)
             check_driver(place, self.settings.lease)
             write_diagnosis(place, unit.name, diagnosis)
-            errors |= diagnosis.record["errors"]
+            errors |= diagnosis.record.errors
         return Done(errors, tuple(again))
 
     def _measure(self, unit: Unit) -> Diagnosis:
@@ -200,12 +201,14 @@ class DiagnoseWorker:
             lm.fitter.expect(contrast, fit_request(cell))
         measuring = Measuring(unit, lm, material_of(unit, contrast, lm.fitter), self.say)
         measuring.all()
-        record = measuring.record() | {
-            "content": self._witness.fit_of(unit.cells[0]),
-            "seconds": time.perf_counter() - start,
-            "environment": environment(str(lm.device)),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        record = measuring.record().model_copy(
+            update={
+                "content": self._witness.fit_of(unit.cells[0]),
+                "seconds": time.perf_counter() - start,
+                "environment": Environment.model_validate(environment(str(lm.device))),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
         return Diagnosis(measuring.rows.table(), record)
 
     def _model(self, cell: Cell) -> SteeredLM:

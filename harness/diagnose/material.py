@@ -15,6 +15,7 @@ from steereval.harness.engine.fitter import Fitter, parse_layers
 from steereval.models.diagnostics.manifold import Manifold
 from steereval.models.inference.extraction import States
 from steereval.models.steering.hook_points import Site, find_blocks
+from steereval.results.store.diagnosis import PartSize, PartSizes
 from steereval.tasks.contrast.registry import ContrastSet, Statement
 
 TOKENS = (1, 2, 4, 8, 16)
@@ -77,17 +78,17 @@ class Material:
         """Whether each statement is of the wanted class, bool [n]."""
         return torch.tensor([statement.positive for statement in self.statements])
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Keys and statements of the three parts."""
-        parts = {"fit": self.fit.statements, "judge": self.judge.statements}
-        return {
-            part: {
-                "keys": len({s.key for s in statements}),
-                "positive": sum(s.positive for s in statements),
-                "negative": sum(not s.positive for s in statements),
-            }
-            for part, statements in (parts | {"test": self.statements}).items()
-        }
+    def counts(self) -> PartSizes:
+        """Questions and statements of the three parts."""
+        fit, judge, test = (
+            PartSize(
+                keys=len({s.key for s in statements}),
+                positive=sum(s.positive for s in statements),
+                negative=sum(not s.positive for s in statements),
+            )
+            for statements in (self.fit.statements, self.judge.statements, self.statements)
+        )
+        return PartSizes(fit=fit, judge=judge, test=test)
 
 
 def material_of(unit: Unit, contrast: ContrastSet, fitter: Fitter) -> Material:

@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from steereval.models.artefacts.artefact import Artefact
 from steereval.models.methods.barrier_flow import BarrierFlow
 from steereval.models.steering.hook_points import Site
 from steereval.models.steering.steerer import Steerer
+from steereval.results.store.diagnosis import DiagnosisRecord
 
 Say = Callable[[str], None]
 JUDGE_SEEDS = 1000
@@ -186,18 +186,18 @@ class Measuring:
             prompts.append(list(text.tokens[: max(end, 1)]))
         return prompts
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> DiagnosisRecord:
         """The record of the measurements as a whole."""
         unit = self.unit
-        return {
-            "model": unit.cells[0].model.name,
-            "layer": unit.layer,
-            "block": self.material.site.layer,
-            "contrast": unit.contrast.name,
-            "contrast_hash": unit.contrast_hash,
-            "items": len(self.material.statements),
-            "counts": self.material.counts(),
-            "errors": self.errors,
-            "left_out": dict(unit.left_out),
-            "unreached": self.unreached,
-        }
+        return DiagnosisRecord(
+            model=unit.cells[0].model.name,
+            layer=unit.layer,
+            block=self.material.site.layer,
+            contrast=unit.contrast.name,
+            contrast_hash=unit.contrast_hash,
+            items=len(self.material.statements),
+            counts=self.material.counts(),
+            errors=self.errors,
+            left_out=dict(unit.left_out),
+            unreached=self.unreached,
+        )

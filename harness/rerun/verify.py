@@ -31,7 +31,9 @@ from steereval.results.verification import Finding
 
 Say = Callable[[str], None]
 
-_OF_THE_MOMENT = ("schema_version", "versions", "created", "machine", "grid", "cells", "content")
+_OF_THE_MOMENT = (
+    "schema_version", "versions", "created", "machine", "largest_group", "grid", "cells", "content",
+)  # fmt: skip
 """Parts of a manifest that are not compared, or on their own."""
 
 _NOT_EXACT = ("training", "steerers_sha256")

@@ -28,7 +28,7 @@ from steereval.harness.planning.task_cards import known_card
 from steereval.harness.run.item_rows import Named, named
 from steereval.models.steering.displacement_stats import DisplacementStats
 from steereval.results.lm_eval.samples import asked_and_answered
-from steereval.results.store.answers import ANSWER_SCHEMA, AnswerStore
+from steereval.results.store.answers import ANSWER_SCHEMA, AnswerRecord, AnswerStore
 
 GENERATION = "generate_until"
 """lm-eval's name of the requests that are answered by texts."""
@@ -246,11 +246,11 @@ class Answered:
         rows = [row for key, page in self.pages.items() for row in _rows(*key, page, arms)]
         rows += [{"task": "", "kind": CHAT, "key": key, "prompt": text}
                  for key, text in self.chats.known.items()]  # fmt: skip
-        record = {
-            "cells": [cell.id for cell in self.cells],
-            "arms": arms,
-            "facts": {cell.id: self.facts[cell.id] for cell in self.cells if cell.id in self.facts},
-            "tallies": {
+        record = AnswerRecord(
+            cells=[cell.id for cell in self.cells],
+            arms=arms,
+            facts={cell.id: self.facts[cell.id] for cell in self.cells if cell.id in self.facts},
+            tallies={
                 arm: {
                     site: [t.tokens, float(t.distance)]
                     for site, t in self.displacements[arm].items()
@@ -258,8 +258,8 @@ class Answered:
                 for arm in arms
                 if arm in self.displacements
             },
-            "acting": sorted(self.acting & set(arms)),
-        }
+            acting=sorted(self.acting & set(arms)),
+        )
         store.write(self.id, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), record)
         self.stored_names.add(self.id)
 
@@ -280,20 +280,23 @@ class Answered:
         """
         record, table = store.read(name)
         rows = table.to_pylist()
-        stored_cells = [cell for cell in cells if cell.id in set(record["cells"])]
+        stored_cells = [cell for cell in cells if cell.id in set(record.cells)]
         return cls(
             stored_cells,
             {
-                key: _page(list(some), record["arms"])
+                key: _page(list(some), record.arms)
                 for key, some in groupby(rows, lambda row: (row["task"], row["kind"]))
                 if key[1] != CHAT
             },
             {
-                arm: {site: DisplacementStats(*stats) for site, stats in sites.items()}
-                for arm, sites in record["tallies"].items()
+                arm: {
+                    site: DisplacementStats(int(tokens), distance)
+                    for site, (tokens, distance) in sites.items()
+                }
+                for arm, sites in record.tallies.items()
             },
-            set(record["acting"]),
-            dict(record["facts"]),
+            set(record.acting),
+            dict(record.facts),
             Chats({row["key"]: row["prompt"] for row in rows if row["kind"] == CHAT}),
             {name},
         )
@@ -311,8 +314,8 @@ def begun(store: AnswerStore, cells: Sequence[Cell]) -> list[tuple[str, list[Cel
     """
     left = {cell.id: cell for cell in cells}
     groups = []
-    for name, record in sorted(store.records().items(), key=lambda pair: len(pair[1]["cells"])):
-        group_cells = [left.pop(cell) for cell in record["cells"] if cell in left]
+    for name, record in sorted(store.records().items(), key=lambda pair: len(pair[1].cells)):
+        group_cells = [left.pop(cell) for cell in record.cells if cell in left]
         if group_cells:
             groups.append((name, group_cells))
     return groups

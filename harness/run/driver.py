@@ -73,41 +73,74 @@ def run_grid(
     store = RunFolder(out)
     store.create()
     with driving(store.place, say) as lease, executor_of(grid) as executor:
-        store.clean()
-        earlier = manifest_before(store, cells)
-        settle(store)
-        held = at_hand(store, {cell.id for cell in cells})
-        before, records = held.finished, held.records
-        answers = AnswerStore(store.place)
-        answers.tidy(before)
-        stored = answers.cells()
-        if len(before) < len(cells):
+        stored = _stored(store, cells)
+        if len(stored.finished) < len(cells):
             executor.begin()
         with still(say, "checking models, tasks and contrast sets"):
             prepared = prepare(grid, data_dir, say)
         # A resumed run has the parts that it began with, on any machine.
-        largest = (earlier and earlier.largest_group) or largest_part(executor.cores())
+        earlier = stored.manifest and stored.manifest.largest_group
+        largest = earlier or largest_part(executor.cores())
         parts = all_parts(cells, prepared, largest)
-        waiting = [left for group in parts if (left := _left(group, before, records, stored))]
+        waiting = [left for group in parts if (left := _left(group, stored))]
         check_driver(store.place, lease.id)
-        seen = seen_by_cells(records)
-        refuse_other_content(store.place, earlier, seen, [c.id for c in cells], prepared.content)
-        _plan_again(store, earlier, manifest(grid, cells, prepared, largest), say)
-        keep_references(store.place, grid.tasks, prepared.loaded)
-        keep_included(store.place, included_of(grid))
-        if before:
-            say(f"{len(before)} of {len(cells)} cells were finished before")
-        _report_answered(waiting, stored, say)
+        _write_plan(store, stored, grid, prepared, manifest(grid, cells, prepared, largest), say)
+        _report_answered(waiting, stored.answered, say)
         settings = _worker_settings(grid, store, data_dir, waiting, lease.id, prepared.content)
-        shown = len(cells), before, form
+        shown = len(cells), stored.finished, form
         works, speed = _works(grid, waiting, prepared, executor, say)
         failed = _run_groups(grid, works, settings, executor, shown, speed)
         # What workers that died had half written; another driver's workers may be writing.
         check_driver(store.place, lease.id)
         store.clean()
-        answers.tidy(store.finished())
+        AnswerStore(store.place).tidy(store.finished())
         unjudged = _judge(grid, cells, settings, executor, say)
-    return Summary(len(cells), len(before), failed, unjudged)
+    return Summary(len(cells), len(stored.finished), failed, unjudged)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The content of the run folder before this start."""
+
+    manifest: Manifest | None
+    """The manifest; None for a new run."""
+    finished: frozenset[str]
+    """Ids of the finished cells of the grid."""
+    records: Mapping[str, CellRecord]
+    """Records by cell id."""
+    answered: Set[str]
+    """Ids of cells whose answers are stored and not scored."""
+
+
+def _stored(store: RunFolder, cells: Sequence[Cell]) -> _Stored:
+    """Tidy the run folder and read what it holds of `cells`."""
+    store.clean()
+    earlier = manifest_before(store, cells)
+    settle(store)
+    held = at_hand(store, {cell.id for cell in cells})
+    answers = AnswerStore(store.place)
+    answers.tidy(held.finished)
+    return _Stored(earlier, held.finished, held.records, answers.cells())
+
+
+def _write_plan(
+    store: RunFolder,
+    stored: _Stored,
+    grid: Grid,
+    prepared: Prepared,
+    planned: Manifest,
+    say: Callable[[str], None],
+) -> None:
+    """Store the plan and the inputs that reports show. Raises InputError where stored cells were
+    computed from other inputs."""
+    ids = [cell.cell_id for cell in planned.cells]
+    seen = seen_by_cells(stored.records)
+    refuse_other_content(store.place, stored.manifest, seen, ids, prepared.content)
+    _plan_again(store, stored.manifest, planned, say)
+    keep_references(store.place, grid.tasks, prepared.loaded)
+    keep_included(store.place, included_of(grid))
+    if stored.finished:
+        say(f"{len(stored.finished)} of {len(ids)} cells were finished before")
 
 
 def _worker_settings(
@@ -187,29 +220,24 @@ def _one_of_each_fit(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     return tuple(first_of.values())
 
 
-def _left(
-    group: Sequence[Cell],
-    finished: Set[str],
-    records: Mapping[str, CellRecord],
-    answered: Set[str],
-) -> tuple[Cell, ...]:
+def _left(group: Sequence[Cell], stored: _Stored) -> tuple[Cell, ...]:
     """The cells of a group that are answered or scored now: those that are not finished.
 
-    Where the run was cut off while it stored this very group and answers that are not in `answered`
-    are missing, all of it is answered again, so that the rest comes out to the last bit as it would
-    have.
+    Where the run was cut off while it stored this very group and not all answers of the rest are
+    stored, all of it is answered again, so that the rest is equal to the last bit.
     """
-    left = tuple(cell for cell in group if cell.id not in finished)
-    if all(cell.id in answered for cell in left):
+    left = tuple(cell for cell in group if cell.id not in stored.finished)
+    if all(cell.id in stored.answered for cell in left):
         return left
-    stored = [records[cell.id] for cell in group if cell.id in finished]
+    records = stored.records
+    done = [records[cell.id] for cell in group if cell.id in stored.finished]
     cut_off = all(
-        record.group is not None and record.group.id == group_id(group) for record in stored
+        record.group is not None and record.group.id == group_id(group) for record in done
     )
     # A disk that was full says nothing of the cell: its group was cut off.
     errors = [records[cell.id].error for cell in left if cell.id in records]
     failed = any(error is not None and error.type != "StoreError" for error in errors)
-    return tuple(group) if left and stored and cut_off and not failed else left
+    return tuple(group) if left and done and cut_off and not failed else left
 
 
 def _works(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from steereval.results.store.diagnosis import Diagnosis
+from steereval.results.store.diagnosis import Diagnosis, DiagnosisRecord, PartSize
 
 
 def remarks(diagnoses: Mapping[str, Diagnosis]) -> tuple[str, ...]:
@@ -14,27 +13,24 @@ def remarks(diagnoses: Mapping[str, Diagnosis]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
-def _of(record: Mapping[str, Any]) -> Iterator[str]:
-    where = ", ".join(
-        str(record[name]) if name != "layer" else f"layer {record[name]}"
-        for name in ("model", "layer", "contrast")
-        if record.get(name)
-    )
-    counts = record.get("counts") or {}
-    if {"fit", "judge", "test"} <= counts.keys():
-        fit, judge, test = (_statements(counts[part]) for part in ("fit", "judge", "test"))
+def _of(record: DiagnosisRecord) -> Iterator[str]:
+    layer = f"layer {record.layer}" if record.layer else ""
+    where = ", ".join(filter(None, (record.model, layer, record.contrast)))
+    if record.counts is not None:
+        parts = record.counts.fit, record.counts.judge, record.counts.test
+        fit, judge, test = map(_statements, parts)
         yield (
             f"{where}: steerers were fitted to {fit}, the barrier that judges them to {judge} of "
             f"other questions; everything is measured on {test} that neither has seen."
         )
-    for label, error in (record.get("errors") or {}).items():
+    for label, error in record.errors.items():
         yield f"{where}: {label} could not be diagnosed: {error}"
-    for label, reason in (record.get("left_out") or {}).items():
+    for label, reason in record.left_out.items():
         yield f"{label} is not diagnosed: {reason}."
-    for label, displacements in (record.get("unreached") or {}).items():
+    for label, displacements in record.unreached.items():
         shares = ", ".join(f"{displacement:g}" for displacement in displacements)
         yield f"{where}: no strength of {label} displaces by {shares} median norms."
 
 
-def _statements(count: Mapping[str, int]) -> str:
-    return f"{int(count['positive']) + int(count['negative'])} statements"
+def _statements(size: PartSize) -> str:
+    return f"{size.positive + size.negative} statements"

@@ -102,7 +102,7 @@ def seen_by_cells(records: Mapping[str, CellRecord]) -> dict[str, Seen]:
 
 def seen_by_diagnoses(place: Storage, names: Iterable[str]) -> dict[str, Seen]:
     """The recorded content of diagnoses, by name. Raises StoreError."""
-    return {name: Seen(name, record_of(place, name).get("content") or {}) for name in names}
+    return {name: Seen(name, record_of(place, name).content) for name in names}
 
 
 def mismatches(

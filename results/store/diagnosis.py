@@ -10,17 +10,23 @@ first part, a barrier that judges them on the second, and only the third is meas
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from steereval.common.errors import StoreError
-from steereval.common.reading import parse_json
 from steereval.results.store import parquet
+from steereval.results.store.cell_record import Environment
+from steereval.results.store.document import (
+    JsonObject,
+    Part,
+    json_bytes,
+    parse_json,
+    read_document,
+)
 from steereval.results.store.schema import SCHEMA_VERSION, VERSION_KEY
 from steereval.results.store.storage import Storage
 
@@ -109,24 +115,81 @@ differences pair; `cluster_id` is its question.
 """
 
 
+class PartSize(Part):
+    """Size of one of the three parts of a contrast set."""
+
+    keys: int
+    """Questions."""
+    positive: int
+    """Statements of the wanted class."""
+    negative: int
+    """The others."""
+
+
+class PartSizes(Part):
+    """Sizes of the parts that the questions of a contrast set are divided into."""
+
+    fit: PartSize
+    """Steerers are fitted on it."""
+    judge: PartSize
+    """The barrier that judges them is fitted on it."""
+    test: PartSize
+    """Quantities are measured on it."""
+
+
+class DiagnosisRecord(Part):
+    """`diagnosis/<name>.json`: what was measured, on what, and where."""
+
+    model: str = ""
+    """The model's name."""
+    layer: str = ""
+    """Steered layers, as in a cell."""
+    block: int | None = None
+    """Block whose states are measured."""
+    contrast: str = ""
+    """The contrast set's name."""
+    contrast_hash: str | None = None
+    """Hash of its statements."""
+    items: int | None = None
+    """Statements that quantities are measured on."""
+    counts: PartSizes | None = None
+    """Sizes of its parts."""
+    errors: dict[str, str] = {}
+    """{label of a method that could not be measured: reason}."""
+    left_out: dict[str, str] = {}
+    """{label of a method that is not measured: reason}."""
+    unreached: dict[str, list[float]] = {}
+    """{label of a method: displacements, in median norms, that none of its strengths reaches}."""
+    content: dict[str, str] = {}
+    """{subject: one hash of all of its parts} of the model and the contrast set."""
+    seconds: float | None = None
+    """Time of the measurement, in seconds."""
+    environment: Environment | None = None
+    """Where it was measured."""
+    created: str | None = None
+    """When it was measured, in ISO 8601."""
+    file: JsonObject = {}
+    """Size in bytes and SHA-256 of the table."""
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """What was measured in one place."""
 
     table: pa.Table
     """Rows of DIAGNOSIS_SCHEMA."""
-    record: dict[str, Any]
-    """Model, layer, contrast, counts of the three parts, errors by method, versions."""
+    record: DiagnosisRecord = DiagnosisRecord()
+    """What it was measured on, and where."""
 
 
 def write_diagnosis(place: Storage, name: str, diagnosis: Diagnosis) -> None:
-    """Store `found` in the run folder at `place`, its record last. Raises StoreError."""
+    """Store a diagnosis in the run folder at `place`, its record last. Raises StoreError."""
     data = parquet.encode(diagnosis.table, DIAGNOSIS_SCHEMA, f"the diagnosis {name}")
-    record = diagnosis.record | {"file": parquet.digest(data)}
+    record = diagnosis.record.model_copy(update={"file": parquet.digest(data)})
     place.make(FOLDER)
     place.remove(f"{FOLDER}/{name}.json")
     place.write(f"{FOLDER}/{name}.parquet", data)
-    place.write(f"{FOLDER}/{name}.json", json.dumps(record, indent=2).encode() + b"\n")
+    place.write(f"{FOLDER}/{name}.json", json_bytes(record, f"the diagnosis {name}"))
 
 
 def remove_diagnosis(place: Storage, name: str) -> None:
@@ -140,18 +203,6 @@ def diagnosed(place: Storage) -> set[str]:
     return {n.removesuffix(".json") for n in place.sizes(FOLDER) if n.endswith(".json")}
 
 
-def read_diagnosis(place: Storage) -> Diagnosis | None:
-    """All of it in one table, with the records by name; None if there is none.
-
-    Raises StoreError for a file that is damaged or of another version.
-    """
-    parts = read_diagnoses(place)
-    if not parts:
-        return None
-    table = pa.concat_tables([part.table for part in parts.values()])
-    return Diagnosis(table, {name: part.record for name, part in parts.items()})
-
-
 def read_diagnoses(place: Storage) -> dict[str, Diagnosis]:
     """{name: what was measured in one place}.
 
@@ -162,25 +213,22 @@ def read_diagnoses(place: Storage) -> dict[str, Diagnosis]:
 
 def errors_of(place: Storage, name: str) -> dict[str, str]:
     """{label of a method that could not be measured: why}. Raises StoreError."""
-    errors: dict[str, str] = record_of(place, name).get("errors", {})
-    return errors
+    return record_of(place, name).errors
 
 
-def record_of(place: Storage, name: str) -> dict[str, Any]:
-    """What was recorded of one place. Raises StoreError."""
+def record_of(place: Storage, name: str) -> DiagnosisRecord:
+    """The record of one place. Raises StoreError."""
     where = place.at(f"{FOLDER}/{name}.json")
-    try:
-        record: dict[str, Any] = parse_json(place.read(f"{FOLDER}/{name}.json") or b"")
-    except ValueError as error:
-        raise StoreError(f"{where} cannot be read: {error}", "Remove it and diagnose.") from error
-    return record
+    remedy = "Run `steereval diagnose` again."
+    value = parse_json(where, place.read(f"{FOLDER}/{name}.json") or b"", remedy)
+    return read_document(DiagnosisRecord, where, value, f"Delete it. {remedy}")
 
 
 def _read(place: Storage, name: str) -> Diagnosis:
     record = record_of(place, name)
     data = place.read(f"{FOLDER}/{name}.parquet")
     table = place.at(f"{FOLDER}/{name}.parquet")
-    rows = parquet.decode(table, data, DIAGNOSIS_SCHEMA, record.get("file", {}))
+    rows = parquet.decode(table, data, DIAGNOSIS_SCHEMA, record.file)
     _check_rows(rows, table)
     return Diagnosis(rows, record)
 

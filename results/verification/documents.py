@@ -7,7 +7,11 @@ from pathlib import PurePosixPath
 
 from steereval.common.reading import parse_json
 from steereval.common.validation import path_of
+from steereval.results.store.answers import FOLDER as ANSWERS
+from steereval.results.store.answers import AnswerRecord
 from steereval.results.store.cell_record import CellRecord
+from steereval.results.store.diagnosis import FOLDER as DIAGNOSES
+from steereval.results.store.diagnosis import DiagnosisRecord
 from steereval.results.store.document import document_faults
 from steereval.results.store.manifest import Manifest
 from steereval.results.store.profiles import FOLDER as PROFILES
@@ -18,7 +22,9 @@ from steereval.results.store.run_folder import CELLS, MANIFEST, RunFolder
 from steereval.results.verification.finding import Finding
 
 _BY_NAME = {MANIFEST: Manifest, PROGRESS: Progress}
-_BY_FOLDER = {CELLS: CellRecord, PROFILES: Profile}
+_BY_FOLDER = {
+    CELLS: CellRecord, PROFILES: Profile, ANSWERS: AnswerRecord, DIAGNOSES: DiagnosisRecord,
+}  # fmt: skip
 
 
 def check_documents(run: RunFolder) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from steereval.results.store.diagnosis import (
     JUDGES,
     UNSTEERED,
     Diagnosis,
+    DiagnosisRecord,
     write_diagnosis,
 )
 from steereval.results.store.run_folder import RunFolder
@@ -79,7 +80,7 @@ class FakeDiagnosis:
         return pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA)
 
     def diagnosis(self) -> Diagnosis:
-        return Diagnosis(self.table(), {"model": self.model})
+        return Diagnosis(self.table(), DiagnosisRecord(model=self.model))
 
     def diagnoses(self) -> dict[str, Diagnosis]:
         return {f"{self.model}-{self.layer}": self.diagnosis()}

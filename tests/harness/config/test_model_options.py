@@ -21,7 +21,8 @@ from steereval.harness.engine.token_counting import TokenCountingLM
 from steereval.harness.planning.model_content import content_of_model
 from steereval.harness.planning.plan import make_plan
 from steereval.harness.planning.preflight import check_model
-from steereval.harness.run.driver import affinity, run_grid
+from steereval.harness.run.driver import run_grid
+from steereval.harness.run.group_work import affinity
 from steereval.results.store.run_folder import RunFolder
 
 

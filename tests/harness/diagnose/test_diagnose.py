@@ -19,7 +19,7 @@ from steereval.harness.diagnose.steering import DISPLACEMENTS, shown
 from steereval.harness.diagnose.units import parts_of, units_of
 from steereval.harness.planning.task_resources import TaskResources
 from steereval.models.diagnostics.integrator import STEPS
-from steereval.results.store.diagnosis import DATA, JUDGES, QUANTITIES, UNSTEERED, read_diagnosis
+from steereval.results.store.diagnosis import DATA, JUDGES, QUANTITIES, UNSTEERED, read_diagnoses
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.storage import LocalStorage
 from steereval.tasks.contrast.registry import load_contrast
@@ -67,10 +67,8 @@ def run(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def measurements(run: Path) -> list[dict[str, Any]]:
     """Its rows."""
-    diagnosis = read_diagnosis(LocalStorage(run))
-    assert diagnosis is not None
-    rows: list[dict[str, Any]] = diagnosis.table.to_pylist()
-    return rows
+    diagnoses = read_diagnoses(LocalStorage(run)).values()
+    return [row for diagnosis in diagnoses for row in diagnosis.table.to_pylist()]
 
 
 def of(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
@@ -275,8 +273,7 @@ def test_a_method_that_fails_leaves_the_others(tiny_folder: str, tmp_path: Path)
     (failure,) = diagnose_alone(given, tmp_path / "run", None, lambda line: None)
     assert "odesteer" in failure
     assert "did not converge" in failure
-    diagnosis = read_diagnosis(LocalStorage(tmp_path / "run"))
-    assert diagnosis is not None
+    (diagnosis,) = read_diagnoses(LocalStorage(tmp_path / "run")).values()
     rows = diagnosis.table.to_pylist()
     assert {row["method"] for row in rows} == {"caa", UNSTEERED, DATA}
     assert "did not converge" in record_of(tmp_path / "run")["errors"]["odesteer"]
@@ -377,9 +374,8 @@ def test_a_grid_alone_gets_a_report(
     out = tmp_path / "run"
     assert main(["diagnose", str(tmp_path / "grid.yaml"), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out / "report" / "index.html")
-    diagnosis = read_diagnosis(LocalStorage(out))
-    assert diagnosis is not None
-    blocks = {record["layer"]: record["block"] for record in diagnosis.record.values()}
+    records = [diagnosis.record for diagnosis in read_diagnoses(LocalStorage(out)).values()]
+    blocks = {record.layer: record.block for record in records}
     assert blocks == {"1": 1, "all": 2}
     assert len(RunFolder(out).read_manifest().cells) == 3
 
@@ -397,10 +393,9 @@ def test_workers_on_ray_measure_what_this_process_does(tiny_folder: str, tmp_pat
         given = grid(tiny_folder, run={"workers": workers, "device": "cpu"}, **changes)
         out = tmp_path / str(workers)
         assert diagnose_alone(given, out, None, lambda line: None) == ()
-        diagnosis = read_diagnosis(LocalStorage(out))
-        assert diagnosis is not None
-        assert len(diagnosis.record) == 2
-        rows = diagnosis.table.to_pylist()
+        diagnoses = read_diagnoses(LocalStorage(out)).values()
+        assert len(diagnoses) == 2
+        rows = [row for diagnosis in diagnoses for row in diagnosis.table.to_pylist()]
         measurements.append([row for row in rows if row["quantity"] != "tokens_per_second"])
     one, two = measurements
     assert len(one) == len(two) > 1000

@@ -29,7 +29,7 @@ from steereval.harness.rerun.rescore import rescore
 from steereval.harness.run import worker
 from steereval.harness.run.driver import run_grid
 from steereval.harness.run.worker import CellWorker
-from steereval.results.store.answers import ANSWER_SCHEMA, FOLDER, AnswerStore
+from steereval.results.store.answers import ANSWER_SCHEMA, FOLDER, AnswerRecord, AnswerStore
 from steereval.results.store.cell_record import Timings
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.storage import LocalStorage
@@ -491,11 +491,11 @@ def test_a_table_counts_once_its_record_stands(tmp_path: Path) -> None:
         pa.Table.from_pylist([row | {"log_likelihoods": [value]}], schema=ANSWER_SCHEMA)
         for value in (0.1, 0.2)
     ]
-    store.write("g", tables[0], {"cells": ["a", "b"]})
+    store.write("g", tables[0], AnswerRecord(cells=["a", "b"]))
     (tmp_path / FOLDER / "h-0.parquet").write_bytes(b"half")
-    store.write("g", tables[1], {"cells": ["a", "b"]})
+    store.write("g", tables[1], AnswerRecord(cells=["a", "b"]))
     record, table = store.read("g")
-    assert record["cells"] == ["a", "b"]
+    assert record.cells == ["a", "b"]
     assert table["log_likelihoods"].to_pylist() == [[0.2]]
     store.tidy({"a"})
     assert store.cells() == {"a", "b"}

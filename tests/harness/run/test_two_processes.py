@@ -34,7 +34,7 @@ from steereval.models.methods.constant_shift import ConstantShift
 from steereval.models.steering.hook_points import Site
 from steereval.models.vectors.files import written_whole
 from steereval.results.report.writers.folder import replaced_whole
-from steereval.results.store.answers import ANSWER_SCHEMA, AnswerStore
+from steereval.results.store.answers import ANSWER_SCHEMA, AnswerRecord, AnswerStore
 from steereval.results.store.archive import write_archive
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.storage import LocalStorage
@@ -318,11 +318,12 @@ def test_answers_of_one_group(tmp_path: Path, staggered: tuple[float, ...]) -> N
         place = LocalStorage(tmp_path / str(number))
 
         def work(writer: int, place: LocalStorage = place) -> None:
-            AnswerStore(place).write("group", tables[writer], {"cells": ["a"], "own": writer})
+            record = AnswerRecord(cells=["a"], arms=[f"arm {writer}"])
+            AnswerStore(place).write("group", tables[writer], record)
 
         assert both(work, delay) == [0, 0]
         record, table = AnswerStore(place).read("group")
-        assert table["log_likelihoods"].to_pylist() == [[float(record["own"])]]
+        assert table["log_likelihoods"].to_pylist() == [[float(record.arms[0][-1])]]
 
 
 def test_of_two_that_publish_the_second_leaves_the_first_alone(tmp_path: Path) -> None:

@@ -38,7 +38,12 @@ from steereval.results.questions.positions import positions_verdict
 from steereval.results.questions.registry import ALL, answers_of
 from steereval.results.questions.remarks import remarks
 from steereval.results.stats import crossed_effect
-from steereval.results.store.diagnosis import DIAGNOSIS_SCHEMA, Diagnosis, read_diagnoses
+from steereval.results.store.diagnosis import (
+    DIAGNOSIS_SCHEMA,
+    Diagnosis,
+    DiagnosisRecord,
+    read_diagnoses,
+)
 from steereval.results.store.manifest import Manifest
 from steereval.results.store.run_folder import RunFolder
 
@@ -145,7 +150,7 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: Manifest) -> N
     for row in rows:
         if row["quantity"] == "tokens_per_second" and row["steps"] == 10:
             row["value"] *= 1.2 if int(row["item_id"]) % 2 else 0.8
-    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA))
     (answer,) = (a for a in _answers(analysis, manifest, {"rough": diagnosis}) if a.number == 1)
     assert "one has a cost below the resolution of these timings (" in answer.sentences[0]
 
@@ -427,7 +432,7 @@ def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: Manif
         for row in fake_diagnosis(rises=0.9).table().to_pylist()
         if (row["quantity"], row["judge"]) == ("rises", "crossfit")
     ]
-    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA))
     (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 6)
     (finding,) = answer.findings[0].more
     assert plain(finding).startswith(
@@ -444,7 +449,7 @@ def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
 def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
     rows = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
-    diagnosis = {"own": Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})}
+    diagnosis = {"own": Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA))}
     (answer,) = (a for a in _answers(analysis, manifest, diagnosis) if a.number == 6)
     assert not answer.is_answered
     assert (
@@ -493,7 +498,7 @@ def test_others_that_leave_the_data_are_named(analysis: Analysis, manifest: Mani
         for row in fake_diagnosis(leaves=0.6).table().to_pylist()
         if (row["quantity"], row["method"]) == ("mahalanobis", "odesteer")
     ]
-    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA))
     (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 7)
     assert plain(answer.findings[0].more[0]).startswith("Of the others caa at strength 2 (60 % [")
     assert answer.findings[0].more[0].endswith(" leaves the data.")
@@ -597,7 +602,7 @@ def test_the_chosen_strength_is_the_usual_one(tmp_path: Path) -> None:
 
 def test_two_values_for_one_item_are_refused(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
-    diagnosis = {"twice": Diagnosis(pa.concat_tables([table, table]), {})}
+    diagnosis = {"twice": Diagnosis(pa.concat_tables([table, table]))}
     with pytest.raises(StoreError, match="two values of"):
         _answers(analysis, manifest, diagnosis)
 
@@ -632,7 +637,7 @@ def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
             and int(row["item_id"][1:]) >= ITEMS // 2
         )
     ]
-    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA))
     (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 6)
     assert "h rises in 100 % [83, 100] of the steps" in plain(answer.sentences[0])
     (count,) = (row[-1] for row in cells(answer.findings[0]))
@@ -653,7 +658,7 @@ def test_stays_are_counted_in_the_seeds_that_reached(
     for row in rows:
         if row["quantity"] == "reaches" and row["item_id"] == "s001":
             row["value"] = 1.0
-    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA), {})
+    diagnosis = Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA))
     (answer,) = (a for a in _answers(analysis, manifest, {"x": diagnosis}) if a.number == 6)
     (line,) = cells(answer.findings[0])
     # fit seed 0: 30 of 40 stay; the others: the one that reaches does
@@ -734,7 +739,7 @@ def test_records_tell_what_was_measured_on() -> None:
         "left_out": {"iti_heads": "it acts on attention heads"},
         "unreached": {"linact": [0.05, 0.1]},
     }
-    diagnosis = Diagnosis(DIAGNOSIS_SCHEMA.empty_table(), record)
+    diagnosis = Diagnosis(DIAGNOSIS_SCHEMA.empty_table(), DiagnosisRecord.model_validate(record))
     measured, *others = remarks({"a": diagnosis, "b": diagnosis})
     assert measured.startswith(
         "tiny, layer 14, truthful-mini: steerers were fitted to 11 statements"
@@ -744,7 +749,7 @@ def test_records_tell_what_was_measured_on() -> None:
         "iti_heads is not diagnosed: it acts on attention heads.",
         "tiny, layer 14, truthful-mini: no strength of linact displaces by 0.05, 0.1 median norms.",
     ]
-    assert remarks({"bare": Diagnosis(DIAGNOSIS_SCHEMA.empty_table(), {})}) == ()
+    assert remarks({"bare": Diagnosis(DIAGNOSIS_SCHEMA.empty_table())}) == ()
 
 
 def test_large_numbers_in_words() -> None:

@@ -14,8 +14,9 @@ from steereval.results.store.diagnosis import (
     JUDGES,
     QUANTITIES,
     Diagnosis,
+    DiagnosisRecord,
     diagnosed,
-    read_diagnosis,
+    read_diagnoses,
     remove_diagnosis,
     write_diagnosis,
 )
@@ -36,33 +37,32 @@ def one_row(model: str) -> pa.Table:
 def place(tmp_path: Path) -> LocalStorage:
     """A folder with two diagnoses."""
     for name in ("a", "b"):
-        write_diagnosis(LocalStorage(tmp_path), name, Diagnosis(one_row(name), {"model": name}))
+        write_diagnosis(
+            LocalStorage(tmp_path), name, Diagnosis(one_row(name), DiagnosisRecord(model=name))
+        )
     return LocalStorage(tmp_path)
 
 
-def test_all_are_read_as_one_table(place: LocalStorage) -> None:
-    diagnosis = read_diagnosis(place)
-    assert diagnosis is not None
-    assert diagnosis.table["model"].to_pylist() == ["a", "b"]
-    assert {name: record["model"] for name, record in diagnosis.record.items()} == {
-        "a": "a",
-        "b": "b",
+def test_tables_are_read_with_their_records(place: LocalStorage) -> None:
+    diagnoses = read_diagnoses(place)
+    assert {name: each.table["model"].to_pylist() for name, each in diagnoses.items()} == {
+        "a": ["a"],
+        "b": ["b"],
     }
+    assert {name: each.record.model for name, each in diagnoses.items()} == {"a": "a", "b": "b"}
     assert diagnosed(place) == {"a", "b"}
 
 
 def test_without_its_record_a_table_does_not_count(place: LocalStorage) -> None:
     place.remove("diagnosis/a.json")
-    diagnosis = read_diagnosis(place)
-    assert diagnosis is not None
-    assert diagnosis.table["model"].to_pylist() == ["b"]
+    assert read_diagnoses(place).keys() == {"b"}
 
 
 def test_what_was_removed_is_gone(place: LocalStorage) -> None:
     remove_diagnosis(place, "a")
     assert set(place.sizes("diagnosis")) == {"b.json", "b.parquet"}
     remove_diagnosis(place, "b")
-    assert read_diagnosis(place) is None
+    assert read_diagnoses(place) == {}
 
 
 def test_damage_is_told(place: LocalStorage) -> None:
@@ -70,7 +70,7 @@ def test_damage_is_told(place: LocalStorage) -> None:
     assert data is not None
     place.write("diagnosis/a.parquet", data[:-1] + b"x")
     with pytest.raises(StoreError, match=r"a\.parquet is not what"):
-        read_diagnosis(place)
+        read_diagnoses(place)
 
 
 def test_the_documentation_has_every_column() -> None:
@@ -102,6 +102,17 @@ def test_values_that_no_writer_writes_are_refused(place: LocalStorage) -> None:
         (odd, "value nan for x of item x"),
         (pa.concat_tables([good] * 2), "2 rows"),
     ):
-        write_diagnosis(place, "c", Diagnosis(table, {}))
+        write_diagnosis(place, "c", Diagnosis(table))
         with pytest.raises(StoreError, match=message):
-            read_diagnosis(place)
+            read_diagnoses(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [(b'{"errors": ["x"]}', "errors"), (b'{"counts": {"fit": 1}}', "fit")]
+)
+def test_a_record_of_another_form_is_refused_by_file_and_field(
+    place: LocalStorage, text: bytes, named: str
+) -> None:
+    place.write("diagnosis/a.json", text)
+    with pytest.raises(StoreError, match=rf"a\.json: .*{named}"):
+        read_diagnoses(place)
