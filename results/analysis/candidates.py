@@ -1,9 +1,9 @@
-"""Which settings of an arm are reported: the chosen strengths, or each strength by itself."""
+"""Reported settings of an arm: the chosen strengths and layer, or each strength by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,14 +46,11 @@ def reported_candidates(source: Source, model: str, task: Task) -> Iterator[Cand
     Where the grid chooses layers too, a method has one row: its layer and strengths with the best
     score on the validation items. One layer serves all fit seeds.
     """
-    rule = selection_rule(source.plan, task)
-    layers_of: dict[str, list[Arm]] = {}
+    arms_of: dict[str, list[Arm]] = {}
     for arm in source.planned_arms(model, task.name):
-        layers_of.setdefault(arm.method, []).append(arm)
-    for arms in layers_of.values():
-        best = None
-        if rule is not None and source.plan.select is not None and source.plan.select.layers:
-            best = _best_layer(source, model, task, arms, rule.metric.higher_is_better)
+        arms_of.setdefault(arm.method, []).append(arm)
+    for arms in arms_of.values():
+        best = _best_layer(source, model, task, arms) if chooses_layers(source) else None
         if best is not None:
             yield best
             continue
@@ -61,30 +58,49 @@ def reported_candidates(source: Source, model: str, task: Task) -> Iterator[Cand
             yield from candidates(source, model, task, arm)
 
 
-def _best_layer(
-    source: Source, model: str, task: Task, arms: Sequence[Arm], is_higher_better: bool
-) -> Candidate | None:
-    """The candidate of the best layer; None for one layer, or if no layer can be scored."""
-    chosen = [] if len(arms) < 2 else [_chosen(source, model, task, arm) for arm in arms]
-    scored = [
-        (score, candidate)
-        for candidate in chosen
-        if candidate is not None and (score := candidate.validation_score()) is not None
-    ]
-    if not scored:
+def chooses_layers(source: Source) -> bool:
+    """Whether the layer of each method is chosen together with its strength."""
+    return source.plan.select is not None and source.plan.select.layers
+
+
+def arms_tried(source: Source, model: str, task: Task, arm: Arm) -> list[Arm]:
+    """The arms among which `arm` was chosen: its method's layers, or itself alone."""
+    if not chooses_layers(source):
+        return [arm]
+    return [each for each in source.planned_arms(model, task.name) if each.method == arm.method]
+
+
+def _best_layer(source: Source, model: str, task: Task, arms: Sequence[Arm]) -> Candidate | None:
+    """The candidate of the best layer; None for one layer, or if no layer can be scored.
+
+    A layer's score is the mean over fit seeds of its best strength's score, over the seeds that all
+    layers have; layers without any score are left out.
+    """
+    rule = selection_rule(source.plan, task)
+    if len(arms) < 2 or rule is None or (model, rule.task) not in source.scores:
         return None
-    sign = 1 if is_higher_better else -1
+    choices = choose(source.scores[model, rule.task], arms, rule.metric)
+    seeds = list(_seeds_of_all(choices))
+    if not seeds:
+        return None
+    sign = 1 if rule.metric.higher_is_better else -1
+
+    def score(arm: Arm) -> float:
+        return sign * float(np.mean([choices[arm][seed].validation_score for seed in seeds]))
+
     # Ties go to the first layer in the grid.
-    _, best = max(scored, key=lambda pair: sign * pair[0])
-    budget = {
-        seed: sum(each.choices[seed].n_candidates for _, each in scored if seed in each.choices)
-        for seed in best.choices
-    }
-    choices = {
-        seed: replace(choice, n_candidates=budget[seed]) for seed, choice in best.choices.items()
-    }
-    words = f"{best.how_chosen}, with the layer out of {len(arms)}"
-    return Candidate(best.setting, words, choices)
+    best = max(choices, key=lambda arm: (score(arm), -arms.index(arm)))
+    words = f"{rule.words}, with one layer of {len(arms)} for all fit seeds"
+    if any(of_arm.keys() != set(seeds) for of_arm in choices.values()):
+        words += f"; layers compared on {len(seeds)} of the fit seeds, which all of them have"
+    strengths = {seed: choice.strength for seed, choice in choices[best].items()}
+    return Candidate(Setting(best, strengths), words, choices[best])
+
+
+def _seeds_of_all(choices: Mapping[Arm, Mapping[Seed, Choice]]) -> Iterator[Seed]:
+    """Fit seeds with a choice in every arm."""
+    first, *others = list(choices.values()) or [{}]
+    return (seed for seed in first if all(seed in other for other in others))
 
 
 def candidates(source: Source, model: str, task: Task, arm: Arm) -> list[Candidate]:
@@ -118,7 +134,7 @@ def _chosen(source: Source, model: str, task: Task, arm: Arm) -> Candidate | Non
     rule = selection_rule(source.plan, task)
     if rule is None or (model, rule.task) not in source.scores:
         return None
-    choices = choose(source.scores[model, rule.task], arm, rule.metric)
+    choices = choose(source.scores[model, rule.task], [arm], rule.metric).get(arm)
     if not choices:
         return None
     strengths = {seed: choice.strength for seed, choice in choices.items()}

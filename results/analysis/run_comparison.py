@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steereval.results.analysis.candidates import Candidate, candidates
+from steereval.results.analysis.candidates import Candidate, chooses_layers, reported_candidates
 from steereval.results.analysis.comparison import Comparison, compare, untestable
 from steereval.results.analysis.headline import headline
 from steereval.results.analysis.inputs import Source
@@ -52,7 +52,9 @@ class ArmPair:
     metric: Metric
     """Likewise."""
     arm: Arm
-    """Method and layers."""
+    """Method and layers in the first run."""
+    other_arm: Arm
+    """The same in the second run; of another layer only where both runs choose layers."""
     strengths: tuple[Strengths, Strengths]
     """By fit seed, in the first and the second run."""
     scores: tuple[Score | None, Score | None]
@@ -181,21 +183,34 @@ class _Table:
 
 
 def _of_table(table: _Table) -> list[ArmPair]:
-    arms = table.first.planned_arms(table.model, table.task.name)
-    there = set(table.second.planned_arms(table.model, table.task.name))
+    by_layer = not (chooses_layers(table.first) and chooses_layers(table.second))
+    first, second = (
+        _rows_of(source, table.model, table.task, by_layer)
+        for source in (table.first, table.second)
+    )
     return [
-        _pair(table, first.setting, other.setting)
-        for arm in arms
-        if arm in there
-        for first, other in _matching(table, arm)
+        _pair(table, here.setting, there.setting)
+        for key, firsts in first.items()
+        for here, there in _matching(firsts, second.get(key, []))
     ]
 
 
-def _matching(table: _Table, arm: Arm) -> Iterator[tuple[Candidate, Candidate]]:
-    """The settings of an arm that belong together: what each run reports of it, or where strengths
-    stand side by side, those of one strength."""
-    firsts = candidates(table.first, table.model, table.task, arm)
-    others = candidates(table.second, table.model, table.task, arm)
+def _rows_of(
+    source: Source, model: str, task: Task, by_layer: bool
+) -> dict[tuple[str, str], list[Candidate]]:
+    """The reported settings of one run by method, and by layer unless layers are chosen."""
+    rows: dict[tuple[str, str], list[Candidate]] = {}
+    for candidate in reported_candidates(source, model, task):
+        arm = candidate.setting.arm
+        rows.setdefault((arm.method, arm.layer if by_layer else ""), []).append(candidate)
+    return rows
+
+
+def _matching(
+    firsts: Sequence[Candidate], others: Sequence[Candidate]
+) -> Iterator[tuple[Candidate, Candidate]]:
+    """The settings of two runs that belong together: the rows of both, or where each strength is a
+    row, those of one strength."""
     if len(firsts) == len(others) == 1 and NOT_CHOSEN not in (
         firsts[0].how_chosen,
         others[0].how_chosen,
@@ -227,6 +242,7 @@ def _pair(table: _Table, setting: Setting, other: Setting) -> ArmPair:
         task=table.task,
         metric=metric,
         arm=setting.arm,
+        other_arm=other.arm,
         strengths=(setting.strengths, other.strengths),
         scores=(first, second),
         comparison=None

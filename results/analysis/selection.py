@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ class Choice:
     """That score: the mean of the metric (for a ratio the exponential) over validation items."""
 
     n_candidates: int
-    """The number of strengths that were compared, the arm's budget."""
+    """The number of settings that were compared: strengths, or layers and strengths."""
 
 
 @dataclass(frozen=True)
@@ -64,41 +64,58 @@ def first_target(plan: Plan, otherwise: Task) -> Task:
     return next((task for task in plan.tasks.values() if task.is_target), otherwise)
 
 
-def choose(scores: TaskScores, arm: Arm, metric: Metric) -> dict[Seed, Choice]:
-    """{fit seed: choice} of `arm`; a seed without any finite validation score is left out.
+def choose(
+    scores: TaskScores, arms: Sequence[Arm], metric: Metric
+) -> dict[Arm, dict[Seed, Choice]]:
+    """The best strength of each of `arms` for each fit seed, by validation items.
 
-    The strengths of a seed are compared on the validation items that all of them have. Ties go to
-    the smaller strength.
+    The settings of a seed, of all arms, are compared on the validation items that all of them have.
+    Ties go to the smaller strength.
+
+    Args:
+        scores: Scores of the task that strengths are chosen on.
+        arms: One arm, or those among which a layer is to be chosen too.
+        metric: The metric to choose by.
+
+    Returns:
+        {arm: {fit seed: choice}}, without arms and seeds that have no finite validation score.
     """
-    chosen = {}
-    for seed in sorted({c.fit_seed for c in scores.cells if c.arm == arm}, key=_none_first):
-        means = validation_means(scores, arm, seed, metric)
-        finite = {s: mean for s, mean in means.items() if np.isfinite(mean)}
-        if finite:
-            sign = 1 if metric.higher_is_better else -1
-            best = min(finite, key=lambda s: (-sign * finite[s], abs(s), s))
-            chosen[seed] = Choice(best, finite[best], len(means))
-    return chosen
+    sign = 1 if metric.higher_is_better else -1
+    choices: dict[Arm, dict[Seed, Choice]] = {}
+    for seed in sorted({c.fit_seed for c in scores.cells if c.arm in arms}, key=_none_first):
+        means = validation_means(scores, arms, seed, metric)
+        finite = {setting: mean for setting, mean in means.items() if np.isfinite(mean)}
+        for arm in arms:
+            by_strength = {s: mean for (of, s), mean in finite.items() if of == arm}
+            if by_strength:
+                best = min(by_strength, key=lambda s: (-sign * by_strength[s], abs(s), s))
+                choice = Choice(best, by_strength[best], len(means))
+                choices.setdefault(arm, {})[seed] = choice
+    return choices
 
 
 def validation_means(
-    scores: TaskScores, arm: Arm, seed: Seed, metric: Metric
-) -> Mapping[float, float]:
-    """{strength: score over the validation items that all strengths of this fit seed have}."""
-    strengths = sorted({c.strength for c in scores.cells if c.arm == arm and c.fit_seed == seed})
+    scores: TaskScores, arms: Sequence[Arm], seed: Seed, metric: Metric
+) -> Mapping[tuple[Arm, float], float]:
+    """{(arm, strength): score over the validation items that all settings of this fit seed have};
+    settings without any are left out."""
+    settings = sorted(
+        {(c.arm, c.strength) for c in scores.cells if c.arm in arms and c.fit_seed == seed},
+        key=lambda setting: (arms.index(setting[0]), setting[1]),
+    )
     ratio = metric.kind == RATIO
     sides = {
-        s: side
-        for s in strengths
+        (arm, s): side
+        for arm, s in settings
         if (side := one_side(scores, Setting(arm, {seed: s}), metric.name, ratio)) is not None
     }
-    sides = {s: side for s, side in sides.items() if (side.measured & ~scores.is_test).any()}
+    sides = {key: side for key, side in sides.items() if (side.measured & ~scores.is_test).any()}
     items = ~scores.is_test
     for side in sides.values():
         items = items & side.measured
     if not items.any():
         return {}
-    return {s: _mean(side.take(items), ratio) for s, side in sides.items()}
+    return {key: _mean(side.take(items), ratio) for key, side in sides.items()}
 
 
 def _mean(side: Side, ratio: bool) -> float:

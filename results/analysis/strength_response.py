@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from steereval.results.analysis.candidates import candidates
+from steereval.results.analysis.candidates import reported_candidates
 from steereval.results.analysis.inputs import Source
 from steereval.results.analysis.pairing import Setting, one_side
 from steereval.results.analysis.score import Score, score_of
@@ -43,11 +43,12 @@ def points_of_table(
     source: Source, model: str, task: Task, metric: Metric
 ) -> Iterator[StrengthPoint]:
     """Every planned arm and strength of one model, task and metric."""
+    reported = list(reported_candidates(source, model, task))
     for arm in source.planned_arms(model, task.name):
         chosen = [
             strength
-            for candidate in candidates(source, model, task, arm)
-            if candidate.choices
+            for candidate in reported
+            if candidate.choices and candidate.setting.arm == arm
             for strength in candidate.setting.strengths.values()
         ]
         for strength in sorted(source.planned_strengths(model, arm)):

@@ -1,4 +1,4 @@
-"""The winner's curse: the best of several strengths looks better where it was chosen than it is.
+"""The winner's curse: the best of several settings looks better where it was chosen than it is.
 
 A strength is chosen on validation items, where chance has helped the winner; the test items, which
 took no part in the choice, show what is left.
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steereval.results.analysis.candidates import chosen_on
+from steereval.results.analysis.candidates import arms_tried, chosen_on
 from steereval.results.analysis.inputs import Source
 from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.pairing import Setting, Strengths, pair
-from steereval.results.analysis.scores import Mask, Seed, TaskScores
+from steereval.results.analysis.scores import Arm, Mask, Seed, TaskScores
 from steereval.results.analysis.selection import NOT_CHOSEN
 from steereval.results.store.manifest import RATIO
 
@@ -40,8 +40,8 @@ class Choosing:
     """The arm at its chosen strengths."""
 
     n_candidates: int
-    """Strengths that were compared; with 1 nothing was chosen, and the gains differ by the items
-    alone."""
+    """Settings (strengths, or layers and strengths) that were compared; with 1 nothing was chosen,
+    and the gains differ by the items alone."""
 
     n_validation: int
     """Validation items."""
@@ -53,7 +53,7 @@ class Choosing:
     """Of the same strengths on the test items."""
 
     best_on_test: float
-    """Gain on the test items had the strengths been chosen there: what no report may claim."""
+    """Gain on the test items had strengths and layer been chosen there; no report may claim it."""
 
     @property
     def lost(self) -> float:
@@ -82,8 +82,8 @@ class _Gains:
     def choosing(self) -> Choosing | None:
         """None where no finite score is left on one side."""
         validation, test = ~self.scores.is_test, self.scores.tested(self.row.metric.name)
-        on_validation = self.gain(self.row.strengths, validation)
-        on_test = self.gain(self.row.strengths, test)
+        on_validation = self.gain(self.row.arm, self.row.strengths, validation)
+        on_test = self.gain(self.row.arm, self.row.strengths, test)
         if on_validation is None or on_test is None:
             return None
         return Choosing(
@@ -95,12 +95,12 @@ class _Gains:
             best_on_test=self._best(test, on_test.gain),
         )
 
-    def gain(self, strengths: Strengths, items: Mask) -> Gain | None:
-        """Of the arm at `strengths` on `items`."""
+    def gain(self, arm: Arm, strengths: Strengths, items: Mask) -> Gain | None:
+        """Of `arm` at `strengths` on `items`."""
         metric = self.row.metric
         ratio = metric.kind == RATIO
         baseline = self.source.baseline(self.row.model, self.row.task.name)
-        setting = Setting(self.row.arm, strengths)
+        setting = Setting(arm, strengths)
         paired = pair(self.scores, setting, baseline, metric.name, ratio, items)
         if paired is None or not paired.items.any() or not (paired.a.finite and paired.b.finite):
             return None
@@ -112,14 +112,20 @@ class _Gains:
         return Gain(float(ours.mean()), sign * float((ours - theirs).mean()))
 
     def _best(self, items: Mask, chosen: float) -> float:
+        """The gain on `items` of the best layer, each with the best strength of each fit seed."""
+        arms = arms_tried(self.source, self.row.model, self.row.task, self.row.arm)
+        gains = [gain for arm in arms if (gain := self._best_of(arm, items)) is not None]
+        return max(gains, default=chosen)
+
+    def _best_of(self, arm: Arm, items: Mask) -> float | None:
         """The mean over fit seeds of the best strength's gain on `items`."""
         tried: dict[Seed, set[float]] = {}
-        for cell in self.scores.cells_of[self.row.arm]:
+        for cell in self.scores.cells_of.get(arm, ()):
             tried.setdefault(cell.fit_seed, set()).add(cell.strength)
         best = []
         for seed, strengths in tried.items():
-            gains = [self.gain({seed: strength}, items) for strength in sorted(strengths)]
+            gains = [self.gain(arm, {seed: strength}, items) for strength in sorted(strengths)]
             known = [gain.gain for gain in gains if gain is not None]
             if known:
                 best.append(max(known))
-        return float(np.mean(best)) if best else chosen
+        return float(np.mean(best)) if best else None

@@ -125,12 +125,17 @@ def _table(arms: Sequence[ArmPair], two: TwoRuns) -> ReportTable:
     return ReportTable(name, caption, columns, tuple(_row(arm) for arm in arms))
 
 
+def _layers(arm: ArmPair) -> str:
+    first, second = arm.arm.layer_words, arm.other_arm.layer_words
+    return first if first == second else f"{first}, then {second}"
+
+
 def _row(arm: ArmPair) -> tuple[Entry, ...]:
     scores = [
         Entry(score_words(score, arm.metric), score.mean if score else -math.inf)
         for score in arm.scores
     ]
-    head = (Entry(arm.arm.method, note=arm.arm.layer_words), _strengths(arm), *scores)
+    head = (Entry(arm.arm.method, note=_layers(arm)), _strengths(arm), *scores)
     if arm.comparison is None:
         verdict = Entry(f"{MARKS['none']} {arm.word}", tone="none", note=arm.untested)
         return (*head, *(_ABSENT,) * 3, verdict, *(_ABSENT,) * 3)

@@ -140,8 +140,8 @@ class AnswerStore:
         before = self._record(f"{name}.json")
         self.place.make(FOLDER)
         self.place.write(f"{FOLDER}/{file}", data)
-        # Keys keep their order: scores must not depend on how a record was read. A displacement that
-        # is not finite is kept: scoring reports it.
+        # Keys keep their order: scores must not depend on how a record was read. Displacements that
+        # are not finite are kept, since scoring reports them.
         self.place.write(f"{FOLDER}/{name}.json", json.dumps(full.plain()).encode())
         stands = self._record(f"{name}.json") or full
         if before is not None and _table_of(before) not in (file, _table_of(stands)):

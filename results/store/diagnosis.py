@@ -11,7 +11,7 @@ first part, a barrier that judges them on the second, and only the third is meas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
@@ -178,7 +178,7 @@ class Diagnosis:
 
     table: pa.Table
     """Rows of DIAGNOSIS_SCHEMA."""
-    record: DiagnosisRecord = DiagnosisRecord()
+    record: DiagnosisRecord = field(default_factory=DiagnosisRecord)
     """What it was measured on, and where."""
 
 

@@ -86,6 +86,8 @@ class FakeRun:
     fails: Callable[[dict[str, Any]], bool] = lambda cell: False
     baseline: bool = True
     value: Callable[[dict[str, Any], Floats], Floats] = lambda cell, values: values
+    lost: Callable[[dict[str, Any], Floats], Floats] = lambda cell, values: np.zeros(len(values))
+    """Nonzero for items whose rows a cell lacks, by their values."""
     repeated: tuple[str, ...] = ()
     noise_floor: Callable[[Floats], Floats] = lambda values: values
     responses: Callable[[dict[str, Any], list[str]], pa.Table] | None = None
@@ -188,6 +190,7 @@ def _metric(run: FakeRun, task: FakeTask, each: FakeTask, cell: dict[str, Any]) 
     clusters: list[str | None] = [None] * n
     if task.n_clusters is not None:
         clusters = [f"c{i % task.n_clusters}" if i % 29 else None for i in range(n)]
+    shown = run.value(cell, values)
     columns = {name: [cell[name]] * n for name in cell if name != "repeats"} | {
         "metric": [each.metric] * n,
         "higher_is_better": [each.higher_is_better] * n,
@@ -195,10 +198,11 @@ def _metric(run: FakeRun, task: FakeTask, each: FakeTask, cell: dict[str, Any]) 
         "cluster_id": clusters,
         "split": ["validation" if i < task.n_validation else "test" for i in range(n)],
         "fold": folds,
-        "value": run.value(cell, values),
+        "value": shown,
         "weight": weights,
     }
-    return pa.table({name: columns[name] for name in ITEM_SCHEMA.names}, schema=ITEM_SCHEMA)
+    table = pa.table({name: columns[name] for name in ITEM_SCHEMA.names}, schema=ITEM_SCHEMA)
+    return table.filter(pa.array(run.lost(cell, shown) == 0))
 
 
 def first_of(cell: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,10 @@ NOTHING_CHOSEN = "No strength was chosen on validation items, so there is no cho
 
 EXPLANATION = (
     "Gains over the baseline at the chosen strengths, on the validation items that they were "
-    "chosen on and on the test items. Where several strengths were tried, luck has helped the "
-    "winner on validation items; the test items show what is left. With one strength nothing was "
-    "chosen: what changes there is due to other items alone."
+    "chosen on and on the test items. Where several settings (strengths, or layers and strengths) "
+    "were tried, chance favours the "
+    "winner on validation items; the test items show the rest. With one setting nothing was "
+    "chosen: a change there is due to other items alone."
 )
 
 
@@ -27,13 +28,13 @@ def winners_curse_table(choosings: Sequence[Choosing]) -> ReportTable:
     columns = (
         Column("Method"),
         Column("Strength"),
-        Column("Tried", True, "Strengths among which it was chosen"),
+        Column("Tried", True, "Settings that were compared: strengths, or layers and strengths"),
         Column("Score, validation → test", True, "Mean score of the chosen strengths"),
         Column("Gain on validation", True, "Over the baseline on the same items"),
         Column("Gain on test", True, "Over the baseline; what the leaderboard reports"),
         Column("Lost", True, "Gain on validation minus gain on test"),
         Column(
-            "Best on test", True, "Had the strengths been chosen on the test items: never reported"
+            "Best on test", True, "Had the setting been chosen on the test items: never reported"
         ),
     )
     caption = f"{row.model}: {row.task.name} · {row.metric.name} ({unit_words(row.metric)})"

@@ -19,13 +19,14 @@ from steereval.results.report.writers.page import rendered
 from steereval.results.store.manifest import RATIO
 from steereval.results.store.run_folder import RunFolder
 
+_SETTING = ("method", "layer_first", "layer_second", "strengths_first", "strengths_second")
 _TEXT, _NUMBER, _COUNT = pa.string(), pa.float64(), pa.int64()
 
 SCHEMA = pa.schema(
     [
         *[(name, _TEXT) for name in ("first", "second", "model", "task", "metric")],
         ("primary", pa.bool_()),
-        *[(name, _TEXT) for name in ("method", "layer", "strengths_first", "strengths_second")],
+        *[(name, _TEXT) for name in _SETTING],
         *[(name, _NUMBER) for name in ("score_first", "score_second")],
         ("difference_scale", _TEXT),
         *[(name, _NUMBER) for name in ("difference", "difference_se", "df")],
@@ -91,7 +92,8 @@ def _flat(two: TwoRuns, arm: ArmPair) -> dict[str, Any]:
         "metric": arm.metric.name,
         "primary": arm.is_primary,
         "method": arm.arm.method,
-        "layer": arm.arm.layer,
+        "layer_first": arm.arm.layer,
+        "layer_second": arm.other_arm.layer,
         "strengths_first": strengths_text(arm.strengths[0]),
         "strengths_second": strengths_text(arm.strengths[1]),
         "score_first": first,
