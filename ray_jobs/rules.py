@@ -10,7 +10,8 @@ class Rules:
     """Limits that a schedule keeps."""
 
     retries: int = 2
-    """How often work is given to another worker after its own died."""
+    """How often work is given to another worker after its own died; a run takes the number from its
+    grid (`RunSpec` in harness/config/specs.py)."""
     straggler_factor: float = 3.0
     """Work that takes this many times what was expected is late."""
     min_split_saving_s: float = 600.0

@@ -64,7 +64,7 @@ def report(
         print(dataset)
     if log:
         from steereval.results.analysis.run_analysis import analyse
-        from steereval.results.report.writers.tracker import log_results
+        from steereval.results.report.writers.experiment_tracker import log_results
 
         log_results(analyse(run), run.read_manifest(), log, project)
 

@@ -6,13 +6,13 @@ items. Every function refuses NaN; every random draw takes a seed.
 
 from __future__ import annotations
 
+from steereval.results.stats.adjustment import adjust, partial_conjunction
 from steereval.results.stats.auc import auc_effect, auc_influence
 from steereval.results.stats.bootstrap import bca_interval
 from steereval.results.stats.calibration import Calibration, calibration
 from steereval.results.stats.clusters import cluster_sign_flip, least_p, sign_flip_p_values
 from steereval.results.stats.crossed import CrossedEstimates, crossed_effect, crossed_estimates
 from steereval.results.stats.effect import Effect
-from steereval.results.stats.families import adjust, partial_conjunction
 from steereval.results.stats.guard import Guard
 from steereval.results.stats.macro import macro_effect
 from steereval.results.stats.margins import NonInferiority, non_inferiority

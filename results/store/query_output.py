@@ -11,8 +11,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
+from steereval.common.csv_text import csv_safe
 from steereval.common.errors import UnknownNameError
-from steereval.common.text import csv_safe
 from steereval.results.store.query import Answer
 
 MOST_LINES: Final = 200

@@ -9,7 +9,7 @@ import io
 import re
 from dataclasses import dataclass
 
-from steereval.common.text import csv_safe
+from steereval.common.csv_text import csv_safe
 
 
 @dataclass(frozen=True)

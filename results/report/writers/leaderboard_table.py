@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from steereval.common.text import csv_safe
+from steereval.common.csv_text import csv_safe
 from steereval.results.analysis.leaderboard import Row
 from steereval.results.analysis.pairing import Strengths
 from steereval.results.analysis.verdicts import margin_of

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_run import FakeMethod, FakeRun, FakeTask, write_run
 
-from steereval.common.text import csv_safe
+from steereval.common.csv_text import csv_safe
 from steereval.results.report import build_report
 from steereval.results.report.tables.table import Column, Entry, ReportTable, markdown_text
 from steereval.results.report.writers.dataset import write_dataset

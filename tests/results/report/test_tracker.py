@@ -14,8 +14,8 @@ import pytest
 from steereval.common.errors import InputError, StoreError
 from steereval.harness.cli.main import main
 from steereval.results.analysis.run_analysis import analyse
+from steereval.results.report.writers.experiment_tracker import TRACKERS, figures, log_results
 from steereval.results.report.writers.leaderboard_table import FLAT_SCHEMA
-from steereval.results.report.writers.tracker import TRACKERS, figures, log_results
 from steereval.results.store.run_folder import RunFolder
 
 
@@ -99,7 +99,7 @@ def test_a_tracker_that_is_not_installed_is_named(
 @pytest.mark.slow
 def test_no_tracker_is_imported_unless_it_is_asked_for() -> None:
     code = (
-        "import sys, steereval.harness.cli.index, steereval.results.report.writers.tracker;"
+        "import sys, steereval.harness.cli.index, steereval.results.report.writers.experiment_tracker;"
         "print(sorted({'wandb', 'trackio'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
