@@ -75,6 +75,8 @@ def run(
     # Cells and judgements that failed were printed when they did.
     for failure in undiagnosed:
         say(f"failed: {failure}")
+    for sentence in summary.lost:
+        say(sentence)
     say(f"{summary.planned - len(summary.failed)} of {summary.planned} cells are done")
     if not no_report:
         _report(out)

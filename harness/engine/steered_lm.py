@@ -27,7 +27,7 @@ from steereval.harness.engine.hf_backend import HuggingFaceBackend, shares_prefi
 from steereval.harness.engine.lm_eval_program import print_errors_as_sentences
 from steereval.harness.engine.loaded_lm import LoadedLM
 from steereval.harness.engine.requested_treatment import requested_treatment
-from steereval.harness.engine.token_requests import check_finite, named_token_request
+from steereval.harness.engine.token_requests import check_finite, check_prompts, token_requests
 from steereval.harness.engine.treatments import Treatment
 from steereval.harness.engine.unsteered_prefix import OwnText, UnsteeredPrefixes, few_shot_tokens
 from steereval.harness.engine.waiting_prompts import Prompt, item_keys
@@ -159,6 +159,8 @@ class SteeredLM(LoadedLM):
             For each treatment the answers in the order of the requests.
 
         Raises:
+            Unanswerable: Some requests have no tokens where they need some, or too many; nothing
+                was computed.
             CellError: lm-eval changed the requests on the way, steering failed, or a result is
                 not finite.
         """
@@ -208,6 +210,7 @@ class SteeredLM(LoadedLM):
         self, requests: Sequence[Instance], arms: Arms, seeds: Sequence[int], quiet: bool
     ) -> list[list[str]]:
         """Texts [arms, requests], by lm-eval's own call for each set of generation options."""
+        check_prompts([request.args[0] for request in requests], self.tok_encode)
         groups: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
             groups.setdefault(repr(request.args[1]), []).append(index)
@@ -282,11 +285,7 @@ class SteeredLM(LoadedLM):
         """Scores (log-likelihood, is greedy) of tokenised requests: one for each treatment that
         the prompt carries, or one alone where it carries none."""
         steerings = self._steerings([key for key, _, _ in requests])
-        flat = [
-            named_token_request(request, each, self.max_length, self._current.prefixes)
-            for row, request in zip(steerings, requests, strict=True)
-            for each in row
-        ]
+        flat = token_requests(requests, steerings, self.max_length, self._current.prefixes)
         bar = tqdm(
             total=len(flat), disable=disable_tqdm or self.quiet, desc="Running loglikelihood"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from steereval.harness.engine.arms import TokenSteering
 from steereval.harness.engine.unsteered_prefix import UnsteeredPrefixes
 from steereval.models.inference.prefix_tree import Request
 from steereval.models.steering.intervention import Intervention
+
+FIRST_TOKEN = "Check the task's prompt; add_bos_token=True gives each prompt a first token."
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def token_request(
     if not context:
         raise CellError(
             "a prompt has no tokens: lm-eval leaves the spaces at its end to the continuation",
-            "Check the task's prompt; add_bos_token=True gives each prompt a first token.",
+            FIRST_TOKEN,
         )
     if len(continuation) > max_length:
         raise CellError(
@@ -63,28 +65,82 @@ def token_request(
     return replace(unsteered, intervention=steering.intervention, first=first, end=end)
 
 
-def named_token_request(
-    request: tuple[Any, list[int], list[int]],
-    steering: TokenSteering,
+class Unanswerable(CellError):
+    """Requests that cannot be given to the model, whatever acts on it."""
+
+    def __init__(self, reasons: Mapping[int, str], remedy: str = "") -> None:
+        """Keep the requests.
+
+        Args:
+            reasons: {place among the requests of the call: problem}.
+            remedy: The remedy for the first.
+        """
+        first, *others = list(reasons.values())
+        more = f"; so it is for {len(others)} other requests" if others else ""
+        super().__init__(f"{first}{more}", remedy)
+        self.reasons = dict(reasons)
+
+
+TextRequest = tuple[Any, list[int], list[int]]
+"""A request of lm-eval: (prompt and continuation as texts, or None), and the tokens of both."""
+
+
+def token_requests(
+    requests: Sequence[TextRequest],
+    steerings: Sequence[Sequence[TokenSteering]],
     max_length: int,
     prefixes: UnsteeredPrefixes,
-) -> Request:
-    """A request of lm-eval (texts, prompt, continuation), tokenised; errors quote its texts.
+) -> list[Request]:
+    """Requests of lm-eval under all their steerings, one request's side by side.
+
+    Args:
+        requests: The requests.
+        steerings: What acts on each, one for each treatment.
+        max_length: Tokens in the model's context window.
+        prefixes: Leading tokens of prompts that are never steered.
 
     Raises:
-        CellError: As `token_request`.
+        Unanswerable: As `token_request`, for all requests that it refuses.
     """
-    key, context, continuation = request
-    try:
-        return token_request(Tokens(context, continuation), steering, max_length, prefixes)
-    except CellError as error:
-        if key is None:
-            raise
-        prompt, text = (str(part) for part in key)
-        end = f"...{prompt[-60:]}" if len(prompt) > 60 else prompt
-        raise CellError(
-            f"{error.problem} (prompt {end!r}, continuation {text[:60]!r})", error.remedy
-        ) from None
+    made: list[Request] = []
+    refused: dict[int, CellError] = {}
+    for place, ((key, context, continuation), row) in enumerate(
+        zip(requests, steerings, strict=True)
+    ):
+        tokens = Tokens(context, continuation)
+        try:
+            made += [token_request(tokens, each, max_length, prefixes) for each in row]
+        except CellError as error:
+            refused[place] = _with_texts(error, key)
+    if refused:
+        reasons = {place: error.problem for place, error in refused.items()}
+        raise Unanswerable(reasons, next(iter(refused.values())).remedy)
+    return made
+
+
+def check_prompts(prompts: Sequence[str], encode: Callable[[str], Sequence[int]]) -> None:
+    """Check that a text can be generated after each prompt.
+
+    Raises:
+        Unanswerable: Prompts have no tokens.
+    """
+    is_empty = {text: not encode(text) for text in set(prompts) if not text.strip()}
+    reasons = {
+        place: f"a prompt has no tokens (prompt {text!r}), so that nothing can be generated"
+        for place, text in enumerate(prompts)
+        if is_empty.get(text)
+    }
+    if reasons:
+        raise Unanswerable(reasons, FIRST_TOKEN)
+
+
+def _with_texts(error: CellError, key: Any) -> CellError:
+    """The error with the texts of its request, where they are known."""
+    if key is None:
+        return error
+    prompt, text = (str(part) for part in key)
+    end = f"...{prompt[-60:]}" if len(prompt) > 60 else prompt
+    return CellError(f"{error.problem} (prompt {end!r}, continuation {text[:60]!r})", error.remedy)
 
 
 def check_finite(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from steereval.harness.run.item_rows import (
     perplexity_rows,
     wants_perplexity,
 )
+from steereval.harness.run.lost_items import PLACEHOLDERS, without_lost
 from steereval.harness.run.manifest import manifest
 from steereval.harness.run.references import keep_references
 from steereval.harness.run.scoring import scoring_error
@@ -215,7 +216,13 @@ def _kept(answered: Answered, cell: Cell) -> Origin:
     facts = answered.facts[cell.id]
     return Origin(
         pa.Table.from_pylist(answered.responses(cell), schema=RESPONSE_SCHEMA),
-        CellFacts.model_validate({**facts, "displacement": answered.displacement(cell)}),
+        CellFacts.model_validate(
+            {
+                **facts,
+                "displacement": answered.displacement(cell),
+                "lost": dict(answered.lost_of(cell)),
+            }
+        ),
         {item: {"fold": fold} for item, fold in answered.folds(cell).items()},
         perplexities=answered.perplexities(cell),
     )
@@ -224,9 +231,10 @@ def _kept(answered: Answered, cell: Cell) -> Origin:
 def _score(attempt: Attempt, cell: Cell, task: Any, origin: Origin) -> None:
     """Write the rows of one cell with their new scores, or its error; folds and splits stay what
     they were. Raises what the task raises before it has its answers."""
-    stored, start = _Stored(origin.responses.to_pylist(), cell), time.perf_counter()
+    lost, start = origin.facts.lost, time.perf_counter()
+    stored = _Stored(origin.responses.to_pylist(), cell, lost)
     try:
-        samples = evaluated(stored, task, cell)
+        samples = without_lost(evaluated(stored, task, cell), lost)
         rows = _rows(samples, cell, task, origin)
     except Exception as error:
         if not stored.given:
@@ -275,9 +283,11 @@ def _rows(
 class _Stored(Replay):
     """A model that answers as a cell did."""
 
-    def __init__(self, responses: Sequence[dict[str, Any]], cell: Cell) -> None:
+    def __init__(
+        self, responses: Sequence[dict[str, Any]], cell: Cell, lost: Collection[str]
+    ) -> None:
         super().__init__({})
-        self._cell = cell
+        self._cell, self._lost = cell, lost
         self._stored = {(row["item_id"], row["request"]): row for row in responses}
 
     def _answers(self, kind: str, requests: list[Instance]) -> list[Any]:
@@ -292,6 +302,8 @@ class _Stored(Replay):
         return answers
 
     def _answer(self, kind: str, item: str, number: int) -> Any:
+        if item in self._lost:
+            return PLACEHOLDERS[kind]
         row = self._stored.get((item, number))
         wanted = "generation" if kind == "generate_until" else "loglikelihood"
         if row is None or row["kind"] != wanted:

@@ -104,6 +104,8 @@ class Answered:
     """Names in the run folder under which these answers are kept."""
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By cell id lm-eval's samples of cells that were scored to see whether all is answered."""
+    lost: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By task the ids of items whose requests cannot be given to the model, with the reason."""
     errors: dict[str, ScoringError] = field(default_factory=dict)
     """By cell id what went wrong with that."""
 
@@ -140,6 +142,7 @@ class Answered:
             facts,
             self.chats,
             set(self.stored_names),
+            lost={task: dict(items) for task, items in self.lost.items()},
         )
 
     def response_log(self, cell: Cell) -> ResponseLog:
@@ -157,8 +160,10 @@ class Answered:
         merged: MergedRequests,
         treatments: Mapping[str, Treatment],
         answers: Sequence[Answers],
+        refused: Mapping[int, str] | None = None,
     ) -> None:
-        """Take in what each arm, with its treatment, answers to requests of `kind`."""
+        """Take in what each arm, with its treatment, answers to requests of `kind`; `refused` are
+        the places of requests that the model cannot be given, with the reason."""
         for arm, arm_answers in zip(treatments, answers, strict=True):
             displacements = self.displacements.setdefault(arm, {})
             for site, stats in arm_answers.moved.items():
@@ -185,6 +190,14 @@ class Answered:
                 },
                 requests=requests,
             )
+            names = self.pages[task, kind].names
+            for name, place in zip(names, merged.indices[task], strict=True):
+                if refused and place in refused:
+                    self.lost.setdefault(task, {})[name.item_id] = refused[place]
+
+    def lost_of(self, cell: Cell) -> Mapping[str, str]:
+        """{item id: reason} of the lost items of the cell's task."""
+        return self.lost.get(cell.task.name, {})
 
     def texts(self, cell: Cell) -> Page | None:
         """The page with the cell's generated texts, if there is one."""
@@ -205,8 +218,9 @@ class Answered:
         page = self.texts(cell)
         if page is None:
             return {}
-        scores = page.unsteered.get(cell.arm, {})
-        return {page.names[position].item_id: score for position, score in scores.items()}
+        scores, lost = page.unsteered.get(cell.arm, {}), self.lost_of(cell)
+        by_item = {page.names[position].item_id: score for position, score in scores.items()}
+        return {item: score for item, score in by_item.items() if item not in lost}
 
     def responses(self, cell: Cell) -> list[dict[str, Any]]:
         """The rows of RESPONSE_SCHEMA of a cell: the first answer to each request."""
@@ -223,6 +237,7 @@ class Answered:
             for name, prompt, continuation, value in zip(
                 page.names, page.prompts, page.continuations, page.values[cell.arm], strict=True
             )
+            if name.item_id not in self.lost_of(cell)
         ]
         return list({(r["item_id"], r["request"]): r for r in reversed(rows)}.values())[::-1]
 
@@ -259,6 +274,7 @@ class Answered:
                 if arm in self.displacements
             },
             acting=sorted(self.acting & set(arms)),
+            lost=self.lost,
         )
         store.write(self.id, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), record)
         self.stored_names.add(self.id)
@@ -299,6 +315,7 @@ class Answered:
             dict(record.facts),
             Chats({row["key"]: row["prompt"] for row in rows if row["kind"] == CHAT}),
             {name},
+            lost=record.lost,
         )
 
 

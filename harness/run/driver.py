@@ -30,6 +30,7 @@ from steereval.harness.run.tracker import Tracker
 from steereval.harness.run.worker import CellWorker
 from steereval.models.inference.memory import release
 from steereval.ray_jobs.work import Executor, Work
+from steereval.results.analysis.lost_items import lost_items
 from steereval.results.lm_eval.import_samples import carry_imports
 from steereval.results.store.answers import AnswerStore
 from steereval.results.store.cell_record import CellRecord
@@ -53,6 +54,8 @@ class Summary:
     """Cells that failed, by name."""
     unjudged: tuple[str, ...] = ()
     """What a judge could not judge, by name of judge and cell."""
+    lost: tuple[str, ...] = ()
+    """Items without a score, in words for each model and task."""
 
 
 def run_grid(
@@ -95,7 +98,8 @@ def run_grid(
         store.clean()
         AnswerStore(store.place).tidy(store.finished())
         unjudged = _judge(grid, cells, settings, executor, say)
-    return Summary(len(cells), len(stored.finished), failed, unjudged)
+    lost = lost_items([cell.planned() for cell in cells], store.records())
+    return Summary(len(cells), len(stored.finished), failed, unjudged, tuple(lost))
 
 
 @dataclass(frozen=True)

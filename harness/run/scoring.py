@@ -19,6 +19,7 @@ from steereval.harness.run.item_rows import (
     item_rows,
     perplexity_rows,
 )
+from steereval.harness.run.lost_items import without_lost
 from steereval.results.lm_eval.samples import response_rows, without_direction, without_numbers
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 
@@ -44,7 +45,7 @@ def samples_of(answered: Answered, cell: Cell, task: Any) -> list[dict[str, Any]
     """
     replay = Replay(answered.response_log(cell), answered.chats)
     try:
-        return evaluated(replay, task, cell)
+        return without_lost(evaluated(replay, task, cell), answered.lost_of(cell))
     except (Asked, OtherRequests):
         raise
     except Exception as error:
@@ -95,6 +96,10 @@ def scoring_error(cell: Cell, error: Exception) -> ScoringError:
 
 def _tables(answered: Answered, cell: Cell, task: Any, samples: list[dict[str, Any]]) -> Tables:
     answered.check_steered(cell)
+    lost = answered.lost_of(cell)
+    if lost and not samples:
+        reason = next(iter(lost.values()))
+        raise CellError(f"all {len(lost)} items of {cell} are lost: {reason}", "Check the task.")
     described = known_card(cell.task)
     items = list(item_rows(cell, described, samples, lambda _: None, task))
     items += perplexity_rows(items, answered.perplexities(cell))
@@ -108,6 +113,7 @@ def _tables(answered: Answered, cell: Cell, task: Any, samples: list[dict[str, A
         row |= {"fold": folds[row["item_id"]], "split": splits[row["item_id"]]}
     responses = list(response_rows(cell.id, cell.task.name, samples))
     facts = {
+        "lost": dict(answered.lost_of(cell)),
         "displacement": answered.displacement(cell),
         "metrics_without_numbers": without_numbers(samples),
         "metrics_without_direction": without_direction(samples, directions(described, task)),

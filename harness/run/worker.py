@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lm_eval.api.instance import Instance
+
 from steereval.common.activity import ANSWERING, FITTING, LOADING, SCORING, doing
 from steereval.common.errors import ScoringError, StoreError
 from steereval.harness.config.grid import ModelSpec
+from steereval.harness.engine.arms import Answers
 from steereval.harness.engine.environment import environment
 from steereval.harness.engine.fit_request import fit_request
 from steereval.harness.engine.loading import WorkerSettings, device_of, load_model
@@ -31,6 +34,7 @@ from steereval.harness.planning.task_resources import TaskResources, own_text
 from steereval.harness.run.answered import Answered, asked_of, begun, tokens_of
 from steereval.harness.run.attempt import Attempt, described
 from steereval.harness.run.item_rows import wants_perplexity
+from steereval.harness.run.lost_items import answer_possible
 from steereval.harness.run.scoring import samples_of, scoring_error, tables_of
 from steereval.models.inference.memory import ran_out, release
 from steereval.models.steering.phase_clock import Clock, measured, phase
@@ -203,9 +207,13 @@ class CellWorker:
         with doing(FITTING):
             treatments = {cell.arm: self._treatment(cell, lm) for cell in arms}
         seeds = [cell.sample_seed for cell in arms]
+
+        def ask(requests: list[Instance]) -> list[Answers]:
+            return lm.answer(kind, requests, list(treatments.values()), seeds)
+
         with doing(ANSWERING):
-            answers = lm.answer(kind, merged.requests, list(treatments.values()), seeds)
-        answered.add(kind, merged, treatments, answers)
+            answers, refused = answer_possible(kind, merged.requests, ask)
+        answered.add(kind, merged, treatments, answers, refused)
         fit_seconds = lm.fitter.seconds - fits
         seconds = time.perf_counter() - start - fit_seconds
         self._describe(answered, lm, treatments, seconds, fit_seconds)

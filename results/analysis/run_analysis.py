@@ -16,6 +16,7 @@ from steereval.results.analysis.inputs import Source
 from steereval.results.analysis.item_sheets import ItemSheet, item_sheets
 from steereval.results.analysis.judge_coverage import not_judged, not_measured
 from steereval.results.analysis.leaderboard import Row, rows_of_table
+from steereval.results.analysis.lost_items import lost_items
 from steereval.results.analysis.multiplicity import judged as judge_rows
 from steereval.results.analysis.noise_floor import NoiseFloor, noise_floors
 from steereval.results.analysis.ranking import ranks_of
@@ -147,6 +148,7 @@ def analyse(run: RunFolder) -> Analysis:
             *not_judged(records),
             *_notes(source),
             *_imports(records),
+            *lost_items(plan.cells, records),
         ),
     )
 

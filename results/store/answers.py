@@ -82,6 +82,8 @@ class AnswerRecord(Part):
     """{arm: {site: [steered tokens, sum of their displacements]}}."""
     acting: list[str] = []
     """Arms whose treatment acts on some request."""
+    lost: dict[str, dict[str, str]] = {}
+    """{task: {item id: reason}} of items whose requests cannot be given to the model."""
     schema_version: int = 0
     """Version of the tables' schema."""
     file: AnswerFile | None = None

@@ -197,6 +197,9 @@ class CellFacts(Part):
     """Metrics whose value is not a number for some item."""
     metrics_without_direction: list[str] = []
     """Metrics of which nothing says whether higher is better."""
+    lost: dict[str, str] = {}
+    """{item id: reason} of items without a score, since their requests cannot be given to the
+    model."""
     judges: dict[str, JsonObject] = {}
     """{judge: who judged}."""
     judge_errors: dict[str, str] = {}

@@ -99,7 +99,8 @@ def test_a_tracker_that_is_not_installed_is_named(
 @pytest.mark.slow
 def test_no_tracker_is_imported_unless_it_is_asked_for() -> None:
     code = (
-        "import sys, steereval.harness.cli.index, steereval.results.report.writers.experiment_tracker;"
+        "import sys, steereval.harness.cli.index;"
+        "import steereval.results.report.writers.experiment_tracker;"
         "print(sorted({'wandb', 'trackio'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
