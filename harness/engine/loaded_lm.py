@@ -31,6 +31,12 @@ UNLOADABLE = (
 """Exceptions of loading a model that is missing, damaged or of an unknown kind."""
 
 
+SPECIAL_TOKENS = (
+    "Set `eos_token` in its tokenizer_config.json, or give another `tokenizer` in `model_args`."
+)
+"""Remedy for a tokenizer that lacks special tokens."""
+
+
 def _remedy(error: BaseException) -> str:
     """What to do about an error of loading."""
     if "bitsandbytes" in str(error):
@@ -95,6 +101,7 @@ class LoadedLM(HFLM):  # type: ignore[misc]
                 f"the model {name} cannot be loaded: {first_line(error)}", _remedy(error)
             ) from error
         self._check_kind(name)
+        self._check_special_tokens(name)
 
     def _create_model(self, *given: Any, quantization_config: Any = None, **options: Any) -> None:
         """Create lm-eval's model, quantised as asked.
@@ -122,6 +129,21 @@ class LoadedLM(HFLM):  # type: ignore[misc]
                 "the adapter puts virtual tokens before every text, which shift all positions",
                 "Use an adapter of another kind, such as LoRA.",
             )
+
+    def _check_special_tokens(self, name: str) -> None:
+        """Raise ModelError without a token that texts can begin with; give padding a known token.
+
+        lm-eval adds a padding token to a tokenizer without special tokens, for which the model has
+        no embedding.
+        """
+        if self.prefix_token_id is None:
+            raise ModelError(
+                f"the tokenizer of {name} has neither a BOS nor an EOS token, and lm-eval begins "
+                "texts with one of them",
+                SPECIAL_TOKENS,
+            )
+        if self.tokenizer.pad_token_id >= self.model.get_input_embeddings().num_embeddings:
+            self.tokenizer.pad_token_id = self.prefix_token_id
 
     def weights_hash(self) -> str | None:
         """Hash of every bit of the weights as they are now and of the configuration, so that kept

@@ -25,7 +25,7 @@ from steereval.harness.engine.current_requests import CurrentRequests
 from steereval.harness.engine.fitter import Fitter
 from steereval.harness.engine.hf_backend import HuggingFaceBackend, shares_prefixes
 from steereval.harness.engine.lm_eval_program import print_errors_as_sentences
-from steereval.harness.engine.loaded_lm import LoadedLM
+from steereval.harness.engine.loaded_lm import SPECIAL_TOKENS, LoadedLM
 from steereval.harness.engine.requested_treatment import requested_treatment
 from steereval.harness.engine.token_requests import check_finite, check_prompts, token_requests
 from steereval.harness.engine.treatments import Treatment
@@ -210,6 +210,11 @@ class SteeredLM(LoadedLM):
         self, requests: Sequence[Instance], arms: Arms, seeds: Sequence[int], quiet: bool
     ) -> list[list[str]]:
         """Texts [arms, requests], by lm-eval's own call for each set of generation options."""
+        if self.eot_token_id is None:
+            raise CellError(
+                "the tokenizer has no EOS token, at which lm-eval ends generated texts",
+                SPECIAL_TOKENS,
+            )
         check_prompts([request.args[0] for request in requests], self.tok_encode)
         groups: dict[str, list[int]] = {}
         for index, request in enumerate(requests):

@@ -218,6 +218,14 @@ def _check_use(
                 f"layer {layer} is out of range: {model.name} has {blocks} blocks",
                 f"Choose a layer from 0 to {blocks - 1}.",
             )
+    ids = tokenizer.bos_token_id, tokenizer.eos_token_id, model.model_args.get("prefix_token_id")
+    if all(each is None for each in ids):
+        raise ModelError(
+            f"the tokenizer of {model.name} has neither a BOS nor an EOS token, and lm-eval begins "
+            "texts with one of them",
+            "Set `eos_token` in its tokenizer_config.json, or give another `tokenizer` in "
+            "`model_args`.",
+        )
     if model.chat_template and not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer of {model.name} has no chat template, which the grid asks for",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from harness_requests import choice_requests, instance, writing_requests
 from lm_eval.models.huggingface import HFLM
 
 from steereval.common.errors import CellError, InputError, ModelError, UnknownNameError
+from steereval.harness.config.grid import parse_grid
 from steereval.harness.engine.lm_eval_program import is_lm_eval
 from steereval.harness.engine.loaded_lm import LoadedLM
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.engine.treatments import unfitted
+from steereval.harness.planning.preflight import prepare
 from steereval.models import fit_steerer
 from steereval.models.artefacts.artefact import Artefact
 from steereval.models.inference.generation import prefilled
@@ -242,3 +245,58 @@ def test_layers_that_the_model_lacks(tiny_folder: str, layer: str) -> None:
         SteeredLM(
             tiny_folder, method="caa", contrast="truthful-mini", layer=layer, strength=1, **OPTIONS
         )
+
+
+def folder_with_tokens(model: str, folder: Path, **tokens: str) -> str:
+    """The model of the folder `model` with a tokenizer that has these special tokens alone."""
+    from small_tokenizer import small_tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    shutil.copytree(model, folder)
+    for name in ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    backend = small_tokenizer().backend_tokenizer
+    PreTrainedTokenizerFast(tokenizer_object=backend, **tokens).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_tokenizer_without_special_tokens_is_refused(tiny_folder: str, tmp_path: Path) -> None:
+    bare = folder_with_tokens(tiny_folder, tmp_path / "bare")
+    with pytest.raises(ModelError, match="neither a BOS nor an EOS"):
+        SteeredLM(bare, **OPTIONS)
+    grid = {"name": "x", "models": [{"name": bare, "layers": [1]}], "methods": ["none"],
+            "tasks": ["truthful_mini_mc"]}  # fmt: skip
+    with pytest.raises(ModelError, match="neither a BOS nor an EOS"):
+        prepare(parse_grid(grid), None, lambda line: None)
+
+
+def test_a_tokenizer_with_a_bos_token_alone_scores(tiny_folder: str, tmp_path: Path) -> None:
+    """As lm-eval's own model; it cannot end a text, which generation says."""
+    only = folder_with_tokens(tiny_folder, tmp_path / "bos", bos_token="<|im_start|>")
+    ours, hf = SteeredLM(only, **OPTIONS), HFLM(only, **OPTIONS)
+    requests = choice_requests(3)
+    expected = hf.loglikelihood(requests, disable_tqdm=True)
+    scored = ours.loglikelihood(requests, disable_tqdm=True)
+    assert [each[0] for each in scored] == pytest.approx([each[0] for each in expected], abs=1e-3)
+    with pytest.raises(CellError, match="no EOS token"):
+        ours.generate_until([instance("generate_until", "", ("Q: tea?", {"max_gen_toks": 2}))])
+
+
+def test_a_tokenizer_with_an_eos_token_alone_works(tiny_folder: str, tmp_path: Path) -> None:
+    only = folder_with_tokens(tiny_folder, tmp_path / "eos", eos_token="<|im_end|>")
+    ours, hf = SteeredLM(only, **OPTIONS), HFLM(only, **OPTIONS)
+    requests = choice_requests(3)
+    expected = hf.loglikelihood(requests, disable_tqdm=True)
+    scored = ours.loglikelihood(requests, disable_tqdm=True)
+    assert [each[0] for each in scored] == pytest.approx([each[0] for each in expected], abs=1e-3)
+    writing = [
+        instance("generate_until", "", (text, {"until": ["\n"], "max_gen_toks": 3}))
+        for text in ("Q: tea?\nA:", "Q: What is this?\nA:")
+    ]
+    assert ours.generate_until(writing, disable_tqdm=True) == hf.generate_until(
+        writing, disable_tqdm=True
+    )
+    text = [instance("loglikelihood_rolling", "", ("tea is good",))]
+    assert ours.loglikelihood_rolling(text, disable_tqdm=True) == pytest.approx(
+        hf.loglikelihood_rolling(text, disable_tqdm=True), abs=1e-3
+    )
