@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+
+from steereval.common.activity import Voice, every, listening
+
+SILENCE_S = 13.0
+"""Seconds without a line of a command after which it says what it does; longer than the displays of
+a run wait, which say more."""
 
 DEBUG = "steereval.debug"
 """Key of `click.Context.meta`: whether errors are shown with their tracebacks."""
@@ -21,18 +28,25 @@ class Command(click.Command):
     """A command whose help ends with examples, and which takes `--debug`."""
 
     def __init__(
-        self, name: str | None = None, *, examples: Sequence[str] = (), **settings: Any
+        self,
+        name: str | None = None,
+        *,
+        examples: Sequence[str] = (),
+        is_silent: bool = False,
+        **settings: Any,
     ) -> None:
         """Make the command.
 
         Args:
             name: As typed; by default the name of the callback.
             examples: Command lines that work as they stand, without the prompt.
+            is_silent: Whether it may print nothing for long: it waits for others.
             settings: Those of `click.Command`.
         """
         settings["context_settings"] = CONTEXT | (settings.get("context_settings") or {})
         super().__init__(name, **settings)
         self.examples = tuple(examples)
+        self.is_silent = is_silent
         self.params.append(
             click.Option(
                 ["--debug"],
@@ -50,6 +64,19 @@ class Command(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; while it prints nothing, say every few seconds what it does."""
+        if self.is_silent:
+            return super().invoke(ctx)
+        voice = Voice()
+
+        def speak() -> None:
+            if line := voice.due(SILENCE_S):
+                print(f"{self.name}: {line}", file=sys.stderr, flush=True)
+
+        with listening(voice), every(1.0, speak):
+            return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first line of the help, whole: click's own would cut it at `limit`."""
@@ -112,16 +139,21 @@ class Group(click.Group):
 
 
 def command(
-    name: str | None = None, *, examples: Sequence[str] = (), cls: type[Command] = Command
+    name: str | None = None,
+    *,
+    examples: Sequence[str] = (),
+    is_silent: bool = False,
+    cls: type[Command] = Command,
 ) -> Callable[[Callable[..., Status]], Command]:
     """Decorate the callback of a command; its docstring is the help.
 
     Args:
         name: As typed; by default the name of the callback.
         examples: Command lines for the help.
+        is_silent: Whether it may print nothing for long.
         cls: A class of commands that parses its arguments in another way.
     """
-    return click.command(name, cls=cls, examples=examples)
+    return click.command(name, cls=cls, examples=examples, is_silent=is_silent)
 
 
 def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steereval.common.activity import printed
 from steereval.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def say(line: str) -> None:
     """Print a line of progress, to the error stream: the output is for results."""
+    printed()
     print(line, file=sys.stderr, flush=True)
 
 

@@ -17,7 +17,7 @@ class _Verbatim(Command):
         return []
 
 
-@command("lm-eval", cls=_Verbatim)
+@command("lm-eval", cls=_Verbatim, is_silent=True)
 @click.pass_context
 def lm_eval(context: click.Context) -> None:
     """Run lm-eval's own command line with --model steereval."""

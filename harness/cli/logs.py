@@ -8,7 +8,7 @@ from steereval.harness.cli.command import command
 from steereval.harness.cli.options import job_address_option, run_argument
 
 
-@command(examples=["steereval logs first-20261201-0915 --follow"])
+@command(examples=["steereval logs first-20261201-0915 --follow"], is_silent=True)
 @run_argument("Run id, as `submit` printed it, or the run folder.")
 @job_address_option
 @click.option("--follow", is_flag=True, help="Keep printing until the run ends.")

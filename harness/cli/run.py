@@ -60,6 +60,8 @@ def run(
 
     Finished cells of the run folder are kept. The exit status is 1 if a cell failed.
     """
+    # Imports take ten seconds on a slow machine.
+    say(f"reading {grid}; results go to {out}")
     from steereval.harness.config.included import with_members
     from steereval.harness.run.driver import run_grid
 
@@ -94,12 +96,12 @@ def _overridden(grid: Grid, options: dict[str, Any]) -> Grid:
 
 def _report(out: str) -> None:
     """Build the report; print the verdicts and its path."""
-    from steereval.common.activity import still
+    from steereval.common.activity import doing
     from steereval.results.report import publish_report
     from steereval.results.report.writers.terminal import print_verdicts
     from steereval.results.store.run_folder import RunFolder
 
-    with still(say, "writing the report"):
+    with doing("writing the report"):
         published = publish_report(RunFolder(out))
     print_verdicts(published.analysis, sys.stdout)
     print(published.page)

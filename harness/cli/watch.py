@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from steereval.results.store.progress import Progress
 
 
-@command(examples=["steereval watch runs/first", "steereval watch runs/first --json --wait"])
+@command(
+    examples=["steereval watch runs/first", "steereval watch runs/first --json --wait"],
+    is_silent=True,
+)
 @run_argument("Run folder, or a run id, as `submit` printed it.")
 @click.option("--json", "as_json", is_flag=True, help="Write an object of JSON a line.")
 @click.option("--wait", is_flag=True, help="Wait for the run to begin.")
@@ -49,11 +52,17 @@ def watch(run: str, as_json: bool, wait: bool, every: float) -> int:
             # Whoever waits for a run to begin waits for an interrupted one to be resumed.
             is_awaited = wait and shown is None and _is_interrupted(progress)
             if progress is not None and progress != shown and not is_awaited:
-                screen.show(progress, counts(progress))
+                is_news = shown is None or _cells(progress) != _cells(shown)
+                screen.show(progress, counts(progress) if is_news else None)
                 shown = progress
             if progress is not None and progress.is_over and not is_awaited:
                 return 0 if progress.state == ENDED and not progress.failed else 1
             time.sleep(every)
+
+
+def _cells(progress: Progress) -> tuple[object, ...]:
+    """The part of the progress that is printed as soon as it changes."""
+    return progress.state, progress.done, progress.failed, len(progress.running)
 
 
 def _is_interrupted(progress: Progress | None) -> bool:

@@ -7,14 +7,14 @@ contrast, judged by barriers fitted to another, and measured on the third.
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from steereval.common.activity import Activity
+from steereval.common.activity import DIAGNOSING, QUIET_S, Activity, doing
 from steereval.common.errors import CellError, SteerEvalError
 from steereval.harness.config.grid import Grid
 from steereval.harness.diagnose.material import material_of
@@ -130,6 +130,8 @@ class _Heard:
     planned: int
     failures: list[str] = field(default_factory=list)
     over: int = 0
+    clock: Callable[[], float] = time.monotonic
+    said: float = float("-inf")
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
         """These are being measured."""
@@ -137,7 +139,11 @@ class _Heard:
             self.say(f"diagnosing {unit}: {len(unit.cells)} steerers ({worker})")
 
     def advanced(self, units: tuple[Any, ...], activity: Activity) -> None:
-        """Print nothing before a unit ends."""
+        """The worker of these is this far; from any thread."""
+        if self.clock() - self.said >= QUIET_S:
+            self.said = self.clock()
+            names = ", ".join(str(unit) for unit in units)
+            self.say(f"{activity.phase or DIAGNOSING} {names}; {self.over} of {self.planned} done")
 
     def ended(self, outcome: Outcome) -> None:
         """These are over."""
@@ -178,7 +184,8 @@ class DiagnoseWorker:
         errors, again = dict[str, str](), list[int]()
         for number, unit in enumerate(units):
             try:
-                diagnosis = self._measure(unit)
+                with doing(DIAGNOSING):
+                    diagnosis = self._measure(unit)
             except SteerEvalError:
                 raise
             except Exception as error:

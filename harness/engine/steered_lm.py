@@ -17,6 +17,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
+from steereval.common.activity import add_requests, expect_requests
 from steereval.common.errors import CellError
 from steereval.harness.config.model_args import split_options
 from steereval.harness.engine.arms import NOTHING, Answers, Arms, TokenSteering, check_steered
@@ -229,6 +230,7 @@ class SteeredLM(LoadedLM):
                 for steering, seed in zip(arms.steerings[i], seeds, strict=True)
             ]
             repeated = [requests[i] for i in chosen for _ in seeds]
+            expect_requests(len(prompts))
             with self._rows_for(len(seeds)), self._current.expecting(prompts):
                 generated = super().generate_until(repeated, quiet)
             self._current.check_order(prompts, generated)
@@ -295,8 +297,14 @@ class SteeredLM(LoadedLM):
             total=len(flat), disable=disable_tqdm or self.quiet, desc="Running loglikelihood"
         )
         session = self._current.session
+
+        def advance(count: int) -> None:
+            bar.update(count)
+            add_requests(count)
+
+        expect_requests(len(flat))
         scores = self.steering_backend.score(
-            session, flat, lambda: self._rows(requests, override_bs), bar.update
+            session, flat, lambda: self._rows(requests, override_bs), advance
         )
         bar.close()
         check_finite([score.log_likelihood for score in scores], flat, session.interventions)
@@ -384,6 +392,7 @@ class SteeredLM(LoadedLM):
         tokens = self.steering_backend.generate(current.session, batch)
         written = tokens[:, context.shape[1] :].tolist()
         current.note_texts([self.tok_decode(row) for row in written])
+        add_requests(len(written))
         return tokens
 
     def _prompts(self, context: torch.Tensor, mask: torch.Tensor) -> Prompts:

@@ -6,18 +6,20 @@ it without answering again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from steereval.common.activity import Activity
+from steereval.common.activity import JUDGING, QUIET_S, Activity
 from steereval.harness.config.grid import TaskSpec
 from steereval.harness.judging.worker import Assignment, Judged, Judgement
 from steereval.harness.planning.task_cards import claimed
 from steereval.ray_jobs.work import Outcome
 from steereval.results.store.lease import check_driver
+from steereval.results.store.progress import WRITTEN_S, renew_progress
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.schema import ITEM_SCHEMA
 from steereval.tasks.judges.judge import Value
@@ -99,13 +101,31 @@ class JudgeListener:
     """Prints to the user."""
     failures: list[str] = field(default_factory=list)
     """Cells that could not be judged, with the reasons."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that pass."""
     _over: int = 0
+    _said: float = float("-inf")
+    _written: float = float("-inf")
 
     def began(self, units: tuple[Any, ...], worker: str) -> None:
-        """Print nothing before a unit ends."""
+        """These assignments are given to a worker."""
+        self.say(f"{JUDGING} {len(units)} cells ({worker})")
+        self._renew(JUDGING, units)
 
     def advanced(self, units: tuple[Any, ...], activity: Activity) -> None:
-        """Print nothing before a unit ends."""
+        """The worker of these assignments is this far; from any thread."""
+        phase = activity.phase or JUDGING
+        self._renew(phase, units)
+        if self.clock() - self._said >= QUIET_S:
+            self._said = self.clock()
+            self.say(f"{phase}: {self._over} of {self.total} cells are judged")
+
+    def _renew(self, phase: str, units: tuple[Any, ...]) -> None:
+        """Show whoever watches the run folder that judging goes on."""
+        if self.clock() - self._written >= WRITTEN_S:
+            self._written = self.clock()
+            judged = f"{phase} {len(units)} cells; {self._over} of {self.total} are judged"
+            renew_progress(self.store.place, judged)
 
     def ended(self, outcome: Outcome) -> None:
         """These assignments are over."""
@@ -117,6 +137,7 @@ class JudgeListener:
             if error is not None:
                 self.failures.append(f"{unit}: {error}")
             state = "judged" if error is None else f"FAILED: {error}"
+            self._said = self.clock()
             self.say(f"[{self._over}/{self.total}] {unit}: {state}")
 
     def _write(self, unit: Assignment, outcome: Outcome) -> str | None:

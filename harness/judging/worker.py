@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from steereval.common.activity import JUDGING, doing
 from steereval.common.errors import CellError, SteerEvalError
 from steereval.common.text import first_line, short_hash
 from steereval.harness.assets import model_at_hand
@@ -158,7 +159,8 @@ class JudgeWorker:
         again: list[int] = []
         for place, unit in enumerate(units):
             try:
-                judgements[unit.cell.id] = self._judge(unit)
+                with doing(JUDGING):
+                    judgements[unit.cell.id] = self._judge(unit)
             except Exception as error:  # noqa: BLE001 - every error is recorded
                 if isinstance(error, SteerEvalError) or ran_out(error) or last:
                     errors[unit.cell.id] = _in_words(error)

@@ -15,6 +15,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
+from steereval.common.activity import doing
 from steereval.common.errors import GridError, InputError, ModelError, nearest_remedy
 from steereval.common.text import first_line
 from steereval.harness.assets import fetch, model_at_hand, resolve_model
@@ -66,6 +67,7 @@ class Prepared:
     the models and judges."""
 
 
+@doing("checking models, tasks and contrast sets")
 def prepare(grid: Grid, data_dir: Path | None, say: Callable[[str], None]) -> Prepared:
     """Fetch what is missing and check every name of `grid`. Raises an InputError or FetchError."""
     prepared = _checked(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from steereval.common.activity import current
 from steereval.common.errors import CellError, SteerEvalError
 from steereval.common.secrets import redacted
 from steereval.common.text import first_line
@@ -32,8 +33,6 @@ class Attempt:
     """Recorded failures, by cell id."""
     again: set[str] = field(default_factory=set)
     """Ids of the cells that another worker should try."""
-    tokens: int = 0
-    """Tokens of the answers that were stored."""
     stored: set[str] = field(default_factory=set)
     """Ids of the cells that were scored and stored."""
 
@@ -53,7 +52,7 @@ class Attempt:
     def done(self, group: Sequence[Cell]) -> Done:
         """The report to the executor."""
         indices = tuple(index for index, cell in enumerate(group) if cell.id in self.again)
-        return Done(GroupResult(self.errors, self.tokens), indices)
+        return Done(GroupResult(self.errors, current().tokens), indices)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class GroupResult:
     errors: Mapping[str, str]
     """Recorded failures, by cell id."""
     tokens: int
-    """Tokens of the answers that were stored."""
+    """Tokens that the model processed for the group; shared ones count once."""
 
 
 def described(cell: Cell) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from steereval.common.activity import still
 from steereval.harness.config.grid import Grid
 from steereval.harness.config.included import included_of
 from steereval.harness.engine.loading import WorkerSettings
@@ -37,7 +36,7 @@ from steereval.results.store.cell_record import CellRecord
 from steereval.results.store.content import Content, seen_by_cells
 from steereval.results.store.lease import check_driver, driving
 from steereval.results.store.manifest import Manifest
-from steereval.results.store.progress import ENDED, JUDGING, STOPPED, end_progress
+from steereval.results.store.progress import ENDED, JUDGING, STOPPED, begin_progress, end_progress
 from steereval.results.store.retired import at_hand, describe_retired, replan, settle
 from steereval.results.store.run_folder import RunFolder
 
@@ -77,10 +76,10 @@ def run_grid(
     store.create()
     with driving(store.place, say) as lease, executor_of(grid) as executor:
         stored = _stored(store, cells)
+        begin_progress(store.place, lease.id, len(cells), len(stored.finished))
         if len(stored.finished) < len(cells):
             executor.begin()
-        with still(say, "checking models, tasks and contrast sets"):
-            prepared = prepare(grid, data_dir, say)
+        prepared = prepare(grid, data_dir, say)
         # A resumed run has the parts that it began with, on any machine.
         earlier = stored.manifest and stored.manifest.largest_group
         largest = earlier or largest_part(executor.cores())

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from steereval.common.activity import QUIET_S, printed
 from steereval.results.store import progress
 
 Form = Literal["auto", "lines", "json"]
@@ -30,10 +31,6 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """Show `text`, of one or more lines, while the run continues."""
         ...
-
-
-QUIET_S = 10.0
-"""Seconds after which lines and JSON say how far a run is when no cell has ended."""
 
 
 @dataclass
@@ -62,6 +59,7 @@ class Lines:
 
     def _print(self, text: str) -> None:
         self._last = self.clock()
+        printed()
         print(text, file=sys.stderr, flush=True)
 
 
@@ -79,6 +77,7 @@ class JsonLines:
         counted = (now.state, now.done, now.failed, now.running, now.waiting)
         if ended is not None or counted != self._shown or self.clock() - self._last >= QUIET_S:
             self._last, self._shown = self.clock(), counted
+            printed()
             print(json.dumps(now.plain() | {"ended": ended}), file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
@@ -95,6 +94,7 @@ class Live:
 
     def show(self, now: progress.Progress, ended: str | None = None) -> None:
         """Advance the bar."""
+        printed()
         if ended is not None and "FAILED" in ended:
             self._bar.console.print(ended, markup=False, highlight=False)
         failed = f", [red]{now.failed} failed[/red]" if now.failed else ""
@@ -116,10 +116,12 @@ class Live:
 
 def inside(now: progress.Progress) -> str:
     """What the workers do, and the share of the work that is done."""
-    doing = " and ".join(now.phases) or ("starting" if now.running else "waiting")
+    doing = " and ".join(now.phases) or ("preparing" if now.running else "waiting")
     cells = f" {len(now.running)} cells" if now.running else ""
+    answered, asked = now.requests
+    requests = f", {answered} of {asked} requests" if asked else ""
     share = "" if now.share is None else f", {now.share:.0%} of the work done"
-    return f"{doing}{cells}{share}"
+    return f"{doing}{cells}{requests}{share}"
 
 
 def remaining(now: progress.Progress) -> str:

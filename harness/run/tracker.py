@@ -17,11 +17,9 @@ from steereval.harness.run.progress import Display
 from steereval.ray_jobs.work import Outcome
 from steereval.results.store.cell_record import CellFacts, CellFailure
 from steereval.results.store.lease import check_driver
-from steereval.results.store.progress import Progress, write_progress
+from steereval.results.store.progress import WRITTEN_S, Progress, write_progress
 from steereval.results.store.run_folder import RunFolder
 
-KEPT = 2.0
-"""Least seconds between two writes of the progress file."""
 MOST_INSIDE = 0.98
 """Share of a running group's cost that may count as done."""
 PRIOR_S = 20.0
@@ -138,7 +136,11 @@ class Tracker:
             failed=len(self.failures),
             running=tuple(self._running.values()),
             waiting=max(self.planned - len(over | self._running.keys()), 0),
-            tokens=self._tokens,
+            tokens=self._tokens + sum(each.tokens for each in self._inside.values()),
+            requests=(
+                sum(each.requests for each in self._inside.values()),
+                sum(each.expected for each in self._inside.values()),
+            ),
             elapsed=self.clock() - self._start,
             remaining=self._remaining(done, total - done),
             updated=time.time(),
@@ -168,7 +170,7 @@ class Tracker:
     def _tell(self, ended: str | None) -> None:
         now = self.now()
         self.shown.show(now, ended)
-        if self.clock() - self._written > KEPT:
+        if self.clock() - self._written > WRITTEN_S:
             self._written = self.clock()
             # Whoever watches may miss a moment; the run itself must not end for it.
             with suppress(StoreError):

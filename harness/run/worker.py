@@ -313,7 +313,6 @@ class CellWorker:
                 attempt.failed(cell, scoring_error(cell, error), start)
                 continue
             attempt.stored.add(cell.id)
-            attempt.tokens += facts["timings"]["tokens"]
         for name in answered.stored_names:
             self.answers.remove_if_done(name, attempt.stored)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from steereval.common.activity import doing
 from steereval.results.analysis.across_tasks import Across, across_tasks
 from steereval.results.analysis.by_subtask import SubtaskScores, by_subtask
 from steereval.results.analysis.collapse import Collapse, collapses
@@ -112,6 +113,7 @@ class Analysis:
     """What had to be done otherwise than the grid says."""
 
 
+@doing("analysing rows")
 def analyse(run: RunFolder) -> Analysis:
     """Analyse what `run` holds so far; StoreError if a file of it cannot be used.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from steereval.common.activity import doing
 from steereval.results.analysis.run_analysis import Analysis, analyse
 from steereval.results.report.content import content_of
 from steereval.results.report.item_chunks import item_chunks
@@ -37,6 +38,7 @@ class Published:
     """The analysis that the page shows."""
 
 
+@doing("writing the report")
 def build_report(run: RunFolder, out: Path | None = None) -> Path:
     """Write the report on `run` into `out` (RUN/report if None); return the path of its page.
 

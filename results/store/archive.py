@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from steereval.common.activity import doing
 from steereval.common.errors import InputError
 from steereval.common.files import naming, replacing
 from steereval.results.store.manifest import Manifest
@@ -42,6 +43,7 @@ _Contents = Iterable[tuple[str, bytes]]
 """Names within the archive, and what the files hold."""
 
 
+@doing("writing the archive")
 def write_archive(run: RunFolder, out: Path) -> None:
     """Write `run` into the new file `out`, whose ending says in which format.
 

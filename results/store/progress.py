@@ -18,6 +18,8 @@ from steereval.results.store.lease import Life, Observer
 from steereval.results.store.storage import Storage
 
 FILE = "progress.json"
+WRITTEN_S = 2.0
+"""Least seconds between two writes of the file."""
 
 RUNNING, JUDGING, ENDED, STOPPED = "running", "judging", "ended", "stopped"
 """States that a driver writes; judging begins when all cells are answered."""
@@ -46,7 +48,7 @@ class Progress:
     waiting: int
     """Cells that nobody has begun."""
     tokens: int
-    """Tokens of the answers since this start."""
+    """Tokens that models have processed since this start; those that arms share count once."""
     elapsed: float
     """Seconds since this start."""
     remaining: float | None
@@ -64,11 +66,13 @@ class Progress:
     kept."""
     phases: tuple[str, ...] = ()
     """What the workers are doing, such as `answering`, each once."""
+    requests: tuple[int, int] = (0, 0)
+    """Of the running groups: requests answered, one for each arm, and requests asked so far."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def tokens_per_second(self) -> float:
-        """Of the answers, since this start."""
+        """Processed tokens over the seconds since this start."""
         return self.tokens / self.elapsed if self.elapsed else 0.0
 
     def plain(self) -> dict[str, Any]:
@@ -124,6 +128,35 @@ def end_progress(place: Storage, state: str) -> None:
         now = read_progress(place)
         if now is not None:
             write_progress(place, replace(now, state=state, updated=time.time()))
+
+
+def begin_progress(place: Storage, driver: str, planned: int, finished: int) -> None:
+    """Say in the run folder at `place` that a driver has begun, before it has checked its inputs.
+
+    Args:
+        place: The run folder.
+        driver: The driver's id.
+        planned: Cells of the grid.
+        finished: Those that are finished.
+    """
+    with suppress(StoreError):
+        write_progress(
+            place,
+            Progress(
+                state=RUNNING, planned=planned, reused=finished, done=finished, failed=0,
+                running=(), waiting=planned - finished, tokens=0, elapsed=0.0, remaining=None,
+                updated=time.time(), driver=driver, phases=("checking inputs",),
+            ),
+        )  # fmt: skip
+
+
+def renew_progress(place: Storage, phase: str) -> None:
+    """Say in the run folder at `place` what goes on after the cells. A folder that cannot be
+    written keeps the last word."""
+    with suppress(StoreError):
+        now = read_progress(place)
+        if now is not None:
+            write_progress(place, replace(now, updated=time.time(), phases=(phase,)))
 
 
 def read_progress(place: Storage) -> Progress | None:

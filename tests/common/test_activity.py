@@ -8,12 +8,17 @@ import pytest
 
 from steereval.common.activity import (
     Activity,
+    Voice,
     add_operations,
+    add_requests,
+    add_tokens,
     begin_work,
     current,
     doing,
     every,
-    still,
+    expect_requests,
+    listening,
+    printed,
 )
 
 
@@ -54,15 +59,33 @@ def test_an_error_of_a_call_is_raised_at_the_end() -> None:
         assert called.wait(10)
 
 
-def test_a_long_step_says_that_it_goes_on() -> None:
-    lines: list[str] = []
-    enough = threading.Event()
+def test_a_command_speaks_when_it_printed_nothing_for_long() -> None:
+    now = [0.0]
+    voice = Voice(lambda: now[0])
+    with listening(voice):
+        now[0] = 9.0
+        assert voice.due(10) is None
+        printed()
+        now[0] = 18.0
+        assert voice.due(10) is None, "a line was printed at 9 s"
+        now[0] = 19.0
+        with doing("reading"):
+            line = voice.due(10)
+        assert line is not None
+        assert line.startswith("reading")
+        assert "19 s" in line
+        assert voice.due(10) is None, "its own line counts"
+    printed()
+    now[0] = 30.0
+    assert voice.due(10) is not None, "lines outside of the block are not heard"
 
-    def say(line: str) -> None:
-        lines.append(line)
-        if len(lines) == 2:
-            enough.set()
 
-    with still(say, "checking", 0.001):
-        assert enough.wait(10)
-    assert lines[0].startswith("checking: ")
+def test_work_is_counted_from_its_beginning() -> None:
+    begin_work()
+    add_tokens(5)
+    expect_requests(4)
+    add_requests(3)
+    activity = current()
+    assert (activity.tokens, activity.requests, activity.expected) == (5, 3, 4)
+    begin_work()
+    assert current() == Activity()

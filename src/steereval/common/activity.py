@@ -16,6 +16,8 @@ LOADING = "loading the model"
 FITTING = "fitting steerers"
 ANSWERING = "answering"
 SCORING = "scoring"
+JUDGING = "judging"
+DIAGNOSING = "measuring"
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,50 @@ class Activity:
     """What is being done, such as `answering`; empty between phases."""
     operations: float = 0.0
     """Operations of the model since the work began."""
+    tokens: int = 0
+    """Tokens that the model has processed since then; shared ones count once."""
+    requests: int = 0
+    """Requests answered since then, one for each arm."""
+    expected: int = 0
+    """Requests that were asked since then."""
+
+
+@dataclass
+class _Counts:
+    operations: float = 0.0
+    tokens: int = 0
+    requests: int = 0
+    expected: int = 0
 
 
 _phases: list[str] = []
-_operations = [0.0]
+_counts = _Counts()
 
 
 def begin_work() -> None:
-    """Count operations from here on."""
-    _operations[0] = 0.0
+    """Count from zero."""
+    global _counts
+    _counts = _Counts()
 
 
 def add_operations(count: float) -> None:
     """Count operations of the work at hand."""
-    _operations[0] += count
+    _counts.operations += count
+
+
+def add_tokens(count: int) -> None:
+    """Count tokens that the model processes."""
+    _counts.tokens += count
+
+
+def expect_requests(count: int) -> None:
+    """Count requests that are asked."""
+    _counts.expected += count
+
+
+def add_requests(count: int) -> None:
+    """Count requests that are answered."""
+    _counts.requests += count
 
 
 @contextmanager
@@ -54,8 +86,11 @@ def doing(phase: str) -> Iterator[None]:
 
 def current() -> Activity:
     """The activity at this moment; may be called from any thread."""
-    phases = list(_phases)
-    return Activity(phases[-1] if phases else "", _operations[0])
+    phases, counts = list(_phases), _counts
+    return Activity(
+        phases[-1] if phases else "",
+        counts.operations, counts.tokens, counts.requests, counts.expected,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -89,18 +124,44 @@ def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
 
 
 QUIET_S = 10.0
-"""Seconds after which, again and again, a long step says that it goes on."""
+"""Seconds without a line after which a long step says how far it is."""
+
+
+class Voice:
+    """Lines that a command prints, so that it can print others while there are none."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with a line just printed."""
+        self._clock = clock
+        self._start = self._last = clock()
+
+    def heard(self) -> None:
+        """Note that a line was printed."""
+        self._last = self._clock()
+
+    def due(self, seconds: float) -> str | None:
+        """The line to print after that many seconds without one: the phase, and the seconds since
+        the command began; None if it is too early."""
+        if self._clock() - self._last < seconds:
+            return None
+        self.heard()
+        return f"{current().phase or 'at work'}, {self._clock() - self._start:.0f} s so far"
+
+
+_listening: list[Voice] = []
 
 
 @contextmanager
-def still(say: Callable[[str], None], what: str, seconds: float = QUIET_S) -> Iterator[None]:
-    """Say every few seconds that a step goes on.
-
-    Args:
-        say: Prints a line.
-        what: The step, such as `checking models`.
-        seconds: Time between two lines; the first comes after as long.
-    """
-    start = time.monotonic()
-    with every(seconds, lambda: say(f"{what}: {time.monotonic() - start:.0f} s")):
+def listening(voice: Voice) -> Iterator[None]:
+    """Let a voice hear of lines that are printed inside the block."""
+    _listening.append(voice)
+    try:
         yield
+    finally:
+        _listening.remove(voice)
+
+
+def printed() -> None:
+    """Note that a line was printed, or a display renewed."""
+    for voice in list(_listening):
+        voice.heard()
