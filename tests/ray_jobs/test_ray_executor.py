@@ -63,6 +63,7 @@ def factory(log: Path) -> Factory:
     class Toy:
         def run(self, units: tuple[dict[str, Any], ...], last: bool) -> Any:
             from steereval.common import errors
+            from steereval.common.activity import add_tokens, doing
             from steereval.ray_jobs.work import Done
 
             (payload,) = units
@@ -73,7 +74,9 @@ def factory(log: Path) -> Factory:
                 file.write(json.dumps(entry) + "\n")
             while payload.get("after", name) not in names():
                 time.sleep(0.02)
-            time.sleep(payload.get("sleep", 0))
+            add_tokens(payload.get("tokens", 0))
+            with doing(payload.get("phase", "working")):
+                time.sleep(payload.get("sleep", 0))
             times = names().count(name)
             if times <= payload.get("deaths", 0):
                 os._exit(1)
@@ -100,6 +103,19 @@ def run(works: list[Work], factory: Factory, retries: int = 2) -> dict[str, Outc
     result = {outcome.units[0]["name"]: outcome for outcome in outcomes}
     assert len(result) == len(outcomes), "an outcome was told twice"
     return result
+
+
+def test_the_activity_of_workers_is_reported_while_they_work(
+    running: None, factory: Factory
+) -> None:
+    hearing = Hearing()
+    works = [
+        work(f"w{n}", affinity=f"{n}", sleep=4.0, phase="answering", tokens=7 + n) for n in range(2)
+    ]
+    with RayExecutor(2) as executor:
+        executor.run(works, factory, hearing)
+    told = [each for each in hearing.activities if each.phase == "answering"]
+    assert {each.tokens for each in told} == {7, 8}
 
 
 def entries(log: Path) -> list[dict[str, Any]]:
