@@ -1,4 +1,4 @@
-"""Likelihoods on an idle machine and beside one busy process on each core, for hf and steereval.
+"""Likelihoods of hf and steereval on an idle machine and with a busy process on each core.
 
     python benchmarks/busy_machine.py
     python benchmarks/busy_machine.py --requests 40 --rounds 9
@@ -6,7 +6,7 @@
 Three processes answer the same requests in turn: lm-eval's hf, steereval, and steereval with the
 waiting of threads that PyTorch has by default (GOMP_SPINCOUNT=300000). Then busy processes start
 and all three answer again. Last, two steereval processes share the idle machine. The exit status is
-1 if answers of the first two differ. Do not run it beside other work.
+1 if answers of the first two differ. Run it on a machine without other work.
 """
 
 from __future__ import annotations

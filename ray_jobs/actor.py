@@ -52,7 +52,7 @@ class _Actor:
 
     @ray.method(concurrency_group="watch")  # type: ignore[untyped-decorator]
     def activity(self) -> Activity:
-        """What the worker is doing; answered while it works."""
+        """The worker's activity; answered while it works."""
         return current()
 
 

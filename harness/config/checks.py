@@ -20,7 +20,7 @@ def contrasts_of(grid: Grid) -> list[ContrastSpec]:
 
 
 def check(grid: Grid) -> Iterator[Fault]:
-    """What does not fit together in a grid whose fields are valid by themselves.
+    """Contradictions in a grid whose fields are valid by themselves.
 
     Args:
         grid: The grid.

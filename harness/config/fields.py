@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class Part(Enum):
-    """What a field is part of."""
+    """The part of a grid that a field belongs to."""
 
     IDENTITY = "identity"
-    """What a cell computes: part of the cell's id."""
+    """The computation of a cell: part of the cell's id."""
     ANALYSIS = "analysis"
     """How finished rows are read: never changes a row."""
     RUNTIME = "runtime"

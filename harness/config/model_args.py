@@ -1,4 +1,4 @@
-"""What `--model_args` may hold: steering, the method's own options, and the loader's."""
+"""Options in `--model_args`: of steering, of the method and of the loader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOADER_OPTIONS = frozenset(
     | {"bnb_4bit_use_double_quant", "experts_implementation", "use_kernels"}
     | {"offload_state_dict", "quantization_config", "token", "use_safetensors", "variant"}
 )
-"""What Transformers' `from_pretrained` takes beyond the options that lm-eval names."""
+"""Options of Transformers' `from_pretrained` beyond those that lm-eval names."""
 
 
 @dataclass(frozen=True)

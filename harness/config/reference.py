@@ -104,7 +104,7 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 
 def _values(entry: dict[str, Any]) -> str:
-    """What a key may hold, in words, from its JSON schema."""
+    """The values of a key, in words, from its JSON schema."""
     if "enum" in entry or "const" in entry:
         return ", ".join(f"`{value}`" for value in entry.get("enum", [entry.get("const")]))
     if "anyOf" in entry:

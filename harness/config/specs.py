@@ -110,7 +110,7 @@ _PATHS = ("tokenizer", "delta", "offload_folder")
 
 @dataclass(frozen=True, config=STRICT)
 class ContrastSpec:
-    """What steerers are fitted to."""
+    """Data that steerers are fitted to."""
 
     name: Identity[PathText]
     """A contrast set (`steereval tasks`) or the path of a .jsonl file."""
@@ -194,7 +194,7 @@ class JudgeSpec:
     dtype: Identity[Dtype] = "auto"
     """float32, bfloat16, float16, or auto (the model's own)."""
     scorer: Identity[Text | None] = None
-    """What measures toxicity: `perspective`, `toxic_bert` or `profanity`."""
+    """Scorer of toxicity: `perspective`, `toxic_bert` or `profanity`."""
 
     @property
     def is_stand_in(self) -> bool:
@@ -211,7 +211,7 @@ class TaskSpec:
     score of its own (`mmlu`) is one task, whose clusters are its subtasks; another group or a tag
     stands for its tasks."""
     limit: Identity[Count | None] = None
-    """Score only the first so many items, of a group those of each subtask."""
+    """Score only this many items, the first ones; of a group, this many of each subtask."""
     num_fewshot: Identity[NotNegative[Whole] | None] = None
     """Examples in the prompt; the task's own number unless given."""
     generation: Identity[Generation] = field(default_factory=Generation)

@@ -124,7 +124,7 @@ def remember(run: Submitted) -> None:
 
 
 def travelling(grid: Grid, path: Path) -> dict[str, bytes]:
-    """What a grid needs where it is sent.
+    """Files that a grid needs where it is sent.
 
     Args:
         grid: The grid.

@@ -1,4 +1,4 @@
-"""What differs where lm-eval's own program, `lm_eval`, is the one that runs."""
+"""Differences where lm-eval's own program, `lm_eval`, runs."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ SPECIAL_TOKENS = (
 
 
 def _remedy(error: BaseException) -> str:
-    """What to do about an error of loading."""
+    """The remedy for an error of loading."""
     if "bitsandbytes" in str(error):
         return (
             "Install bitsandbytes, or remove load_in_8bit and load_in_4bit; a checkpoint that is "

@@ -38,7 +38,7 @@ class WorkerSettings:
     repeat_batch_size: int | None = None
     """Batch size of cells that are computed a second time; None: that of the others."""
     content: Content | None = None
-    """What the run began with, to which a worker holds what it loads; None: to nothing."""
+    """Content that the run began with; a worker refuses to load other content. None: no check."""
     included: tuple[IncludedFiles, ...] = ()
     """The files of the user's own tasks, which a worker puts into the cache of its machine."""
 

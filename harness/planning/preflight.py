@@ -43,7 +43,7 @@ from steereval.tasks.catalogue.task_group import generates, scored_documents
 from steereval.tasks.contrast.registry import ContrastSet, load_contrast
 
 UNREADABLE = (OSError, ValueError, KeyError)
-"""What Transformers raises for a configuration or tokenizer that it cannot read."""
+"""Exceptions of Transformers for a configuration or tokenizer that it cannot read."""
 
 
 @dataclass(frozen=True)

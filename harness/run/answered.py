@@ -1,4 +1,4 @@
-"""What a group of cells was asked and what it answered, kept until each cell is scored.
+"""Requests of a group of cells and their answers, stored until each cell is scored.
 
 Scoring is not the model's business: all that it needs is here, in memory or read back from the run
 folder, so that a cell whose scoring failed or was cut off is scored later without the model, with
@@ -44,11 +44,11 @@ class Page:
     """All requests of one kind that a task makes, and the answers of each arm."""
 
     names: Sequence[Named]
-    """What was asked, in lm-eval's order."""
+    """Names of the requests, in lm-eval's order."""
     prompts: Sequence[str]
     """The prompt of each request."""
     continuations: Sequence[str | None]
-    """What was to be scored after it; None for a generation and for a text scored whole."""
+    """The text to score after each prompt; None for a generation and for a text scored whole."""
     values: dict[str, Sequence[Any]]
     """lm-eval's answers by arm."""
     folds: dict[str, Sequence[int | None]]
@@ -339,7 +339,7 @@ def begun(store: AnswerStore, cells: Sequence[Cell]) -> list[tuple[str, list[Cel
 
 
 def asked_of(answered: Answered, cell: Cell) -> list[Page]:
-    """What the cell's task has asked so far."""
+    """The requests of the cell's task so far."""
     return [page for (task, _), page in answered.pages.items() if task == cell.task.name]
 
 

@@ -1,4 +1,4 @@
-"""What comes of one try at a group of cells: errors are recorded, or left to another worker."""
+"""One try at a group of cells: errors are recorded, or left to another worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from steereval.results.store.run_folder import RunFolder
 
 @dataclass
 class Attempt:
-    """What comes of one try at a group of cells."""
+    """The outcome of one try at a group of cells."""
 
     store: RunFolder
     """Where rows and errors go."""
@@ -66,7 +66,7 @@ class GroupResult:
 
 
 def described(cell: Cell) -> dict[str, Any]:
-    """What every record says of its cell, as JSON has it."""
+    """Fields that every record has of its cell, as JSON has them."""
     return {"name": str(cell), "identity": cell.identity}
 
 

@@ -52,7 +52,7 @@ class Summary:
     failed: tuple[str, ...]
     """Cells that failed, by name."""
     unjudged: tuple[str, ...] = ()
-    """What a judge could not judge, by name of judge and cell."""
+    """Failed judgements, by name of judge and cell."""
     lost: tuple[str, ...] = ()
     """Items without a score, in words for each model and task."""
 

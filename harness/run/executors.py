@@ -10,7 +10,7 @@ from steereval.ray_jobs.work import Executor
 
 
 def executor_of(grid: Grid) -> Executor:
-    """What runs the works of `grid`: this process, or workers on Ray."""
+    """The executor of `grid`: this process, or workers on Ray."""
     run = grid.run
     gpus = gpus_here(run.device)
     if run.address is None and (run.workers or gpus or 1) == 1:

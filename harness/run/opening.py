@@ -1,4 +1,4 @@
-"""What a run is about to do, and for about how long."""
+"""The first sentence of a run: its work and the expected time."""
 
 from __future__ import annotations
 

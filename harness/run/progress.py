@@ -115,7 +115,7 @@ class Live:
 
 
 def inside(now: progress.Progress) -> str:
-    """What the workers do, and the share of the work that is done."""
+    """The workers' phases, the answered requests, and the share of the work that is done."""
     doing = " and ".join(now.phases) or ("preparing" if now.running else "waiting")
     cells = f" {len(now.running)} cells" if now.running else ""
     answered, asked = now.requests

@@ -1,4 +1,4 @@
-"""What a run folder keeps of its tasks: correct answers for the report, and files of own tasks."""
+"""Files of a run folder about its tasks: correct answers for the report, and own tasks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def references_of(task: Any, limit: int | None = None) -> dict[str, Correct]:
 
 
 def _reference(task: Any, document: Any) -> Correct:
-    """What a task of another author says; nothing where it says it in a way of its own."""
+    """Correct answers of a task by another author; empty where their form is unknown."""
     try:
         if str(task.OUTPUT_TYPE) == "multiple_choice":
             return Correct(choices=tuple(_right_choices(task, document)))

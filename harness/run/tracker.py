@@ -52,7 +52,7 @@ class Tracker:
     _over: set[str] = field(default_factory=set)
     _running: dict[str, str] = field(default_factory=dict)
     _inside: dict[tuple[str, ...], Activity] = field(default_factory=dict)
-    """What the workers of running groups are doing, by the ids of the cells."""
+    """Activities of the workers of running groups, by the ids of the cells."""
     _seen: dict[tuple[str, ...], float] = field(default_factory=dict)
     """When that was last heard."""
     _working: float = 0.0
@@ -151,7 +151,7 @@ class Tracker:
         )
 
     def _operations(self) -> float:
-        """What is done, in 10^12 operations as planned; running groups are never complete."""
+        """Operations done, in 10^12 as planned; running groups are never complete."""
         done = sum(self.weights.get(id, 0.0) for id in self._over)
         for ids, activity in self._inside.items():
             planned = sum(self.weights.get(id, 0.0) for id in ids)

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 class Outdated(Exception):
-    """What was kept of a task answers other requests than it makes now."""
+    """Stored answers of a task are to other requests than it makes now."""
 
     def __init__(self, task: str) -> None:
         """Name the task."""
@@ -150,7 +150,7 @@ class CellWorker:
                     self._store(answered, attempt, start)
 
     def _begun(self, group: Sequence[Cell]) -> list[Answered]:
-        """What an earlier try or start has kept of `group`, after what is left to be answered."""
+        """Stored answers of an earlier try or start at `group`, after the cells that have none."""
         known, left = [], {cell.id: cell for cell in group}
         for name, cells in begun(self.answers, group):
             try:

@@ -134,7 +134,7 @@ _DAMAGE = (
     SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError,
     OverflowError, AssertionError, InputError,
 )  # fmt: skip
-"""What tensors and settings raise that do not fit together."""
+"""Exceptions of tensors and settings that do not fit together."""
 
 
 def _check_usable(site: Site, steerer: Steerer) -> None:

@@ -48,7 +48,7 @@ class ReControlOptions(TrainingOptions):
     rate: Positive[float] = 1.0
     """Length of a step in units of the gradient; the strength multiplies it."""
     reward: str = "label"
-    """What answers are rewarded by: label, or a scorer of texts (`steereval tasks`)."""
+    """Reward of answers: `label`, or a scorer of texts (`steereval tasks`)."""
 
 
 @dataclass(frozen=True)

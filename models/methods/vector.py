@@ -40,7 +40,7 @@ class VectorOptions:
     action: Action = "add"
     """add or clamp, for the formats that do not say: all but steered."""
     value: float = 0.0
-    """What the component along the direction is clamped to, for the same formats."""
+    """Value that the component along the direction is clamped to, for the same formats."""
     normalize: bool = False
     """Scale each vector to length 1 before its coefficient."""
 
@@ -99,7 +99,7 @@ class Vector(Method):
 
 
 def _directions(sites: Sequence[Site], options: VectorOptions) -> dict[Site, Direction]:
-    """What the file says, but for zeros: they are how some files leave a layer alone."""
+    """Directions of the file without zeros, by which some files leave a layer unsteered."""
     path = Path(options.path)
     format = format_of(path, options.format)
     if format == "steered" and options.action == "clamp":

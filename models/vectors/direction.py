@@ -22,7 +22,7 @@ class Direction:
     vector: Tensor
     """The direction, float32 [d], of any length."""
     action: Action = "add"
-    """What is done with it."""
+    """The operation: added, projected out, or clamped."""
     coefficient: float = 1.0
     """add: the factor of the vector. clamp: the value along the unit vector."""
     bias: Tensor | None = None

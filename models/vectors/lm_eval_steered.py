@@ -31,7 +31,7 @@ _BLOCK = re.compile(
 
 
 def read_steered(path: Path) -> dict[Site, Direction]:
-    """What the file does at each block, lowest first. Raises ArtefactError for other content."""
+    """Directions at each block, lowest first. Raises ArtefactError for other content."""
     content = load_plain_pickle(path)
     if not isinstance(content, dict) or not content:
         raise unusable(path, "it holds no {hookpoint: {steering_vector, ...}}")
@@ -72,15 +72,15 @@ def _entry(direction: Direction) -> dict[str, Any]:
     """One value of the file; lm-eval refuses a bias with "add"."""
     bias = direction.bias if direction.action == "clamp" else None
     return {
-        "steering_vector": _own(direction.vector),
+        "steering_vector": _copied(direction.vector),
         "steering_coefficient": float(direction.coefficient),
         "action": direction.action,
-        "bias": None if bias is None else _own(bias),
+        "bias": None if bias is None else _copied(bias),
         "head_index": None,
     }
 
 
-def _own(vector: Tensor) -> Tensor:
+def _copied(vector: Tensor) -> Tensor:
     """A copy: torch.save writes the whole memory that a tensor is a part of."""
     return vector.detach().cpu().float().clone()
 

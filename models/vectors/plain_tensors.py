@@ -49,7 +49,7 @@ def read_plain(path: Path, key: str = "", sites: Sequence[Site] = ()) -> dict[Si
 
 def write_plain(vectors: Mapping[Site, Tensor], path: Path) -> None:
     """Write vectors [d] by site in float32. Raises StoreError."""
-    tensors = {f"layer.{site.layer}": _own(vector) for site, vector in vectors.items()}
+    tensors = {f"layer.{site.layer}": _copied(vector) for site, vector in vectors.items()}
     with written_whole(path) as staging:
         staging.write_bytes(save(tensors))
 
@@ -121,6 +121,6 @@ def _by_key(tensors: Mapping[str, Tensor]) -> str:
     )
 
 
-def _own(vector: Tensor) -> Tensor:
+def _copied(vector: Tensor) -> Tensor:
     """A copy: safetensors refuses tensors that share memory."""
     return vector.detach().cpu().float().clone(memory_format=torch.contiguous_format)

@@ -29,7 +29,7 @@ def read_vectors(
     sites: Sequence[Site] = (),
     key: str = "",
 ) -> dict[Site, Direction]:
-    """What the file at `path` says about each block.
+    """Directions of the file at `path` for each block.
 
     Args:
         path: The file.

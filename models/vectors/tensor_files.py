@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_plain_pickle(path: Path) -> Any:
-    """What `torch.load` gives with `weights_only`: tensors, numbers, texts, lists and dicts.
+    """Content by `torch.load` with `weights_only`: tensors, numbers, texts, lists, dicts.
 
     Raises:
         ArtefactError: The file is damaged, holds other objects, or expands too far.

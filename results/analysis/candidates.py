@@ -32,7 +32,7 @@ class Candidate:
     """In words; empty for the baseline."""
 
     choices: Mapping[Seed, Choice]
-    """What was chosen on validation items; empty if nothing was."""
+    """Choices on validation items; empty if nothing was chosen."""
 
     def validation_score(self) -> float | None:
         """Mean over fit seeds of the chosen strengths' validation scores."""

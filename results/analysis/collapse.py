@@ -36,7 +36,7 @@ MOST_SHOWN = 4
 
 @dataclass(frozen=True)
 class Collapse:
-    """What became of one companion metric of one arm over its strengths."""
+    """One companion metric of one arm over its strengths."""
 
     model: str
     """The model's label."""
@@ -81,7 +81,7 @@ def companions(task: Task, metrics: Sequence[Metric]) -> list[Metric]:
 
 
 def target_metric(task: Task, metrics: Sequence[Metric]) -> str:
-    """What the companions are compared with: truthfulness where it was judged, else the primary."""
+    """The metric to compare companions with: truthfulness where it was judged, else the primary."""
     return JUDGED[0] if any(metric.name == JUDGED[0] for metric in metrics) else task.primary
 
 

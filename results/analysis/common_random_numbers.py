@@ -1,4 +1,4 @@
-"""What it saves that methods meet the same random numbers (common random numbers).
+"""Variance that common random numbers save: methods draw the same random numbers.
 
 With several sample seeds the noise of sampling shows in how an item's scores scatter over them.
 Two arms that drew independently would differ with the sum of their variances; arms that drew with

@@ -1,4 +1,4 @@
-"""What the comparisons of a run show together: one voice for headline, questions and terminal."""
+"""The conclusion of a run's comparisons: the same for headline, questions and terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Conclusion:
 
 
 def conclusion(rows: Sequence[Row]) -> Conclusion:
-    """What those of `rows` that were compared show."""
+    """The conclusion of those of `rows` that were compared."""
     compared = sorted((row for row in rows if row.comparison is not None), key=_unclear)
     return Conclusion(
         compared=tuple(compared),

@@ -1,4 +1,4 @@
-"""What the grid sets otherwise than its tasks do: limits, examples, options of generation."""
+"""Departures of a grid from its tasks' definitions: limits, examples, options of generation."""
 
 from __future__ import annotations
 

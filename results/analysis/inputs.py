@@ -1,4 +1,4 @@
-"""What an analysis is made from: the plan, the scores and the measurements of one run."""
+"""Inputs of an analysis: the plan, the scores and the measurements of one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steereval.results.store.manifest import Metric, Plan, Task
 
 @dataclass(frozen=True)
 class Cost:
-    """What running took, as far as the cells' records tell.
+    """Measured cost of running, as far as the cells' records have it.
 
     Cells share work, and whoever comes first does it, so these figures say what this run cost and
     not what steering costs.
@@ -34,7 +34,7 @@ class Source:
     """All that rows are made from."""
 
     plan: Plan
-    """What was planned."""
+    """The plan."""
 
     scores: Mapping[tuple[str, str], TaskScores]
     """{(model, task): scores} of the finished cells."""

@@ -1,4 +1,4 @@
-"""What the model was asked on each item of a sheet, and what it answered under every arm."""
+"""Prompts of each item of a sheet, and the answers under every arm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REQUESTS = 1 << 20
 
 @dataclass(frozen=True)
 class ArmAnswers:
-    """What one arm answered; empty where its answers were not read or there are none."""
+    """Answers of one arm; empty where they were not read or there are none."""
 
     texts: tuple[str | None, ...] = ()
     """[items]: the generated texts."""
@@ -60,22 +60,22 @@ def read_answers(run: RunFolder, sheet: ItemSheet, most_rows: int) -> SheetAnswe
         return SheetAnswers(*nothing, (ArmAnswers(),) * len(sheet.arms))
     index = pd.Index(np.array(sheet.item_ids, dtype=object))
     arms, left = [], most_rows
-    prompts: _Asked | None = None
+    prompts: _Prompts | None = None
     for arm in sheet.arms:
         left -= arm.n_responses
         if arm.shown is None or arm.n_responses == 0 or left < 0:
             arms.append(ArmAnswers())
             continue
         responses = run.read_cell(arm.shown.cell_id)[1]
-        prompts = prompts or _Asked.of(responses, index)
+        prompts = prompts or _Prompts.of(responses, index)
         arms.append(prompts.answers(responses, index))
     assert prompts is not None  # the baseline has responses
     return SheetAnswers(prompts.prompts, prompts.choices, tuple(arms))
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What all arms were asked, as the baseline's responses tell."""
+class _Prompts:
+    """Prompts of all arms, from the baseline's responses."""
 
     prompts: tuple[str, ...]
     choices: tuple[tuple[str, ...], ...]
@@ -83,7 +83,7 @@ class _Asked:
     """[all choices], ascending: item and request as one number."""
 
     @classmethod
-    def of(cls, responses: pa.Table, index: pd.Index) -> _Asked:
+    def of(cls, responses: pa.Table, index: pd.Index) -> _Prompts:
         prompts = [""] * len(index)
         choices: list[list[str]] = [[] for _ in prompts]
         rows, keys = _ordered(responses, index)

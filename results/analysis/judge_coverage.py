@@ -1,4 +1,4 @@
-"""What judges leave to be said: who did not measure, what could not be judged, and products."""
+"""Notes on judges: stand-ins, cells that could not be judged, and joint rates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def not_judged(records: Mapping[str, CellRecord]) -> Iterator[str]:
                 error = record.judge_errors.get(judge["name"], "")
                 failures.setdefault((judge["name"], task["name"]), []).append(error)
     for (judge, name), errors in failures.items():
-        first = next(filter(None, errors), "it was not asked yet.")
+        first = next(filter(None, errors), "it has not run yet.")
         cells = f"{len(errors)} cell" + ("s" if len(errors) > 1 else "")
         yield f"The judge {judge} has not judged {cells} of {name}: {first}"
 

@@ -72,7 +72,7 @@ class Row:
     """Planned fit seeds of the arm that the row lacks, since cells of theirs are missing."""
 
     cost: Cost
-    """What running took."""
+    """Measured cost of running."""
 
     displacement: float | None
     """Mean |y - x| by which a steered token was moved at a site; None where it is not recorded."""
@@ -125,7 +125,7 @@ class Row:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What a reader must know: few seeds, training cut short."""
+        """Cautions for the reader: few seeds, training cut short."""
         effect = None if self.comparison is None else self.comparison.effect
         cautions = () if effect is None else effect.marks if self.is_unseeded else effect.cautions
         return (*cautions, REDUCED) if self.is_reduced else cautions
@@ -181,7 +181,7 @@ def rows_of_table(source: Source, model: str, task: Task, metric: Metric) -> lis
 
 @dataclass(frozen=True)
 class _Builder:
-    """What is known while one row is made."""
+    """State while one row is made."""
 
     source: Source
     model: str

@@ -1,4 +1,4 @@
-"""What a design detects and what an effect needs, in words: from a pilot run or given variances."""
+"""Detectable effects and required designs, in words: from a pilot run or given variances."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FEW_SEEDS = (
     "This is one comparison by the test of a report. Where a report corrects for many comparisons, "
     "few seeds cost much more: `--alpha` takes the level that is left for one of them."
 )
-"""What the tables of a plan leave out."""
+"""Parts that the tables of a plan leave out."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """What is asked: numbers of items and seeds, a wanted effect, power and level."""
+    """The request: numbers of items and seeds, a wanted effect, power and level."""
 
     items: tuple[int, ...] = ITEMS
     """Rows of the table."""

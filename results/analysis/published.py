@@ -22,9 +22,9 @@ class Published:
     value: float
     """In the metric's own unit."""
     spread: float | None
-    """What the authors give behind ±, in the same unit; None if nothing."""
+    """The authors' number after ±, in the same unit; None if they give none."""
     what: str
-    """What was measured, in words."""
+    """The measured quantity, in words."""
     source: str
     """Where it was published."""
 
@@ -54,7 +54,7 @@ def _of_model(table: Mapping[str, Any], model: str) -> Iterator[Published]:
 
 
 def _published_name(model: str) -> str | None:
-    """What a publication calls the model; None for one that it does not have."""
+    """A publication's name of the model; None for one that it does not have."""
     base_name = model.rstrip("/").rpartition("/")[2].casefold()
     return next((name for name, others in _file()["models"].items() if base_name in others), None)
 

@@ -103,7 +103,7 @@ def _tested(diffs: dict[Key, Floats], grouping: Grouping, metric: Metric) -> dic
 
 
 def _least(diff: Floats, grouping: Grouping, metric: Metric) -> float:
-    """What a p-value of one seed may not be below: that of signs over clusters, and McNemar's."""
+    """Lower bounds of a p-value of one seed: the sign test over clusters, and McNemar's test."""
     least = least_p(grouping.n_clusters)
     if metric.kind != BINARY or grouping.clusters is not None or not _is_binary(diff):
         return least

@@ -34,7 +34,7 @@ from steereval.results.store.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class CellCounts:
-    """What became of the planned cells."""
+    """Outcomes of the planned cells."""
 
     planned: int
     """In the manifest."""
@@ -68,7 +68,7 @@ class Analysis:
     """Everything that a report says, apart from provenance."""
 
     plan: Plan
-    """What was planned."""
+    """The plan."""
 
     models: tuple[str, ...]
     """In the order of the grid."""
@@ -86,31 +86,31 @@ class Analysis:
     """Across models and across target tasks."""
 
     couplings: tuple[Coupling, ...]
-    """What common random numbers saved, where something was sampled with several seeds."""
+    """Savings by common random numbers, where texts were sampled with several seeds."""
 
     across: tuple[Across, ...]
     """Every arm over all target tasks, for models with several."""
 
     subtasks: tuple[SubtaskScores, ...]
-    """What the scores of groups are made of; exploratory."""
+    """Scores of the subtasks of groups; exploratory."""
 
     sheets: tuple[ItemSheet, ...]
     """The test items of every model and task under all arms."""
 
     choosings: tuple[Choosing, ...]
-    """What choosing strengths on validation items was worth on test items."""
+    """Gains on test items of the settings that were chosen on validation items."""
 
     noise_floors: tuple[NoiseFloor, ...]
-    """What differs where a cell was computed twice."""
+    """Differences where a cell was computed twice."""
 
     cells: CellCounts
-    """What became of the planned cells."""
+    """Outcomes of the planned cells."""
 
     failures: tuple[Failure, ...]
     """The failed cells."""
 
     notes: tuple[str, ...]
-    """What had to be done otherwise than the grid says."""
+    """Notes where the analysis departs from the grid."""
 
 
 @doing("analysing rows")
@@ -227,7 +227,7 @@ def _notes(source: Source) -> Iterator[str]:
 
 
 def _repeated(model: str, scores: TaskScores) -> Iterator[str]:
-    """What counts as one since it asks the same."""
+    """Notes on items of the same content, which count as one."""
     if scores.n_repeated:
         yield (
             f"{scores.n_repeated} of {len(scores.item_ids)} items of {scores.task} ({model}) "
@@ -242,7 +242,7 @@ def _repeated(model: str, scores: TaskScores) -> Iterator[str]:
 
 
 def _imports(records: Mapping[str, CellRecord]) -> Iterator[str]:
-    """What was not measured by this run."""
+    """Notes on arms that another program measured."""
     for record in records.values():
         if (source := record.imported) is None:
             continue
@@ -251,12 +251,12 @@ def _imports(records: Mapping[str, CellRecord]) -> Iterator[str]:
             f"{source.file}, SHA-256 {source.sha256[:16]}…"
         )
         if other := source.documents_with_other_prompts:
-            text += f"; {other} of its items were asked about in other words than in this run"
+            text += f"; {other} of its items have other prompts than in this run"
         yield text + "."
 
 
 def _missing(model: str, task: Task | None, scores: TaskScores) -> Iterator[str]:
-    """What is left out of every row since some arm lacks it."""
+    """Notes on items that are left out of every row, since some arm lacks them."""
     metric = "" if task is None else task.primary
     lacking = scores.lacking(metric)
     if lacking:

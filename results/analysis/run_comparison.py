@@ -66,7 +66,7 @@ class ArmPair:
     p_adjusted: float | None = None
     """Within the primary metrics of all tasks of the model, or within its others."""
     verdict: Verdict | None = None
-    """What the difference shows; None without a comparison, and where all is the same."""
+    """The verdict; None without a comparison, and where all scores are the same."""
 
     @property
     def is_primary(self) -> bool:
@@ -100,9 +100,9 @@ class TwoRuns:
     """The second run compared with the first."""
 
     first: OneRun
-    """What is compared with."""
+    """The reference run."""
     second: OneRun
-    """What is compared."""
+    """The run that is compared with it."""
     arms: tuple[ArmPair, ...]
     """Arms of the same name, by model, task and metric in the order of the first run."""
     only_first: tuple[str, ...]
@@ -119,7 +119,7 @@ class TwoRuns:
     versions: tuple[Difference, ...]
     """In what versions, machines, and the content of models, tasks and contrast sets differ."""
     notes: tuple[str, ...]
-    """What is left out, and why."""
+    """Parts that are left out, with the reason."""
 
 
 def open_run(name: str, run: RunFolder) -> OneRun:

@@ -29,7 +29,7 @@ NO_FOLD = -1
 
 @dataclass(frozen=True, order=True)
 class Arm:
-    """What is compared: a method at its layers."""
+    """A subject of comparison: a method at its layers."""
 
     method: str
     """The method's label in the grid."""

@@ -30,7 +30,7 @@ CLAIMS = (*IMPROVEMENTS, WORSE)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one comparison with the baseline shows."""
+    """The verdict of one comparison with the baseline."""
 
     word: str
     """One of VOCABULARY."""

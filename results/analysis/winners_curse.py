@@ -28,7 +28,7 @@ class Gain:
     """The setting's own mean; for a ratio its logarithm."""
 
     gain: float
-    """What it is better by than the baseline, turned so that more is better; for a ratio the
+    """Its gain over the baseline, with the sign that makes more better; for a ratio the
     logarithm."""
 
 
@@ -57,7 +57,7 @@ class Choosing:
 
     @property
     def lost(self) -> float:
-        """What is lost on the way from validation to test items."""
+        """Gain on validation items minus gain on test items."""
         return self.on_validation.gain - self.on_test.gain
 
 

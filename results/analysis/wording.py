@@ -10,7 +10,7 @@ from steereval.results.store.manifest import RATIO, Metric
 
 
 def scale_of(metric: Metric) -> float:
-    """What a difference is multiplied by for display: 100 where it is shown in points."""
+    """Factor of a difference for display: 100 where it is shown in points."""
     return 100.0 if metric.in_points else 1.0
 
 
@@ -61,7 +61,7 @@ def factor(log_ratio: float) -> str:
 
 
 def detectable(mde: float, metric: Metric, se: float) -> str:
-    """What the design detects: "this design detects 4.3 or more"."""
+    """The detectable effect in words: "this design detects 4.3 or more"."""
     if math.isinf(mde):
         return "this design detects no effect of any size"
     if metric.kind == RATIO:

@@ -54,7 +54,7 @@ class NewArm:
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of one file."""
+    """The outcome of importing one file."""
 
     task: str
     """Its task."""
@@ -65,7 +65,7 @@ class Imported:
     n_lacking: int
     """Documents of the run that the file lacks."""
     n_other_prompts: int
-    """Documents that the run asked about in other words."""
+    """Documents with other prompts in the run."""
     undirected: tuple[str, ...]
     """Metrics that are left out, since nothing says whether higher is better."""
     unnumbered: tuple[str, ...]
@@ -74,7 +74,7 @@ class Imported:
     """Whether it was not there before."""
 
     def lines(self, label: str) -> Iterator[str]:
-        """What a user must know of it."""
+        """Lines about the import for the user."""
         there = "" if self.is_new else " (were there already)"
         yield f"{label}: {_items(self.n_items)} of {self.task} pair with the run's{there}"
         if self.n_foreign:
@@ -86,7 +86,7 @@ class Imported:
             )
         if self.n_other_prompts:
             yield (
-                f"  {_items(self.n_other_prompts)} asked about in other words than in the run: "
+                f"  {_items(self.n_other_prompts)} with other prompts than in the run: "
                 "compare few-shot examples and chat templates"
             )
         if self.undirected:
@@ -250,7 +250,7 @@ def _draft(run: RunFolder, plan: Plan, file: SampleFile, arm: NewArm) -> _Draft:
     responses = [row for row in answers if row["item_id"] in scored]
     table = pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
     run.check_items(table, cell.cell_id, f"Check the scores in {file.path}.")
-    report = _told(file, known, rows, responses, directions)
+    report = _import_report(file, known, rows, responses, directions)
     source = file.provenance | {
         "documents_left_out": report.n_foreign,
         "documents_with_other_prompts": report.n_other_prompts,
@@ -329,7 +329,7 @@ def _rows(
         }
 
 
-def _told(
+def _import_report(
     file: SampleFile,
     known: KnownItems,
     rows: Sequence[Mapping[str, Any]],

@@ -1,4 +1,4 @@
-"""What `lm_eval --log_samples` leaves behind, read without lm-eval.
+"""Files of `lm_eval --log_samples`, read without lm-eval.
 
     samples_TASK_DATE.jsonl   a line for each document and filter
     results_DATE.json         next to it: versions, the model, its arguments
@@ -32,7 +32,7 @@ _CONFIG = (
     *("model_dtype", "model_revision", "model_sha", "batch_size", "device", "limit"),
     *("gen_kwargs", "random_seed", "numpy_seed", "torch_seed", "fewshot_seed"),
 )
-"""What a record keeps of lm-eval's configuration, under lm-eval's own names."""
+"""Parts of lm-eval's configuration that a record keeps, under lm-eval's own names."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SampleFile:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a record says of where the samples come from."""
+        """Fields of a record about the origin of the samples."""
         config = self.settings.get("config") or {}
         of_task = {
             name: (self.settings.get(key) or {}).get(self.task)
@@ -104,7 +104,7 @@ def read_sample_file(path: Path) -> SampleFile:
         name: place for place, name in enumerate(dict.fromkeys(s["filter"] for s in samples))
     }
     ordered = sorted(samples, key=lambda s: (filters[s["filter"]], s["doc_id"]))
-    settings = _told(path, named["date"])
+    settings = _settings(path, named["date"])
     return SampleFile(
         path, named["task"], hashlib.sha256(data).hexdigest(), tuple(ordered), settings
     )  # fmt: skip
@@ -199,7 +199,7 @@ def _arguments(written: Mapping[str, Any], index: int) -> list[Any]:
 
 
 def _answer(arguments: Sequence[Any], written: Any) -> Any:
-    """What a request gave: lm-eval writes numbers and truth values as text.
+    """The answer to a request: lm-eval writes numbers and truth values as text.
 
     A text is a generation if its request has options, else the log-likelihood of a whole text.
     """
@@ -223,7 +223,7 @@ def _check_distinct(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
         seen.add(key)
 
 
-def _told(path: Path, date: str) -> dict[str, Any]:
+def _settings(path: Path, date: str) -> dict[str, Any]:
     """The results file of the same moment: results_DATE.json, or NAME_DATE.json."""
     results_files = sorted(path.parent.glob(f"*_{date}.json"))
     if not results_files:

@@ -1,4 +1,4 @@
-"""What lm-eval's samples say, read without lm-eval: items, numbers, requests and answers.
+"""lm-eval's samples, read without lm-eval: items, numbers, requests and answers.
 
 A sample is one document under one filter, as lm-eval's `evaluate` returns it: a dict with doc_id,
 doc, doc_hash, filter, arguments, resps, metrics and, for each metric, its value.
@@ -127,7 +127,7 @@ def without_direction(samples: Sequence[Sample], known: Collection[str]) -> list
 
 
 def response_rows(cell_id: str, task: str, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
-    """What the model was asked and what it answered, once for each request."""
+    """Requests and answers of the model, once for each request."""
     filters = samples[0]["filter"] if samples else ""
     chosen = [sample for sample in samples if sample["filter"] == filters]
     for sample, item_id in zip(chosen, item_ids(chosen), strict=True):

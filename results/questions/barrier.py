@@ -40,7 +40,7 @@ HOLDS_FROM = 0.90
 
 OWN, CROSSFIT, OTHER_HASH = JUDGES
 
-OTHERS = "beside"
+OTHER_BARRIERS = "other"
 """The table of the check."""
 
 JUDGE_WORDS = {
@@ -52,7 +52,7 @@ JUDGE_WORDS = {
 
 @dataclass(frozen=True)
 class BarrierLine:
-    """What one setting does under one barrier."""
+    """Effects of one setting under one barrier."""
 
     rises: Estimate
     """Share of steps with a rising h."""
@@ -82,7 +82,7 @@ def barrier(evidence: Evidence) -> Answer | None:
 
 
 def barrier_lines(evidence: Evidence, where: Where, judge: str) -> dict[Setting, BarrierLine]:
-    """What every setting does under the barrier of `judge`."""
+    """Effects of every setting under the barrier of `judge`."""
     quantities = ("rises", "ascends", "starts_below", "reaches", "stays")
     rises, ascends, below, reaches, stays = (
         evidence.matrices(where, quantity, judge=judge) for quantity in quantities
@@ -121,7 +121,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     tables = [_table(where, "crossfit", "under a barrier fitted on other data", _first(headline))]
     if under_others:
         rows = [(s, JUDGE_WORDS[judge], line) for (judge, s), line in under_others.items()]
-        tables.append(_table(where, OTHERS, "under other barriers", rows))
+        tables.append(_table(where, OTHER_BARRIERS, "under other barriers", rows))
     figure = _figure(evidence, where, by_judge)
     return Finding(
         evidence.named(where, sentence),
@@ -132,7 +132,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
 
 
 def _constant(evidence: Evidence, where: Where, headline: Lines, subject: Setting) -> Iterator[str]:
-    """What a constant vector does, which knows nothing of a barrier."""
+    """Effects of a constant vector, which is fitted without a barrier."""
     for setting in evidence.usuals(where, list(headline)):
         if CONSTANT in evidence.traits(setting.method) and setting != subject:
             yield (
@@ -197,7 +197,7 @@ def _first(lines: Lines) -> list[Row]:
 def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     headings = (
         Heading("Method", numeric=False),
-        *((Heading("Barrier", numeric=False),) if name == OTHERS else ()),
+        *((Heading("Barrier", numeric=False),) if name == OTHER_BARRIERS else ()),
         Heading("Rises", "Share of the path's steps with a rising h"),
         Heading("Along ∇h", "Share of the steps that begin along the gradient of h"),
         Heading("Begins below", "Share of the activations with h < 0 at the start"),
@@ -208,7 +208,7 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
     rows = tuple(
         (
             Shown(setting.method, note=setting.at),
-            *((Shown(judge),) if name == OTHERS else ()),
+            *((Shown(judge),) if name == OTHER_BARRIERS else ()),
             *(
                 shown(estimate, SHARE)
                 for estimate in (line.rises, line.ascends, line.below, line.reaches, line.stays)
@@ -218,7 +218,7 @@ def _table(where: Where, name: str, what: str, lines: Sequence[Row]) -> Table:
         for setting, judge, line in lines
     )
     caption = f"h {what}: {where.words}"
-    return Table(f"q6-{name}-{where.name}", caption, headings, rows, name == OTHERS)
+    return Table(f"q6-{name}-{where.name}", caption, headings, rows, name == OTHER_BARRIERS)
 
 
 def _counts(estimate: Estimate) -> str:

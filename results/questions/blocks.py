@@ -1,4 +1,4 @@
-"""What an answer is made of: sentences, tables and figures, as data."""
+"""Parts of an answer: sentences, tables and figures, as data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _Key = TypeVar("_Key")
 
 @dataclass(frozen=True)
 class Shown:
-    """What stands in one place of a table."""
+    """The content of one place of a table."""
 
     text: str
     """As it is read."""
 
     order: float | None = None
-    """What it is sorted by; None: by its text."""
+    """Number to sort by; None: sorted by its text."""
 
     note: str = ""
     """A smaller second line."""
@@ -42,7 +42,7 @@ class Heading:
     """Short."""
 
     help: str = ""
-    """What it means."""
+    """Its meaning."""
 
     numeric: bool = True
     """Whether it holds numbers."""
@@ -56,7 +56,7 @@ class Table:
     """Unique, fit for a file name."""
 
     caption: str
-    """What it shows."""
+    """Its content, in words."""
 
     headings: tuple[Heading, ...]
     """From left to right."""
@@ -100,13 +100,13 @@ class Curves:
     """Unique, fit for a file name."""
 
     title: str
-    """What it shows."""
+    """Its content, in words."""
 
     x_label: str
-    """What the x axis is."""
+    """Quantity of the x axis."""
 
     y_label: str
-    """What the y axis is."""
+    """Quantity of the y axis."""
 
     unit: Unit
     """Of the estimates."""
@@ -135,10 +135,10 @@ class Dots:
     """Unique, fit for a file name."""
 
     title: str
-    """What it shows."""
+    """Its content, in words."""
 
     x_label: str
-    """What the axis is."""
+    """Quantity of the axis."""
 
     unit: Unit
     """Of the estimates."""
@@ -161,13 +161,13 @@ class Scatter:
     """Unique, fit for a file name."""
 
     title: str
-    """What it shows."""
+    """Its content, in words."""
 
     x_label: str
-    """What the x axis is."""
+    """Quantity of the x axis."""
 
     y_label: str
-    """What the y axis is."""
+    """Quantity of the y axis."""
 
     units: tuple[Unit, Unit]
     """Of x and of y."""
@@ -184,7 +184,7 @@ Figure = Curves | Dots | Scatter
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for one model, contrast set and set of layers."""
+    """The answer for one model, contrast set and set of layers."""
 
     sentence: str
     """Answers the question with numbers and intervals, or says what is missing."""
@@ -196,13 +196,13 @@ class Finding:
     """Further sentences."""
 
     tables: tuple[Table, ...] = ()
-    """What the sentence rests on."""
+    """Evidence for the sentence."""
 
     figures: tuple[Figure, ...] = ()
     """Likewise."""
 
     warnings: tuple[str, ...] = ()
-    """What a reader must beware of."""
+    """Cautions for the reader."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class CostLine:
-    """What one variant of a method costs."""
+    """Cost of one variant of a method."""
 
     setting: Setting
     """Method and strength."""
@@ -87,7 +87,7 @@ def speed_changes(evidence: Evidence) -> dict[tuple[str, str, str], Estimate]:
     for where in _timed(evidence):
         lines = [line for line in _lines(evidence, where) if line.change is not None]
         for setting in dict.fromkeys(line.setting for line in lines):
-            change = _own(lines, setting).change
+            change = _line_of(lines, setting).change
             if change is not None:
                 changes[where.model, where.layer, setting.method] = change
     return changes
@@ -150,7 +150,7 @@ def _ratio(evidence: Evidence, ours: Matrix, theirs: Matrix) -> Estimate | None:
 
 
 def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subject: Setting) -> str:
-    subject_line = _own(lines, subject)
+    subject_line = _line_of(lines, subject)
     plain = next(line for line in lines if line.setting.method == UNSTEERED)
     assert subject_line.change is not None
     speeds = (
@@ -182,7 +182,7 @@ def _sentence(evidence: Evidence, where: Where, lines: Sequence[CostLine], subje
     )
 
 
-def _own(lines: Sequence[CostLine], subject: Setting) -> CostLine:
+def _line_of(lines: Sequence[CostLine], subject: Setting) -> CostLine:
     """The method as the grid has it: without a number of steps, else with the usual one."""
     setting_lines = [line for line in lines if line.setting == subject]
     usual = [line for line in setting_lines if line.steps in (None, USUAL_STEPS)]

@@ -18,13 +18,13 @@ class Unit:
     """How a number is written."""
 
     name: str
-    """What it is, as it stands at an axis."""
+    """Its name, as at an axis."""
 
     suffix: str = ""
-    """What stands behind it: " %"."""
+    """Text after the number: " %"."""
 
     scale: float = 1.0
-    """What it is multiplied by."""
+    """Factor for display."""
 
     signed: bool = False
     """Whether a plus is written: it is a change."""

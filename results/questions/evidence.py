@@ -21,7 +21,7 @@ from steereval.results.store.diagnosis import DATA, UNSTEERED, Diagnosis
 from steereval.results.store.manifest import Manifest, MethodEntry
 
 COMMAND = "`steereval diagnose RUN`"
-"""What measures the rest."""
+"""The command that measures the rest."""
 
 BARRIER = "barrier"
 """Trait of a method that follows the gradient of a scalar function h."""
@@ -51,7 +51,7 @@ class Where:
     """Its steered blocks."""
 
     contrast: str
-    """What steerers were fitted to."""
+    """Data that steerers were fitted to."""
 
     unit: str = ""
     """The name of its diagnosis."""
@@ -101,13 +101,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a run holds."""
+    """Content of a run."""
 
     analysis: Analysis
     """The rows."""
 
     manifest: Manifest
-    """What was planned."""
+    """The plan."""
 
     diagnoses: Mapping[str, Diagnosis]
     """{name: what was measured on activations in one place}; empty if nothing was."""
@@ -134,7 +134,7 @@ class Evidence:
 
     @functools.cached_property
     def places(self) -> tuple[Where, ...]:
-        """What was diagnosed, in the order of the grid's models."""
+        """Diagnoses, in the order of the grid's models."""
         if self.frame.empty:
             return ()
         units = self.frame[["model", "layer", "contrast", "unit"]].drop_duplicates().astype(str)
@@ -158,7 +158,7 @@ class Evidence:
         return ", ".join(sorted(set(map(str, labels)) - {UNSTEERED, DATA}, key=self.order))
 
     def is_first(self, where: Where) -> bool:
-        """Whether it is the first place of its model, where what is of the model is told."""
+        """Whether it is the first place of its model, which carries the facts about the model."""
         return next(place for place in self.places if place.model == where.model) == where
 
     @functools.cached_property
@@ -213,7 +213,7 @@ class Evidence:
         return _index(list(self.analysis.plan.methods), method)
 
     def fitted(self, label: str, task: str | None = None) -> Fitted | None:
-        """What a method was fitted to, as the grid says."""
+        """Data that a method was fitted to, as the grid says."""
         return fitted_to(self.manifest.grid, label, task)
 
     def kind(self, label: str) -> str:
@@ -222,7 +222,7 @@ class Evidence:
         return method.name if method and method.name else label
 
     def method(self, label: str) -> MethodEntry | None:
-        """What the manifest says of the method behind a label; None of an imported arm."""
+        """The manifest's entry of the method behind a label; None for an imported arm."""
         return self.manifest.methods.get(label)
 
     def traits(self, label: str) -> frozenset[str]:
@@ -264,7 +264,7 @@ class Evidence:
         return any(trait in self.traits(label) for label in self.steered)
 
     def rank(self, label: str) -> tuple[bool, bool, int]:
-        """What the questions are about comes first: a flow, then a barrier, then the grid's
+        """Subjects of the questions come first: a flow, then a barrier, then the grid's
         order."""
         traits = self.traits(label)
         return FLOW not in traits, BARRIER not in traits, self.order(label)

@@ -1,4 +1,4 @@
-"""What a method's steerers were fitted to, as the grid in the manifest says."""
+"""Data that a method's steerers were fitted to, as the grid in the manifest says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fitted:
 def fitted_to(
     grid: Mapping[str, Any], label: str | None = None, task: str | None = None
 ) -> Fitted | None:
-    """What the method `label` was fitted to for `task`; None if the grid does not say.
+    """Data that the method `label` was fitted to for `task`; None if the grid does not state it.
 
     The method's own contrast, else the task's, else the grid's; without a task the grid's, else
     that of the first task that has one.

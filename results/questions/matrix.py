@@ -32,7 +32,7 @@ class Matrix:
     """[items], codes of their questions; None where each item is a cluster of its own."""
 
     labels: npt.NDArray[np.bool_] | None
-    """[items], whether they are of the wanted class; None where it is not told."""
+    """[items], whether they are of the wanted class; None where that is unknown."""
 
     def over(self, other: Matrix, missing: float) -> Floats:
         """Its values at the items and seeds of `other`; `missing` where it has none."""

@@ -44,7 +44,7 @@ UNITS: Mapping[str, Unit] = {
 }
 """The quantities of this question."""
 
-Found = Mapping[str, Mapping[Setting, Estimate]]
+Measured = Mapping[str, Mapping[Setting, Estimate]]
 """{quantity: {setting: estimate}}."""
 
 
@@ -76,7 +76,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
     )
 
 
-def _sentence(subject: Setting, measured: Found) -> str:
+def _sentence(subject: Setting, measured: Measured) -> str:
     cosine = measured["field_cosine"][subject]
     verdict = "varies from place to place"
     if cosine.low >= CONSTANT_FROM:
@@ -99,7 +99,7 @@ def _sentence(subject: Setting, measured: Found) -> str:
     return f"{text}."
 
 
-def _table(where: Where, measured: Found) -> Table:
+def _table(where: Where, measured: Measured) -> Table:
     headings = (
         Heading("Method", numeric=False),
         Heading("With other places", "Mean cosine of the direction with that at other activations"),
@@ -118,7 +118,7 @@ def _table(where: Where, measured: Found) -> Table:
     return Table(f"q8-field-{where.name}", f"Directions: {where.words}", headings, rows)
 
 
-def _figure(evidence: Evidence, where: Where, measured: Found) -> Dots:
+def _figure(evidence: Evidence, where: Where, measured: Measured) -> Dots:
     settings = evidence.usuals(where, list(measured["field_cosine"]))
     kinds = [
         *dots_of("with other places", settings, measured["field_cosine"]),

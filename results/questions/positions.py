@@ -96,7 +96,7 @@ def _finding(evidence: Evidence, where: Where) -> Finding:
         sentence = f"{_recorded(evidence)}; not measured: the AUC there, which {COMMAND} measures."
         return Finding(evidence.named(where, sentence), tables=tables)
     subject_positions = next(each for each in positions if each.setting == subject)
-    sentence = f"{_recorded(evidence)}; {_told(subject_positions)}."
+    sentence = f"{_recorded(evidence)}; {_in_words(subject_positions)}."
     by_setting = {each.setting: each for each in positions}
     usual = evidence.usuals(where, list(by_setting))
     figure = _figure(where, [by_setting[setting] for setting in usual])
@@ -150,7 +150,7 @@ def _rank(position: str) -> tuple[int, int]:
 
 
 def _recorded(evidence: Evidence) -> str:
-    """What the manifest says of fitting and steering."""
+    """Positions of fitting and steering in the manifest."""
     steered = _steered(evidence)
     places = dict.fromkeys(_fitted_at(evidence, label) for label in steered) or [FITTED["last"]]
     fitted = f"Steerers are fitted at {' or '.join(places)}"
@@ -173,7 +173,7 @@ def _steered(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _told(of: Positions) -> str:
+def _in_words(of: Positions) -> str:
     name = of.setting.method
     if of.middle is None or of.fitted not in of.areas:
         position, area = next(iter(of.areas.items()))

@@ -1,4 +1,4 @@
-"""What a reader must know of the diagnoses as a whole: what was measured on, and what was not."""
+"""Remarks on the diagnoses as a whole: their data, and the methods that were left out."""
 
 from __future__ import annotations
 

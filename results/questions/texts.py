@@ -1,4 +1,4 @@
-"""What steering does to generated texts: their perplexity, from the leaderboard's rows."""
+"""Effects of steering on generated texts: their perplexity, from the leaderboard's rows."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def _drift(subject: Setting, ratios: Ended, norms: Ended, confidence: float) -> 
 
 
 def _from_rows(evidence: Evidence, model: str) -> Finding | None:
-    """What the rows alone tell: perplexities of every method's texts."""
+    """The part of the answer that rows give: perplexities of every method's texts."""
     texts = text_rows(evidence, model)
     if not texts:
         return None

@@ -106,7 +106,7 @@ def _write_zip(file: IO[bytes], contents: _Contents) -> None:
 
 
 def _own_tasks(manifest: Manifest) -> str:
-    """What a reviewer needs to know of lm-eval tasks that came with the run; empty without any."""
+    """Instructions for a reviewer about lm-eval tasks that came with the run; empty without any."""
     tasks: object = manifest.grid.get("tasks")
     listed = tasks if isinstance(tasks, list) else []
     hashes = dict.fromkeys(

@@ -43,7 +43,7 @@ class CellKey(Part):
 
     @property
     def setting(self) -> tuple[Any, ...]:
-        """What names the cell in tables: the columns without the id."""
+        """Values that name the cell in tables: the columns without the id."""
         return tuple(getattr(self, name) for name in SETTING_COLUMNS)
 
 
@@ -138,7 +138,7 @@ class ImportSource(Part):
     documents_left_out: int
     """Documents that the run did not score."""
     documents_with_other_prompts: int
-    """Documents that the run asked about in other words."""
+    """Documents with other prompts in the run."""
 
 
 class Counts(Part):
@@ -153,7 +153,7 @@ class Counts(Part):
 
 
 class FileDigest(Part):
-    """What a file holds."""
+    """The size and hash of a file."""
 
     bytes: int
     """Its size."""
@@ -171,7 +171,7 @@ class CellFiles(Part):
 
 
 class CellFacts(Part):
-    """What is known of a cell apart from its files."""
+    """Facts about a cell apart from its files."""
 
     name: str = ""
     """The cell in words."""

@@ -45,7 +45,7 @@ def contrast_subject(name: str, answers: str) -> str:
 
 
 def content_of_cell(manifest: Manifest, cell: CellKey, known: Collection[str]) -> dict[str, Parts]:
-    """What a planned cell is computed from by its manifest, of the subjects in `known`: its model,
+    """Content that a planned cell is computed from, of the subjects in `known`: its model,
     its task, and, if it is steered, the contrast sets."""
     content = manifest.content
     subjects = {model_subject(cell.model), task_subject(cell.task)}

@@ -22,7 +22,7 @@ FILE: Final = "correct_answers.json"
 
 @dataclass(frozen=True)
 class Correct:
-    """What counts as right on one item; empty where the task does not say."""
+    """Correct answers to one item; empty where the task does not state them."""
 
     choices: tuple[int, ...] = ()
     """Numbers of the correct ones among the item's choices."""

@@ -1,4 +1,4 @@
-"""What `steereval diagnose` measured on stored activations: one long table in RUN/diagnosis/.
+"""Measurements of `steereval diagnose` on stored activations: one long table in RUN/diagnosis/.
 
 A file holds what was measured for one model, one contrast set and one set of layers, and appears
 whole or not at all; nothing else of the run depends on it. Values are those of single items, so
@@ -51,7 +51,7 @@ class Quantity:
     question: int
     """Number of the question that it answers."""
     meaning: str
-    """What it is, with its unit."""
+    """Its meaning, with its unit."""
 
 
 QUANTITIES: Final[Mapping[str, Quantity]] = {
@@ -174,12 +174,12 @@ class DiagnosisRecord(Part):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was measured in one place."""
+    """The measurements of one model, contrast set and set of layers."""
 
     table: pa.Table
     """Rows of DIAGNOSIS_SCHEMA."""
     record: DiagnosisRecord = field(default_factory=DiagnosisRecord)
-    """What it was measured on, and where."""
+    """Its data, and where it was measured."""
 
 
 def write_diagnosis(place: Storage, name: str, diagnosis: Diagnosis) -> None:

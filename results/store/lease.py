@@ -45,11 +45,11 @@ SAME = 2.5
 """Seconds by which two readings of a process's start may differ: the kernel rounds each."""
 
 _SIGN = {"id", "host", "pid", "born", "seen"}
-"""What every version writes; `machine` and `beat` came later."""
+"""Fields that every version writes; `machine` and `beat` came later."""
 
 
 class Life(enum.Enum):
-    """What is known of a folder's driver."""
+    """State of a folder's driver."""
 
     NONE = "none"
     """There is no driver."""
@@ -62,7 +62,7 @@ class Life(enum.Enum):
 
 
 def holder(place: Storage) -> dict[str, Any] | None:
-    """What the driver's file says; None if there is no file, or one that is no sign of life.
+    """Content of the driver's file; None without a file, or with one that shows no sign of life.
 
     Raises:
         StoreError: If the folder cannot be read.
@@ -86,7 +86,7 @@ class Observer:
     _changed: bool = False
 
     def look(self) -> Life:
-        """What is known now.
+        """The state as it is known now.
 
         Raises:
             StoreError: If the folder cannot be read.
@@ -104,7 +104,7 @@ class Observer:
         return Life.ALIVE if self._changed else Life.UNKNOWN
 
     def glance(self) -> Life:
-        """What is most likely, for a question that decides nothing, such as how far a run is.
+        """The most likely state, for a question that decides nothing, such as how far a run is.
 
         A driver elsewhere whose file says a time near this machine's is taken to live, which at
         worst is believed for `STALE` seconds too long. Any other, also one whose time lies ahead,

@@ -38,7 +38,7 @@ class JudgeEntry(Part):
     stand_in: bool
     """Whether it has random weights and so measures nothing."""
     scorer: str | None = None
-    """What measures toxicity."""
+    """Scorer of toxicity."""
     model: str | None = None
     """Its model, if the grid names another than the published one."""
 
@@ -53,7 +53,7 @@ class TaskEntry(Part):
     primary_metric: str
     """The metric that the confirmatory family tests."""
     cluster: str | None = None
-    """What its clusters are, in words."""
+    """Unit of its clusters, in words."""
     subtasks: list[str] = []
     """Of a group: its tasks; an item's id begins with its task and a colon."""
     benchmark: str | None = None
@@ -203,7 +203,7 @@ class Task:
     """The metric that the confirmatory family tests."""
 
     cluster: str | None
-    """What its clusters are, in words."""
+    """Unit of its clusters, in words."""
 
     metrics: dict[str, Metric]
     """Its declared metrics, by name."""
@@ -238,7 +238,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a manifest says, apart from what only the report prints."""
+    """Content of a manifest, without the parts that only the report prints."""
 
     name: str
     """The run's name."""
@@ -281,7 +281,7 @@ class Plan:
 
 
 def parse_plan(manifest: Manifest) -> Plan:
-    """What an analysis needs of a manifest; StoreError where it contradicts itself."""
+    """The parts of a manifest that an analysis needs; StoreError where it contradicts itself."""
     imported = manifest.imported or ImportedArms(baseline=None, cells=[])
     labels = frozenset(cell.method for cell in imported.cells)
     if both := sorted(labels & manifest.methods.keys()):

@@ -199,5 +199,5 @@ def check_version(version: bytes | str | int | None, name: str) -> None:
 
 
 def digest(data: bytes) -> dict[str, Any]:
-    """What a record says of a file: its size in bytes and its SHA-256."""
+    """Fields of a record about a file: its size in bytes and its SHA-256."""
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -65,7 +65,7 @@ class Progress:
     """Share of this start's operations that is done, from 0 to 1; None in files of before this was
     kept."""
     phases: tuple[str, ...] = ()
-    """What the workers are doing, such as `answering`, each once."""
+    """Phases of the workers, such as `answering`, each once."""
     requests: tuple[int, int] = (0, 0)
     """Of the running groups: requests answered, one for each arm, and requests asked so far."""
 
@@ -160,7 +160,7 @@ def renew_progress(place: Storage, phase: str) -> None:
 
 
 def read_progress(place: Storage) -> Progress | None:
-    """What the run folder at `place` says; None if it says nothing yet. Raises StoreError."""
+    """The progress in the run folder at `place`; None if there is none yet. Raises StoreError."""
     data = place.read(FILE)
     if data is None:
         return None

@@ -24,7 +24,7 @@ _VIEWS: Final[Mapping[str, tuple[pa.Schema, Callable[[RunFolder], pa.Table]]]] =
 }
 
 VIEWS: Final = {name: schema for name, (schema, _) in _VIEWS.items()}
-"""What can be asked: the tables by name, with their columns."""
+"""Tables that queries can use, by name, with their columns."""
 
 _SEALED: Final = {
     "enable_external_access": "false",
@@ -43,7 +43,7 @@ MOST_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a query gave."""
+    """The result of a query."""
 
     columns: tuple[str, ...]
     """Their names, each once."""
@@ -90,7 +90,7 @@ def _check_reads(duckdb: Any, sql: str) -> None:
     kind = statements[0].type
     if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
         raise InputError(
-            f"the query is no select but {kind.name}", "A run is only read. " + _remedy()
+            f"the query is not a select but {kind.name}", "A run is only read. " + _remedy()
         )
 
 

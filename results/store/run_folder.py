@@ -83,7 +83,7 @@ class RunFolder:
         data = self.place.read(MANIFEST)
         if data is None:
             raise StoreError(
-                f"{self.place} has no manifest.json, so it is no run folder",
+                f"{self.place} has no manifest.json, so it is not a run folder",
                 "Give the folder that `steereval run GRID.yaml --out FOLDER` wrote.",
             )
         name = self.place.at(MANIFEST)
@@ -385,7 +385,8 @@ def _response_file(cell_id: str) -> str:
 def _check_id(cell_id: str) -> None:
     if not _CELL_ID.fullmatch(cell_id):
         raise StoreError(
-            f"{cell_id!r} is no cell id", "Use letters, digits, '_', '-' and '.', no leading dot."
+            f"{cell_id!r} is not a cell id",
+            "Use letters, digits, '_', '-' and '.', no leading dot.",
         )
 
 

@@ -21,7 +21,7 @@ SPLITS: Final = ("validation", "test")
 """Strengths are chosen on validation items; only test items are reported."""
 
 KINDS: Final = ("loglikelihood", "generation")
-"""What a model can be asked for."""
+"""Kinds of requests."""
 
 _METADATA = {VERSION_KEY: str(SCHEMA_VERSION).encode()}
 

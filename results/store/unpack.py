@@ -24,14 +24,14 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, RuntimeError, zlib.error),
     *(tarfile.TarError, zipfile.BadZipFile),
 )
-"""What the readers of both formats raise on files that are none, are cut off or encrypted."""
+"""Exceptions of both readers for files of another format, cut off or encrypted."""
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """Put the run in the file `archive` (.tar.gz or .zip) into the new folder `folder`.
 
     The archive's own top folder is left away. Raises InputError for a folder that is there, and
-    StoreError for a file that is no archive, is damaged, or holds anything but plain files with
+    StoreError for a file that is not an archive, is damaged, or holds anything but plain files with
     names inside of one folder; `folder` does not exist then.
     """
     if folder.exists():
@@ -60,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 @dataclass
 class _Room:
-    """What an archive may still expand to."""
+    """Bytes to which an archive may still expand."""
 
     archive: Path
     left: int = field(init=False)
@@ -112,7 +112,7 @@ def _of_tar(archive: Path, room: _Room) -> Iterator[tuple[str, bytes]]:
             if source is not None:
                 yield entry.name, room.read(source)
             elif not entry.isdir():
-                raise _unfit(archive, f"{entry.name!r} is no plain file")
+                raise _unfit(archive, f"{entry.name!r} is not a plain file")
         # Only its end shows whether all of it was sound.
         while room.read_some(unzipped):
             pass
@@ -123,7 +123,7 @@ def _of_zip(archive: Path, room: _Room) -> Iterator[tuple[str, bytes]]:
         for entry in packed.infolist():
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _unfit(archive, f"{entry.filename!r} is no plain file")
+                raise _unfit(archive, f"{entry.filename!r} is not a plain file")
             if not entry.is_dir():
                 with packed.open(entry) as source:
                     yield entry.filename, room.read(source)
@@ -133,12 +133,12 @@ def _split(archive: Path, name: str) -> tuple[str, Path]:
     """The top folder, and the place within it. Refuses what would lead out of it."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or len(path.parts) < 2:
-        raise _unfit(archive, f"{name!r} is no name inside of a folder")
+        raise _unfit(archive, f"{name!r} is not a name within a folder")
     return path.parts[0], Path(*path.parts[1:])
 
 
 def _unfit(archive: Path, why: str) -> StoreError:
     return StoreError(
-        f"{archive} is no archive of a run: {why}",
+        f"{archive} is not an archive of a run: {why}",
         "Give a file that `steereval archive` wrote; nothing was unpacked.",
     )

@@ -109,7 +109,7 @@ def _files(
     if counts != recorded:
         yield Finding(where, f"it holds {counts}, and its record says {recorded}")
     if foreign := set(_values(responses, "item_id")) - set(_values(items, "item_id")):
-        yield Finding(where, f"{len(foreign)} items were asked about and not scored")
+        yield Finding(where, f"{len(foreign)} items have responses and no scores")
     for name, value in cell.columns().items():
         values = _values(items, name)
         if values != [value]:

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The findings of a check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Finding:
     where: str
     """A cell, a file, a package."""
     what: str
-    """What is the matter, in one line."""
+    """The problem, in one line."""
     is_wrong: bool = True
     """False for what was only not checked, or is no fault of the run."""
 

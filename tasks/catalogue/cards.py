@@ -80,7 +80,7 @@ def _leaf_card(name: str, config: Mapping[str, Any]) -> TaskCard:
 
 
 def expanded_tasks(name: str, include_hash: str = "") -> tuple[str, ...]:
-    """What a name in a grid stands for, as names that have a card each.
+    """Tasks that a name in a grid stands for, as names that have a card each.
 
     A tag and a group without a score of its own stand for their members; a task, and a group that
     lm-eval aggregates, for itself.

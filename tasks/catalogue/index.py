@@ -134,7 +134,7 @@ def _is_closed(index: Mapping[str, Any], name: str) -> bool:
 
 
 def _members_of(entry: Any) -> Sequence[Any] | None:
-    """What a tag or a group of lm-eval's index lists: names, or mappings; None for a task."""
+    """Members of a tag or a group of lm-eval's index: names, or mappings; None for a task."""
     if entry.cfg is None:
         return sorted(entry.tags)
     members = entry.cfg.get("task")

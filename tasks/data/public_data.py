@@ -69,7 +69,7 @@ class PublicData:
 def documents(
     data: PublicData, rows: Iterable[Row], made: Callable[[Row], Row | None]
 ) -> list[Row]:
-    """What `made` makes of each row, but those of which it makes None.
+    """Results of `made` for each row, without those that are None.
 
     Raises TaskError, naming the data set, for a row that lacks what it should have.
     """

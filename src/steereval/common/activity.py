@@ -1,4 +1,4 @@
-"""What this process is doing: its phase, and the operations done for the work at hand.
+"""The activity of this process: its phase, and the work done since the work at hand began.
 
 Models count operations, workers name phases, executors read both from another thread.
 """
@@ -25,7 +25,7 @@ class Activity:
     """A moment of the work at hand."""
 
     phase: str = ""
-    """What is being done, such as `answering`; empty between phases."""
+    """The phase, such as `answering`; empty between phases."""
     operations: float = 0.0
     """Operations of the model since the work began."""
     tokens: int = 0

@@ -341,7 +341,7 @@ def test_a_run_cut_off_between_the_phases_is_judged_without_answering(
     assert values(tmp_path / "run", "bleu_acc")
     assert values(tmp_path / "run", "true") == {}
     notes = " ".join(analyse(RunFolder(tmp_path / "run")).notes)
-    assert "truth has not judged 2 cells of truthful_mini_gen: it was not asked yet" in notes
+    assert "truth has not judged 2 cells of truthful_mini_gen: it has not run yet" in notes
     monkeypatch.setattr(CellWorker, "run", refuse)
     assert run(given, tmp_path / "run") == Summary(2, 2, (), ())
     assert state(tmp_path / "run") == "ended"

@@ -12,8 +12,8 @@ from steereval.harness.cli.main import main
 from steereval.harness.config.grid import load_grid
 from steereval.harness.config.included import with_members
 from steereval.harness.rerun.rescore import rescore
+from steereval.harness.run import worker
 from steereval.harness.run.driver import Summary, run_grid
-from steereval.harness.run.worker import CellWorker
 from steereval.results.analysis.run_analysis import analyse
 from steereval.results.store.answers import AnswerStore
 from steereval.results.store.run_folder import RunFolder
@@ -108,7 +108,7 @@ def test_a_second_start_computes_nothing(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tiny_folder, tmp_path, "choosing", [*GOOD["choosing"], *BAD["choosing"]])
-    monkeypatch.setattr(CellWorker, "_loaded_for", None)
+    monkeypatch.setattr(worker, "load_model", None)
     again = run(tiny_folder, tmp_path, "choosing", [*GOOD["choosing"], *BAD["choosing"]])
     assert again.reused == again.planned
     assert len(again.lost) == 1
@@ -117,14 +117,15 @@ def test_a_second_start_computes_nothing(
 def test_stored_answers_know_what_is_lost(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that stopped between answering and scoring."""
+    """A run that could not score its answers."""
     documents = [*GOOD["choosing"], *BAD["choosing"]]
-    monkeypatch.setattr(CellWorker, "_store", lambda *_: None)
+    monkeypatch.setattr(worker, "tables_of", None)
     run(tiny_folder, tmp_path, "choosing", documents)
     (record,) = AnswerStore(LocalStorage(tmp_path / "run")).records().values()
     assert len(record.lost["choosing"]) == 1
     monkeypatch.undo()
     monkeypatch.setenv("STEEREVAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(worker, "load_model", None)
     summary = run(tiny_folder, tmp_path, "choosing", documents)
     assert (summary.failed, len(summary.lost)) == ((), 1)
 

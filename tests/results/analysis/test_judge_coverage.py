@@ -56,5 +56,5 @@ def test_what_was_answered_and_not_judged_is_counted() -> None:
     }
     assert list(not_judged(records)) == ["The judge truth has not judged 2 cells of t: no memory."]
     assert list(not_judged({"b": record()})) == [
-        "The judge truth has not judged 1 cell of t: it was not asked yet."
+        "The judge truth has not judged 1 cell of t: it has not run yet."
     ]

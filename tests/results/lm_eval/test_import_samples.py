@@ -193,8 +193,8 @@ def test_other_prompts_are_told(run: RunFolder, tmp_path: Path) -> None:
     lines = [sample(i, {"acc": 1.0}, **({"arguments": shots} if i < 3 else {})) for i in range(N)]
     (message,) = imported(run, write_log(tmp_path, lines))
     assert message.n_other_prompts == 3
-    assert "3 items asked about in other words" in "\n".join(message.lines("hf"))
-    assert any("3 of its items were asked about in other words" in n for n in analyse(run).notes)
+    assert "3 items with other prompts" in "\n".join(message.lines("hf"))
+    assert any("3 of its items have other prompts" in n for n in analyse(run).notes)
 
 
 def test_all_metrics_come_along_and_one_without_direction_is_told(
@@ -305,7 +305,7 @@ def test_a_run_that_is_being_run_is_left_alone(run: RunFolder, tmp_path: Path) -
     with driving(run.place), pytest.raises(StoreError, match="is being run by process"):
         imported(run, path)
     assert imported(run, path)[0].is_new
-    with pytest.raises(StoreError, match="no run folder"):
+    with pytest.raises(StoreError, match="not a run folder"):
         imported(RunFolder(tmp_path / "nowhere"), path)
 
 

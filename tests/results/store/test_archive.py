@@ -117,7 +117,7 @@ def test_names_that_are_no_archives(run: RunFolder, tmp_path: Path) -> None:
     packed(run, tmp_path / "a.zip")
     with pytest.raises(InputError, match=r"a\.zip exists already"):
         write_archive(run, tmp_path / "a.zip")
-    with pytest.raises(StoreError, match="no run folder"):
+    with pytest.raises(StoreError, match="not a run folder"):
         write_archive(RunFolder(tmp_path), tmp_path / "b.zip")
 
 
@@ -174,7 +174,7 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile
 )
 def test_nothing_leads_out_of_the_folder(tmp_path: Path, bad: tarfile.TarInfo) -> None:
     archive = tar_with(tmp_path / "a.tar.gz", bad)
-    with pytest.raises(StoreError, match="is no archive of a run"):
+    with pytest.raises(StoreError, match="is not an archive of a run"):
         unpack(archive, tmp_path / "inner" / "run")
     assert not (tmp_path / "inner" / "run").exists()
     assert not any((tmp_path / "inner").iterdir())
@@ -192,7 +192,7 @@ def test_nothing_leads_out_of_a_zip(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("run/manifest.json", "{}")
         archive.writestr(name, "x")
-    with pytest.raises(StoreError, match="is no archive of a run"):
+    with pytest.raises(StoreError, match="is not an archive of a run"):
         unpack(tmp_path / "a.zip", tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
@@ -202,7 +202,7 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     link.create_system, link.external_attr = 3, 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(StoreError, match="is no plain file"):
+    with pytest.raises(StoreError, match="is not a plain file"):
         unpack(tmp_path / "a.zip", tmp_path / "run")
 
 

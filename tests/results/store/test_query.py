@@ -146,7 +146,7 @@ def test_an_error_that_comes_late_is_told_too(run: RunFolder) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no run folder"):
+    with pytest.raises(StoreError, match="not a run folder"):
         rows_of(RunFolder(tmp_path), "select 1 from rows")
 
 
@@ -215,7 +215,7 @@ def test_the_command(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*asked_for, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == [{"n": 5}]
     assert main(["query", str(run.path), "drop table rows"]) == 2
-    assert "no select but DROP" in capsys.readouterr().err
+    assert "not a select but DROP" in capsys.readouterr().err
 
 
 # --- the documented schema

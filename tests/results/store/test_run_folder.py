@@ -198,7 +198,7 @@ def test_infinite_values_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cell_id", ["", "../x", "a/b", ".hidden", "a b"])
 def test_names_that_would_leave_the_folder_are_refused(folder: RunFolder, cell_id: str) -> None:
-    with pytest.raises(StoreError, match="is no cell id"):
+    with pytest.raises(StoreError, match="is not a cell id"):
         folder.write_failure(cell_id, facts())
 
 
