@@ -1,5 +1,5 @@
 # make quickstart   set up and run the main job on the bundled model and data
-# make test-fast    set up and run the tests that need no download and take about a second each
+# make test-fast    set up and run the tests that need no download and take less than 0.3 s each
 # make test         set up and run the tests
 # make test-chaos   set up and run the tests that kill processes or start long programs
 # make fuzz         set up and give damaged files to every reader, 20 000 in all

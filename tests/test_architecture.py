@@ -33,6 +33,7 @@ def test_the_public_names_are_these() -> None:
     assert all(callable(getattr(steereval, name)) for name in steereval.__all__)
 
 
+@pytest.mark.slow
 def test_functions_are_short() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"

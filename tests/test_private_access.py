@@ -9,6 +9,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent
 ROOMS = ("harness", "models", "tasks", "results", "ray_jobs", "src/steereval/common")
 MOST = 38
@@ -52,6 +54,7 @@ def private_names(folder: Path, others: bool) -> Iterator[tuple[Path, str]]:
             )
 
 
+@pytest.mark.slow
 def test_private_names_of_the_product_are_used_ever_less() -> None:
     product = {
         name for room in ROOMS for _, name in private_names(TESTS.parent / room, others=False)

@@ -61,7 +61,7 @@ def run(
     Finished cells of the run folder are kept. The exit status is 1 if a cell failed.
     """
     # Imports take ten seconds on a slow machine.
-    say(f"reading {grid}; results go to {out}")
+    say(f"reading {grid}")
     from steereval.harness.config.included import with_members
     from steereval.harness.run.driver import run_grid
 

@@ -45,6 +45,7 @@ def asset(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Asset:
     return little
 
 
+@pytest.mark.slow
 def test_wanted_files_alone_are_taken_out(asset: Asset) -> None:
     said: list[str] = []
     folder = fetch("little", said.append)
@@ -94,6 +95,7 @@ def test_an_interruption_leaves_nothing_that_looks_finished(
     assert list(asset.folder.parent.glob("*")) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_asset_is_fetched_again(asset: Asset) -> None:
     folder = fetch("little", print)
     for damage in (Path.unlink, lambda path: path.write_text("one twO")):
@@ -105,6 +107,7 @@ def test_a_damaged_asset_is_fetched_again(asset: Asset) -> None:
         assert (folder / "words.txt").read_text() == "one two"
 
 
+@pytest.mark.slow
 def test_an_asset_of_other_packages_is_fetched_again(
     asset: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

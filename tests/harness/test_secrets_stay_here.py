@@ -28,6 +28,7 @@ def assert_nowhere(folder: Path, *texts: str) -> None:
     assert [text for text in texts if SECRET in text] == []
 
 
+@pytest.mark.slow
 def test_errors_of_other_programs(
     tiny_folder: str,
     tmp_path: Path,

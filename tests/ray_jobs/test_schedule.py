@@ -114,6 +114,7 @@ happenings = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(grids(), happenings)
 def test_whatever_happens_every_unit_ends_once(

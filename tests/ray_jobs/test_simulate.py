@@ -50,6 +50,7 @@ def test_fewer_gpus_than_groups(seed: int) -> None:
     assert simulated.busy > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_one_gpu_loads_each_model_once(seed: int) -> None:
     simulated = simulate(grid(seed), [1.0])

@@ -418,6 +418,7 @@ def test_power_takes_no_names_without_a_pilot(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_failure_is_printed_once(bench: Workbench, capsys: pytest.CaptureFixture[str]) -> None:
     methods = ["none", {"name": "caa", "strengths": [1e30]}]
     capsys.readouterr()

@@ -43,6 +43,7 @@ def test_layers(fit: Callable[..., Path], layer: str, sites: list[int]) -> None:
     assert artefact.card["layers"] == layer
 
 
+@pytest.mark.slow
 def test_incremental_fits_differ_above_the_first_layer(fit: Callable[..., Path]) -> None:
     """And are the same where no layer lies below."""
     apart = load_artefact(fit(method="linact", layer="0+2"))

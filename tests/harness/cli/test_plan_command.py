@@ -40,6 +40,7 @@ def test_the_papers_grid_fits_a_screen(no_hub: None, capsys: pytest.CaptureFixtu
     assert "10172 cells" in text
 
 
+@pytest.mark.slow
 def test_all_rows_on_request(
     no_hub: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

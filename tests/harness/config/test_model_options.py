@@ -219,6 +219,7 @@ def test_a_model_with_code_of_its_own(
     assert TokenCountingLM(trusted, str(folder), batch_size=1).max_length == lm.max_length
 
 
+@pytest.mark.slow
 def test_the_system_instruction_stands_before_prompts(tiny_folder: str, tmp_path: Path) -> None:
     model = {"name": tiny_folder, "model_args": {"system_instruction": "Say the truth."}}
     out = RunFolder(tmp_path / "run")

@@ -292,6 +292,7 @@ def test_counters_are_told_to_ray(head: Head, grid: Path, tmp_path: Path) -> Non
     pytest.fail("no counter of cells")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["status", "logs", "cancel"])
 def test_a_run_that_nobody_knows(command: str) -> None:
     process = steereval(command, "no-such-run")
@@ -300,6 +301,7 @@ def test_a_run_that_nobody_knows(command: str) -> None:
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 def test_no_ray_at_the_address(grid: Path, tmp_path: Path) -> None:
     process = steereval(
         "submit", grid, "--address", "http://127.0.0.1:1", "--out", tmp_path / "run"

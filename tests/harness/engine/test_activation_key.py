@@ -101,6 +101,7 @@ def test_one_edited_row_of_the_embedding(
     check(fit, *(steered(each, tokenizer=tiny_folder) for each in (model, other)))
 
 
+@pytest.mark.slow
 def test_an_edited_adapter(fit: Fit, model: Any, tiny_folder: str) -> None:
     """Its tensors, and how strongly it acts, which no tensor says."""
     from peft import LoraConfig, get_peft_model
@@ -198,6 +199,7 @@ def test_weights_elsewhere_have_no_hash() -> None:
     assert hash_of_weights(torch.nn.Linear(2, 2, device="meta")) is None
 
 
+@pytest.mark.slow
 def test_states_below_the_steering_go_with_the_weights(model: Any, tiny_folder: str) -> None:
     """Those that a model keeps between requests."""
     from lm_eval.api.instance import Instance

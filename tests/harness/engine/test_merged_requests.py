@@ -135,6 +135,7 @@ def cells_of(model: str, *tasks: str) -> tuple[Cell, ...]:
     return group
 
 
+@pytest.mark.slow
 def test_their_cost_is_counted_together(tiny_folder: str, data_dir: Path) -> None:
     """Alone each feeds all of its own; together, what both ask once."""
     counter = cost.Counter(TaskResources(data_dir), 8)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -281,6 +282,7 @@ def instances(pairs: Sequence[tuple[str, str]]) -> list[Instance]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(
     pairs=some_requests(),

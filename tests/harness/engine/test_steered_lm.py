@@ -96,6 +96,7 @@ def test_strength_0_gives_the_same_rolling_likelihood(lm: SteeredLM, hf: HFLM) -
     assert ours == pytest.approx(hf.loglikelihood_rolling(requests, disable_tqdm=True), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_batch_does_not_matter_under_steering(lm: SteeredLM) -> None:
     requests = choice_requests(6)
     results = []

@@ -204,6 +204,7 @@ def test_positions_that_select_no_token_are_an_error(
         getattr(lm, kind)(requests_of(kind), disable_tqdm=True)
 
 
+@pytest.mark.slow
 def test_a_cell_that_steers_no_token_is_an_error(tiny_folder: str, tmp_path: Path) -> None:
     """The other cells of its group are stored."""
     some = parse_grid(
@@ -221,6 +222,7 @@ def test_a_cell_that_steers_no_token_is_an_error(tiny_folder: str, tmp_path: Pat
     assert status == {"none": "done", "caa": "failed"}
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_is_not_counted_twice(
     lm: SteeredLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:

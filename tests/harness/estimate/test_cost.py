@@ -94,6 +94,7 @@ def fed_to_lm_eval(folder: str, cell: Any) -> int:
     return watch.seen["upper"]
 
 
+@pytest.mark.slow
 def test_generation(tiny_folder: str, worker: CellWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt is there once for all cells; nothing stops before the last token here."""
     short = {"until": [], "max_gen_toks": 6}

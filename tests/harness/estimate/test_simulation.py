@@ -30,6 +30,7 @@ def grid(tiny_folder: str) -> Grid:
     return parse_grid(small_grid(tiny_folder))
 
 
+@pytest.mark.slow
 def test_works_are_those_of_a_run_without_limits(grid: Grid) -> None:
     """Costs are no seconds, so that a limit in seconds means nothing."""
     works = work_items(grid, make_plan(grid), None)
@@ -42,6 +43,7 @@ def test_works_are_those_of_a_run_without_limits(grid: Grid) -> None:
         assert work == dataclasses.replace(real, limit=None)
 
 
+@pytest.mark.slow
 def test_what_is_written_costs_by_its_length(grid: Grid) -> None:
     """So that it begins first: every token is fed when it is written, and for its perplexity."""
     prepared = prepare(grid, None, print)

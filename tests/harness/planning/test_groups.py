@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def plan(**changes: Any) -> list[Any]:
     return make_plan(parse_grid(data | changes))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40))
 def test_every_cell_is_in_one_group(count: int) -> None:
     """Of bounded size, with cells of one model, one task and one set of layers."""

@@ -104,6 +104,7 @@ def test_what_is_not_known(small: None, model: str) -> None:
     assert rough.known_cost(groups(make_plan(given))[0]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["truthful_mini_mc", "truthful_mini_gen"])
 def test_beside_the_exact_count(
     task: str, tiny_folder: str, monkeypatch: pytest.MonkeyPatch

@@ -78,6 +78,7 @@ def test_published_figures_stand_beside_its_metrics(paper: Grid) -> None:
             assert len(published_rows(described, str(task.metric), model.name)) >= 10
 
 
+@pytest.mark.slow
 def test_the_work_of_all_of_it_is_known(paper: Grid, cells: Sequence[Cell]) -> None:
     """Without a model, a tokenizer, data or a hub."""
     costs = [known_cost(group) for group in groups(cells)]

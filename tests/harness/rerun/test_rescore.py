@@ -42,6 +42,7 @@ def finished(tiny_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.mark.slow
 def test_the_same_task_gives_the_same_rows(finished: Path, tmp_path: Path, no_model: Any) -> None:
     """Perplexities, splits and folds too; and no model is loaded."""
     out = tmp_path / "again"
@@ -59,6 +60,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steereval.harness.engine.steered_lm.SteeredLM.__init__", never)
 
 
+@pytest.mark.slow
 def test_another_way_of_scoring(
     finished: Path, tmp_path: Path, no_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

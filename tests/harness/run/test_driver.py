@@ -78,6 +78,7 @@ def test_every_cell_has_rows_for_every_item_and_metric(finished: Path, tiny_fold
     assert all(row["cluster_id"] for row in result)
 
 
+@pytest.mark.slow
 def test_few_shot_examples_are_the_same_for_all_cells(tiny_folder: str, tmp_path: Path) -> None:
     """They are drawn anew in each evaluation, from the cell's own seed."""
     tasks = [{"name": "truthful_mini_mc", "limit": 4, "num_fewshot": 2}]
@@ -140,6 +141,7 @@ def test_a_second_start_runs_nothing(
     assert summary.reused == summary.planned == 7
 
 
+@pytest.mark.slow
 def test_a_larger_grid_runs_what_is_new(
     finished: Path, tiny_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_larger_grid_runs_what_is_new(
     assert len(ran) == 3
 
 
+@pytest.mark.slow
 def test_the_report_comes_from_the_tables(finished: Path) -> None:
     page = build_report(RunFolder(finished))
     text = page.read_text()
@@ -295,6 +298,7 @@ def test_a_group_that_was_cut_off_ends_as_if_it_had_not_been(
     assert rows(out) == rows(finished)
 
 
+@pytest.mark.slow
 def test_without_a_gpu_loading_is_cheap_beside_answers(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,6 +402,7 @@ def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_pa
     assert build_report(RunFolder(out)).exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_load_is_tried_once_for_a_group(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +420,7 @@ def test_a_model_that_does_not_load_is_tried_once_for_a_group(
     assert all("it is damaged" in r.error.message for r in RunFolder(out).records().values())
 
 
+@pytest.mark.slow
 def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,6 +436,7 @@ def test_an_unforeseen_error_fails_one_cell_and_keeps_its_traceback(
     assert any("in broken" in line for line in record.error.traceback)
 
 
+@pytest.mark.slow
 def test_a_score_that_is_not_a_number_fails_the_cell(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -535,6 +542,7 @@ def test_cells_are_computed_twice_for_the_noise_floor(
     assert max(floor.largest for floor in floors if floor.metric.name == "mc2") < 1e-4
 
 
+@pytest.mark.slow
 def test_long_groups_are_cut(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

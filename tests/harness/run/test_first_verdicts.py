@@ -45,6 +45,7 @@ def test_verdicts_of_the_first_task_come_before_the_cells_of_the_second(
     assert any(line.startswith("caa") and first in line for line in lines[place:])
 
 
+@pytest.mark.slow
 def test_one_task_has_no_preliminary_verdicts(
     tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +54,7 @@ def test_one_task_has_no_preliminary_verdicts(
     assert "Preliminary" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_line_of_json_is_a_state(
     tiny_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_an_arm_is_divided_only_where_it_costs_more(group: list[Cell], largest: 
             assert sum(any(cell in part for cell in same) for part in parts) == 1
 
 
+@pytest.mark.slow
 @given(groups(), st.floats(6, 120))
 def test_there_are_as_few_parts_as_the_limit_allows(group: list[Cell], largest: float) -> None:
     runs: list[list[Cell]] = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
+import pytest
 
 from steereval.harness.config.grid import parse_grid
 from steereval.harness.run.driver import run_grid
@@ -15,6 +16,7 @@ from steereval.results.store.run_folder import RunFolder
 LAYERS, STRENGTHS, SEEDS = [0, 1, 2], [1, 4], [0, 1]
 
 
+@pytest.mark.slow
 def test_the_row_is_the_setting_that_is_best_on_validation_items(
     tiny_folder: str, tmp_path: Path
 ) -> None:

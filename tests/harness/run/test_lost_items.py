@@ -85,6 +85,7 @@ def scores(out: Path) -> dict[tuple[str, str, str], float]:
     return {(row["method"], row["item_id"], row["metric"]): row["value"] for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["choosing", "writing"])
 def test_only_the_item_is_lost(tiny_folder: str, tmp_path: Path, task: str) -> None:
     """Rows of the others are those of a task without it."""
@@ -104,6 +105,7 @@ def test_only_the_item_is_lost(tiny_folder: str, tmp_path: Path, task: str) -> N
     assert main(["verify", str(folder.path), "--cells", "2"]) == 0
 
 
+@pytest.mark.slow
 def test_a_second_start_computes_nothing(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_second_start_computes_nothing(
     assert len(again.lost) == 1
 
 
+@pytest.mark.slow
 def test_stored_answers_know_what_is_lost(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_stored_answers_know_what_is_lost(
     assert (summary.failed, len(summary.lost)) == ((), 1)
 
 
+@pytest.mark.slow
 def test_scoring_again_leaves_it_lost(tiny_folder: str, tmp_path: Path) -> None:
     run(tiny_folder, tmp_path, "choosing", [*GOOD["choosing"], *BAD["choosing"]])
     source, target = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "again")
@@ -138,6 +142,7 @@ def test_scoring_again_leaves_it_lost(tiny_folder: str, tmp_path: Path) -> None:
     assert all(len(record.lost) == 1 for record in target.records().values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "document", "named"),
     [

@@ -121,6 +121,7 @@ def test_tags_and_groups_without_a_score_become_their_tasks(write_grid: Any) -> 
         with_members(load_grid(write_grid(tasks=["own_tag"], select=chosen)))
 
 
+@pytest.mark.slow
 def test_a_run_and_its_second_start(write_grid: Any, tmp_path: Path) -> None:
     path, out = write_grid(), tmp_path / "run"
     assert main(["run", str(path), "--out", str(out), "--no-report"]) == 0
@@ -137,6 +138,7 @@ def test_a_run_and_its_second_start(write_grid: Any, tmp_path: Path) -> None:
     assert run_grid(load_grid(path), out, None, quiet).reused == len(make_plan(load_grid(path)))
 
 
+@pytest.mark.slow
 def test_workers_on_a_machine_without_the_folder(
     write_grid: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +167,7 @@ def test_what_is_sent_reads_the_same_tasks(write_grid: Any, tmp_path: Path) -> N
     assert load_grid(there / path.name, there / folder).tasks == grid.tasks
 
 
+@pytest.mark.slow
 def test_an_archive_is_scored_again_with_its_tasks(
     write_grid: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +184,7 @@ def test_an_archive_is_scored_again_with_its_tasks(
     assert same_values(out, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_again_with_an_edited_metric(write_grid: Any, tmp_path: Path) -> None:
     path, out = write_grid(tasks=["own_animals"]), tmp_path / "run"
     run_grid(load_grid(path), out, None, quiet)
@@ -203,6 +207,7 @@ def same_values(one: Path, other: Path) -> bool:
     return margins(one) == margins(other)
 
 
+@pytest.mark.slow
 def test_verify_runs_cells_of_own_tasks_again(write_grid: Any, tmp_path: Path) -> None:
     path, out = write_grid(tasks=["own_animals"]), tmp_path / "run"
     run_grid(load_grid(path), out, None, quiet)
@@ -210,6 +215,7 @@ def test_verify_runs_cells_of_own_tasks_again(write_grid: Any, tmp_path: Path) -
     assert main([*words, "--include-path", str(path.parent / "tasks")]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["own_micro", "own_macro"])
 def test_the_score_of_a_group_is_lm_evals(
     name: str, write_grid: Any, tiny_folder: str, tmp_path: Path
@@ -241,6 +247,7 @@ def test_the_score_of_a_group_is_lm_evals(
     assert unsteered == pytest.approx(dict(zip(SIZES, by_task, strict=True)))
 
 
+@pytest.mark.slow
 def test_the_subtask_is_the_cluster(write_grid: Any, tmp_path: Path) -> None:
     tasks = [{"name": "own_macro", "limit": 2}, {"name": "own_animals", "limit": 1}]
     out = tmp_path / "run"
@@ -269,12 +276,14 @@ def test_a_group_is_not_judged(write_grid: Any, tmp_path: Path) -> None:
         run_grid(load_grid(write_grid(tasks=tasks)), tmp_path / "run", None, quiet)
 
 
+@pytest.mark.slow
 def test_plan_counts_own_tasks(write_grid: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(write_grid(tasks=["own_tag", "own_macro"]))]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in (*SIZES, "own_macro"))
 
 
+@pytest.mark.slow
 def test_the_example_runs_outside_of_the_repository(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +321,7 @@ def test_tasks_lists_a_folder(write_grid: Any, capsys: pytest.CaptureFixture[str
     assert "own_animals, own_plants" in rows["own_tag"]
 
 
+@pytest.mark.slow
 def test_a_group_that_writes_and_chooses(write_grid: Any, tiny_folder: str, tmp_path: Path) -> None:
     """Each metric is over the subtasks that have it, as in lm-eval; texts have a perplexity."""
     path, out = write_grid(tasks=["own_mixed"]), tmp_path / "run"
@@ -362,6 +372,7 @@ def test_lm_evals_samples_of_a_group_are_imported(
     assert rows["hf"].score.n_items == sum(SIZES.values())
 
 
+@pytest.mark.slow
 def test_an_archive_names_its_own_tasks(write_grid: Any, tmp_path: Path) -> None:
     out, grid = tmp_path / "run", load_grid(write_grid(tasks=["own_animals"], methods=["none"]))
     run_grid(grid, out, None, quiet)

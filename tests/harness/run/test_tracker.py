@@ -168,6 +168,7 @@ def test_two_workers_take_half_the_time(store: RunFolder) -> None:
     assert counter.now().remaining == pytest.approx((one or 0.0) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [Lines, JsonLines])
 def test_nothing_is_silent_for_long(
     store: RunFolder, capsys: pytest.CaptureFixture[str], form: Any

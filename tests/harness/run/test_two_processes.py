@@ -95,6 +95,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_the_package_that_travels(cache: Path, staggered: tuple[float, ...]) -> None:
     wanted = {name: path.read_bytes() for name, path in package_snapshot.package_files().items()}
     assert len(wanted) > 300
@@ -106,6 +107,7 @@ def test_the_package_that_travels(cache: Path, staggered: tuple[float, ...]) -> 
         assert len(list(folder.parents[1].iterdir())) == 1, "something half made is left"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["a file less", "a bit", "a file more"])
 def test_a_damaged_package_is_made_again(damage: str) -> None:
     folder = package_folder()
@@ -122,6 +124,7 @@ def test_a_damaged_package_is_made_again(damage: str) -> None:
     assert not (folder / "other.py").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["data", "model"])
 def test_fetched_assets(
     cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str, staggered: tuple[float, ...]
@@ -147,6 +150,7 @@ def test_fetched_assets(
         assert no_temporaries(cache)
 
 
+@pytest.mark.slow
 def test_kept_activations(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     """What is read meanwhile is one of both or nothing: safetensors opens a file twice, and may
     find the header of one file and the values of another."""
@@ -177,6 +181,7 @@ def test_activations_that_changed_on_the_disk_are_not_used(tmp_path: Path) -> No
     assert activations.read_activations(tmp_path / "none") == {}
 
 
+@pytest.mark.slow
 def test_judgements(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     for number, delay in enumerate(staggered):
         cache = JudgeCache(tmp_path / str(number) / "judgements.sqlite3")
@@ -204,6 +209,7 @@ def steerers() -> list[Artefact]:
     return [Artefact({Site(0): shift}, {"own": number}) for number, shift in shifts.items()]
 
 
+@pytest.mark.slow
 def test_saved_steerers(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     """The folder holds one of both, and who reads it meanwhile reads one of both."""
     both_of = steerers()
@@ -244,6 +250,7 @@ def test_the_last_steerer_saved_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load_artefact(folder).card["own"] == 2
 
 
+@pytest.mark.slow
 def test_exported_vectors(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     for number, delay in enumerate(staggered):
         path = tmp_path / f"{number}.bin"
@@ -258,6 +265,7 @@ def test_exported_vectors(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     assert no_temporaries(tmp_path)
 
 
+@pytest.mark.slow
 def test_archives(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     """Two of one run are the same file; unpacked twice, one of both processes is refused."""
     run = RunFolder(tmp_path / "run")
@@ -282,6 +290,7 @@ def test_archives(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     assert no_temporaries(tmp_path)
 
 
+@pytest.mark.slow
 def test_reports(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     for number, delay in enumerate(staggered):
         folder = tmp_path / str(number)
@@ -298,6 +307,7 @@ def test_reports(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     assert no_temporaries(tmp_path)
 
 
+@pytest.mark.slow
 def test_ids_of_submitted_runs(staggered: tuple[float, ...]) -> None:
     for delay in staggered:
         both_of = [Submitted("run", f"http://{number}", "out") for number in range(2)]
@@ -308,6 +318,7 @@ def test_ids_of_submitted_runs(staggered: tuple[float, ...]) -> None:
         assert job_submission.recall("run", None) in both_of
 
 
+@pytest.mark.slow
 def test_answers_of_one_group(tmp_path: Path, staggered: tuple[float, ...]) -> None:
     row = {"task": "t", "kind": "loglikelihood_rolling", "key": "k", "prompt": "p"}
     tables = [

@@ -57,6 +57,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     killed(tmp_path)
     assert main(["status", str(tmp_path)]) == 0
@@ -69,6 +70,7 @@ def test_a_killed_run_is_interrupted(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert last["interrupted"] == ["a", "b", "c", "d", "e"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_while_its_judges_read_is_interrupted(tmp_path: Path) -> None:
     killed(tmp_path, "judging")
     assert main(["watch", str(tmp_path)]) == 1
@@ -82,6 +84,7 @@ def test_a_living_run_is_running(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert "5 running, 1 waiting" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_is_taken_over_is_not_the_one_that_was_interrupted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_living_driver_elsewhere_is_watched_to_its_end(
     assert clock.now == 400
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_run_waits_for_an_interrupted_one_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,6 +214,7 @@ def test_progress_of_an_older_version_is_read(tmp_path: Path) -> None:
     assert NOW.seen(Life.ALIVE, "x") is NOW
 
 
+@pytest.mark.slow
 def test_a_run_is_known_where_its_ray_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -228,6 +228,7 @@ def test_sharing_holds_up_to_the_window(tiny: Any, architecture: str) -> None:
     assert_same(shared(model, apart, interventions(2.0)), plain(model, apart, interventions(2.0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", [1, 999])
 @settings(max_examples=25)
 @given(texts=some_texts(), order=st.randoms(use_true_random=False))
@@ -319,6 +320,7 @@ def per_query(gate: Any) -> list[Intervention]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @settings(max_examples=10)
 @given(texts=some_texts(), budget=st.sampled_from([4, 320]), stem=st.sampled_from([1, 999]))

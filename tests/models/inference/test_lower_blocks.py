@@ -83,6 +83,7 @@ def test_answers_are_the_same(tiny: Any, name: str, texts: Any, rule: str) -> No
         assert scores(any_model, cell, lower, texts, rule) == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     sets=st.lists(

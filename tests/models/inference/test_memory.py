@@ -47,6 +47,7 @@ def test_every_row_is_run_once_and_in_order(total: int, limit: int, room: int) -
     assert max(len(part) for part in parts) <= min(limit, room)
 
 
+@pytest.mark.slow
 def test_the_size_that_fitted_is_remembered() -> None:
     memory, batches = Memory(5), Batches()
     batches.run(16, 16, memory)
@@ -56,6 +57,7 @@ def test_the_size_that_fitted_is_remembered() -> None:
     assert memory.tried == [4, 4, 2]
 
 
+@pytest.mark.slow
 def test_a_row_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         Batches().run(4, 4, Memory(0))
@@ -98,6 +100,7 @@ def test_rows_that_fit(tiny: Any) -> None:
     assert rows_that_fit(tiny("mamba"), 100, free_bytes(torch.device("cpu"))) > 1
 
 
+@pytest.mark.slow
 def test_the_plain_path_halves_its_batches(tiny: Any) -> None:
     model = tiny("llama")
     requests = [Request((5, 6, n), (7, 8), -1, 0, 0) for n in range(9, 16)]
@@ -120,6 +123,7 @@ def test_the_plain_path_halves_its_batches(tiny: Any) -> None:
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_shared_path_halves_its_rows(tiny: Any) -> None:
     """From the row that did not fit on; what is finished is not asked again."""
     model, longest = tiny("llama"), 24
@@ -154,6 +158,7 @@ def test_the_shared_path_halves_its_rows(tiny: Any) -> None:
             assert one.is_greedy == known.is_greedy
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_halved_is_an_error(tiny: Any) -> None:
     model = tiny("llama")
 

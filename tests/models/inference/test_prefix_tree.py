@@ -46,6 +46,7 @@ def text_at(pack: PackedRow, index: int) -> list[int]:
     return [int(column) for column in np.flatnonzero(pack.visible[index])]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30), st.booleans())
 def test_every_answer_exactly_once(requests: list[Request], budget: int, per_query: bool) -> None:
@@ -58,6 +59,7 @@ def test_every_answer_exactly_once(requests: list[Request], budget: int, per_que
     assert given_answers == wanted
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30), st.booleans())
 def test_what_a_token_sees_is_its_text(
@@ -74,6 +76,7 @@ def test_what_a_token_sees_is_its_text(
             assert pack.assigned[seen].tolist() == [request.assigned(i) for i in range(length)]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30))
 def test_visible_is_ancestors(requests: list[Request], budget: int) -> None:
@@ -87,6 +90,7 @@ def test_visible_is_ancestors(requests: list[Request], budget: int) -> None:
                 assert text_at(pack, seen[-2]) == seen[:-1]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30))
 def test_no_token_twice_in_a_row(requests: list[Request], budget: int) -> None:
@@ -98,6 +102,7 @@ def test_no_token_twice_in_a_row(requests: list[Request], budget: int) -> None:
         assert len(set(paths)) == len(paths)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30))
 def test_rows_are_bounded(requests: list[Request], budget: int) -> None:
@@ -120,6 +125,7 @@ def test_a_large_budget_gives_one_row_without_repetition(requests: list[Request]
     assert len(pack.tokens) == len(prefixes)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(some_requests(), st.integers(1, 30))
 def test_owned_tokens_belong_to_one_query(requests: list[Request], budget: int) -> None:
@@ -176,6 +182,7 @@ def test_the_same_text_with_another_boundary() -> None:
     assert sorted(pack.answers) == [(1, 0, 0), (2, 0, 1), (2, 1, 0), (3, 0, 2), (3, 1, 1)]
 
 
+@pytest.mark.slow
 def test_a_text_with_a_branch_at_every_token() -> None:
     """Deep trees are walked without recursion."""
     long = tuple(range(1200))

@@ -41,6 +41,7 @@ def test_top_k_and_top_p_cut_the_tail() -> None:
     assert (draws({"top_p": 0.9}) > 0).tolist() == [True, True, True, False, False, False]
 
 
+@pytest.mark.slow
 def test_steps_are_independent() -> None:
     sampler = GumbelSampler(["a"], {})
     chosen = [int(sampler(IDS, torch.zeros(1, 8)).argmax()) for _ in range(4000)]

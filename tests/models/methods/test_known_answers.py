@@ -45,6 +45,7 @@ def separated(count: int = 400, gap: float = 3.0) -> tuple[Tensor, Tensor]:
     return base + gap / 2 * direction, base - gap / 2 * direction + 0.1 * draw(4, count, WIDTH)
 
 
+@pytest.mark.slow
 def test_hpr_moves_negatives_across_the_probes_boundary() -> None:
     positive, negative = separated()
     steerer = fit_steerer("hpr", positive, negative, epochs=60, learning_rate=3e-3, patience=60)
@@ -155,6 +156,7 @@ def truthflow(data: ContrastData, **options: Any) -> QueryFlow:
     return steerer
 
 
+@pytest.mark.slow
 def test_truthflows_mean_flow_is_the_mean_shift() -> None:
     shift = 3 * draw(7, WIDTH)
     steerer = truthflow(queries_with_a_shift(shift, 0.3))
@@ -162,6 +164,7 @@ def test_truthflows_mean_flow_is_the_mean_shift() -> None:
     assert float((result - shift).norm() / shift.norm()) < 0.1
 
 
+@pytest.mark.slow
 def test_truthflow_tells_queries_apart() -> None:
     """Two kinds of queries that need opposite corrections, which no constant shift can give."""
     count, direction = 400, 4 * torch.nn.functional.normalize(draw(7, WIDTH), dim=0)

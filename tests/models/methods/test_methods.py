@@ -129,6 +129,7 @@ def test_classes_swapped_steer_the_other_way(method: str, data_seed: int) -> Non
     assert torch.allclose(back(x, -0.1) - x, there, atol=1e-3 * there.norm(dim=1).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FLOWS)
 @settings(max_examples=20)
 @given(seed=st.integers(0, 99), data_seed=data_seeds)

@@ -120,6 +120,7 @@ def transport_of(figures: Figures, prefix: str) -> GaussianTransport:
     return steerer
 
 
+@pytest.mark.slow
 def test_mimic_on_rank_deficient_float32(figures: Figures) -> None:
     """Without a NaN, and as the published code gives in float64, with the gate that it used."""
     assert figures("negative").dtype == torch.float32
@@ -207,6 +208,7 @@ def test_every_figure_was_compared(figures: Figures) -> None:
     assert names == compared
 
 
+@pytest.mark.slow
 def test_own_fit_with_the_stored_hashes(figures: Figures) -> None:
     index, sign = figures("odesteer.index_hash").long(), figures("odesteer.sign_hash")
     sketch = PolynomialSketch(index, sign, 8000, 0.1, 1.0)
@@ -222,6 +224,7 @@ def test_own_fit_with_the_stored_hashes(figures: Figures) -> None:
     assert float(cosine.mean()) > 0.999
 
 
+@pytest.mark.slow
 def test_own_fit_with_own_hashes(figures: Figures) -> None:
     flow = fit_steerer("odesteer", figures("positive"), figures("negative"), seed=0)
     assert isinstance(flow, PolynomialFlow)

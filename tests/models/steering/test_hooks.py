@@ -345,6 +345,7 @@ class Unfolded(ConstantShift):
         return None
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     assignment=st.lists(st.integers(-1, 1), min_size=10, max_size=10),

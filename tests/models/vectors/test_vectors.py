@@ -292,6 +292,7 @@ def test_every_truncation_is_told(written: Any, name: str) -> None:
         assert_names(error, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_no_changed_byte_raises_anything_else(written: Any, name: str) -> None:
     """Damage gives other numbers or an error of ours, and never a hang."""

@@ -70,6 +70,7 @@ def test_the_macro_mean_is_that_of_the_target_tasks_turned_to_improvement(
     assert (first.over_tasks, across.friedman) == (None, None), "three tasks are no sample of tasks"
 
 
+@pytest.mark.slow
 def test_seeds_that_one_task_lacks_are_left_out_of_the_macro_mean(tmp_path: Path) -> None:
     run = dataclasses.replace(
         RUN,
@@ -107,6 +108,7 @@ def test_the_report_shows_the_macro_means(tmp_path: Path) -> None:
         assert "tiny: over 3 target tasks (truth, honesty, toxicity)" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2, 3)])
 def test_max_t_asks_for_less_than_holm_where_tests_hang_together(
     tmp_path: Path, seeds: tuple[int, ...]
@@ -160,6 +162,7 @@ def test_a_table_without_any_row_has_no_macro_mean(tmp_path: Path) -> None:
     assert analyse(folder).across == ()
 
 
+@pytest.mark.slow
 def test_three_seeds_that_spread_claim_no_rank(tmp_path: Path) -> None:
     """By the crossed t nearly half of such tables claim one."""
     tasks = tuple(

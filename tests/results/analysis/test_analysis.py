@@ -106,6 +106,7 @@ def test_strengths_are_chosen_on_validation_items(analysis: Analysis) -> None:
     assert capability.validation_score is None
 
 
+@pytest.mark.slow
 def test_test_items_have_no_say_in_the_choice(tmp_path: Path, analysis: Analysis) -> None:
     def spoiled(cell: dict[str, Any], values: Floats) -> Floats:
         changed = values.copy()
@@ -240,6 +241,7 @@ def test_sample_seeds_are_averaged_within_a_fit_seed(write: Write) -> None:
     assert row.n_dropped_seeds == 0
 
 
+@pytest.mark.slow
 def test_without_selection_each_strength_is_a_marked_row(write: Write) -> None:
     run = dataclasses.replace(planted(), select=None)
     rows = [r for r in write(run).rows if (r.task.name, r.arm.method) == ("truth", "helps")]
@@ -482,6 +484,7 @@ def test_an_empty_run_has_an_empty_analysis(tmp_path: Path) -> None:
     assert {row.untested for row in analysis.rows} == {"none of its cells finished"}
 
 
+@pytest.mark.slow
 def test_useless_methods_are_hardly_ever_called_better(write: Write) -> None:
     """12 models, three useless methods with two strengths: Holm holds each family at 5 %."""
     methods = tuple(FakeMethod(f"m{i}", (1.0, 2.0)) for i in range(3))

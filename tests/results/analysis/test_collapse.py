@@ -90,6 +90,7 @@ def test_true_958_and_informative_93_are_named(judged: Analysis) -> None:
     assert [entry.text for entry in other[:4]] == ["caa", "informative", "90.0", "not"]
 
 
+@pytest.mark.slow
 def test_nothing_collapses_where_half_is_left(tmp_path: Path) -> None:
     def half(method: str, strength: float) -> float:
         return 0.46 if method == "odesteer" and strength == 25.0 else 0.9
@@ -101,6 +102,7 @@ def test_nothing_collapses_where_half_is_left(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_dip_that_recovers_is_no_collapse(tmp_path: Path) -> None:
     def dips(method: str, strength: float) -> float:
         return 0.1 if method == "odesteer" and strength == 15.0 else 0.9
@@ -109,6 +111,7 @@ def test_a_dip_that_recovers_is_no_collapse(tmp_path: Path) -> None:
     assert set(begins(analysis).values()) == {None}
 
 
+@pytest.mark.slow
 def test_a_collapse_begins_at_its_smallest_strength(tmp_path: Path) -> None:
     def early(method: str, strength: float) -> float:
         return 0.1 if method == "odesteer" and strength >= 15.0 else 0.9
@@ -162,6 +165,7 @@ def test_infinite_perplexities_have_collapsed(tmp_path: Path) -> None:
     assert begins(analysis)["caa", "perplexity"] == 4.0
 
 
+@pytest.mark.slow
 def test_the_figure_shows_all_metrics_of_all_methods(judged: Analysis) -> None:
     picture = collapse_plot(judged.responses, judged.collapses, "none")
     assert isinstance(picture, Picture)

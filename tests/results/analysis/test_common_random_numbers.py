@@ -55,6 +55,7 @@ def test_one_sample_seed_says_nothing(tmp_path: Path) -> None:
     assert analyse(run).couplings == ()
 
 
+@pytest.mark.slow
 def test_the_report_shows_it(tmp_path: Path) -> None:
     run: RunFolder = write_run(sampled(1.0), tmp_path / "run")
     page = build_report(run).read_text()

@@ -44,6 +44,7 @@ def p_values(analysis: Analysis) -> Floats:
     return np.array(effect)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "continuous"])
 def test_each_document_four_times_claims_no_more_than_once(tmp_path: Path, kind: str) -> None:
     """Before, p < 0.05 in 16 to 18 of 48 comparisons without any effect."""

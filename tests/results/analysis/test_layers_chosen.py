@@ -36,6 +36,7 @@ RUN = FakeRun(
 )
 
 
+@pytest.mark.slow
 def test_the_best_layer_and_strength_are_the_row(tmp_path: Path) -> None:
     analysis = analyse(write_run(RUN, tmp_path / "run"))
     (row,) = [row for row in analysis.rows if row.arm.method == "sweep"]
@@ -124,6 +125,7 @@ def test_strengths_are_marked_as_chosen_at_the_chosen_layer_alone(tmp_path: Path
     assert chosen == {("14", 1.0)}
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_at_the_layers_that_each_chose(tmp_path: Path) -> None:
     def best_at_18(cell: dict[str, Any], values: Floats) -> Floats:
         layer = {"14": "18", "18": "14"}.get(cell["layer"], cell["layer"])

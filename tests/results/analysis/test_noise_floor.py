@@ -97,6 +97,7 @@ def test_items_that_only_a_repetition_lacks_stay_in(tmp_path: Path) -> None:
     assert floors(result)["none"].is_other_worker is None
 
 
+@pytest.mark.slow
 def test_equal_scores_are_said_to_be_equal(tmp_path: Path) -> None:
     run = dataclasses.replace(RUN, noise_floor=lambda values: values)
     path = build_report(write_run(run, tmp_path))
@@ -105,6 +106,7 @@ def test_equal_scores_are_said_to_be_equal(tmp_path: Path) -> None:
     assert "none (repeated)" not in text
 
 
+@pytest.mark.slow
 def test_noise_beyond_the_seeds_is_named(tmp_path: Path) -> None:
     run = dataclasses.replace(RUN, noise_floor=lambda values: values + 0.5)
     path = build_report(write_run(run, tmp_path))
@@ -138,6 +140,7 @@ def test_infinite_scores_that_are_equal_do_not_differ(tmp_path: Path) -> None:
         assert floor.untested == "some values are infinite, so no difference can be estimated"
 
 
+@pytest.mark.slow
 def test_without_pairs_the_report_says_so(tmp_path: Path) -> None:
     folder = build_report(write_run(dataclasses.replace(RUN, repeated=()), tmp_path)).parent
     assert NOT_MEASURED in (folder / "report.md").read_text(encoding="utf-8")

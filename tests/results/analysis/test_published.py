@@ -91,6 +91,7 @@ def test_stand_ins_are_no_benchmarks() -> None:
     assert card("arc_challenge").benchmark == "arc_challenge"
 
 
+@pytest.mark.slow
 def test_the_report_marks_them_and_tests_nothing(tmp_path: Path) -> None:
     run = write_run(RUN, tmp_path / "run")
     (grid,) = published_tables(analyse(run).rows, {})
@@ -109,6 +110,7 @@ def test_the_report_marks_them_and_tests_nothing(tmp_path: Path) -> None:
     assert {row.arm.method for row in analyse(run).rows} == {"none", "helps"}
 
 
+@pytest.mark.slow
 def test_a_report_without_benchmarks_says_nothing_of_it(tmp_path: Path) -> None:
     (task,) = RUN.tasks
     run = write_run(replace(RUN, tasks=(replace(task, benchmark=None),)), tmp_path / "run")

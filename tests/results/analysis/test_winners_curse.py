@@ -36,6 +36,7 @@ def choosings_of(run: RunFolder) -> dict[str, Choosing]:
     return {each.row.arm.method: each for each in analyse(run).choosings}
 
 
+@pytest.mark.slow
 def test_gains_are_means_over_the_items_of_each_side(run: RunFolder) -> None:
     """Against pandas: per fit seed the strength with the best validation mean."""
     items = run.read_items().to_pandas()
@@ -83,6 +84,7 @@ def test_less_of_a_toxicity_is_a_gain(tmp_path: Path) -> None:
     assert choosings_of(run)["calm"].on_test.gain > 0.15
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_lost(run: RunFolder) -> None:
     path = build_report(run)
     text = " ".join(path.read_text(encoding="utf-8").split())

@@ -251,6 +251,7 @@ def test_a_run_without_finished_cells_has_nothing_to_pair_with(tmp_path: Path) -
         imported(run, write_log(tmp_path, lines))
 
 
+@pytest.mark.slow
 def test_several_sample_seeds_want_to_be_named(tmp_path: Path) -> None:
     seeds = FakeRun(RUN.methods, (TASK,), fit_seeds=(0,), sample_seeds=(0, 7))
     run = write_run(seeds, tmp_path / "run")
@@ -269,6 +270,7 @@ def test_several_sample_seeds_want_to_be_named(tmp_path: Path) -> None:
     assert set(np.unique(values)) <= {-1.0, -0.5, 0.0, 0.5, 1.0}
 
 
+@pytest.mark.slow
 def test_the_baseline_can_be_taken_back(run: RunFolder, tmp_path: Path) -> None:
     path = log(run, tmp_path)
     for wanted, baseline in [(True, "hf"), (None, "hf"), (False, "none"), (None, "none")]:
@@ -291,6 +293,7 @@ def test_a_method_that_takes_the_label_is_refused(run: RunFolder, tmp_path: Path
         parse_plan(manifest.model_copy(update={"methods": methods}))
 
 
+@pytest.mark.slow
 def test_the_report_shows_it(run: RunFolder, tmp_path: Path) -> None:
     imported(run, log(run, tmp_path))
     page = build_report(run, tmp_path / "report")
@@ -383,6 +386,7 @@ class Full:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("midway", [False, True])
 def test_an_import_that_is_killed_is_done_or_not(
     run: RunFolder, tmp_path: Path, midway: bool

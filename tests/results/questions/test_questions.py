@@ -155,6 +155,7 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: Manifest) -> N
     assert "one has a cost below the resolution of these timings (" in answer.sentences[0]
 
 
+@pytest.mark.slow
 def test_cost_is_told_where_it_was_measured(analysis: Analysis, manifest: Manifest) -> None:
     """Another contrast set of the same model and layers has the same cost."""
     timed = fake_diagnosis().diagnosis()
@@ -425,6 +426,7 @@ def test_the_barrier_property(ask: Any, rises: float, verdict: str) -> None:
     assert text.endswith("on its own h it rises in 100 % [83, 100], by construction.")
 
 
+@pytest.mark.slow
 def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: Manifest) -> None:
     rows = fake_diagnosis().table().to_pylist()
     rows += [
@@ -446,6 +448,7 @@ def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
     assert f"rises in 70.0 % [{low:.1f}, {high:.1f}]" in bare(ask(6))
 
 
+@pytest.mark.slow
 def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
     rows = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
@@ -465,6 +468,7 @@ def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: Manifest) ->
 # --- 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leaves", "verdict"),
     [
@@ -491,6 +495,7 @@ def test_probe_and_texts_are_told(ask: Any, analysis: Analysis) -> None:
     assert row.verdict.sentence.split(";")[0] in texts
 
 
+@pytest.mark.slow
 def test_others_that_leave_the_data_are_named(analysis: Analysis, manifest: Manifest) -> None:
     rows = fake_diagnosis(leaves=0.05).table().to_pylist()
     rows += [
@@ -547,6 +552,7 @@ def test_without_a_diagnosis_only_what_the_rows_answer(
     assert all("diagnose" not in sentence for a in answers for sentence in a.sentences)
 
 
+@pytest.mark.slow
 def test_a_diagnosis_without_rows_is_reported(tmp_path: Path) -> None:
     """As `steereval diagnose GRID.yaml` leaves it: a manifest without cells."""
     folder = RunFolder(tmp_path)
@@ -556,6 +562,7 @@ def test_a_diagnosis_without_rows_is_reported(tmp_path: Path) -> None:
     assert [answer.number for answer in answers] == [1, 2, 3, 5, 6, 7, 8]
 
 
+@pytest.mark.slow
 def test_several_places_are_told_apart(analysis: Analysis, manifest: Manifest) -> None:
     both = {layer: fake_diagnosis(layer=layer).diagnosis() for layer in ("14", "all")}
     answers = _answers(analysis, manifest, both)
@@ -567,6 +574,7 @@ def test_several_places_are_told_apart(analysis: Analysis, manifest: Manifest) -
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 def test_two_diagnoses_of_one_place_are_told_by_their_methods(
     analysis: Analysis, manifest: Manifest
 ) -> None:
@@ -582,12 +590,14 @@ def test_two_diagnoses_of_one_place_are_told_by_their_methods(
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["rises", "field_cosine", "probe_score", "mahalanobis"])
 def test_one_missing_quantity_leaves_the_others(ask: Any, quantity: str) -> None:
     for number in (1, 2, 3, 5, 6, 7, 8):
         assert ask(number, left_out=(quantity,)).sentence
 
 
+@pytest.mark.slow
 def test_the_chosen_strength_is_the_usual_one(tmp_path: Path) -> None:
     methods = (FakeMethod("odesteer", (1.0, 10.0, 20.0), lambda t, s: 0.4 if s == 10.0 else -0.2),)
     tasks = (FakeTask("truth", n_validation=200, n_test=60),)
@@ -624,6 +634,7 @@ def test_pairs_share_items_and_seeds() -> None:
     assert a.minus(matrix([[1.0, 1.0]], (5, 6))) is None
 
 
+@pytest.mark.slow
 def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
     analysis: Analysis, manifest: Manifest
 ) -> None:
@@ -644,6 +655,7 @@ def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
     assert count == str(ITEMS)
 
 
+@pytest.mark.slow
 def test_stays_are_counted_in_the_seeds_that_reached(
     analysis: Analysis, manifest: Manifest
 ) -> None:

@@ -32,6 +32,7 @@ def questions_of(analysis: Analysis, manifest: Manifest, result: Diagnosis) -> l
     return [answer.number for answer in answers]
 
 
+@pytest.mark.slow
 def test_a_grid_of_constant_vectors_is_not_asked_about_fields(tmp_path: Path) -> None:
     run = diagnosed_run(tmp_path / "run", methods=(FakeMethod("caa", (2.0,)),), tasks=TASKS)
     diagnosis = only("caa", fake_diagnosis().diagnosis())
@@ -57,6 +58,7 @@ def own_method(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return diagnosed_run(tmp_path_factory.mktemp("own") / "run", methods=methods, tasks=TASKS)
 
 
+@pytest.mark.slow
 def test_a_method_of_ones_own_gets_the_questions_of_its_traits(own_method: RunFolder) -> None:
     manifest = own_method.read_manifest()
     with_traits = manifest.methods["mine"].model_copy(update={"traits": ["barrier", "flow"]})
@@ -84,6 +86,7 @@ def test_without_traits_in_the_manifest_the_diagnosis_shows_them(own_method: Run
     assert [answer.number for answer in answers_of(bare)] == [2, 4, 5]
 
 
+@pytest.mark.slow
 def test_traits_of_the_fake_grid(tmp_path: Path) -> None:
     run = diagnosed_run(tmp_path / "run")
     evidence = Evidence(analyse(run), run.read_manifest(), read_diagnoses(run.place))

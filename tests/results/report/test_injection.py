@@ -53,6 +53,7 @@ def test_markdown_holds_no_link_and_no_script(run: RunFolder, name: str) -> None
     assert "<script" not in rest.lower().split("~~~json")[0]
 
 
+@pytest.mark.slow
 def test_the_card_of_a_data_set_holds_no_link_and_no_script(run: RunFolder, tmp_path: Path) -> None:
     write_dataset(run, tmp_path / "data")
     text = (tmp_path / "data" / "README.md").read_text()

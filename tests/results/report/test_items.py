@@ -85,6 +85,7 @@ def test_choices_and_likelihoods_are_those_of_the_first_seed(piece: dict[str, An
     assert all(len(arm["likelihoods"]) == start for arm in piece["arms"])
 
 
+@pytest.mark.slow
 def test_generated_texts_are_kept_as_they_are(tmp_path: Path) -> None:
     """Markup in them stays text: it never stands in the page as such."""
     page = build_report(write_run(dataclasses.replace(CHOICES, responses=generation), tmp_path))
@@ -99,6 +100,7 @@ def test_generated_texts_are_kept_as_they_are(tmp_path: Path) -> None:
     assert "alert(" not in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_choices_with_prompts_of_their_own_are_shown_whole(tmp_path: Path) -> None:
     """As in winogrande, where the texts differ before the part that is scored."""
 
@@ -157,6 +159,7 @@ def test_answers_are_read_as_far_as_the_budget_goes(
     assert chunk.summary == "20 test items; no answers are embedded."
 
 
+@pytest.mark.slow
 def test_missing_and_infinite_scores_survive_the_way(tmp_path: Path) -> None:
     task = FakeTask("ppl", metric="perplexity", kind="ratio", higher_is_better=False, n_test=6)
 

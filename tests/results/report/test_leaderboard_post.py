@@ -39,6 +39,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return write_run(ODD, tmp_path_factory.mktemp("odd") / "run")
 
 
+@pytest.mark.slow
 def test_markdown_has_a_table_for_every_primary_metric(planted_run: RunFolder) -> None:
     text = posted_markdown(analyse(planted_run))
     assert text.count("| Method | Strength |") == 3
@@ -48,6 +49,7 @@ def test_markdown_has_a_table_for_every_primary_metric(planted_run: RunFolder) -
     assert not set("▲▼") & set(text)
 
 
+@pytest.mark.slow
 def test_an_inconclusive_row_comes_with_what_the_design_detects(planted_run: RunFolder) -> None:
     (_, first), *_ = posted_tables(analyse(planted_run))
     (row,) = [row for row in first.rows if row[0].text == "nothing"]
@@ -136,6 +138,7 @@ def dataset(planted_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_datasets_loads_the_folder(planted_run: RunFolder, dataset: Path, tmp_path: Path) -> None:
     import datasets
 
@@ -170,12 +173,14 @@ def test_the_card_has_metadata_that_the_hub_reads(dataset: Path) -> None:
         "README.md", "cells.parquet", "leaderboard.parquet", "rows.parquet"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_folder_with_anything_in_it_is_left_alone(planted_run: RunFolder, dataset: Path) -> None:
     """Even an older data set: it may be a clone, whose history would go."""
     with pytest.raises(StoreError, match="in the way"):
         write_dataset(planted_run, dataset)
 
 
+@pytest.mark.slow
 def test_the_command(
     odd_run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,6 +155,7 @@ def test_points_have_their_names_beside_them() -> None:
     assert "method 4: -4.0 % [-5.0, -3.0], +8.0 points [+7.0, +9.0]" in text
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
     name = "<b>x</b> & $y$ _z_"
     run = diagnosed_run(tmp_path / "run", methods=(FakeMethod(name, (10.0,)),))

@@ -125,6 +125,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
     assert set(links) <= set(ids)
 
 
+@pytest.mark.slow
 def test_reduced_training_and_displacement_are_shown(tmp_path: Path) -> None:
     short = FakeMethod("short", reduced={"epochs": [2, 100]}, displacement={"14": 12.345})
     run = FakeRun(methods=(short,), tasks=(FakeTask("truth"),))
@@ -238,6 +239,7 @@ def test_figures_are_whole_svg_files(folder: Path) -> None:
     assert all(name in forest for name in ("helps", "nothing", "harms"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD_RUNS)
 def test_odd_runs_are_reported_without_a_lie(name: str, tmp_path: Path) -> None:
     run = write_run(ODD_RUNS[name], tmp_path)
@@ -260,6 +262,7 @@ def test_odd_runs_are_reported_without_a_lie(name: str, tmp_path: Path) -> None:
     assert all(group.pictures or group.absences for group in groups)
 
 
+@pytest.mark.slow
 def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
     run = write_run(small(), tmp_path / "run")
     first = build_report(run, tmp_path / "first").parent
@@ -319,6 +322,7 @@ def test_without_a_diagnosis_the_report_says_what_measures_the_rest(
     assert "`steereval diagnose RUN`" in (folder / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_damaged_diagnosis_is_an_error(tmp_path: Path) -> None:
     run = diagnosed_run(tmp_path / "run", fake_diagnosis())
     (tmp_path / "run/diagnosis/tiny-14.parquet").write_bytes(b"damaged")
@@ -326,6 +330,7 @@ def test_a_damaged_diagnosis_is_an_error(tmp_path: Path) -> None:
         build_report(run)
 
 
+@pytest.mark.slow
 def test_names_cannot_become_markup(tmp_path: Path) -> None:
     name = "<script>alert(1)</script> & \"x\" | $y$ '_z_'"
     run = write_run(small(methods=(FakeMethod(name, (1.0, 2.0)),), models=(f"a/{name}",)), tmp_path)
@@ -339,6 +344,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
         assert re.fullmatch(r"[A-Za-z0-9._-]+", picture.name)
 
 
+@pytest.mark.slow
 def test_failed_cells_are_listed_with_their_errors(tmp_path: Path) -> None:
     run = write_run(small(fails=lambda cell: cell["fit_seed"] == 1), tmp_path)
     text = Page(build_report(run).read_text(encoding="utf-8")).text
@@ -346,6 +352,7 @@ def test_failed_cells_are_listed_with_their_errors(tmp_path: Path) -> None:
     assert "1 missing" in text
 
 
+@pytest.mark.slow
 def test_an_earlier_report_is_replaced_whole(tmp_path: Path) -> None:
     run = write_run(small(), tmp_path / "run")
     folder = build_report(run, tmp_path / "out").parent
@@ -355,6 +362,7 @@ def test_an_earlier_report_is_replaced_whole(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
 
 
+@pytest.mark.slow
 def test_a_failure_on_the_way_leaves_the_earlier_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +388,7 @@ def test_a_folder_that_is_no_report_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "chapter1.tex").exists()
 
 
+@pytest.mark.slow
 def test_models_and_tasks_of_a_large_grid_have_their_own_tables(tmp_path: Path) -> None:
     helps = FakeMethod("helps", (1.0,), lambda task, strength: 0.5)
     tasks = (FakeTask("truth"), FakeTask("honesty"))

@@ -86,6 +86,7 @@ def test_a_tracker_that_refuses_is_one_sentence(planted_run: RunFolder, tracker:
         log_results(analyse(planted_run), planted_run.read_manifest(), "wandb", "p")
 
 
+@pytest.mark.slow
 def test_a_tracker_that_is_not_installed_is_named(
     planted_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_replication_and_verdicts_have_one_voice(tmp_path: Path) -> None:
         assert each.at_least == better.count(each.arm)
 
 
+@pytest.mark.slow
 def test_measured_cost_stands_in_the_row_and_no_other(tmp_path: Path) -> None:
     run = diagnosed_run(tmp_path / "run")
     result = analyse(run)
@@ -250,6 +251,7 @@ def test_departures_are_told(tmp_path: Path) -> None:
 GOLDEN = Path(__file__).with_name("golden_report.md")
 
 
+@pytest.mark.slow
 def test_the_wording_of_the_report_is_the_golden_one(run: RunFolder, tmp_path: Path) -> None:
     """All of it but the provenance. STEEREVAL_GOLDEN=write puts the new wording in its place."""
     text = (build_report(run, tmp_path / "report").parent / "report.md").read_text("utf-8")

@@ -30,6 +30,7 @@ def test_the_macro_mean_of_one_task_is_the_crossed_effect() -> None:
         assert getattr(macro, name) == pytest.approx(getattr(one, name)), name
 
 
+@pytest.mark.slow
 def test_macro_means_of_tasks_that_share_their_seeds_keep_their_size() -> None:
     """Four tasks moved alike by each fit: summed as if independent the size is far above 5 %."""
     rng = np.random.default_rng(1)
@@ -117,6 +118,7 @@ def test_the_robust_p_is_the_items_t_where_the_seeds_do_nothing_and_are_many() -
     assert effect.p_robust == pytest.approx(effect.p_value, rel=0.01)
 
 
+@pytest.mark.slow
 def test_far_below_five_per_cent_only_the_robust_p_holds_with_few_seeds() -> None:
     """S = 3 fits that spread widely: one in six times they agree by chance."""
     rng = np.random.default_rng(7)
@@ -141,6 +143,7 @@ def test_a_stack_is_estimated_as_its_matrices_are() -> None:
             assert getattr(together, name)[i] == pytest.approx(getattr(alone, name)), name
 
 
+@pytest.mark.slow
 def test_the_least_design_is_the_least() -> None:
     variances = stats.Variances(0.09, 0.0004, 0.09, items_per_cluster=4.0)
     for effect, seeds in itertools.product((0.05, 0.08), (5, 10)):
@@ -166,6 +169,7 @@ def test_friedman_of_tasks_that_agree_and_of_one_task() -> None:
         stats.friedman([[1.0, 2.0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_tasks_that_score_the_same_documents_do_not_count_them_twice(shared: bool) -> None:
     """Two tasks of one set of documents: added as if apart, their variances are half of it."""
@@ -221,6 +225,7 @@ def test_without_seeds_or_variation_the_effect_stays_what_it_is() -> None:
         assert stats.seed_robust_effect(diff) == stats.crossed_effect(diff)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.02, 0.05])
 def test_a_family_of_ten_holds_its_level_where_three_seeds_spread(spread: float) -> None:
     """By the crossed t 8 and 21 of 100 families claim something that is not there."""

@@ -151,6 +151,7 @@ def test_what_no_pattern_of_signs_could_show_is_not_claimed(groups: int) -> None
         assert word == "better"
 
 
+@pytest.mark.slow
 def test_what_is_not_significant_is_not_more_than_the_design_detects() -> None:
     draw, metric = np.random.default_rng(1), Metric("mc2", "bounded", True)
     for seeds in (1, 3):

@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return write_run(FakeRun(methods, (FakeTask("truth"),)), tmp_path_factory.mktemp("run") / "r")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
 @pytest.mark.parametrize("parts", [1, 8])
 def test_an_archive_that_expands_far(tmp_path: Path, ending: str, parts: int) -> None:
@@ -58,6 +59,7 @@ def test_a_table_of_more_rows_than_its_file_can_hold() -> None:
         parse("a.parquet", sink.getvalue()[:], ITEM_SCHEMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [

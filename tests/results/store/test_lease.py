@@ -42,6 +42,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_two_drivers_refuse_each_other_and_a_dead_one_is_followed(tmp_path: Path) -> None:
     place = LocalStorage(tmp_path)
     process = start(tmp_path)
@@ -175,6 +176,7 @@ def test_a_file_of_an_older_version_is_watched(
     assert clock.now >= module.STALE
 
 
+@pytest.mark.slow
 def test_a_killed_driver_that_nobody_has_waited_for_is_dead(tmp_path: Path) -> None:
     """In a container nobody may ever do."""
     process = start(tmp_path)

@@ -81,6 +81,7 @@ def test_another_process_finds_it_by_its_location(place: Storage) -> None:
 RUN = FakeRun(methods=(FakeMethod("caa"),), tasks=(FakeTask("truth", n_validation=3, n_test=9),))
 
 
+@pytest.mark.slow
 def test_a_run_folder_and_its_report(location: str, tmp_path: Path) -> None:
     """The same bytes as those of a local one."""
     write_run(RUN, location)

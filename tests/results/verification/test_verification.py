@@ -79,6 +79,7 @@ def test_a_run_as_it_was_written_has_nothing_wrong(run: RunFolder) -> None:
     assert findings_of(run) == []
 
 
+@pytest.mark.slow
 def test_an_imported_arm_is_as_good_as_another(run: RunFolder, tmp_path: Path) -> None:
     samples = write_log(tmp_path, [sample(i, {"acc": 1.0}) for i in range(40)])
     import_samples(run, [read_sample_file(samples)], NewArm("hf", "tiny"))
@@ -252,6 +253,7 @@ def test_a_finding_is_one_line() -> None:
     assert str(Finding("a", "first\n  second")) == "wrong: a: first second"
 
 
+@pytest.mark.slow
 def test_repetitions_are_cells_like_others(tmp_path: Path) -> None:
     run = write_run(replace(RUN, repeated=("none", "helps")), tmp_path / "run")
     build_report(run)

@@ -164,6 +164,7 @@ def test_lengths_do_not_give_the_label_away(rows: Any, model: Any, seed: int) ->
     assert length_accuracy(rows(), model(), seed) < CHANCE_BOUND
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [logistic, boosted_tree])
 def test_the_length_check_notices_longer_correct_answers(model: Any) -> None:
     padded = [(text + " as is well known" * label, label, n) for text, label, n in all_answers()]

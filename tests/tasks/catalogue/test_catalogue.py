@@ -60,6 +60,7 @@ def test_cards_agree_with_the_task_files(described: Any) -> None:
     assert card(described.name) is described
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metrics"),
     [
@@ -119,6 +120,7 @@ def test_the_cluster_of_a_document_is_found_quickly() -> None:
     assert time.monotonic() - started < 1
 
 
+@pytest.mark.slow
 def test_our_own_tasks_load_without_a_network(
     no_hub: None, questions: list[dict[str, Any]], prompts: Path
 ) -> None:

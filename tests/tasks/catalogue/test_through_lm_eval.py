@@ -28,12 +28,14 @@ def evaluate(task: str, monkeypatch: pytest.MonkeyPatch, limit: int = 4) -> dict
     return output["results"][task]  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_truthful_mini_mc(questions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     scores = evaluate("truthful_mini_mc", monkeypatch)
     assert scores["mc1,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
     assert 0 < scores["mc2,none"] < 1
 
 
+@pytest.mark.slow
 def test_truthful_mini_gen(questions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     scores = evaluate("truthful_mini_gen", monkeypatch)
     result = {name.split(",")[0]: value for name, value in scores.items() if ",none" in name}
@@ -43,6 +45,7 @@ def test_truthful_mini_gen(questions: list[Any], monkeypatch: pytest.MonkeyPatch
     assert (result["distinct_1"], result["distinct_2"], result["distinct_3"]) == (1.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_ultrafeedback_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = evaluate("ultrafeedback_mini_mc", monkeypatch)
     assert scores["acc,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -51,11 +54,13 @@ def test_ultrafeedback_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (written["distinct_1,none"], written["distinct_2,none"]) == (1.0, 0.0)  # it says "lol"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["mmlu_mini", "arc_mini", "commonsense_mini_continuation"])
 def test_capability_sets(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluate(task, monkeypatch)["acc,none"] in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
+@pytest.mark.slow
 def test_realtoxicity_mini(
     prompts: Path, fake_classifier: ProfanityClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +69,7 @@ def test_realtoxicity_mini(
     assert (scores["distinct_1,none"], scores["distinct_2,none"]) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["truthfulqa_open", "ultrafeedback", "realtoxicity", "mmlu_all"])
 def test_public_benchmarks(
     name: str, data_dir: Path, no_hub: None, monkeypatch: pytest.MonkeyPatch

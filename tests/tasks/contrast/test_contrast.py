@@ -142,6 +142,7 @@ def test_unknown_names() -> None:
         load_contrast(CONTRAST_NAMES[0], answers="some")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_real_truthfulqa(real_truthfulqa: Path) -> None:
     contrast = load_contrast("truthfulqa", data_dir=real_truthfulqa)
     rows = json.loads((real_truthfulqa / "mc_task.json").read_text(encoding="utf-8"))

@@ -74,6 +74,7 @@ def test_a_hub_that_answers_is_in_reach_and_is_asked_once(
     assert hub.hub_in_reach()
 
 
+@pytest.mark.slow
 def test_a_closed_port_is_out_of_reach_at_once(
     endpoint: http.server.ThreadingHTTPServer,
 ) -> None:
