@@ -59,7 +59,7 @@ def test_an_error_of_a_call_is_raised_at_the_end() -> None:
         assert called.wait(10)
 
 
-def test_a_command_speaks_when_it_printed_nothing_for_long() -> None:
+def test_a_command_reports_when_it_printed_nothing_for_long() -> None:
     now = [0.0]
     voice = Voice(lambda: now[0])
     with listening(voice):

@@ -141,7 +141,7 @@ def test_ray_is_started_and_stopped(
         assert not set(LAUNCHER_VARIABLES) & set(entry["environment"])
 
 
-def test_ray_starts_while_other_work_goes_on_and_serves_twice(
+def test_ray_starts_during_other_work_and_serves_twice(
     factory: Factory, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.shutdown()
@@ -175,7 +175,7 @@ def test_what_fails_before_ray_is_there_leaves_none() -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_errors_are_told_and_the_rest_goes_on(factory: Factory, log: Path) -> None:
+def test_errors_are_reported_and_the_rest_continues(factory: Factory, log: Path) -> None:
     """Also: two processes, none of them this one, each with its share of the cores."""
     works = [
         work("good", sleep=0.3),
@@ -224,7 +224,7 @@ def test_a_worker_that_dies_is_replaced(factory: Factory, log: Path) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.usefixtures("running")
-def test_without_retries_the_first_death_is_told(factory: Factory, log: Path) -> None:
+def test_without_retries_the_first_death_is_reported(factory: Factory, log: Path) -> None:
     outcomes = run([work("dies", deaths=1)], factory, retries=0)
     assert "its worker was lost 1 times" in str(outcomes["dies"].error)
     assert len(entries(log)) == 1

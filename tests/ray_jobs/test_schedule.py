@@ -117,9 +117,7 @@ happenings = st.lists(
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(grids(), happenings)
-def test_whatever_happens_every_unit_ends_once(
-    works: list[Work], events: list[tuple[str, int, float]]
-) -> None:
+def test_every_unit_ends_once(works: list[Work], events: list[tuple[str, int, float]]) -> None:
     """And no node ever holds more than it can."""
     run = play(works, 4.0, 4.0)
     nodes = {"n0": 4.0, "n1": 4.0}
@@ -149,7 +147,7 @@ def test_whatever_happens_every_unit_ends_once(
     assert not run.doing
 
 
-def test_dearest_first_and_affinity_is_kept() -> None:
+def test_most_expensive_first_and_affinity_is_kept() -> None:
     works = [work(f"{key}{n}", n, key, load=1.0) for key in "ab" for n in (1, 3, 2)]
     run = play(works, 2.0)
     run.finish_all()

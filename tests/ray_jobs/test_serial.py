@@ -44,14 +44,14 @@ def test_all_outcomes_in_order_of_cost() -> None:
     assert all(outcome.error is None and outcome.seconds >= 0 for outcome in hearing.outcomes)
 
 
-def test_one_worker_does_all_whatever_its_size() -> None:
+def test_one_worker_of_any_size_does_all() -> None:
     before = Recorder.made
     works = [Work(str(n), (n,), 1, "ab"[n % 2], size=4.0) for n in range(4)]
     SerialExecutor().run(works, Recorder, Hearing())
     assert Recorder.made == before + 1
 
 
-def test_an_error_of_one_is_told_and_the_rest_goes_on() -> None:
+def test_an_error_of_one_is_reported_and_the_rest_continues() -> None:
     failure = CellError("it failed", "Do better.")
     assert [outcome.error for outcome in run([1, failure, 3]).outcomes] == [None, failure, None]
 

@@ -66,7 +66,7 @@ def test_costs_that_are_wrong(seed: int) -> None:
     assert simulated.makespan <= 1.4 * simulated.bound
 
 
-def test_what_always_fails_is_given_up() -> None:
+def test_work_that_always_fails_is_given_up() -> None:
     simulated = simulate(grid(0)[:20], [8.0], Chance(failing=1.0))
     assert simulated.failed == sum(len(work.units) for work in grid(0)[:20])
 

@@ -400,7 +400,7 @@ def test_a_read_only_run_folder_is_said(
 
 
 @pytest.mark.slow
-def test_a_reader_that_stops_is_no_error() -> None:
+def test_a_reader_that_stops_is_not_an_error() -> None:
     """As in `steereval methods | head -1`."""
     reading, writing = os.pipe()
     os.close(reading)

@@ -104,7 +104,7 @@ def test_lm_evals_own_model_as_the_baseline_gives_the_same_differences(
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_keeps_what_was_imported(tiny_folder: str, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_what_was_imported(tiny_folder: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run_grid(grid(tmp_path, tiny_folder, 1), run.path, None, lambda line: None)
     values = {row["item_id"]: row["value"] for row in run.read_items().to_pylist()

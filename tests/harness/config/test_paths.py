@@ -66,7 +66,7 @@ def test_every_path_of_a_grid(home: Path) -> None:
     )
 
 
-def test_names_that_are_no_paths_stay_as_they_are() -> None:
+def test_names_that_are_not_paths_stay_as_they_are() -> None:
     for name in ("org/model", "./model", "truthful-mini", "s3://bucket/run", "a~b"):
         assert steereval.common.paths.expanded(name) == name
 

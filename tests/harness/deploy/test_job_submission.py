@@ -97,7 +97,7 @@ def test_two_nodes_give_the_same_tables(grid: Path, serial: Path, tmp_path: Path
 
 
 @pytest.mark.chaos
-def test_a_run_that_is_told_to_end_says_so(grid: Path, serial: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_reports_it(grid: Path, serial: Path, tmp_path: Path) -> None:
     """And ends what it started; a later start goes on."""
     out = tmp_path / "run"
     arguments = ["run", str(grid), "--out", str(out), "--no-report", "--workers", "2"]
@@ -209,7 +209,7 @@ def test_a_submitted_run_ends_in_a_report(head: Head, tmp_path: Path) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.real
-def test_a_cancelled_run_stops_and_can_be_gone_on_with(
+def test_a_cancelled_run_stops_and_can_be_resumed(
     head: Head, grid: Path, serial: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -271,7 +271,7 @@ def test_own_tasks_are_submitted(
 
 
 @pytest.mark.chaos
-def test_counters_are_told_to_ray(head: Head, grid: Path, tmp_path: Path) -> None:
+def test_counters_are_reported_to_ray(head: Head, grid: Path, tmp_path: Path) -> None:
     """In the format that Prometheus reads."""
     process = steereval(
         "submit", grid, "--address", head.address, "--out", tmp_path / "run", "--workers", 2
@@ -294,7 +294,7 @@ def test_counters_are_told_to_ray(head: Head, grid: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["status", "logs", "cancel"])
-def test_a_run_that_nobody_knows(command: str) -> None:
+def test_a_run_that_is_unknown(command: str) -> None:
     process = steereval(command, "no-such-run")
     assert process.returncode == 2
     assert "no-such-run" in process.stderr

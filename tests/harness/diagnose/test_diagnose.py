@@ -150,7 +150,7 @@ def test_a_constant_shift_is_a_constant_shift(measurements: list[dict[str, Any]]
     assert agreement[0]["value"] < 1
 
 
-def test_natural_activations_are_no_further_than_chance_has_it(
+def test_natural_activations_are_as_near_as_chance_predicts(
     measurements: list[dict[str, Any]],
 ) -> None:
     natural = of(measurements, method=DATA, quantity="mahalanobis")
@@ -280,7 +280,7 @@ def test_a_method_that_fails_leaves_the_others(tiny_folder: str, tmp_path: Path)
     assert len(diagnose_grid(given, tmp_path / "run", None, lambda line: None)) == 1, "tried again"
 
 
-def test_the_parts_share_no_question() -> None:
+def test_the_parts_share_not_question() -> None:
     contrast = load_contrast("truthful-mini")
     parts = parts_of(contrast)
     keys = [set(part.keys) for part in parts]

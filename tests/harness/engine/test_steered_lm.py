@@ -266,7 +266,7 @@ def test_a_peft_model_is_steered_at_the_same_blocks(tiny_folder: str, tmp_path: 
         assert gap(steered, model.loglikelihood(choice_requests(2))) > 0.01
 
 
-def test_options_are_told_apart() -> None:
+def test_options_are_distinguished() -> None:
     steering, method, loader = split_options(
         {"method": "odesteer", "steps": "20", "batch_size": 8, "attn_implementation": "eager"}
     )

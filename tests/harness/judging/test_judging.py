@@ -260,7 +260,7 @@ def test_a_stand_in_runs_and_measures_nothing(tiny_folder: str, tmp_path: Path) 
         assert all("stand-in with random weights" in part for part in parts)
 
 
-def test_a_stand_ins_metric_is_no_primary_one(tiny_folder: str, tmp_path: Path) -> None:
+def test_a_stand_ins_metric_is_not_a_primary_one(tiny_folder: str, tmp_path: Path) -> None:
     task = {"name": "truthful_mini_gen", "judges": STAND_INS}
     chosen = grid(tiny_folder, [], tasks=[task], select={"metric": "win"})
     primary = grid(tiny_folder, [], tasks=[task | {"metric": "true"}])
@@ -307,7 +307,7 @@ def test_a_second_start_asks_nothing(
     assert run(given, tmp_path / "run") == Summary(2, 2, (), ())
 
 
-def test_other_runs_are_told_what_was_said_before(
+def test_other_runs_receive_the_earlier_lines(
     tiny_folder: str,
     tiny_judges: dict[str, str],
     tmp_path: Path,
@@ -583,7 +583,7 @@ def test_every_seed_is_compared_with_its_own_unsteered_cell() -> None:
         assert other.sample_seed == each.cell.sample_seed
 
 
-def test_without_the_unsteered_model_nobody_wins() -> None:
+def test_without_the_unsteered_model_there_is_not_a_win_rate() -> None:
     given = grid(
         "smollm2-135m", [{"name": "reward"}], methods=[{"name": "caa", "strengths": [1]}],
         analysis={"baseline": "caa"},

@@ -106,7 +106,7 @@ def test_what_is_not_known(small: None, model: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["truthful_mini_mc", "truthful_mini_gen"])
-def test_beside_the_exact_count(
+def test_agrees_with_the_exact_count(
     task: str, tiny_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the shape and the mean lengths of a model and task at hand both agree."""
@@ -250,7 +250,7 @@ def test_a_plan_without_a_hub(no_hub: None) -> None:
     assert (outlook.groups, outlook.estimated) == (2, 2)
 
 
-def test_a_model_that_cannot_be_had_is_asked_for_once(
+def test_a_model_that_is_missing_is_requested_once(
     small: None, monkeypatch: pytest.MonkeyPatch, no_hub: None
 ) -> None:
     """Each time it may take seconds until that is known."""

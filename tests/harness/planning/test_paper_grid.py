@@ -70,7 +70,7 @@ def test_cells(paper: Grid, cells: Sequence[Cell]) -> None:
     }
 
 
-def test_published_figures_stand_beside_its_metrics(paper: Grid) -> None:
+def test_published_figures_are_shown_with_its_metrics(paper: Grid) -> None:
     """Beside the metric on which each claim is made, for every model."""
     for task in paper.tasks[:3]:
         described = Task(task.name, "target", None, "m", None, {}, card(task.name).benchmark)

@@ -93,7 +93,7 @@ def test_another_way_of_scoring(
     }
 
 
-def test_what_the_run_does_not_hold_is_told(finished: Path, tmp_path: Path) -> None:
+def test_missing_parts_of_a_run_are_reported(finished: Path, tmp_path: Path) -> None:
     run, new = RunFolder(finished), RunFolder(tmp_path / "new")
     with pytest.raises(InputError, match=r"truthful_mini_mx.*truthful_mini_mc"):
         rescore(run, new, {"truthful_mini_mx": "truthful_mini_gen"}, None, lambda line: None)

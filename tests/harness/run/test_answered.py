@@ -101,7 +101,7 @@ def test_values_come_back_to_the_last_bit(kind: str, tmp_path: Path, data: st.Da
 
 
 @pytest.mark.parametrize("change", ["prompt", "options", "document", "number", "order", "count"])
-def test_other_requests_are_told_apart(tmp_path: Path, change: str) -> None:
+def test_other_requests_are_distinguished(tmp_path: Path, change: str) -> None:
     (cell, *_), kind = cells(), "generate_until"
     instances = requests(kind, 4)
     before = Answered([cell])

@@ -354,7 +354,7 @@ def test_a_model_that_does_not_load(
     same_tables(out, whole)
 
 
-def test_activations_that_are_no_numbers(tiny_folder: str, tmp_path: Path) -> None:
+def test_activations_that_are_not_numbers(tiny_folder: str, tmp_path: Path) -> None:
     """The cells that they concern fail, naming layer and method, and nothing of it is kept."""
     from safetensors.torch import load_file, save_file
 

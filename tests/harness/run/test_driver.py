@@ -285,9 +285,7 @@ def answers(out: Path) -> dict[tuple[str, str, int], str | float]:
 
 
 @pytest.mark.slow
-def test_a_group_that_was_cut_off_ends_as_if_it_had_not_been(
-    tiny_folder: str, tmp_path: Path
-) -> None:
+def test_a_group_that_was_cut_off_ends_with_the_same_rows(tiny_folder: str, tmp_path: Path) -> None:
     """All of it is answered again, since rounding depends on what is answered together."""
     finished, out = tmp_path / "whole", tmp_path / "cut"
     assert run_grid(grid(tiny_folder), finished, None, lambda line: None).failed == ()
@@ -299,7 +297,7 @@ def test_a_group_that_was_cut_off_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_without_a_gpu_loading_is_cheap_beside_answers(
+def test_without_a_gpu_loading_is_cheap_compared_with_answers(
     tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else two workers would leave all groups of a model to one of them."""
@@ -387,7 +385,7 @@ def test_texts_do_not_depend_on_how_many_fit_in_memory(
 
 
 @pytest.mark.slow
-def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tiny_folder: str, tmp_path: Path) -> None:
+def test_a_failed_cell_is_recorded_and_the_rest_continues(tiny_folder: str, tmp_path: Path) -> None:
     bad = grid(
         tiny_folder,
         methods=["none", {"name": "caa", "strengths": [1, 1e42]}],

@@ -62,7 +62,7 @@ def test_activations_that_do_not_fit_are_not_kept(
 
 @pytest.mark.parametrize("failing", [no_space, as_safetensors_says_it])
 @pytest.mark.parametrize("what", ["save_file", "replace", "mkdir"])
-def test_a_cache_that_cannot_be_written_is_no_error(
+def test_a_cache_that_cannot_be_written_is_not_an_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -77,13 +77,13 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     assert len(caplog.records) == 1
 
 
-def test_a_cache_whose_place_is_a_file_is_no_error(tmp_path: Path) -> None:
+def test_a_cache_whose_place_is_a_file_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "activations").write_text("mine")
     write_activations(tmp_path / "activations" / "a.safetensors", STATES)
     assert left(tmp_path) == ["activations"]
 
 
-def test_judgements_that_cannot_be_kept_are_no_error(
+def test_judgements_that_cannot_be_kept_are_not_an_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("mine")

@@ -63,7 +63,7 @@ def test_workers_in_processes_write_into_a_bucket(
     assert {path.name for path in Path().iterdir()} == {"grid.yaml", "here"}
 
 
-def test_a_run_in_a_bucket_is_gone_on_with_reported_and_asked(
+def test_a_run_in_a_bucket_is_resumed_reported_and_queried(
     grid: str, bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri = "s3://bucket/again" + bucket

@@ -355,7 +355,7 @@ def two_kinds(task: Any) -> None:
     task.process_results = lambda doc, answers: score(doc, answers[:-1])
 
 
-def test_a_task_that_asks_twice_goes_on_where_it_stopped(
+def test_a_task_that_asks_twice_continues_where_it_stopped(
     tiny_folder: str,
     tmp_path: Path,
     model_calls: list[tuple[str, int]],

@@ -165,7 +165,7 @@ def test_a_living_driver_elsewhere_is_watched_to_its_end(
 
 
 @pytest.mark.slow
-def test_who_waits_for_a_run_waits_for_an_interrupted_one_to_go_on(
+def test_who_waits_for_a_run_waits_for_an_interrupted_one_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed(tmp_path)

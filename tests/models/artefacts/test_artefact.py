@@ -81,7 +81,7 @@ def test_several_sites(tmp_path: Path, fit: Any) -> None:
         load_steerer(tmp_path / "many")
 
 
-def test_no_steerer_at_all(tmp_path: Path) -> None:
+def test_without_a_steerer(tmp_path: Path) -> None:
     save_artefact(Artefact({}, {"method": "none"}), tmp_path / "none")
     assert load_artefact(tmp_path / "none").steerers == {}
     with pytest.raises(ArtefactError, match="steerers for 0 sites"):
@@ -185,7 +185,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path, fit: Any) -> None:
     assert (tmp_path / "file").read_text() == "x"
 
 
-def test_what_is_no_steerer_is_not_replaced(tmp_path: Path, fit: Any) -> None:
+def test_a_folder_that_is_not_a_steerer_is_not_replaced(tmp_path: Path, fit: Any) -> None:
     """A wrong `--out` must not delete somebody's folder."""
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("one")

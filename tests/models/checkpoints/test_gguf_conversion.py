@@ -13,7 +13,7 @@ from steereval.models.checkpoints.gguf_conversion import convert_gguf, read_once
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"no such thing" * 100])
-def test_a_file_that_is_no_gguf(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_gguf(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.gguf cannot be de-quantised: .*Fetch it again"):
@@ -34,7 +34,7 @@ def test_a_file_is_read_once_in_there_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_embedded_model_speaks(smollm2: Any) -> None:
+def test_the_embedded_model_generates(smollm2: Any) -> None:
     """De-quantised weights and tokenizer belong together: the answer is the expected one."""
     model, tokenizer = smollm2
     text = "The capital of France is"

@@ -58,7 +58,7 @@ def test_mahalanobis_of_many_samples_is_that_of_their_gaussian() -> None:
     assert result.tolist() == pytest.approx([1, 1, 2], rel=0.05)
 
 
-def test_fewer_samples_than_dimensions_are_no_trouble() -> None:
+def test_fewer_samples_than_dimensions_are_accepted() -> None:
     draw = torch.Generator().manual_seed(3)
     natural = Manifold.of(torch.randn(30, 200, generator=draw))
     fresh = natural.mahalanobis(torch.randn(40, 200, generator=draw))

@@ -193,7 +193,7 @@ def test_the_adaptive_solver_gives_up_in_the_end() -> None:
         displacement(lambda x: torch.sign(x - 0.5), torch.zeros(1, 1), 1.0, 1, "adaptive", 1e-30)
 
 
-def test_what_is_no_number_ends_the_adaptive_solver() -> None:
+def test_a_value_that_is_not_a_number_ends_the_adaptive_solver() -> None:
     moved = displacement(lambda x: x * torch.nan, torch.ones(2, 3), 1.0, 4, "adaptive")
     assert bool(moved.isnan().all())
 

@@ -91,7 +91,7 @@ def test_answers_are_the_same(tiny: Any, name: str, texts: Any, rule: str) -> No
     ),
     stem=st.booleans(),
 )
-def test_other_texts_are_told_apart(tiny: Any, sets: list[list[Any]], stem: bool) -> None:
+def test_other_texts_are_distinguished(tiny: Any, sets: list[list[Any]], stem: bool) -> None:
     """One store for many sets of requests that look alike."""
     lower = LowerBlocks(tiny("llama"))
     for texts in sets:
@@ -102,7 +102,7 @@ def test_other_texts_are_told_apart(tiny: Any, sets: list[list[Any]], stem: bool
             assert scores(tiny("llama"), cell, lower, chosen) == pytest.approx(wanted, abs=1e-4)
 
 
-def test_stems_of_one_length_are_told_apart(tiny: Any) -> None:
+def test_stems_of_one_length_are_distinguished(tiny: Any) -> None:
     """The tokens after the stem are the same, at the same positions."""
     lower = LowerBlocks(tiny("llama"))
     for first in (30, 50):

@@ -97,7 +97,7 @@ def test_other_ways_of_sampling_are_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_scores_that_are_no_numbers_choose_nothing(bad: float) -> None:
+def test_scores_that_are_not_numbers_choose_nothing(bad: float) -> None:
     """Words that a processor forbids are minus infinity, and that is well."""
     scores = torch.zeros(2, 5)
     scores[0, 3] = float("-inf")

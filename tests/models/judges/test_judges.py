@@ -169,7 +169,7 @@ def test_the_beginning_of_a_text_stands_once(llama_like: Any) -> None:
     assert judge.chat("Q", "A").count(1) == 1
 
 
-def test_what_is_no_reward_model_is_refused(llama_like: Any) -> None:
+def test_a_model_that_is_not_a_reward_model_is_refused(llama_like: Any) -> None:
     with pytest.raises(ModelError, match="has 2 outputs"):
         Reward(classifier(2), llama_like, 2).score([("a", "b")])
     llama_like.chat_template = None

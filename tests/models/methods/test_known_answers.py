@@ -454,7 +454,7 @@ def test_training_stops_early_and_keeps_the_best_epoch() -> None:
     assert float(network.weight) == pytest.approx(0.1, abs=0.01)
 
 
-def test_training_that_diverges_is_told() -> None:
+def test_training_that_diverges_is_reported() -> None:
     network = torch.nn.Linear(1, 1)
     options = TrainingOptions(5, 0.1, 10)
     generator = torch.Generator().manual_seed(0)

@@ -92,7 +92,7 @@ def test_wrong_type(name: str, value: Any) -> None:
         parse(**{name: value})
 
 
-def test_unknown_name_is_told_with_the_nearest() -> None:
+def test_unknown_name_is_reported_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"sample.*'cuont'.*'count'"):
         parse(cuont=1)
 
@@ -166,6 +166,6 @@ def test_ranges_and_choices_stand_in_the_schema() -> None:
     assert "adaptive" in properties["solver"]["enum"]
 
 
-def test_steps_is_no_option_of_the_single_step() -> None:
+def test_steps_is_not_an_option_of_the_single_step() -> None:
     with pytest.raises(InputError, match=r"step_odesteer.*'steps'"):
         METHODS["step_odesteer"].options({"steps": 3})

@@ -22,7 +22,7 @@ def test_traits_are_those_of_the_steerers(name: str) -> None:
     assert FLOW not in traits or BARRIER in traits
 
 
-def test_one_step_is_no_integration() -> None:
+def test_one_step_is_not_an_integration() -> None:
     assert FLOW in BUILT_IN["odesteer"].traits(BUILT_IN["odesteer"].options({}))
     assert FLOW not in BUILT_IN["step_odesteer"].traits(BUILT_IN["step_odesteer"].options({}))
 

@@ -60,7 +60,7 @@ def test_a_steerer_without_a_norm_cannot_be_matched() -> None:
         matched_strength(steerer, torch.randn(3, 3), torch.randn(3, 3), 0.1)
 
 
-def test_a_displacement_is_no_strength_of_a_steerer_alone() -> None:
+def test_a_displacement_is_not_a_strength_of_a_steerer_alone() -> None:
     steerer = ConstantShift(torch.ones(2), dimension=2, median_norm=1.0)
     with pytest.raises(InputError, match="must be matched on the activations"):
         steerer.absolute_strength(0.1, "displacement")

@@ -231,7 +231,7 @@ def test_not_finite_names_layer_and_label(model: Any, toys: Any) -> None:
         states_under(model, [nameless], torch.zeros_like(IDS), Site(1))
 
 
-def test_overflow_of_the_models_dtype_is_told() -> None:
+def test_overflow_of_the_models_dtype_is_reported() -> None:
     """Finite in float32, infinite in float16: the model must not go on with it."""
     session = Session([Intervention({Site(0): shift(torch.ones(4))}, 1e6)])
     hidden, place = torch.zeros(1, 2, 4, dtype=torch.float16), HookTarget([Site(0)], None)
@@ -264,7 +264,7 @@ def test_constant_shifts_of_many_interventions_share_an_addition(length: int) ->
     assert session.displacements[0, Site(0)].tokens == tokens[0]  # reading does not count again
 
 
-def test_wrong_dimension_is_told(model: Any) -> None:
+def test_wrong_dimension_is_reported(model: Any) -> None:
     wrong = Intervention({Site(0): shift(torch.ones(16))}, 1.0)
     with pytest.raises(InputError, match=r"dimension 32 .* dimension 16"):
         states_under(model, [wrong], torch.zeros_like(IDS), Site(0))

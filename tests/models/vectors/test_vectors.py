@@ -281,7 +281,7 @@ def test_a_file_of_another_format(written: Any, name: str, format: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_truncation_is_told(written: Any, name: str) -> None:
+def test_every_truncation_is_reported(written: Any, name: str) -> None:
     path = written(name)
     whole = path.read_bytes()
     padding = 8 if name == "vectors.gguf" else 0  # its last 8 bytes hold nothing
@@ -699,7 +699,7 @@ def test_what_cannot_be_exported(tmp_path: Path, gaussians: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.gguf", "a.pt"])
-def test_a_file_appears_whole_or_not_at_all(
+def test_a_file_appears_whole_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """What was there before is kept when the disk is full, and nothing is left over."""

@@ -103,7 +103,7 @@ def test_nothing_collapses_where_half_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_dip_that_recovers_is_no_collapse(tmp_path: Path) -> None:
+def test_a_dip_that_recovers_is_not_a_collapse(tmp_path: Path) -> None:
     def dips(method: str, strength: float) -> float:
         return 0.1 if method == "odesteer" and strength == 15.0 else 0.9
 
@@ -215,7 +215,7 @@ def metrics(*names: str) -> list[Metric]:
         ("perplexity", ["perplexity", "distinct_2"], ["perplexity", "distinct_2"], ["distinct_2"]),
     ],
 )
-def test_what_stands_beside_the_target(
+def test_metrics_shown_with_the_target(
     primary: str, names: list[str], shown: list[str], beside: list[str]
 ) -> None:
     task = Task("t", "target", None, primary, None, {})

@@ -83,7 +83,7 @@ def test_items_that_differ_stay_what_they_were(tmp_path: Path) -> None:
     assert not any("repeat" in note for note in analysis.notes)
 
 
-def test_a_validation_item_with_a_twin_in_the_test_is_told(tmp_path: Path) -> None:
+def test_a_validation_item_with_a_twin_in_the_test_is_reported(tmp_path: Path) -> None:
     task = FakeTask("t", n_validation=2, n_test=COPIES * 10 - 2, item_id=repeated_id)
     run = FakeRun((FakeMethod("m"),), (task,), fit_seeds=(0,), value=as_often)
     folder = write_run(run, tmp_path / "run")

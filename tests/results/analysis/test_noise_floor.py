@@ -61,7 +61,7 @@ def test_what_differs_is_counted_and_measured(analysis: Analysis) -> None:
         assert floor.is_other_worker is True
 
 
-def test_it_stands_beside_the_spread_between_seeds(analysis: Analysis, run: RunFolder) -> None:
+def test_it_is_compared_with_the_spread_between_seeds(analysis: Analysis, run: RunFolder) -> None:
     result = floors(analysis)
     assert result["none"].seed_spread is None
     items = run.read_items().to_pandas()
@@ -71,7 +71,7 @@ def test_it_stands_beside_the_spread_between_seeds(analysis: Analysis, run: RunF
     assert result["caa"].n_seeds == 3
 
 
-def test_a_repetition_is_no_method(analysis: Analysis, tmp_path: Path) -> None:
+def test_a_repetition_is_not_a_method(analysis: Analysis, tmp_path: Path) -> None:
     """All else is as if nothing had been computed twice."""
     plain = analyse(write_run(dataclasses.replace(RUN, repeated=()), tmp_path))
     for name in ("models", "rows", "responses", "replications", "across", "failures", "notes"):
@@ -114,7 +114,7 @@ def test_noise_beyond_the_seeds_is_named(tmp_path: Path) -> None:
     assert "120 of 120 scores that were computed twice differ; on truth · mc2 the mean" in text
 
 
-def test_small_noise_is_told_as_a_share_of_the_seeds_spread(analysis: Analysis) -> None:
+def test_small_noise_is_reported_as_a_share_of_the_seeds_spread(analysis: Analysis) -> None:
     result = floors(analysis)["caa"]
     assert result.effect is not None
     assert result.seed_spread is not None
@@ -146,7 +146,7 @@ def test_without_pairs_the_report_says_so(tmp_path: Path) -> None:
     assert NOT_MEASURED in (folder / "report.md").read_text(encoding="utf-8")
 
 
-def test_pairs_that_failed_are_no_evidence(tmp_path: Path) -> None:
+def test_pairs_that_failed_are_not_evidence(tmp_path: Path) -> None:
     run = dataclasses.replace(RUN, fails=lambda cell: "repeats" in cell)
     result = analyse(write_run(run, tmp_path))
     assert result.noise_floors == ()

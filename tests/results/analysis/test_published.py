@@ -79,13 +79,13 @@ def test_ten_methods_on_three_benchmarks_and_four_models(model: str) -> None:
         ("truthfulqa", "true_informative", "smollm2-135m"),
     ],
 )
-def test_nothing_stands_beside_what_is_something_else(
+def test_nothing_is_compared_with_another_quantity(
     benchmark: str | None, metric: str, model: str
 ) -> None:
     assert published_rows(task(benchmark), metric, model) == []
 
 
-def test_stand_ins_are_no_benchmarks() -> None:
+def test_stand_ins_are_not_benchmarks() -> None:
     for described in list_tasks():
         assert (described.benchmark is None) == ("_mini" in described.name)
     assert card("arc_challenge").benchmark == "arc_challenge"

@@ -93,7 +93,7 @@ def test_p_values_are_adjusted_among_the_arms(two: TwoRuns) -> None:
     assert all(a is not None and a >= r for a, r in zip(adjusted, raw, strict=True))
 
 
-def test_a_run_beside_its_copy_is_identical(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+def test_a_run_and_its_copy_is_identical(runs: dict[str, RunFolder], tmp_path: Path) -> None:
     shutil.copytree(runs["old"].path, tmp_path / "copy")
     (two,) = compared({"old": runs["old"], "copy": RunFolder(tmp_path / "copy")})
     assert {a.word for a in two.arms} == {"identical"}
@@ -233,7 +233,9 @@ def test_metrics_that_point_the_other_way_are_not_compared(
     assert any("acc of truth is not compared" in note for note in two.notes)
 
 
-def test_an_arm_that_failed_in_one_run_is_told(tmp_path: Path, runs: dict[str, RunFolder]) -> None:
+def test_an_arm_that_failed_in_one_run_is_reported(
+    tmp_path: Path, runs: dict[str, RunFolder]
+) -> None:
     failing = replace(OLD, fails=lambda cell: cell["method"] == "helps")
     (two,) = compared({"a": runs["old"], "b": write_run(failing, tmp_path / "b")})
     assert arm(two, "none").word == "identical"
@@ -278,7 +280,7 @@ def test_the_command(
         compared({"one": runs["old"]})
 
 
-def test_repetitions_are_no_arms(tmp_path: Path, runs: dict[str, RunFolder]) -> None:
+def test_repetitions_are_not_arms(tmp_path: Path, runs: dict[str, RunFolder]) -> None:
     repeated = write_run(replace(OLD, repeated=("none", "helps")), tmp_path / "b")
     (two,) = compared({"a": runs["old"], "b": repeated})
     assert {a.word for a in two.arms} == {"identical"}

@@ -188,7 +188,7 @@ def test_one_bad_file_of_several_leaves_the_run_alone(run: RunFolder, tmp_path: 
     assert run.read_manifest().imported is None
 
 
-def test_other_prompts_are_told(run: RunFolder, tmp_path: Path) -> None:
+def test_other_prompts_are_reported(run: RunFolder, tmp_path: Path) -> None:
     shots = {"gen_args_0": {"arg_0": "Q: first\n\nQ: then\nA:", "arg_1": " An answer."}}
     lines = [sample(i, {"acc": 1.0}, **({"arguments": shots} if i < 3 else {})) for i in range(N)]
     (message,) = imported(run, write_log(tmp_path, lines))
@@ -197,7 +197,7 @@ def test_other_prompts_are_told(run: RunFolder, tmp_path: Path) -> None:
     assert any("3 of its items have other prompts" in n for n in analyse(run).notes)
 
 
-def test_all_metrics_come_along_and_one_without_direction_is_told(
+def test_all_metrics_come_along_and_one_without_direction_is_reported(
     run: RunFolder, tmp_path: Path
 ) -> None:
     """`acc` by the run, `f` by lm-eval's results, `nll` as a ratio; of `odd` nobody knows."""
@@ -278,7 +278,7 @@ def test_the_baseline_can_be_taken_back(run: RunFolder, tmp_path: Path) -> None:
         assert parse_plan(run.read_manifest()).baseline == baseline
 
 
-def test_a_baseline_without_the_metric_is_told(run: RunFolder, tmp_path: Path) -> None:
+def test_a_baseline_without_the_metric_is_reported(run: RunFolder, tmp_path: Path) -> None:
     lines = [sample(i, {"other": 1.0}) for i in range(N)]
     imported(run, write_log(tmp_path, lines), is_baseline=True)
     row = next(r for r in analyse(run).rows if r.arm.method == "helps" and r.metric.name == "acc")
@@ -430,7 +430,7 @@ def test_what_is_not_a_number_is_none(value: Any) -> None:
     assert as_number(value) is None
 
 
-def test_pairs_of_answers_are_no_ratio() -> None:
+def test_pairs_of_answers_are_not_ratio() -> None:
     """F1 and MCC hold (right answer, chosen answer), a perplexity (log-likelihood, words)."""
 
     def scored(values: list[Any]) -> list[float]:

@@ -36,7 +36,7 @@ def test_tasks_whose_names_hold_underscores_and_dates(tmp_path: Path) -> None:
     assert read_sample_file(path).task == "a_b_2024-01-01T1_c"
 
 
-def test_a_results_file_of_another_name_and_none_at_all(tmp_path: Path) -> None:
+def test_a_results_file_of_another_name_and_a_missing_one(tmp_path: Path) -> None:
     path = write_log(tmp_path, [sample(0, {"acc": 1.0})])
     (tmp_path / f"results_{DATE}.json").rename(tmp_path / f"mine_{DATE}.json")
     assert read_sample_file(path).model == "tiny"
@@ -63,7 +63,7 @@ def test_samples_are_ordered_as_one_process_writes_them(tmp_path: Path) -> None:
     assert {score.name for score in scores_of(sample_file, "truth")} == {"acc:strict", "acc:loose"}
 
 
-def test_generations_likelihoods_and_rolling_ones_are_told_apart(tmp_path: Path) -> None:
+def test_generations_likelihoods_and_rolling_ones_are_distinguished(tmp_path: Path) -> None:
     options = {"until": ["\n"], "do_sample": False}
     text = sample(0, {"acc": 1.0}, resps=[["-3.5"]],
                   arguments={"gen_args_0": {"arg_0": "Q", "arg_1": options}})  # fmt: skip
@@ -96,7 +96,7 @@ def without(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         (lambda line: [line], "not an object"),
     ],
 )
-def test_a_line_that_is_no_sample_is_named(
+def test_a_line_that_is_not_a_sample_is_named(
     change: Callable[[Any], Any], message: str, tmp_path: Path
 ) -> None:
     path = write_log(tmp_path, [sample(i, {"acc": 1.0}) for i in range(3)])
@@ -114,7 +114,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
         read_sample_file(path)
 
 
-def test_files_that_are_no_logs(tmp_path: Path) -> None:
+def test_files_that_are_not_logs(tmp_path: Path) -> None:
     path = write_log(tmp_path, [sample(0, {"acc": 1.0})])
     with pytest.raises(InputError, match="not named as lm-eval names"):
         read_sample_file(tmp_path / f"results_{DATE}.json")

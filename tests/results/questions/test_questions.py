@@ -156,7 +156,7 @@ def test_rough_timings_tell_no_cost(analysis: Analysis, manifest: Manifest) -> N
 
 
 @pytest.mark.slow
-def test_cost_is_told_where_it_was_measured(analysis: Analysis, manifest: Manifest) -> None:
+def test_cost_is_reported_where_it_was_measured(analysis: Analysis, manifest: Manifest) -> None:
     """Another contrast set of the same model and layers has the same cost."""
     timed = fake_diagnosis().diagnosis()
     other = fake_diagnosis(contrast="toxicity", left_out=("tokens_per_second",)).diagnosis()
@@ -218,7 +218,7 @@ def test_positions_are_in_the_order_of_the_text(ask: Any) -> None:
     ]
 
 
-def test_recorded_positions_are_told(analysis: Analysis, manifest: Manifest) -> None:
+def test_recorded_positions_are_reported(analysis: Analysis, manifest: Manifest) -> None:
     methods = dict(with_methods(manifest, positions="generated").methods)
     methods["caa"] = methods["caa"].model_copy(update={"positions": "all"})
     grid = {"contrast": {"name": "a"}, "methods": [{"name": "caa", "contrast": {"token": "mean"}}]}
@@ -318,7 +318,7 @@ def test_scores_from_0_to_1_differ_by_1_at_most(analysis: Analysis) -> None:
     assert (result.low, result.high) == (-1.0, 1.0)
 
 
-def test_what_is_significant_is_told(ask: Any, analysis: Analysis) -> None:
+def test_a_significant_result_is_reported(ask: Any, analysis: Analysis) -> None:
     (row,) = (r for r in analysis.rows if (r.arm.method, r.task.name) == ("odesteer", "truth"))
     assert row.verdict is not None
     text = bare(ask(4))
@@ -427,7 +427,7 @@ def test_the_barrier_property(ask: Any, rises: float, verdict: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_constant_vector_is_told_beside_it(analysis: Analysis, manifest: Manifest) -> None:
+def test_a_constant_vector_is_reported_next_to_it(analysis: Analysis, manifest: Manifest) -> None:
     rows = fake_diagnosis().table().to_pylist()
     rows += [
         row | {"method": "caa", "strength": 2.0}
@@ -449,7 +449,7 @@ def test_the_intervals_are_those_of_the_estimators(ask: Any) -> None:
 
 
 @pytest.mark.slow
-def test_its_own_h_alone_is_no_answer(analysis: Analysis, manifest: Manifest) -> None:
+def test_its_own_h_alone_is_not_an_answer(analysis: Analysis, manifest: Manifest) -> None:
     table = fake_diagnosis().table()
     rows = [row for row in table.to_pylist() if row["judge"] in (None, "own")]
     diagnosis = {"own": Diagnosis(pa.Table.from_pylist(rows, schema=DIAGNOSIS_SCHEMA))}
@@ -485,7 +485,7 @@ def test_ends_off_the_data(ask: Any, leaves: float, verdict: str) -> None:
     assert "and the norm by +4.00 %" in text
 
 
-def test_probe_and_texts_are_told(ask: Any, analysis: Analysis) -> None:
+def test_probe_and_texts_are_reported(ask: Any, analysis: Analysis) -> None:
     finding = ask(7)
     probe, texts = map(plain, finding.more)
     assert "separates held-out statements with AUC 1.00 [0.83, 1.00]" in probe
@@ -563,7 +563,7 @@ def test_a_diagnosis_without_rows_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_places_are_told_apart(analysis: Analysis, manifest: Manifest) -> None:
+def test_several_places_are_distinguished(analysis: Analysis, manifest: Manifest) -> None:
     both = {layer: fake_diagnosis(layer=layer).diagnosis() for layer in ("14", "all")}
     answers = _answers(analysis, manifest, both)
     for answer in (a for a in answers if a.number not in (4, 5)):
@@ -575,7 +575,7 @@ def test_several_places_are_told_apart(analysis: Analysis, manifest: Manifest) -
 
 
 @pytest.mark.slow
-def test_two_diagnoses_of_one_place_are_told_by_their_methods(
+def test_two_diagnoses_of_one_place_are_reported_by_their_methods(
     analysis: Analysis, manifest: Manifest
 ) -> None:
     """As of fits to other shares of one contrast set: both have the unsteered model's rows."""
@@ -635,7 +635,7 @@ def test_pairs_share_items_and_seeds() -> None:
 
 
 @pytest.mark.slow
-def test_what_a_seed_leaves_alone_is_no_loss_of_the_others(
+def test_what_a_seed_leaves_alone_is_not_a_loss_of_the_others(
     analysis: Analysis, manifest: Manifest
 ) -> None:
     """Fit seed 0 moves the first half of the items, whose h rises; the others are as ever."""

@@ -44,7 +44,7 @@ def groups(analysis: Analysis) -> dict[str, FigureGroup]:
     return {group.name: group for group in figure_groups(analysis)}
 
 
-def test_every_kind_is_drawn_or_told_why_not(groups: dict[str, FigureGroup]) -> None:
+def test_every_kind_is_drawn_or_reported_with_the_reason(groups: dict[str, FigureGroup]) -> None:
     assert list(groups) == GROUPS
     drawn = {name: len(group.pictures) for name, group in groups.items()}
     assert drawn == {
@@ -208,7 +208,7 @@ def test_no_error_bar_is_clipped(analysis: Analysis) -> None:
 
 
 @pytest.mark.parametrize("end", [math.inf, 5000.0])
-def test_an_interval_that_goes_on_ends_in_an_arrowhead(end: float) -> None:
+def test_an_unbounded_interval_ends_in_an_arrowhead(end: float) -> None:
     axes = Figure().add_subplot()
     limits = room_for([0.0, 5.0], [-end, end], (-100.0, 100.0))
     assert -120 < limits[0] < limits[1] < 120
@@ -259,7 +259,7 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("name", ABSENT)
-def test_what_cannot_be_drawn_is_told(name: str, tmp_path: Path) -> None:
+def test_a_plot_that_cannot_be_drawn_is_reported(name: str, tmp_path: Path) -> None:
     run, kind, reason = ABSENT[name]
     result = {group.name: group for group in figure_groups(analyse(write_run(run, tmp_path)))}
     assert result[kind].pictures == ()

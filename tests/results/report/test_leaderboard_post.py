@@ -64,7 +64,7 @@ def columns_of(line: str) -> list[str]:
     return re.split(r"(?<!\\)&", line.removesuffix("\\\\"))
 
 
-def test_latex_is_well_formed_whatever_methods_are_called(odd_run: RunFolder) -> None:
+def test_latex_is_well_formed_for_any_method_name(odd_run: RunFolder) -> None:
     text = posted_latex(analyse(odd_run))
     inside = text[text.index("\\toprule") : text.index("\\bottomrule")].splitlines()
     rows = [line.strip() for line in inside if line.strip().endswith("\\\\")]
@@ -120,7 +120,7 @@ def test_signs_and_minuses(text: str, shown: str) -> None:
     assert escaped(text) == shown
 
 
-def test_a_cell_that_begins_with_a_bracket_is_no_option_of_the_line_above() -> None:
+def test_a_cell_that_begins_with_a_bracket_is_not_an_option_of_the_line_above() -> None:
     grid = ReportTable(
         "x", "", (Column("a"), Column("b", True)), ((Entry("[1]"), Entry("*", note="n")),)
     )

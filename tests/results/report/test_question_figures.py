@@ -131,7 +131,7 @@ def test_logarithmic_axes_are_labelled_in_plain_numbers() -> None:
     assert ">10<" in result.svg
 
 
-def test_open_intervals_are_left_out_and_told() -> None:
+def test_open_intervals_are_left_out_and_reported() -> None:
     lost = Estimate(0.5, -math.inf, math.inf, 1, 1, 1)
     dots = Dots("d", "t", "x", AUC, ("a", "b"), (Line("kind", (0.0, 1.0), (lost, at(0.7))),))
     curves = Curves("c", "t", "x", "y", AUC, (Line("kind", (0.0, 1.0), (lost, at(0.7))),))
@@ -147,7 +147,7 @@ def test_kinds_of_dots_differ_without_colour(monkeypatch: pytest.MonkeyPatch) ->
     assert len(marks) == len(set(marks)) == 3
 
 
-def test_points_have_their_names_beside_them() -> None:
+def test_points_are_labelled() -> None:
     points = tuple((f"method {i}", at(-0.01 * i), at(0.02 * i)) for i in range(5))
     result = scatter_plot(Scatter("s", "t", "x", "y", (CHANGE, POINTS), points))
     assert all(f">method {i}<" in result.svg for i in range(5))

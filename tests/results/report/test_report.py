@@ -241,7 +241,7 @@ def test_figures_are_whole_svg_files(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ODD_RUNS)
-def test_odd_runs_are_reported_without_a_lie(name: str, tmp_path: Path) -> None:
+def test_odd_runs_are_reported_correctly(name: str, tmp_path: Path) -> None:
     run = write_run(ODD_RUNS[name], tmp_path)
     page = Page(build_report(run).read_text(encoding="utf-8"))
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", page.text)
@@ -379,7 +379,7 @@ def test_a_failure_on_the_way_leaves_the_earlier_report(
     assert not list(run.path.glob(".tmp-*"))
 
 
-def test_a_folder_that_is_no_report_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_report_is_never_replaced(tmp_path: Path) -> None:
     run = write_run(small(), tmp_path / "run")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("…")

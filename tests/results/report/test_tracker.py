@@ -52,7 +52,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_tracker_is_told_the_grid_the_figures_and_the_leaderboard(
+def test_a_tracker_receives_the_grid_the_figures_and_the_leaderboard(
     planted_run: RunFolder, tracker: Tracker, tmp_path: Path, name: str
 ) -> None:
     given = ["report", str(planted_run.path), "--out", str(tmp_path / "r"), "--log", name]

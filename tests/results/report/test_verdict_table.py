@@ -227,7 +227,7 @@ def test_a_pipe_that_knows_no_shapes_gets_the_words(analysis: Analysis) -> None:
     assert b"better, but collapsed" in raw.getvalue()
 
 
-def test_departures_are_told(tmp_path: Path) -> None:
+def test_departures_are_reported(tmp_path: Path) -> None:
     limits = {"a": 24, "b": None, "c": 50, "d": 50}
     tasks = [
         {"name": name, "limit": limit, "num_fewshot": None, "generation": {}}

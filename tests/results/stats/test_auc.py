@@ -109,6 +109,6 @@ def test_few_items_share_one_bin() -> None:
     assert result.error == pytest.approx(abs(0.5 - 2 / 3))
 
 
-def test_what_is_no_probability_is_refused() -> None:
+def test_a_value_that_is_not_a_probability_is_refused() -> None:
     with pytest.raises(InputError, match=r"from 0\.5 to 1\.2"):
         calibration([0.5, 1.2], [True, False])

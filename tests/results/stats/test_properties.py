@@ -198,7 +198,7 @@ def test_constant_differences_have_the_p_value_of_their_sign_flips() -> None:
     assert one_seed.p_value == 2.0**-6
 
 
-def test_no_difference_at_all_has_p_value_one() -> None:
+def test_no_difference_has_p_value_one() -> None:
     effect = stats.crossed_effect(np.zeros((7, 3)))
     assert (effect.estimate, effect.se, effect.p_value) == (0.0, 0.0, 1.0)
     assert stats.non_inferiority(effect, 0.01).verdict == "equivalent"
@@ -233,7 +233,7 @@ def test_two_seeds_are_marked() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_values_that_are_not_numbers_are_refused(bad: float) -> None:
     matrix = np.zeros((3, 2))
     matrix[1, 1] = bad
     with pytest.raises(InputError, match=r"1 value\(s\) that are NaN or infinite, of 6"):

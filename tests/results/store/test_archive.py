@@ -111,7 +111,7 @@ def test_files_of_an_unpacked_archive_are_held_to_the_list(run: RunFolder, tmp_p
     ]
 
 
-def test_names_that_are_no_archives(run: RunFolder, tmp_path: Path) -> None:
+def test_names_that_are_not_archives(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.rar is not named as an archive"):
         write_archive(run, tmp_path / "a.rar")
     packed(run, tmp_path / "a.zip")
@@ -122,7 +122,7 @@ def test_names_that_are_no_archives(run: RunFolder, tmp_path: Path) -> None:
 
 
 @each_ending
-def test_an_archive_appears_whole_or_not_at_all(
+def test_an_archive_appears_whole_or_not(
     run: RunFolder, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = list(run.files())
@@ -181,7 +181,7 @@ def test_nothing_leads_out_of_the_folder(tmp_path: Path, bad: tarfile.TarInfo) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz", "inner"]
 
 
-def test_folders_in_a_tar_are_no_harm(tmp_path: Path) -> None:
+def test_folders_in_a_tar_are_accepted(tmp_path: Path) -> None:
     archive = tar_with(tmp_path / "a.tar.gz", entry("run/cells", tarfile.DIRTYPE))
     unpack(archive, tmp_path / "run")
     assert (tmp_path / "run" / "manifest.json").read_bytes() == b"{}"

@@ -65,7 +65,7 @@ def test_what_was_removed_is_gone(place: LocalStorage) -> None:
     assert read_diagnoses(place) == {}
 
 
-def test_damage_is_told(place: LocalStorage) -> None:
+def test_damage_is_reported(place: LocalStorage) -> None:
     data = place.read("diagnosis/a.parquet")
     assert data is not None
     place.write("diagnosis/a.parquet", data[:-1] + b"x")

@@ -114,7 +114,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 @pytest.mark.parametrize("ahead", SKEWS)
-def test_a_dead_driver_elsewhere_is_followed_whatever_its_clock_says(
+def test_a_dead_driver_elsewhere_is_followed_for_any_clock(
     place: Storage, ahead: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = clock_of(monkeypatch)
@@ -127,7 +127,7 @@ def test_a_dead_driver_elsewhere_is_followed_whatever_its_clock_says(
 
 @pytest.mark.parametrize("ahead", SKEWS)
 @pytest.mark.parametrize("every", [module.RENEWED, 55.0])
-def test_a_living_driver_elsewhere_is_left_alone_whatever_its_clock_says(
+def test_a_living_driver_elsewhere_is_left_alone_for_any_clock(
     place: Storage, ahead: float, every: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that could not write for a while."""
@@ -177,7 +177,7 @@ def test_a_file_of_an_older_version_is_watched(
 
 
 @pytest.mark.slow
-def test_a_killed_driver_that_nobody_has_waited_for_is_dead(tmp_path: Path) -> None:
+def test_a_killed_driver_that_was_not_waited_for_is_dead(tmp_path: Path) -> None:
     """In a container nobody may ever do."""
     process = start(tmp_path)
     assert Observer(LocalStorage(tmp_path)).look() is Life.ALIVE
@@ -242,7 +242,7 @@ def test_a_driver_whose_file_is_gone_has_lost_the_folder(tmp_path: Path) -> None
     assert holder(lease.place) is None
 
 
-def test_whatever_stops_a_sign_of_life_the_next_one_is_given(
+def test_a_failed_sign_of_life_is_followed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEWED", 0.01)
@@ -291,7 +291,7 @@ def test_who_was_taken_for_dead_keeps_its_hands_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
-def test_a_damaged_file_is_no_sign_of_life(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_not_a_sign_of_life(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with driving(LocalStorage(tmp_path)):
         pass

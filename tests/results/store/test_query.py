@@ -140,12 +140,12 @@ def test_errors_name_what_is_near(run: RunFolder) -> None:
         rows_of(run, "-- nothing")
 
 
-def test_an_error_that_comes_late_is_told_too(run: RunFolder) -> None:
+def test_an_error_that_comes_late_is_reported_too(run: RunFolder) -> None:
     with pytest.raises(InputError, match="Could not convert string"):
         rows_of(run, "select cast(method as integer) from rows")
 
 
-def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a run folder"):
         rows_of(RunFolder(tmp_path), "select 1 from rows")
 

@@ -125,7 +125,7 @@ def test_the_files_themselves_are_the_run(tmp_path: Path) -> None:
     assert list(table.rows) == [(2,)]
 
 
-def test_files_that_are_no_cells_stay_where_they_are(tmp_path: Path) -> None:
+def test_files_that_are_not_cells_stay_where_they_are(tmp_path: Path) -> None:
     run = write_run(BEFORE, tmp_path / "run")
     for name in ("notes.txt", ".DS_Store"):
         (run.path / "cells" / name).write_text("mine")
@@ -186,7 +186,7 @@ def test_profiles_of_groups_without_a_cell_of_the_run_are_left_out(tmp_path: Pat
     assert len(read_profiles(run.place)) == 3
 
 
-def test_a_cell_that_waits_to_come_back_is_told_as_such(tmp_path: Path) -> None:
+def test_a_cell_that_waits_to_come_back_is_reported_as_such(tmp_path: Path) -> None:
     """A driver was killed after it wrote the manifest."""
     run = write_run(BEFORE, tmp_path / "run")
     replan(run, manifest(AFTER))

@@ -106,7 +106,7 @@ def test_a_remote_folder_has_no_path() -> None:
         _ = RunFolder("memory://somewhere").path
 
 
-def test_a_kind_of_place_that_nobody_knows() -> None:
+def test_a_kind_of_place_that_is_unknown() -> None:
     with pytest.raises(InputError, match="nosuch://x is on no file system"):
         storage_of("nosuch://x")
 

@@ -99,7 +99,7 @@ def test_the_first_questions_of_mmlu_are_of_many_subjects(tmp_path: Path, no_hub
     assert 10 <= of_the_first <= 30
 
 
-def test_an_example_of_mmlu_is_no_tested_question(tmp_path: Path, no_hub: None) -> None:
+def test_an_example_of_mmlu_is_not_a_tested_question(tmp_path: Path, no_hub: None) -> None:
     mmlu(tmp_path)
     (task,) = load_tasks(["mmlu_all"], tmp_path).values()
     shown = task.fewshot_context(task.eval_docs[0], 2)
@@ -116,7 +116,7 @@ def test_an_example_of_mmlu_is_no_tested_question(tmp_path: Path, no_hub: None) 
         ("truthfulqa_open", "truthfulqa/mc_task.json"),
     ],
 )
-def test_data_that_cannot_be_had(no_hub: None, tmp_path: Path, name: str, wanted: str) -> None:
+def test_missing_data(no_hub: None, tmp_path: Path, name: str, wanted: str) -> None:
     with pytest.raises(TaskError, match="--data-dir or STEEREVAL_DATA") as refused:
         load_tasks([name], tmp_path)
     assert wanted in str(refused.value)

@@ -78,7 +78,7 @@ def test_subsets_hold_whole_keys_and_keep_the_folds(
 
 
 @given(QUESTIONS.filter(lambda questions: len(questions) > 9), st.randoms())
-def test_parts_share_no_key_and_do_not_depend_on_the_order(
+def test_parts_share_not_key_and_do_not_depend_on_the_order(
     questions: list[str], shuffler: random.Random
 ) -> None:
     contrast = contrast_of(questions)

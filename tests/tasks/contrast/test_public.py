@@ -97,6 +97,6 @@ def test_damaged_comments(tmp_path: Path, no_hub: None, text: str, message: str)
 
 
 @pytest.mark.parametrize("name", ["jigsaw", "ultrafeedback"])
-def test_data_that_cannot_be_had(name: str, tmp_path: Path, no_hub: None) -> None:
+def test_missing_data(name: str, tmp_path: Path, no_hub: None) -> None:
     with pytest.raises(ContrastError, match=rf"{name}/.* with --data-dir or STEEREVAL_DATA"):
         load_contrast(name, data_dir=tmp_path)

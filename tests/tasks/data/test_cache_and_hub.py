@@ -117,7 +117,7 @@ def test_the_offline_setting_is_put_back(monkeypatch: pytest.MonkeyPatch) -> Non
     assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)
 
 
-def test_a_data_set_that_cannot_be_had(no_hub: None) -> None:
+def test_a_data_set_that_is_missing(no_hub: None) -> None:
     started = time.monotonic()
     with pytest.raises(TaskError, match=r"'no/such' \(c\) is not available .*Do this"):
         hub.load_from_hub("no/such", "c", "Do this.")
