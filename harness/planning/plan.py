@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import GridError, InputError
+from steereval.common.paths import check_path
 from steereval.harness.config.grid import (
     ContrastSpec,
     Grid,
@@ -236,6 +237,6 @@ def files_digest(contrast: ContrastSpec | None, others: Sequence[Path]) -> str:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
             raise InputError(
-                f"the file {path} cannot be read: {error.strerror}", "Check the path."
+                f"the file {path} cannot be read: {error.strerror}", check_path(path)
             ) from error
     return digest.hexdigest()[:16]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from steereval.common.errors import ContrastError, nearest_remedy
+from steereval.common.paths import check_path
 from steereval.common.reading import Malformed, parse_json
 from steereval.tasks.contrast.contrast_set import ContrastSet, Statement
 from steereval.tasks.data.keys import normalise, pair_key, question_key
@@ -77,7 +78,7 @@ def _read(path: Path) -> str:
         ) from error
     except OSError as error:
         raise ContrastError(
-            f"contrast file {path} cannot be read: {error.strerror}", "Check the path."
+            f"contrast file {path} cannot be read: {error.strerror}", check_path(path)
         ) from error
 
 

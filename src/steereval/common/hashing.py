@@ -19,7 +19,7 @@ from pathlib import Path
 
 from steereval.common import files
 from steereval.common.errors import InputError, StoreError
-from steereval.common.paths import cache_folder
+from steereval.common.paths import cache_folder, check_path
 from steereval.common.reading import parse_json
 from steereval.common.text import short_hash
 
@@ -70,7 +70,7 @@ def sha256_of(path: Path) -> str:
                 return digest
     except OSError as error:
         raise InputError(
-            f"the file {path} cannot be read: {error.strerror or error}", "Check the path."
+            f"the file {path} cannot be read: {error.strerror or error}", check_path(path)
         ) from error
     raise InputError(f"the file {path} changes while it is read", "Wait until it is written.")
 
