@@ -9,7 +9,7 @@ from typing import Any
 from steereval.common.errors import nearest_remedy
 from steereval.common.secrets import holds_secret, is_secret_name, redacted_data
 from steereval.common.text import visible
-from steereval.common.validation import Fault, Place, path_of
+from steereval.common.validation import Fault, Place, path_of, shown
 from steereval.harness.config.specs import ContrastSpec, Grid, MethodSpec, ModelSpec
 
 UNSTEERED = "none"
@@ -49,15 +49,16 @@ def check(grid: Grid) -> Iterator[Fault]:
     for number, task in enumerate(grid.tasks):
         place = ("tasks", number, "judges")
         yield from _twice(place, [judge.name for judge in task.judges], "Remove one.")
-    yield from _texts(grid)
+    yield from _values(grid)
     yield from _use_of_seeds(grid)
     yield from _analysis(grid, labels)
     yield from _match(grid)
     yield from _noise_floor(grid)
 
 
-def _texts(grid: Grid) -> Iterator[Fault]:
-    """Secrets, which would be written into the run, and names that a terminal would obey."""
+def _values(grid: Grid) -> Iterator[Fault]:
+    """Secrets, which would be written into the run, names that a terminal would obey, and numbers
+    that no counter holds."""
     names = [("name", grid.name), *(("methods", label_of(method)) for method in grid.methods)]
     names += [("models", model.name) for model in grid.models]
     names += [("tasks", task.name) for task in grid.tasks]
@@ -66,6 +67,9 @@ def _texts(grid: Grid) -> Iterator[Fault]:
             problem = f"grid.{key} has the name {name!r}, with characters that are not printed"
             yield Fault((key,), problem, "Remove them.")
     for place, key, value in _leaves(dataclasses.asdict(grid)):
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            problem = f"{path_of(place, 'grid')} is {shown(value)}"
+            yield Fault(place, problem, "Give a number of at most 18 digits.")
         is_secret = isinstance(value, str) and (
             holds_secret(value)
             or (is_secret_name(key) and redacted_data({key: value})[key] != value)

@@ -341,3 +341,19 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(GridError, match="not UTF-8"):
         load_grid(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tasks": [{"name": "t", "limit": 1 << 63}]}, {"seeds": {"fit": [1 << 80]}},
+     {"tasks": [{"name": "t", "num_fewshot": 10**400}]}],
+)  # fmt: skip
+def test_numbers_that_no_counter_holds_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(GridError, match="digits"):
+        parse_grid(small(**changes))
+
+
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(f"name: g\nseeds: {'1' * 5000}\n")
+    with pytest.raises(GridError, match="thousands of digits"):
+        load_grid(tmp_path / "grid.yaml")
