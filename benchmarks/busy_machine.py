@@ -2,6 +2,7 @@
 
     python benchmarks/busy_machine.py
     python benchmarks/busy_machine.py --requests 40 --rounds 9
+    python benchmarks/busy_machine.py --short --requests 400
 
 Three processes answer the same requests in turn: lm-eval's hf, steereval, and steereval with the
 waiting of threads that PyTorch has by default (GOMP_SPINCOUNT=300000). Then busy processes start
@@ -47,27 +48,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=81)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of steereval; of hf a third")
+    parser.add_argument(
+        "--short", action="store_true", help="questions alone as prompts, which share no examples"
+    )
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        return answer_rounds(arguments.side, arguments.requests)
-    return compare(arguments.requests, arguments.rounds)
+        return answer_rounds(arguments.side, arguments.requests, arguments.short)
+    return compare(arguments.requests, arguments.rounds, arguments.short)
 
 
-def compare(requests: int, rounds: int) -> int:
+def compare(requests: int, rounds: int, short: bool) -> int:
     """Run all rounds and print what they took."""
     cores = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        sides = {name: stack.enter_context(side(name, requests)) for name in SIDES}
+        sides = {name: stack.enter_context(side(name, requests, short)) for name in SIDES}
         difference = largest_difference(sides["hf"]()["values"], sides["steereval"]()["values"])
-        print(f"{requests} requests of {TASK}, {cores} cores")
+        kind = "short requests" if short else "requests"
+        print(f"{requests} {kind} of {TASK}, {cores} cores")
         print(f"difference in log-likelihood {difference:.1e} at most")
         quiet = medians(sides, rounds)
         with busy_processes(cores):
             busy = medians(sides, rounds)
         print_table(quiet, busy)
-        second = stack.enter_context(side("steereval", requests))
-        spinning = stack.enter_context(side("steereval, spinning", requests))
+        second = stack.enter_context(side("steereval", requests, short))
+        spinning = stack.enter_context(side("steereval, spinning", requests, short))
         print_pair("steereval", [sides["steereval"], second], rounds, quiet)
         print_pair("steereval, spinning", [sides["steereval, spinning"], spinning], rounds, quiet)
     return int(difference > TOLERANCE)
@@ -110,11 +115,12 @@ def print_pair(
 
 
 @contextmanager
-def side(name: str, requests: int) -> Iterator[Callable[[], Any]]:
+def side(name: str, requests: int, short: bool) -> Iterator[Callable[[], Any]]:
     """A process that answers the requests once for each call."""
     environment = {key: value for key, value in os.environ.items() if key not in THREADS}
+    kind = ["--short"] if short else []
     process = subprocess.Popen(
-        [sys.executable, __file__, "--side", name, "--requests", str(requests)],
+        [sys.executable, __file__, "--side", name, "--requests", str(requests), *kind],
         env=environment | SIDES[name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdin is not None
@@ -149,7 +155,7 @@ def busy_processes(count: int) -> Iterator[None]:
         time.sleep(SETTLING_S)
 
 
-def answer_rounds(name: str, count: int) -> int:
+def answer_rounds(name: str, count: int, short: bool) -> int:
     """Answer the requests once for each line of the standard input, and print the time taken."""
     answers = sys.stdout
     sys.stdout = sys.stderr
@@ -160,7 +166,7 @@ def answer_rounds(name: str, count: int) -> int:
     else:
         lm = SteeredLM(folder, method="none", **options)
         lm.quiet = True
-    requests = first_requests(count)
+    requests = first_requests(count, short)
     for _ in sys.stdin:
         start = time.perf_counter()
         values = lm.loglikelihood(requests, disable_tqdm=True)
@@ -172,10 +178,13 @@ def answer_rounds(name: str, count: int) -> int:
     return 0
 
 
-def first_requests(count: int) -> list[Instance]:
-    """The first requests of the task, each once."""
+def first_requests(count: int, short: bool) -> list[Instance]:
+    """The first requests of the task, each once; with `short` their last line but one as prompt."""
     (task,) = load_tasks([TASK], None).values()
     task.build_all_requests(limit=count, rank=0, world_size=1)
+    for instance in task.instances if short else ():
+        prompt, answer = instance.args
+        instance.arguments = "\n".join(prompt.rsplit("\n", 2)[-2:]), answer
     instances = {instance.args: instance for instance in task.instances}
     return list(instances.values())[:count]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from steereval.common.text import visible
+
 GAP = "  "
 
 
@@ -21,6 +23,7 @@ def print_table(
         rows: Cells as text, as many as there are headings.
         numeric: Headings of the columns that are aligned on the right.
     """
+    rows = [list(map(visible, row)) for row in rows]
     if sys.stdout.isatty():
         _print_rich(headings, rows, numeric)
         return
@@ -35,6 +38,7 @@ def print_text(text: str, style: str = "") -> None:
         text: The sentence.
         style: Rich's style of it in a terminal, such as `bold` or `yellow`.
     """
+    text = visible(text)
     if not sys.stdout.isatty():
         print(text)
         return

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from steereval.common.errors import nearest_remedy
-from steereval.common.validation import Fault, Place, path_of
+from steereval.common.secrets import holds_secret, is_secret_name, redacted_data
+from steereval.common.text import visible
+from steereval.common.validation import Fault, Place, path_of, shown
 from steereval.harness.config.specs import ContrastSpec, Grid, MethodSpec, ModelSpec
 
 UNSTEERED = "none"
@@ -45,10 +49,49 @@ def check(grid: Grid) -> Iterator[Fault]:
     for number, task in enumerate(grid.tasks):
         place = ("tasks", number, "judges")
         yield from _twice(place, [judge.name for judge in task.judges], "Remove one.")
+    yield from _values(grid)
     yield from _use_of_seeds(grid)
     yield from _analysis(grid, labels)
     yield from _match(grid)
     yield from _noise_floor(grid)
+
+
+def _values(grid: Grid) -> Iterator[Fault]:
+    """Secrets, which would be written into the run, names that a terminal would obey, and numbers
+    that no counter holds."""
+    names = [("name", grid.name), *(("methods", label_of(method)) for method in grid.methods)]
+    names += [("models", model.name) for model in grid.models]
+    names += [("tasks", task.name) for task in grid.tasks]
+    for key, name in names:
+        if visible(name) != name:
+            problem = f"grid.{key} has the name {name!r}, with characters that are not printed"
+            yield Fault((key,), problem, "Remove them.")
+    for place, key, value in _leaves(dataclasses.asdict(grid)):
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            problem = f"{path_of(place, 'grid')} is {shown(value)}"
+            yield Fault(place, problem, "Give a number of at most 18 digits.")
+        is_secret = isinstance(value, str) and (
+            holds_secret(value)
+            or (is_secret_name(key) and redacted_data({key: value})[key] != value)
+        )
+        if is_secret:
+            yield Fault(
+                place,
+                f"{path_of(place, 'grid')} holds a secret, which would be written into the run",
+                "Set it in the environment (`steereval submit --env NAME`).",
+            )
+
+
+def _leaves(value: Any, place: Place = (), key: str = "") -> Iterator[tuple[Place, str, Any]]:
+    """Values in mappings and lists, each with its place and the key that it stands under."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _leaves(each, (*place, name), str(name))
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _leaves(each, (*place, number), key)
+    else:
+        yield place, key, value
 
 
 def label_of(method: MethodSpec) -> str:

@@ -10,7 +10,12 @@ from steereval.common.errors import GridError, InputError
 from steereval.harness.config.checks import check
 from steereval.harness.config.specs import Grid, SelectSpec, TaskSpec
 from steereval.tasks.catalogue.cards import expanded_tasks
-from steereval.tasks.catalogue.included import IncludedFiles, included_files, read_included
+from steereval.tasks.catalogue.included import (
+    IncludedFiles,
+    check_names,
+    included_files,
+    read_included,
+)
 from steereval.tasks.catalogue.index import names_in
 
 
@@ -28,9 +33,11 @@ def with_included(grid: Grid, folder: Path, grid_file: Path | None = None) -> Gr
     Raises:
         InputError: The folder cannot be read, holds no task, or holds other files than those
             that the grid names by their hash.
+        TaskError: Two of its files define the same name.
         StoreError: The cache folder cannot be written to.
     """
     files = read_included(folder, grid_file)
+    check_names(files)
     files.publish()
     names = names_in(files.content_hash)
     if not names:
@@ -68,6 +75,11 @@ def with_members(grid: Grid) -> Grid:
     members = {task.name: expanded_tasks(task.name, task.include_hash) for task in grid.tasks}
     if all(names == (name,) for name, names in members.items()):
         return grid
+    for name, names in members.items():
+        if not names:
+            raise GridError(
+                f"task {name!r} is a group without tasks", "Add tasks to it, or remove it."
+            )
     tasks = tuple(
         dataclasses.replace(task, name=name) for task in grid.tasks for name in members[task.name]
     )

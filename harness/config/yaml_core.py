@@ -102,6 +102,9 @@ def read_yaml(text: str) -> tuple[Any, yaml.Node | None]:
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply") from error
     except (ValueError, TypeError, OverflowError) as error:
+        # Python names a setting of the interpreter for numbers of more than 4 300 digits.
+        if "integer string conversion" in str(error):
+            raise yaml.YAMLError("a number has thousands of digits") from error
         raise yaml.YAMLError(first_line(error)) from error
     finally:
         loader.dispose()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from steereval.common.activity import QUIET_S, printed
+from steereval.common.text import visible
 from steereval.results.store import progress
 
 Form = Literal["auto", "lines", "json"]
@@ -96,7 +97,7 @@ class Live:
         """Advance the bar."""
         printed()
         if ended is not None and "FAILED" in ended:
-            self._bar.console.print(ended, markup=False, highlight=False)
+            self._bar.console.print(visible(ended), markup=False, highlight=False)
         failed = f", [red]{now.failed} failed[/red]" if now.failed else ""
         before = now.reused / now.planned if now.planned else 0.0
         share = before + (1 - before) * now.share if now.share is not None else None
@@ -111,7 +112,7 @@ class Live:
 
     def note(self, text: str) -> None:
         """Print it above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(visible(text), markup=False, highlight=False)
 
 
 def inside(now: progress.Progress) -> str:

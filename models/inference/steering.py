@@ -9,25 +9,25 @@ same tokens here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from steereval.common.errors import CellError, InputError
-from steereval.models.inference.generation import Prompts, module_that_runs, on_device
+from steereval.common.errors import InputError
+from steereval.common.validation import shown
+from steereval.models.inference.follower import Follower, following
 from steereval.models.steering.hook_points import Site, find_blocks
-from steereval.models.steering.hooks import Session, steered
+from steereval.models.steering.hooks import steered
 from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
 from steereval.models.steering.steerer import UNITS, Steerer
 
-_models: WeakSet[nn.Module] = WeakSet()
-"""Models inside a block of `steering`."""
+_steered: WeakSet[nn.Module] = WeakSet()
+"""Lists of decoder blocks of the models inside a block of `steering`."""
 
 
 @contextmanager
@@ -40,9 +40,10 @@ def steering(
 ) -> Iterator[nn.Module]:
     """Steer a model inside the block; its hooks are removed afterwards, after errors too.
 
-    Each forward pass on an empty cache, or without one, begins a batch of prompts, which may be
-    padded on the left; passes on a filled cache continue it. Any of Transformers' ways of decoding
-    may be used. BOS and padding are never steered.
+    The prompts are what `generate` is given, however its passes are cut (beams, candidates of an
+    assistant, prefill in chunks, no cache). Outside of `generate`, each forward pass on an empty
+    cache, or without one, begins a batch of prompts, and passes on its cache continue it. Batches
+    may be padded on the left. BOS and padding are never steered.
 
     Args:
         model: A causal language model of Transformers, PEFT models included.
@@ -61,14 +62,30 @@ def steering(
         InputError: An argument is unknown, or the model is being steered already.
         ModelError: The model lacks a site.
         CellError: Inside the block: a batch is padded on the right, a pass continues a cache that
-            was filled outside the block, or a pass did not steer the tokens that it should.
+            was filled outside the block, a part of the model runs alone, or a pass did not steer
+            the tokens that it should.
     """
+    rule = Positions(positions)
     intervention = _intervention(model, steerers, strength, unit)
-    with steered(model, [intervention]) as session:
-        follower = _Follower(session, Positions(positions), _unsteered_tokens(model))
-        with _following(model, follower):
+    with _alone(model), steered(model, [intervention]) as session:
+        with following(model, Follower(session, rule, _unsteered_tokens(model))):
             yield model
         session.check()
+
+
+@contextmanager
+def _alone(model: nn.Module) -> Iterator[None]:
+    """Refuse a model that is being steered, under this wrapper or another."""
+    blocks = find_blocks(model)
+    if blocks in _steered:
+        raise InputError(
+            "the model is being steered already", "Give all steerers to one block of `steering`."
+        )
+    _steered.add(blocks)
+    try:
+        yield
+    finally:
+        _steered.discard(blocks)
 
 
 def _intervention(
@@ -79,32 +96,21 @@ def _intervention(
 ) -> Intervention:
     if unit not in UNITS[:2]:
         raise InputError(f"unknown unit {unit!r}", f"Use {' or '.join(UNITS[:2])}.")
-    if model in _models:
-        raise InputError(
-            "the model is being steered already", "Give all steerers to one block of `steering`."
-        )
-    intervention = Intervention(_by_site(model, steerers), float(strength), unit)
+    intervention = Intervention(_by_site(model, steerers), _finite(strength), unit)
     for site in intervention.steerers:
         # Raises for a steerer without strengths in this unit.
         intervention.strength_at(site)
     return intervention
 
 
-@contextmanager
-def _following(model: nn.Module, follower: _Follower) -> Iterator[None]:
-    """Let `follower` see every pass of the model."""
-    module = module_that_runs(model)
-    handles = [
-        module.register_forward_pre_hook(follower.before, with_kwargs=True),
-        module.register_forward_hook(follower.after),
-    ]
-    _models.add(model)
+def _finite(strength: object) -> float:
     try:
-        yield
-    finally:
-        _models.discard(model)
-        for handle in handles:
-            handle.remove()
+        value = float(strength)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"the strength is {shown(strength)}", "Give a finite number.")
+    return value
 
 
 def _by_site(
@@ -113,6 +119,13 @@ def _by_site(
     blocks = len(find_blocks(model))
     by_site: dict[Site, Steerer] = {}
     for key, steerer in steerers.items():
+        if isinstance(key, bool) or not isinstance(key, int | Site):
+            raise InputError(f"the layer is {shown(key)}", "Give a whole number or a Site.")
+        if not isinstance(steerer, Steerer):
+            raise InputError(
+                f"layer {key} has a {type(steerer).__name__} in place of a steerer",
+                "Make one with `fit_steerer` or `load_steerer`.",
+            )
         site = key if isinstance(key, Site) else Site(key + blocks if key < 0 else key)
         if site in by_site:
             raise InputError(f"two steerers are given for layer {site}", "Remove one.")
@@ -130,114 +143,3 @@ def _unsteered_tokens(model: nn.Module) -> frozenset[int]:
         if ids is not None:
             return frozenset(ids if isinstance(ids, list) else [ids])
     return frozenset()
-
-
-@dataclass
-class _Follower:
-    """Tells the hooks, before each pass, which of its tokens are steered."""
-
-    session: Session
-    positions: Positions
-    unsteered_tokens: frozenset[int]
-    prompts: Prompts | None = None
-    """The batch that passes continue."""
-    _ids: Tensor | None = None
-    """Tokens of the last pass that held whole texts."""
-    _cache: Any = None
-    """The cache of the last pass."""
-    _columns: int = 0
-    """Columns of the batch up to the end of the last pass."""
-    _seen: dict[Site, int] = field(default_factory=dict)
-    """Tokens that each site had steered before the pass at hand."""
-
-    def before(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Set the context of the pass."""
-        ids: Tensor | None = kwargs.get("input_ids", args[0] if args else None)
-        fed: Tensor = kwargs["inputs_embeds"] if ids is None else ids
-        shape = (fed.shape[0], fed.shape[1])
-        cache = kwargs.get("past_key_values", kwargs.get("cache_params"))
-        start = self._start(cache)
-        if start == 0 and not self._continues_whole_texts(cache, ids):
-            self.prompts = self._prompts(ids, shape, kwargs.get("attention_mask"))
-        if self.prompts is None:
-            raise CellError(
-                f"a pass continues a cache of {start} tokens that was filled outside of `steering`",
-                "Fill the cache inside the block.",
-            )
-        if start == 0:
-            self._ids = ids
-        self._cache, self._columns = cache, start + shape[1]
-        context = self.prompts.context(shape[0], start, shape[1])
-        self._seen = self._tokens_steered()
-        self.session.context = on_device(context, fed.device)
-
-    def after(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Check that each site steered the tokens of the pass."""
-        context, self.session.context = self.session.context, None
-        assert context is not None
-        expected = context.counts.get(0, 0)
-        for site, tokens in self._tokens_steered().items():
-            steered_now = tokens - self._seen[site]
-            if steered_now != expected:
-                raise CellError(
-                    f"layer {site} steered {steered_now} tokens of a pass that has {expected} to "
-                    "steer",
-                    "Load the model with attn_implementation='eager'.",
-                )
-
-    def _start(self, cache: Any) -> int:
-        """Column of the pass's first token."""
-        if cache is None:
-            return 0
-        try:
-            return int(cache.get_seq_length())
-        except (AttributeError, ValueError):
-            # A recurrent state does not count its tokens.
-            return self._columns if cache is self._cache else 0
-
-    def _continues_whole_texts(self, cache: Any, ids: Tensor | None) -> bool:
-        """Whether generation without a cache runs its texts again, with one more token each."""
-        last = self._ids
-        if cache is not None or ids is None or last is None or self.prompts is None:
-            return False
-        longer = ids.shape[0] == last.shape[0] and ids.shape[1] == last.shape[1] + 1
-        return longer and torch.equal(ids[:, :-1], last)
-
-    def _prompts(self, ids: Tensor | None, shape: tuple[int, int], mask: Tensor | None) -> Prompts:
-        rows, width = shape
-        padding = torch.zeros(rows, dtype=torch.int64)
-        if mask is not None:
-            padding = _left_padding(mask, width)
-        texts = [[]] * rows if ids is None else [
-            row[p:] for row, p in zip(ids.tolist(), padding.tolist(), strict=True)
-        ]  # fmt: skip
-        return Prompts(
-            padding,
-            width,
-            [int(bool(text) and text[0] in self.unsteered_tokens) for text in texts],
-            [0] * rows,
-            [self.positions] * rows,
-            [" ".join(map(str, text)) for text in texts],
-        )
-
-    def _tokens_steered(self) -> dict[Site, int]:
-        (intervention,) = self.session.interventions
-        done = self.session.displacements
-        sites = intervention.steerers if intervention.acts else ()
-        return {site: done[0, site].tokens if (0, site) in done else 0 for site in sites}
-
-
-def _left_padding(mask: Tensor, width: int) -> Tensor:
-    """Padding in front of each row [rows] of an attention mask [rows, width]."""
-    if mask.dim() != 2 or mask.shape[1] != width:
-        raise CellError(
-            f"an attention mask of shape {tuple(mask.shape)} does not say where texts begin",
-            "Give a mask [rows, tokens] of 0 and 1.",
-        )
-    mask = mask.bool().cpu()
-    padding = width - mask.sum(dim=1)
-    if not torch.equal(mask, torch.arange(width) >= padding[:, None]):
-        raise CellError(
-            "a batch is not padded on the left", "Set `tokenizer.padding_side = 'left'`."
-        )
-    return padding

@@ -44,7 +44,10 @@ def as_vector(value: Any, name: str, path: Path) -> Tensor:
         )
     if value.ndim != 1 or not len(value):
         raise unusable(path, f"{name} has shape {tuple(value.shape)}, not that of a vector")
-    vector = value.detach().to(torch.float32, copy=True)
+    try:
+        vector = value.detach().to(torch.float32, copy=True)
+    except NotImplementedError as error:
+        raise unusable(path, f"{name} is {value.dtype}, which cannot be read as float32") from error
     if not bool(torch.isfinite(vector).all()):
         raise unusable(path, f"{name} has entries that are not finite in float32")
     return vector

@@ -32,7 +32,7 @@ from steereval.models.vectors.direction import Direction, as_vector, unusable
 from steereval.models.vectors.files import check_present, written_whole
 
 ARCHITECTURE = "controlvector"
-_NAME = re.compile(r"direction\.(\d+)", re.ASCII)
+_NAME = re.compile(r"direction\.(\d{1,6})", re.ASCII)
 _FLOATS = (GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.F64)
 _QUANTISED = (GGMLQuantizationType.BF16, GGMLQuantizationType.Q8_0)
 _KNOWN = ("model_hint", "layer_count")

@@ -24,7 +24,7 @@ from steereval.models.vectors.tensor_files import contents, read_tensors
 
 LAYER = "{layer}"
 """Stands for the number of the block in a pattern of names."""
-_NAME = re.compile(r"(?:layer\.|layers\.|model\.layers\.)?(\d+)", re.ASCII)
+_NAME = re.compile(r"(?:layer\.|layers\.|model\.layers\.)?(\d{1,6})", re.ASCII)
 
 
 def read_plain(path: Path, key: str = "", sites: Sequence[Site] = ()) -> dict[Site, Direction]:
@@ -58,7 +58,7 @@ def _pattern(key: str) -> re.Pattern[str]:
     if not key:
         return _NAME
     before, _, after = key.partition(LAYER)
-    return re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}", re.ASCII)
+    return re.compile(rf"{re.escape(before)}(\d{{1,6}}){re.escape(after)}", re.ASCII)
 
 
 def _by_layer(
@@ -84,7 +84,7 @@ def _by_layer(
 def _nothing(tensors: Mapping[str, Tensor], pattern: re.Pattern[str]) -> str:
     if not tensors:
         return "it holds no tensors"
-    key = pattern.pattern.replace(r"(\d+)", LAYER).replace("\\", "")
+    key = pattern.pattern.replace(r"(\d{1,6})", LAYER).replace("\\", "")
     return f"no tensor is named like {key}; it holds {contents(tensors)}"
 
 

@@ -79,9 +79,13 @@ def check_expanded_size(path: Path) -> None:
         if not zipfile.is_zipfile(path):
             return
         with zipfile.ZipFile(path) as archive:
-            expanded = sum(part.file_size for part in archive.infolist())
+            parts = archive.infolist()
+            expanded = sum(part.file_size for part in parts)
+            names = {part.filename for part in parts}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise unusable(path, f"its zip directory is damaged ({error})") from error
+    if len(names) < len(parts):
+        raise unusable(path, "two of its parts have the same name")
     if expanded > _most_bytes(path):
         raise unusable(
             path, f"it expands to {expanded} bytes, more than {LARGEST_RATIO} times its size"
@@ -116,9 +120,14 @@ def _of_pytorch(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not content:
         raise unusable(path, f"it holds {_kind(content)}, not tensors by layer", _CONVERSION)
     for name, value in content.items():
-        if not isinstance(value, Tensor) or not isinstance(name, str | int):
+        if not isinstance(name, str | int):
+            raise unusable(path, f"the key {name!r} is not a layer", _CONVERSION)
+        if not isinstance(value, Tensor):
             raise unusable(path, f"{name!r} is {_kind(value)}, not a tensor", _CONVERSION)
-    return {str(name): value for name, value in content.items()}
+    tensors = {str(name): value for name, value in content.items()}
+    if len(tensors) < len(content):
+        raise unusable(path, "a layer has two keys, a number and a text", _CONVERSION)
+    return tensors
 
 
 def _of_numpy(path: Path) -> dict[str, Tensor]:

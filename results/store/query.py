@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import resource
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
 from steereval.common.errors import InputError
+from steereval.common.reading import Malformed, check_plain
 from steereval.results.store.cell_table import CELL_SCHEMA, cell_table
 from steereval.results.store.content import check_content
 from steereval.results.store.run_folder import RunFolder
@@ -32,11 +36,20 @@ _SEALED: Final = {
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
     "memory_limit": "4GB",
+    "max_expression_depth": "250",
     "lock_configuration": "true",
 }
 """No files, no extensions, no variables of this program, and no way to change that."""
 
 _BATCH: Final = 10_000
+LONGEST: Final = 20_000
+"""Characters of a query: DuckDB cannot be interrupted while it parses and binds."""
+MOST_OPENED: Final = 2_000
+"""Brackets and signs in a query: where they open and nothing follows, DuckDB's parser takes memory
+that grows with their square (660 MB for 2 000 of them), which no limit of its own covers."""
+_OPENING: Final = frozenset("([{-+~!@")
+MOST_BYTES: Final = 5 << 30
+"""Memory that a query may take: DuckDB's own limit does not count the texts that functions make."""
 MOST_SECONDS = 60.0
 """Time that a query may take, and after it each batch of its rows."""
 
@@ -60,6 +73,7 @@ def query(run: RunFolder, sql: str) -> Answer:
     # Imported here: most commands need no database.
     import duckdb
 
+    _check_size(sql)
     with _telling(duckdb.Error):
         _check_reads(duckdb, sql)
     check_content(run, run.read_manifest(), run.records())
@@ -83,6 +97,20 @@ def _telling(kind: type[Exception]) -> Iterator[None]:
         raise InputError(f"the query cannot be answered: {reason}", _remedy()) from error
 
 
+def _check_size(sql: str) -> None:
+    try:
+        check_plain(sql)
+    except Malformed as error:
+        raise InputError(f"the query cannot be read: {error}", "Write it as plain text.") from error
+    opened = sum(character in _OPENING for character in sql)
+    if len(sql) > LONGEST or opened > MOST_OPENED:
+        raise InputError(
+            f"the query has {len(sql)} characters and {opened} brackets and signs; {LONGEST} and "
+            f"{MOST_OPENED} are allowed",
+            "Ask for less, or read the Parquet files with pandas, polars or DuckDB.",
+        )
+
+
 def _check_reads(duckdb: Any, sql: str) -> None:
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
@@ -96,12 +124,17 @@ def _check_reads(duckdb: Any, sql: str) -> None:
 
 @contextmanager
 def _limited(connection: Any) -> Iterator[None]:
-    """Interrupt the query of a connection that takes more than MOST_SECONDS."""
+    """End a query of a connection that takes more than MOST_SECONDS or MOST_BYTES."""
     timer = threading.Timer(MOST_SECONDS, connection.interrupt)
     timer.start()
     try:
-        yield
+        with _bounded_memory():
+            yield
     except Exception as error:
+        if isinstance(error, MemoryError) or "OUT OF MEMORY" in str(error).upper():
+            raise InputError(
+                f"the query needs more than {MOST_BYTES >> 30} GiB", "Ask for less."
+            ) from error
         if "INTERRUPT" in str(error).upper():
             raise InputError(
                 f"the query was ended after {MOST_SECONDS:g} seconds",
@@ -110,6 +143,23 @@ def _limited(connection: Any) -> Iterator[None]:
         raise
     finally:
         timer.cancel()
+
+
+@contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Let this process allocate no more than MOST_BYTES on top of what it has, on Linux."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = pages * resource.getpagesize() + MOST_BYTES
+    limits = [limit for limit in before if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(most, *limits) if limits else most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _fetched(duckdb: Any, connection: Any, result: Any) -> Iterator[tuple[Any, ...]]:

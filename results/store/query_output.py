@@ -13,10 +13,13 @@ from typing import Any, Final
 
 from steereval.common.csv_text import csv_safe
 from steereval.common.errors import UnknownNameError
+from steereval.common.text import visible
 from steereval.results.store.query import Answer
 
 MOST_LINES: Final = 200
 """So many rows of a table are shown; CSV and JSON hold them all."""
+MOST_COUNTED: Final = 1_000_000
+"""So many of the others are counted: an answer may have no end."""
 
 
 def lines_of(answer: Answer, form: str) -> Iterator[str]:
@@ -28,26 +31,26 @@ def lines_of(answer: Answer, form: str) -> Iterator[str]:
 
 def _table(answer: Answer) -> Iterator[str]:
     """Columns under their names, numbers flush right."""
+    columns = [_short(column) for column in answer.columns]
     rows = list(islice(answer.rows, MOST_LINES))
     texts = [[_short(value) for value in row] for row in rows]
-    widths = [
-        max(len(line[i]) for line in (answer.columns, *texts)) for i in range(len(answer.columns))
-    ]
+    widths = [max(len(line[i]) for line in (columns, *texts)) for i in range(len(columns))]
     numeric = [
         any(_is_number(row[i]) for row in rows) and all(_is_number(row[i], True) for row in rows)
-        for i in range(len(answer.columns))
+        for i in range(len(columns))
     ]
 
     def laid_out(line: Sequence[str]) -> str:
         cells = zip(line, widths, numeric, strict=True)
         return "  ".join(t.rjust(w) if right else t.ljust(w) for t, w, right in cells).rstrip()
 
-    yield laid_out(answer.columns)
+    yield laid_out(columns)
     yield "  ".join("-" * width for width in widths)
     yield from map(laid_out, texts)
-    left = sum(1 for _ in answer.rows)
+    left = sum(1 for _ in islice(answer.rows, MOST_COUNTED))
     if left:
-        yield f"... and {left} more rows: --format csv and --format json have all"
+        or_more = " or more" if left == MOST_COUNTED else ""
+        yield f"... and {left}{or_more} more rows: --format csv and --format json have all"
 
 
 def _csv(answer: Answer) -> Iterator[str]:
@@ -84,7 +87,7 @@ def _short(value: Any) -> str:
     if value is None:
         return ""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return " ".join(text.splitlines())
+    return visible(" ".join(text.splitlines()))
 
 
 def _is_number(value: Any, or_null: bool = False) -> bool:

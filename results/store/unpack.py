@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shutil
 import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -38,14 +40,16 @@ def unpack(archive: Path, folder: Path) -> None:
         raise InputError(f"{folder} exists already", "Choose a folder that does not.")
     fresh = temporary_sibling(folder)
     try:
-        written: set[Path] = set()
+        written: set[str] = set()
         roots: set[str] = set()
         for name, data in _members(archive):
             root, place = _split(archive, name)
             roots.add(root)
-            if len(roots) > 1 or place in written:
+            # Some file systems tell neither case nor the ways to compose a letter apart.
+            key = unicodedata.normalize("NFC", str(place)).casefold()
+            if len(roots) > 1 or key in written:
                 raise _unfit(archive, f"{name!r} comes twice or lies next to the run's folder")
-            written.add(place)
+            written.add(key)
             with naming(folder):
                 (fresh / place).parent.mkdir(parents=True, exist_ok=True)
                 (fresh / place).write_bytes(data)
@@ -74,9 +78,10 @@ class _Room:
         """Bytes that the archive may expand to."""
         return SMALL + LARGEST_RATIO * self.archive.stat().st_size
 
-    def read(self, source: IO[bytes]) -> bytes:
-        """A file's content; StoreError, before it is all in memory, if there is no room for it."""
-        data = source.read(self.left + 1)
+    def read(self, source: IO[bytes] | gzip.GzipFile, size: int = -1) -> bytes:
+        """A file's content, or up to `size` bytes of it; StoreError, before it is all in memory, if
+        there is no room for it."""
+        data = source.read(self.left + 1 if size < 0 else min(size, self.left + 1))
         self.left -= len(data)
         if self.left < 0:
             raise _unfit(
@@ -85,11 +90,17 @@ class _Room:
             )
         return data
 
-    def read_some(self, source: IO[bytes] | gzip.GzipFile) -> bytes:
-        """Up to a mebibyte of what is left, which counts as content."""
-        data = source.read(min(1 << 20, self.left + 1))
-        self.left -= len(data)
-        return b"" if self.left < 0 else data
+
+class _Expanded(io.RawIOBase):
+    """A gzip file whose every byte counts: headers of a tar file may be as large as files."""
+
+    def __init__(self, source: gzip.GzipFile, room: _Room) -> None:
+        """`room`: what it may expand to."""
+        self._source, self._room = source, room
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes. Raises StoreError once there is no room for them."""
+        return self._room.read(self._source, size)
 
 
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
@@ -106,15 +117,20 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_tar(archive: Path, room: _Room) -> Iterator[tuple[str, bytes]]:
-    with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as packed:
+    with (
+        gzip.open(archive) as unzipped,
+        _Expanded(unzipped, room) as expanded,
+        tarfile.open(fileobj=expanded, mode="r|") as packed,
+    ):
         for entry in packed:
-            source = packed.extractfile(entry) if entry.isreg() else None
+            is_plain = entry.isreg() and not entry.issparse()  # holes take no room in the archive
+            source = packed.extractfile(entry) if is_plain else None
             if source is not None:
-                yield entry.name, room.read(source)
+                yield entry.name, source.read()
             elif not entry.isdir():
                 raise _unfit(archive, f"{entry.name!r} is not a plain file")
         # Only its end shows whether all of it was sound.
-        while room.read_some(unzipped):
+        while expanded.read(1 << 20):
             pass
 
 
@@ -132,6 +148,8 @@ def _of_zip(archive: Path, room: _Room) -> Iterator[tuple[str, bytes]]:
 def _split(archive: Path, name: str) -> tuple[str, Path]:
     """The top folder, and the place within it. Refuses what would lead out of it."""
     path = PurePosixPath(name)
+    if not name.isprintable():
+        raise _unfit(archive, f"{name!r} has characters that are not printed")
     if path.is_absolute() or ".." in path.parts or "\\" in name or len(path.parts) < 2:
         raise _unfit(archive, f"{name!r} is not a name within a folder")
     return path.parts[0], Path(*path.parts[1:])

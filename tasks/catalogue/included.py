@@ -114,6 +114,37 @@ def read_included(folder: Path, leave_out: Path | None = None) -> IncludedFiles:
     )
 
 
+def check_names(files: IncludedFiles) -> None:
+    """Check that no two files define a task or group of the same name: lm-eval takes the first.
+
+    Raises:
+        TaskError: Two do.
+    """
+    definitions: dict[str, str] = {}
+    for file, data in sorted(files.files.items()):
+        name = _name_in(data) if file.endswith(".yaml") else None
+        if name is not None and name in definitions:
+            raise TaskError(
+                f"the files {definitions[name]} and {file} of include_path both define {name!r}",
+                "Rename one, or move it out of the folder.",
+            )
+        if name is not None:
+            definitions[name] = file
+
+
+def _name_in(data: bytes) -> str | None:
+    """The name of the task or group that a YAML file defines."""
+    root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    names = {
+        key.value: value.value
+        for key, value in pairs
+        if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
+    }
+    name = names.get("task", names.get("group"))
+    return None if name is None else str(name)
+
+
 def included_folder(content_hash: str) -> Path:
     """The published folder of the files with that hash.
 

@@ -107,12 +107,17 @@ def leaf_configs(name: str, include_hash: str = "") -> dict[str, Mapping[str, An
 
 
 def expanded_names(
-    name: str, include_hash: str, has_score: Callable[[Mapping[str, Any]], object]
+    name: str,
+    include_hash: str,
+    has_score: Callable[[Mapping[str, Any]], object],
+    above: tuple[str, ...] = (),
 ) -> Iterator[str]:
     """The name of a task, or of a group that `has_score`, and those that another one stands for.
 
-    Raises what `manager_for` raises.
+    `above` names the groups around it. Raises what `manager_for` raises, and TaskError for a group
+    that holds itself.
     """
+    _check_ends(name, above)
     entry = manager_for(name, include_hash).task_index[name]
     members = _members_of(entry)
     if members is None or has_score(entry.cfg or {}):
@@ -124,7 +129,15 @@ def expanded_names(
                 f"{name!r} is a group without a score of its own that changes its tasks",
                 "Add an aggregate_metric_list to it, or give the changed tasks files of their own.",
             )
-        yield from expanded_names(member, include_hash, has_score)
+        yield from expanded_names(member, include_hash, has_score, (*above, name))
+
+
+def _check_ends(name: str, above: Sequence[str]) -> None:
+    if name in above:
+        raise TaskError(
+            f"the group {name!r} holds itself: {' -> '.join((*above, name))}",
+            "Remove one of them from the `task` list of the other.",
+        )
 
 
 def _is_closed(index: Mapping[str, Any], name: str) -> bool:
@@ -151,12 +164,13 @@ def _leaves(
 
 
 def _walk(
-    index: Mapping[str, Any], group: str, members: Sequence[Any]
+    index: Mapping[str, Any], group: str, members: Sequence[Any], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
     """(name, configuration) of the tasks of a group; None for a name that the index lacks.
 
     Tasks and groups that are defined within another group have its name before their own.
     """
+    _check_ends(group, above)
     for member in members:
         changes = {} if isinstance(member, str) else member
         name = str(member if isinstance(member, str) else member.get("group", member.get("task")))
@@ -165,7 +179,7 @@ def _walk(
             if inner is None:
                 yield name, {**index[name].cfg, **changes}
             else:
-                yield from _walk(index, name, inner)
+                yield from _walk(index, name, inner, (*above, group))
         elif isinstance(changes.get("task"), list):
             yield from _walk(index, f"{group}::{name}", changes["task"])
         elif changes.keys() & _DATA:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,17 @@ TEXTS = [
     f"the key sk-{SECRET}abcdef is wrong",
     f"the key hf_{SECRET}abcdef is wrong",
     f"AWS_SECRET_ACCESS_KEY={SECRET}",
+    f"Authorization: Basic {SECRET}==",
+    f"authorization: bearer {SECRET}",
+    f"s3://KEY:ab/{SECRET}@bucket/run",
+    f"https://b/k?X-Amz-Signature={SECRET}",
+    f"steereval run --hf-token {SECRET}",
+    f"accessToken={SECRET}, secretAccessKey: A",
+    f"password: 'my {SECRET}'",
+    f"token=b'{SECRET}'",
+    f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+    f"glpat-{SECRET}",
+    f"Cookie: a=b; session={SECRET}",
 ]
 PLAIN = [
     "unknown token 'lastt'. Use last or mean.",
@@ -31,6 +44,8 @@ PLAIN = [
     "mail me@example.org",
     "revision=main, pretrained=gpt2",
     "12 tokens: the prompt's own",
+    "eos_token=</s>, think_end_token: </think>",
+    "http://host:8080/a@b",
 ]
 
 
@@ -47,13 +62,21 @@ def test_other_texts_stay(text: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_errors_quote_no_secret(text: str) -> None:
-    error = InputError(f"{text} cannot be used", "Mend it.")
-    assert SECRET not in str(error) + error.problem
+    error = InputError(f"{text} cannot be used", f"Mend {text}.")
+    assert SECRET not in str(error) + error.problem + error.remedy
 
 
 @given(st.text())
 def test_redacting_twice_is_redacting_once(text: str) -> None:
     assert redacted(redacted(text)) == redacted(text)
+
+
+@pytest.mark.parametrize("part", ["a_", "--a-", "://a:", "token", "token=", "-----BEGIN ", "eyJa."])
+@pytest.mark.timeout(20)
+def test_long_texts_end(part: str) -> None:
+    """In linear time: with quadratic time the first of them takes minutes."""
+    assert not is_secret_name(part * 40_000)
+    redacted(part * 40_000)
 
 
 def test_values_of_the_environment_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +89,18 @@ def test_settings_under_telling_names_are_redacted() -> None:
     assert redacted_data(data) == {
         "a": {"hf_token": HIDDEN}, "b": [f"token={HIDDEN}"], "token": "last", "n": 3,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"Authorization": f"Basic {SECRET}"}, {"secret": {"a": [SECRET]}}, {"tokens": [SECRET]},
+     {"accessToken": SECRET}, {"password": 987654321, "x": 1}],
+)  # fmt: skip
+def test_all_that_stands_under_a_telling_name_is_redacted(data: Any) -> None:
+    text = str(redacted_data(data))
+    assert SECRET not in text
+    assert "987654321" not in text
+    assert HIDDEN in text
 
 
 @pytest.mark.parametrize(

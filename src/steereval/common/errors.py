@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from steereval.common.secrets import redacted
+from steereval.common.text import visible
 
 LONGEST = 1000
 """Characters of a problem that are kept: it may quote a value of any length."""
@@ -37,11 +38,13 @@ class SteerEvalError(Exception):
     def __init__(self, problem: str, remedy: str = "") -> None:
         """`problem` names the value at fault; `remedy` says what to do about it.
 
-        Secrets in the problem are redacted: it may quote other programs and settings.
+        Both may quote other programs and settings: secrets are redacted, and control characters
+        escaped.
         """
-        self.problem = _in_short(redacted(problem)).rstrip(".")
-        self.remedy = remedy
-        super().__init__(f"{self.problem}. {remedy}".strip() if remedy else self.problem)
+        self.problem = _in_short(visible(redacted(problem))).rstrip(".")
+        self.remedy = visible(redacted(remedy))
+        message = f"{self.problem}. {self.remedy}".strip() if remedy else self.problem
+        super().__init__(message)
 
     def __reduce__(self) -> tuple[type[SteerEvalError], tuple[str, str]]:
         """Survive the trip from a worker process, which pickles exceptions."""

@@ -18,6 +18,18 @@ def short_hash(text: str | bytes, digits: int = 16) -> str:
     return hashlib.sha256(data).hexdigest()[:digits]
 
 
+def visible(text: str) -> str:
+    """`text` with escapes in place of characters that would command a terminal or reorder a line.
+
+    Line breaks and tabs stay.
+    """
+    return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters (categories C0 and C1), and those that set the direction of writing."""
+
+
 def slug(*parts: str) -> str:
     """`parts` as a file name; a hash stands for characters not allowed there."""
     text = "-".join(parts)

@@ -56,6 +56,39 @@ def test_the_word_on_is_a_word(tmp_path: Path) -> None:
     assert load_grid(path).select is not None
 
 
+def steered(**changes: Any) -> dict[str, Any]:
+    return {"name": "caa", "strengths": [1]} | changes
+
+
+TOKEN = "hf_Zx9secretVALUE77abcdef"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"models": [{"name": "m", "layers": [1], "model_args": {"system_instruction": TOKEN}}]},
+        {"contrast": f"https://user:{TOKEN}@host/pairs.jsonl"},
+        {"methods": ["none", steered(options={"api_key": "Zx9secret"})]},
+    ],
+)
+def test_a_secret_in_a_grid_is_refused_and_not_quoted(changes: dict[str, Any]) -> None:
+    with pytest.raises(GridError) as refused:
+        parse_grid(small(**changes))
+    assert "Zx9secret" not in str(refused.value)
+    assert "secret" in refused.value.problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "g\x1b[2J"}, {"methods": ["none", steered(label="a\u202eb")]},
+     {"tasks": ["a\x00"]}, {"models": [{"name": "m\r", "layers": [1]}]}],
+)  # fmt: skip
+def test_names_that_would_command_a_terminal_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(GridError) as refused:
+        parse_grid(small(**changes))
+    assert str(refused.value).isprintable()
+
+
 def test_repetitions_have_another_batch_size() -> None:
     assert parse_grid(small(noise_floor="caa")).repeat_batch_size == 16
     one = small(noise_floor="caa", run={"batch_size": 1})
@@ -308,3 +341,19 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(GridError, match="not UTF-8"):
         load_grid(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tasks": [{"name": "t", "limit": 1 << 63}]}, {"seeds": {"fit": [1 << 80]}},
+     {"tasks": [{"name": "t", "num_fewshot": 10**400}]}],
+)  # fmt: skip
+def test_numbers_that_no_counter_holds_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(GridError, match="digits"):
+        parse_grid(small(**changes))
+
+
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(f"name: g\nseeds: {'1' * 5000}\n")
+    with pytest.raises(GridError, match="thousands of digits"):
+        load_grid(tmp_path / "grid.yaml")

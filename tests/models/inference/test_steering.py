@@ -83,6 +83,76 @@ def test_generation_without_a_cache_steers_the_same_tokens(any_model: Any, rule:
     assert torch.allclose(logits(cached), logits(whole), atol=1e-4)
 
 
+@pytest.mark.parametrize("rule", ["generated", "prompt", "1:3", "continuation"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prefill_chunk_size": 2},
+        {"cache_implementation": "static"},
+        {"num_beams": 3, "num_return_sequences": 2, "use_cache": False},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_however_passes_are_cut_the_same_tokens_are_steered(
+    tiny_model: Any, rule: str, options: dict[str, Any]
+) -> None:
+    beams = {name: value for name, value in options.items() if name.startswith("num")}
+    with steereval.steering(tiny_model, {1: fitted()}, 4.0, rule) as model:
+        usual = model.generate(**batch(), generation_config=config(**beams))
+        other = model.generate(**batch(), generation_config=config(**options))
+    assert torch.allclose(logits(usual), logits(other), atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["generated", "prompt", "continuation"])
+def test_candidates_of_an_assistant_are_not_part_of_the_prompt(tiny_model: Any, rule: str) -> None:
+    prompt = torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]])
+    with steereval.steering(tiny_model, {1: fitted()}, 4.0, rule) as model:
+        usual = model.generate(prompt, generation_config=config())
+        looked_up = model.generate(prompt, generation_config=config(prompt_lookup_num_tokens=2))
+    assert torch.allclose(logits(usual), logits(looked_up), atol=1e-4)
+
+
+def test_passes_outside_of_generate_are_separate_texts(tiny_model: Any) -> None:
+    """Also where one text is another with one more token."""
+    text = torch.tensor([[5, 6, 7, 8]])
+    with steereval.steering(tiny_model, {1: fitted()}, 4.0) as model:
+        alone = model(text).logits
+        model(text[:, :-1])
+        assert torch.equal(model(text).logits, alone)
+
+
+def test_two_caches_are_continued_in_turn(tiny_model: Any) -> None:
+    short, long, more = torch.tensor([[5, 6]]), torch.tensor([[7, 8, 9]]), torch.tensor([[4]])
+    with steereval.steering(tiny_model, {1: fitted()}, 4.0, "1:2") as model:
+        expected = [model(torch.cat([text, more], 1)).logits[:, -1] for text in (short, long)]
+        caches = [model(text, use_cache=True).past_key_values for text in (short, long)]
+        result = [model(more, past_key_values=cache).logits[:, -1] for cache in caches]
+    assert torch.allclose(torch.stack(result), torch.stack(expected), atol=1e-5)
+
+
+def test_a_compiled_model_is_steered(tiny_model: Any) -> None:
+    with steereval.steering(tiny_model, {1: fitted()}, 4.0) as model:
+        expected = model.generate(**batch(), generation_config=config())
+    compiled = torch.compile(tiny_model, backend="eager")
+    with steereval.steering(compiled, {1: fitted()}, 4.0) as model:  # type: ignore[arg-type]
+        result = model.generate(**batch(), generation_config=config())
+    assert torch.equal(logits(result), logits(expected))
+
+
+def test_passes_that_cannot_be_told_apart_are_errors(tiny_model: Any) -> None:
+    with steereval.steering(tiny_model, {1: fitted()}, 1.0) as model:
+        with pytest.raises(CellError, match="two texts in turn"):
+            model.generate(**batch(), generation_config=config(guidance_scale=1.5))
+        with pytest.raises(CellError, match="without the model around it"):
+            model.model(**batch())
+        with (
+            pytest.raises(InputError, match="already"),
+            steereval.steering(model.model, {0: fitted()}, 1.0),
+        ):
+            pass
+    assert "generate" not in vars(tiny_model)
+
+
 def test_several_generations_in_one_block_are_separate(tiny_model: Any) -> None:
     with steereval.steering(tiny_model, {1: fitted()}, 4.0) as model:
         alone = [
@@ -180,6 +250,12 @@ def test_layers_count_from_the_end(tiny_model: Any) -> None:
         (({1: fitted()}, 1.0, "all", "displacement"), InputError, "unknown unit"),
         (({1: fitted("angular")}, 1.0, "all", "relative"), InputError, "relative"),
         (({-1: fitted(), 3: fitted()}, 1.0), InputError, "two steerers"),
+        (({1.0: fitted()}, 1.0), InputError, "whole number"),
+        (({True: fitted()}, 1.0), InputError, "whole number"),
+        (({"1": fitted()}, 1.0), InputError, "whole number"),
+        (({1: torch.ones(32)}, 1.0), InputError, "place of a steerer"),
+        (({1: fitted()}, "much"), InputError, "finite number"),
+        (({1: fitted()}, float("nan")), InputError, "finite number"),
     ],
 )
 def test_arguments_that_cannot_be_meant(

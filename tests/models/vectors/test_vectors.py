@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import pickle
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -963,3 +967,37 @@ def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
         with pytest.raises(ArtefactError) as caught:
             read_vectors(path, sites=[Site(1)])
         assert_names(caught, path)
+
+
+def _safetensors_of(name: str, dtype: str, size: int) -> bytes:
+    """A file of one tensor of 8 entries, whose data are ones."""
+    entry = {"dtype": dtype, "shape": [8], "data_offsets": [0, size]}
+    header = json.dumps({name: entry}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes([1]) * size
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (_safetensors_of("layer.1", "F4", 4), "float32"),
+        (_safetensors_of("layer." + "9" * 5000, "F32", 32), "not named"),
+    ],
+)
+def test_safetensors_of_odd_types_and_names(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "v.safetensors").write_bytes(data)
+    with pytest.raises(ArtefactError, match=words):
+        read_vectors(tmp_path / "v.safetensors")
+
+
+def test_one_layer_given_twice_is_refused(tmp_path: Path) -> None:
+    """Neither of the vectors is dropped without a word."""
+    torch.save({1: torch.ones(8), "1": torch.zeros(8)}, tmp_path / "v.pt")
+    array = io.BytesIO()
+    np.save(array, np.ones(8, dtype=np.float32))
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "v.npz", "w") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr("1.npy", array.getvalue())
+        archive.writestr("1.npy", array.getvalue())
+    for name in ("v.pt", "v.npz"):
+        with pytest.raises(ArtefactError, match="two"):
+            read_vectors(tmp_path / name)

@@ -84,6 +84,11 @@ def test_intervals_stay_as_they_are(text: str) -> None:
     assert markdown_text(text) == text.replace(">", "&gt;")
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff20"])
+def test_formulas_are_texts_in_csv(start: str) -> None:
+    assert csv_safe(f"{start}1+1") == f"'{start}1+1"
+
+
 @pytest.mark.parametrize("value", ["-1.5", "+3", "1e-5", "-2e+10", 4, None, "text", "a=b"])
 def test_numbers_and_plain_texts_stay_in_csv(value: object) -> None:
     assert csv_safe(value) == value

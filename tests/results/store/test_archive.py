@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
@@ -204,6 +205,41 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(StoreError, match="is not a plain file"):
         unpack(tmp_path / "a.zip", tmp_path / "run")
+
+
+def tar_of(*entries: tuple[str, dict[str, str]]) -> bytes:
+    """A .tar.gz of small files, each with headers of its own."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for name, headers in entries:
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = 1, headers
+            archive.addfile(info, io.BytesIO(b"x"))
+    return out.getvalue()
+
+
+HOLES = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(10**13), "GNU.sparse.name": "run/b"}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (lambda: tar_of(("run/a", {"comment": "x" * (80 << 20)})), "expands"),
+        (lambda: tar_of(("run/a", {})) + gzip.compress(bytes(80 << 20)), "expands"),
+        (lambda: tar_of(("run/a", HOLES)), "no plain file"),
+        (lambda: tar_of(("run/manifest.json", {}), ("run/Manifest.json", {})), "twice"),
+        (lambda: tar_of(("run/caf\u00e9", {}), ("run/cafe\u0301", {})), "twice"),
+        (lambda: tar_of(("run/\x1b[2J", {})), "printed"),
+    ],
+    ids=["header", "trailer", "holes", "case", "composition", "control"],
+)
+def test_an_archive_that_misleads_is_refused(
+    tmp_path: Path, data: Callable[[], bytes], words: str
+) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(data())
+    with pytest.raises(StoreError, match=words):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
 def cut_off(data: bytes) -> bytes:

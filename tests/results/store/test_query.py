@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -243,3 +245,36 @@ def test_repetitions_name_what_they_repeat(tmp_path: Path) -> None:
     run = write_run(replace(RUN, repeated=("none",)), tmp_path / "run")
     sql = "select a.method, b.method from cells a join cells b on a.repeats = b.cell_id"
     assert rows_of(run, sql) == [("none (repeated)", "none")]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["select " + "- " * 50_000, "select " + "(" * 5_000, "select " + "1," * 20_000 + "1",
+     "select '\ud800'", "select " + "[" * 300 + "]" * 300],
+    ids=["signs", "brackets", "long", "surrogate", "nested"],
+)  # fmt: skip
+def test_texts_that_would_exhaust_the_parser_are_refused(run: RunFolder, sql: str) -> None:
+    with pytest.raises(InputError):
+        query(run, sql)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+def test_memory_that_functions_take_is_bounded(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB's own limit does not count these texts: 100 GB in all."""
+    monkeypatch.setattr("steereval.results.store.query.MOST_BYTES", 1 << 30)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(InputError, match="GiB"):
+        list(query(run, "select list_value(repeat('x', 100000000)) from range(1000)").rows)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_table_commands_no_terminal_and_ends(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steereval.results.store.query_output.MOST_COUNTED", 1000)
+    sql = """select chr(27) || '[2J' as "\x1b[31mred" from range(100000000000)"""
+    lines = list(lines_of(query(run, sql), "table"))
+    assert "\x1b" not in "".join(lines)
+    assert "1000 or more" in lines[-1]

@@ -14,7 +14,12 @@ from steereval.common.errors import InputError, TaskError, UnknownNameError
 from steereval.common.folders import note_contents
 from steereval.tasks.catalogue import included
 from steereval.tasks.catalogue.cards import card, expanded_tasks, load_tasks
-from steereval.tasks.catalogue.included import IncludedFiles, included_folder, read_included
+from steereval.tasks.catalogue.included import (
+    IncludedFiles,
+    check_names,
+    included_folder,
+    read_included,
+)
 from steereval.tasks.catalogue.index import names_in
 from steereval.tasks.catalogue.task_group import TaskGroup, scored_documents
 
@@ -235,3 +240,36 @@ def test_groups_of_lm_eval() -> None:
     assert card("mmlu").metrics["acc"].kind == "binary"
     assert {"acc", "acc_norm", "exact_match"} <= set(card("leaderboard").metrics)
     assert expanded_tasks("ai2_arc") == ("arc_challenge", "arc_easy")
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ({"a": ["a"]}, "holds itself"),
+        ({"a": ["b"], "b": ["a"]}, "a' holds itself"),
+    ],
+)
+def test_a_group_that_holds_itself_is_refused(
+    tmp_path: Path, groups: dict[str, list[str]], words: str
+) -> None:
+    for name, members in groups.items():
+        text = json.dumps({"group": name, "task": members})
+        (tmp_path / f"{name}.yaml").write_text(text)
+    files = read_included(tmp_path)
+    files.publish()
+    with pytest.raises(TaskError, match=words):
+        expanded_tasks("a", files.content_hash)
+
+
+def test_two_files_that_define_one_name_are_refused(folder: Path) -> None:
+    """lm-eval logs a line and takes the first of them."""
+    check_names(read_included(folder))
+    (folder / "again.yaml").write_text(f"task: {next(iter(SIZES))}\ngroup: x\n")
+    with pytest.raises(TaskError, match="both define"):
+        check_names(read_included(folder))
+
+
+def test_a_tag_of_old_may_stand_in_several_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(f"task: {name}\ngroup: both\n")
+    check_names(read_included(tmp_path))
