@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steereval.common.errors import InputError
-from steereval.common.secrets import HIDDEN, is_secret_name, redacted, redacted_data
+from steereval.common.secrets import (
+    HIDDEN,
+    holds_secret,
+    is_secret_name,
+    redacted,
+    redacted_data,
+)
 
 SECRET = "Zx9secretVALUE77"
 TEXTS = [
@@ -110,3 +117,14 @@ def test_all_that_stands_under_a_telling_name_is_redacted(data: Any) -> None:
 )  # fmt: skip
 def test_names_that_tell(name: str, expected: bool) -> None:
     assert is_secret_name(name) is expected
+
+
+def test_paths_in_the_environment_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell sets PWD, and an error must name the file that is missing."""
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
+    text = f"the file {tmp_path}/data.jsonl cannot be read"
+    assert redacted(text) == text
+    assert not holds_secret(text)

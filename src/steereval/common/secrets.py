@@ -131,6 +131,10 @@ def _without_value(match: re.Match[str]) -> str:
 
 
 def _of_environment() -> list[str]:
-    """Values of variables with telling names, the longest first."""
+    """Values of variables with telling names, the longest first.
+
+    Paths are no secrets: `PWD` is the current folder, and GOOGLE_APPLICATION_CREDENTIALS a file.
+    """
     values = (value for name, value in os.environ.items() if is_secret_name(name))
-    return sorted((v for v in values if len(v) >= _LEAST_LENGTH), key=len, reverse=True)
+    secret = (v for v in values if len(v) >= _LEAST_LENGTH and not os.path.lexists(v))
+    return sorted(secret, key=len, reverse=True)
