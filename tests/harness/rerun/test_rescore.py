@@ -93,6 +93,7 @@ def test_another_way_of_scoring(
     }
 
 
+@pytest.mark.slow
 def test_missing_parts_of_a_run_are_reported(finished: Path, tmp_path: Path) -> None:
     run, new = RunFolder(finished), RunFolder(tmp_path / "new")
     with pytest.raises(InputError, match=r"truthful_mini_mx.*truthful_mini_mc"):

@@ -144,6 +144,7 @@ def test_progress_counts_operations_inside_a_group(store: RunFolder) -> None:
     assert counter.now().remaining == pytest.approx(20.0)
 
 
+@pytest.mark.slow
 def test_the_time_left_begins_with_the_expected_speed(store: RunFolder) -> None:
     clock = Seconds()
     counter = followed(store, clock, 2.0, Shown())

@@ -130,6 +130,7 @@ def test_two_caches_are_continued_in_turn(tiny_model: Any) -> None:
     assert torch.allclose(torch.stack(result), torch.stack(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_steered(tiny_model: Any) -> None:
     with steereval.steering(tiny_model, {1: fitted()}, 4.0) as model:
         expected = model.generate(**batch(), generation_config=config())

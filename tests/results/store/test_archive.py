@@ -226,7 +226,7 @@ HOLES = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(10**13), "GNU.sparse.na
     [
         (lambda: tar_of(("run/a", {"comment": "x" * (80 << 20)})), "expands"),
         (lambda: tar_of(("run/a", {})) + gzip.compress(bytes(80 << 20)), "expands"),
-        (lambda: tar_of(("run/a", HOLES)), "no plain file"),
+        (lambda: tar_of(("run/a", HOLES)), "not a plain file"),
         (lambda: tar_of(("run/manifest.json", {}), ("run/Manifest.json", {})), "twice"),
         (lambda: tar_of(("run/caf\u00e9", {}), ("run/cafe\u0301", {})), "twice"),
         (lambda: tar_of(("run/\x1b[2J", {})), "printed"),

@@ -73,6 +73,7 @@ def test_a_query_without_an_end(run: RunFolder, monkeypatch: pytest.MonkeyPatch,
         list(query(run, sql).rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

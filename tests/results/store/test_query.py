@@ -258,6 +258,7 @@ def test_texts_that_would_exhaust_the_parser_are_refused(run: RunFolder, sql: st
         query(run, sql)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 def test_memory_that_functions_take_is_bounded(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch

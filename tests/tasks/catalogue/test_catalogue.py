@@ -85,6 +85,7 @@ def test_cards_of_other_tasks(name: str, metrics: dict[str, Any]) -> None:
     assert described.primary_metric == next(iter(metrics))
 
 
+@pytest.mark.slow
 def test_a_task_without_values_per_document_is_refused() -> None:
     with pytest.raises(TaskError, match="no metric of task 'cola'"):
         card("cola")
