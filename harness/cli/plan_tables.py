@@ -21,7 +21,7 @@ from steereval.harness.estimate.task_outlook import (
     task_outlooks,
 )
 from steereval.harness.planning.cell import Cell
-from steereval.harness.planning.plan import seedless_sentences
+from steereval.harness.planning.plan import plan_notes
 from steereval.harness.planning.task_resources import TaskResources
 from steereval.harness.planning.token_cost import Cost
 
@@ -45,7 +45,7 @@ def print_plan(grid: Grid, cells: Sequence[Cell], resources: TaskResources, is_w
     outlook = cost_outlook(grid, cells, resources)
     print_text(_headline(grid, cells), "bold")
     print_text(noise_floor_sentence(grid, cells))
-    for sentence in seedless_sentences(grid, cells):
+    for sentence in plan_notes(grid, cells):
         print_text(sentence)
     print()
     if is_whole:

@@ -22,6 +22,7 @@ from steereval.harness.config.grid import (
 from steereval.harness.planning.cell import Cell
 from steereval.models.methods.registry import get_method
 from steereval.models.steering.positions import Positions
+from steereval.tasks.catalogue.index import is_built_in
 from steereval.tasks.judges.registry import get_judge, scorer_of
 
 MOST_CELLS = 100_000
@@ -86,7 +87,18 @@ def _check_method(grid: Grid, method: MethodSpec) -> None:
         )
 
 
-def seedless_sentences(grid: Grid, cells: Sequence[Cell]) -> list[str]:
+def plan_notes(grid: Grid, cells: Sequence[Cell]) -> list[str]:
+    """Sentences about a plan that may surprise: seeds that change nothing, replaced tasks."""
+    replaced = [t.name for t in grid.tasks if t.include_hash and is_built_in(t.name)]
+    notes = _seedless_sentences(grid, cells)
+    if replaced:
+        notes.append(
+            f"{', '.join(replaced)} of include_path replaces the built-in task of that name."
+        )
+    return notes
+
+
+def _seedless_sentences(grid: Grid, cells: Sequence[Cell]) -> list[str]:
     """One sentence for each reason why methods have one cell in place of several fit seeds."""
     seeds = len(grid.seeds.fit)
     steered = [cell for cell in cells if cell.method.name != "none" and cell.fit_seed is None]

@@ -15,7 +15,7 @@ from steereval.harness.judging.worker import JudgeWorker, assignments, work_item
 from steereval.harness.planning.cell import Cell
 from steereval.harness.planning.content import refuse_other_content
 from steereval.harness.planning.groups import group_id
-from steereval.harness.planning.plan import make_plan, seedless_sentences
+from steereval.harness.planning.plan import make_plan, plan_notes
 from steereval.harness.planning.preflight import Prepared, prepare
 from steereval.harness.run.executors import executor_of, is_remote
 from steereval.harness.run.first_verdicts import FirstVerdicts
@@ -70,7 +70,7 @@ def run_grid(
     or StoreError where the folder cannot be written to or another driver runs it.
     """
     cells = make_plan(grid)
-    for sentence in seedless_sentences(grid, cells):
+    for sentence in plan_notes(grid, cells):
         say(sentence)
     store = RunFolder(out)
     store.create()

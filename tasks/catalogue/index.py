@@ -53,6 +53,12 @@ def names_in(include_hash: str) -> frozenset[str]:
     return frozenset(_manager_of_folder(included_folder(include_hash)).all_tasks)
 
 
+def is_built_in(name: str) -> bool:
+    """Whether this project or lm-eval has a task of that name, in a file of that name."""
+    folders = (task_folder(), *_folders_with_file(name))
+    return any(name in _manager_of_folder(folder).all_subtasks for folder in folders)
+
+
 def task_config(name: str, include_hash: str = "") -> Mapping[str, Any]:
     """The configuration in the task's or group's file, functions as paths; loads no data.
 

@@ -13,7 +13,7 @@ from steereval.common.errors import GridError, InputError, UnknownNameError
 from steereval.harness.cli.inputs import read_grid
 from steereval.harness.config.grid import load_grid, parse_grid, plain
 from steereval.harness.planning.cell import IDENTITY_VERSION, Cell
-from steereval.harness.planning.plan import make_plan, seedless_sentences
+from steereval.harness.planning.plan import make_plan, plan_notes
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -331,7 +331,7 @@ def test_a_limit_on_the_command_line_raises_none_of_the_grids(
 )
 def test_seeds_that_change_no_fit_are_reported(changes: dict[str, Any], labels: list[str]) -> None:
     planned = grid(**changes)
-    sentences = seedless_sentences(planned, make_plan(planned))
+    sentences = plan_notes(planned, make_plan(planned))
     assert len(sentences) == len(labels)
     assert all(
         f"for {label}" in sentence for label, sentence in zip(labels, sentences, strict=True)
@@ -343,6 +343,6 @@ def test_seeds_of_a_file_are_reported(tmp_path: Path) -> None:
     file.touch()
     vector = {"name": "vector", "strengths": [1], "options": {"path": str(file)}}
     planned = grid(methods=["none", vector])
-    (sentence,) = seedless_sentences(planned, make_plan(planned))
+    (sentence,) = plan_notes(planned, make_plan(planned))
     assert "vector" in sentence
     assert "fraction" not in sentence

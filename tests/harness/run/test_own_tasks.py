@@ -26,7 +26,7 @@ from steereval.harness.deploy.job_submission import options_of, travelling
 from steereval.harness.engine.loading import WorkerSettings
 from steereval.harness.engine.steered_lm import SteeredLM
 from steereval.harness.planning.groups import groups
-from steereval.harness.planning.plan import make_plan
+from steereval.harness.planning.plan import make_plan, plan_notes
 from steereval.harness.rerun.rescore import rescore
 from steereval.harness.run.driver import run_grid
 from steereval.harness.run.worker import CellWorker
@@ -390,3 +390,23 @@ def test_replaced_tasks_keep_their_hash(write_grid: Any) -> None:
     grid = load_grid(write_grid())
     limited = dataclasses.replace(grid.tasks[0], limit=1)
     assert limited.include_hash == grid.tasks[0].include_hash
+
+
+def test_a_task_in_place_of_a_built_in_one_is_reported(tiny_folder: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tasks"
+    write_own_tasks(folder)
+    text = (folder / "own_animals.yaml").read_text()
+    (folder / "own_animals.yaml").unlink()
+    (folder / "arc_easy.yaml").write_text(text.replace("task: own_animals", "task: arc_easy"))
+    data = {
+        "name": "own",
+        "include_path": "tasks",
+        "models": [{"name": tiny_folder, "layers": [1]}],
+        "methods": ["none"],
+        "tasks": ["arc_easy", "own_plants"],
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(data))
+    grid = load_grid(tmp_path / "grid.yaml")
+    (note,) = plan_notes(grid, make_plan(grid))
+    assert "arc_easy" in note
+    assert "own_plants" not in note
