@@ -104,7 +104,7 @@ def fit(
     from steereval.harness.config.grid import ModelSpec
     from steereval.harness.engine.fit_request import FitRequest
     from steereval.harness.engine.loading import WorkerSettings, load_model
-    from steereval.models.artefacts.artefact import save_artefact
+    from steereval.models.artefacts.artefact import save_artefact, with_questions
     from steereval.models.methods.registry import get_method
     from steereval.tasks.contrast.registry import load_contrast
 
@@ -120,7 +120,7 @@ def fit(
     artefact = lm.fitter.fit(pairs, request, None)
     if not artefact.steerers:
         raise InputError(f"method {method} gives no steerer", "There is nothing to save.")
-    save_artefact(artefact, Path(out))
+    save_artefact(with_questions(artefact, pairs.keys), Path(out))
     print(out)
 
 

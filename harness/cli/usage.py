@@ -9,6 +9,9 @@ from click.types import FloatParamType, IntParamType
 
 from steereval.common.errors import nearest_remedy
 
+OTHER_NAMES = {"compare": "Compare runs with `steereval report RUN RUN`."}
+"""Commands that users may expect under another name, with the remedy."""
+
 
 def usage_sentence(error: click.UsageError) -> str:
     """The fault of a command line, and the text to type instead.
@@ -34,6 +37,8 @@ def _sentence(error: click.UsageError) -> str:
 def _(error: click.exceptions.NoSuchCommand) -> str:
     group = error.ctx.command if error.ctx else None
     known = group.commands if isinstance(group, click.Group) else ()
+    if error.command_name in OTHER_NAMES:
+        return f"unknown command {error.command_name!r}. {OTHER_NAMES[error.command_name]}"
     return f"unknown command {error.command_name!r}. {nearest_remedy(error.command_name, known)}"
 
 

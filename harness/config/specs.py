@@ -284,7 +284,7 @@ class NoiseFloorSpec:
     """
 
     method: Identity[Text]
-    """Label of the steered method; its first strength, layers and seeds are repeated."""
+    """Label of the steered method; its first cell is repeated, and the unsteered one."""
     batch_size: Runtime[Count | None] = None
     """Of the repetitions; half of the run's unless given."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from steereval.common.errors import ContrastError, InputError
 from steereval.harness.engine.fit_request import FitRequest
 from steereval.harness.engine.fitter import Fitter
-from steereval.models.artefacts.artefact import Artefact, load_artefact
+from steereval.models.artefacts.artefact import QUESTIONS, Artefact, load_artefact
 from steereval.models.steering.hook_points import Site
 from steereval.models.steering.intervention import Intervention
 from steereval.models.steering.positions import Positions
@@ -104,8 +104,23 @@ def folds_of(contrast: ContrastSet) -> Callable[[str], int | None]:
 
 
 def from_artefact(folder: Path, strength: float, unit: str, positions: Positions) -> Treatment:
-    """Steerers from disk; they act on every document alike."""
-    return unfitted(load_artefact(folder), f"steerer {folder}", strength, unit, positions)
+    """Steerers from disk; they act on every document alike.
+
+    Routing a document raises ContrastError for a question that they were fitted to.
+    """
+    artefact = load_artefact(folder)
+    treatment = unfitted(artefact, f"steerer {folder}", strength, unit, positions)
+    fitted_to = frozenset(map(str, artefact.card.get(QUESTIONS, ())))
+
+    def fold_of(question: str) -> None:
+        if question_key(question) in fitted_to:
+            raise ContrastError(
+                f"the steerer {folder} was fitted to the question {question!r}, which is tested",
+                "Give `method` and `contrast` in place of `steerer`: questions are then scored by "
+                "steerers fitted without their fold.",
+            )
+
+    return replace(treatment, fold_of=fold_of)
 
 
 def unfitted(

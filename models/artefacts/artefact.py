@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,15 @@ class Artefact:
     """One steerer a site."""
     card: Mapping[str, Any]
     """Method, options, model, contrast, counts, template, seed: any values of JSON."""
+
+
+QUESTIONS = "questions"
+"""Entry of a card: keys of the questions that the steerers were fitted to."""
+
+
+def with_questions(artefact: Artefact, keys: Sequence[str]) -> Artefact:
+    """The artefact with the keys of its questions in its card, so that it is not tested on them."""
+    return Artefact(artefact.steerers, {**artefact.card, QUESTIONS: sorted(keys)})
 
 
 def save_artefact(artefact: Artefact, folder: Path) -> None:

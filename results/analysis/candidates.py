@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from steereval.results.analysis.selection import (
 )
 from steereval.results.store.manifest import Metric, Task
 
+LAYERS_NOT_COMPARED = "; layers not compared: no fit seed has validation scores at all of them"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -33,6 +35,9 @@ class Candidate:
 
     choices: Mapping[Seed, Choice]
     """Choices on validation items; empty if nothing was chosen."""
+
+    is_layer_chosen: bool = False
+    """Whether the layer was chosen too, so that the row stands for all layers of the method."""
 
     def validation_score(self) -> float | None:
         """Mean over fit seeds of the chosen strengths' validation scores."""
@@ -55,7 +60,10 @@ def reported_candidates(source: Source, model: str, task: Task) -> Iterator[Cand
             yield best
             continue
         for arm in arms:
-            yield from candidates(source, model, task, arm)
+            for candidate in candidates(source, model, task, arm):
+                is_layer_open = bool(candidate.choices) and chooses_layers(source) and len(arms) > 1
+                words = candidate.how_chosen + LAYERS_NOT_COMPARED * is_layer_open
+                yield replace(candidate, how_chosen=words)
 
 
 def chooses_layers(source: Source) -> bool:
@@ -90,11 +98,13 @@ def _best_layer(source: Source, model: str, task: Task, arms: Sequence[Arm]) -> 
 
     # Ties go to the first layer in the grid.
     best = max(choices, key=lambda arm: (score(arm), -arms.index(arm)))
-    words = f"{rule.words}, with one layer of {len(arms)} for all fit seeds"
+    words = f"{rule.words}, with one layer of {len(choices)} for all fit seeds"
+    if unscored := [arm.layer for arm in arms if arm not in choices]:
+        words += f"; layer {', '.join(unscored)} has no scores"
     if any(of_arm.keys() != set(seeds) for of_arm in choices.values()):
         words += f"; layers compared on {len(seeds)} of the fit seeds, which all of them have"
     strengths = {seed: choice.strength for seed, choice in choices[best].items()}
-    return Candidate(Setting(best, strengths), words, choices[best])
+    return Candidate(Setting(best, strengths), words, choices[best], is_layer_chosen=True)
 
 
 def _seeds_of_all(choices: Mapping[Arm, Mapping[Seed, Choice]]) -> Iterator[Seed]:

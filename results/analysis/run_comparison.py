@@ -202,7 +202,8 @@ def _rows_of(
     rows: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in reported_candidates(source, model, task):
         arm = candidate.setting.arm
-        rows.setdefault((arm.method, arm.layer if by_layer else ""), []).append(candidate)
+        is_any_layer = candidate.is_layer_chosen and not by_layer
+        rows.setdefault((arm.method, "" if is_any_layer else arm.layer), []).append(candidate)
     return rows
 
 

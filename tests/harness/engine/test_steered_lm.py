@@ -22,14 +22,18 @@ from transformers import (
 )
 
 from steereval import fit_steerer, load_steerer, steering
-from steereval.common.errors import CellError, InputError, ModelError
+from steereval.common.errors import CellError, ContrastError, InputError, ModelError
 from steereval.harness.config.grid import ModelSpec
 from steereval.harness.config.model_args import split_options
 from steereval.harness.engine import hf_backend
 from steereval.harness.engine.loading import WorkerSettings, load_model
 from steereval.harness.engine.steered_lm import SteeredLM
+from steereval.harness.engine.treatments import from_artefact
+from steereval.models.artefacts.artefact import Artefact, save_artefact, with_questions
 from steereval.models.inference.onednn_linear import OneDNNLinear
+from steereval.models.steering.hook_points import Site
 from steereval.models.steering.positions import Positions
+from steereval.tasks.contrast.registry import load_contrast
 
 STRENGTH = 0.05
 """Weak enough that Euler's steps do not magnify rounding."""
@@ -358,3 +362,18 @@ def test_steering_in_python_writes_the_same_texts(
         )  # fmt: skip
     texts = tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     assert [text.split("\n")[0] for text in texts] == expected
+
+
+def test_a_steerer_is_not_tested_on_the_questions_that_it_was_fitted_to(
+    tiny_folder: str, tmp_path: Path
+) -> None:
+    pairs = load_contrast("truthful-mini")
+    steerer = fit_steerer("caa", torch.ones(2, 32), torch.zeros(2, 32))
+    artefact = with_questions(Artefact({Site(1): steerer}, {}), pairs.keys)
+    save_artefact(artefact, tmp_path / "steerer")
+    treatment = from_artefact(tmp_path / "steerer", 4.0, "absolute", Positions("generated"))
+    question = next(s.question for s in pairs.statements if s.question is not None)
+    with pytest.raises(ContrastError, match="was fitted to the question"):
+        treatment.route({"question": question})
+    assert treatment.route({"question": "What has nobody ever asked before?"}) is None
+    assert treatment.route({"text": "no question"}) is None

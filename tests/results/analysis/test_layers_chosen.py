@@ -99,7 +99,37 @@ def test_a_failed_seed_gives_a_layer_no_advantage(tmp_path: Path) -> None:
 
 def test_a_layer_that_failed_is_left_out(tmp_path: Path) -> None:
     run = replace(RUN, fails=lambda cell: cell["layer"] == "14")
-    assert row_of(run, tmp_path / "run").arm.layer == "18"
+    row = row_of(run, tmp_path / "run")
+    assert row.arm.layer == "18"
+    assert "one layer of 2" in row.how_chosen
+    assert "14 has no scores" in row.how_chosen
+
+
+def seeds_apart(cell: dict[str, Any]) -> bool:
+    """Layers 10, 14 and 18 have finished with the fit seeds 0, 1 and 2."""
+    return (
+        cell["method"] == "sweep"
+        and {"10": 0, "14": 1, "18": 2}[cell["layer"]] != (cell["fit_seed"])
+    )
+
+
+def test_layers_without_a_common_seed_are_rows_that_say_so(tmp_path: Path) -> None:
+    analysis = analyse(write_run(replace(RUN, fails=seeds_apart), tmp_path / "run"))
+    rows = [row for row in analysis.rows if row.arm.method == "sweep"]
+    assert [row.arm.layer for row in rows] == ["10", "14", "18"]
+    assert all("not compared" in row.how_chosen for row in rows)
+
+
+def test_rows_of_a_chosen_layer_are_not_compared_with_rows_of_single_layers(
+    tmp_path: Path,
+) -> None:
+    runs = [
+        open_run("first", write_run(RUN, tmp_path / "first")),
+        open_run("second", write_run(replace(RUN, fails=seeds_apart), tmp_path / "second")),
+    ]
+    for one, other in (runs, runs[::-1]):
+        pairs = [pair for pair in compare_runs(one, other).arms if pair.arm.method == "sweep"]
+        assert all(pair.arm.layer == pair.other_arm.layer for pair in pairs)
 
 
 def test_the_winners_curse_counts_all_layers(tmp_path: Path) -> None:
