@@ -74,7 +74,8 @@ def matrix_words(analysis: Analysis, costs: Costs) -> str:
         f"are adjusted by {correction} over the confirmatory comparisons of a model."
     )
     if plan.select is not None:
-        text += " Strengths were chosen on validation items, which are not reported."
+        chosen = "Layers and strengths" if plan.select.layers else "Strengths"
+        text += f" {chosen} were chosen on validation items, which are not reported."
     if not costs and any(row.is_confirmatory for row in analysis.rows):
         text += " The cost of steering was not measured: `steereval diagnose RUN` does."
     return text
