@@ -101,7 +101,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["steereval", "odesteer"])
+@pytest.mark.parametrize("name", [pytest.param("steereval", marks=pytest.mark.chaos), "odesteer"])
 def test_after_a_normal_install(tiny_folder: str, installed: Path, name: str) -> None:
     where = run([str(installed), "-c", "import steereval; print(steereval.__file__)"])
     assert str(ROOT) not in where.stdout, where.stdout
