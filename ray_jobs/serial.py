@@ -49,8 +49,10 @@ class SerialExecutor:
 
     def run(self, works: Sequence[Work], factory: WorkerFactory, listener: Listener) -> None:
         """Run `works` in their order. A StoreError ends the run: nothing can be kept."""
-        # A schedule puts the most expensive work first, which one worker gains nothing from.
-        schedule = Schedule([replace(work, size=1.0, cost=1.0) for work in works])
+        # A schedule puts the most expensive work first and work of one affinity together, which one
+        # worker gains nothing from: the order of `works` counts.
+        alike = [replace(work, size=1.0, cost=1.0, affinity="", load=0.0) for work in works]
+        schedule = Schedule(alike)
         process = _Here(factory, listener)
         events: list[Event] = [NodeJoined("here", 1.0)]
         while events:

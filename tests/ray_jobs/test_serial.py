@@ -37,7 +37,7 @@ def run(units: list[Any]) -> Hearing:
     return hearing
 
 
-def test_all_outcomes_in_order_of_cost() -> None:
+def test_all_outcomes_in_the_given_order() -> None:
     hearing = run(["x", "y", "z"])
     assert hearing.units == ["x", "y", "z"]
     assert hearing.begun == ["x", "y", "z"]
@@ -49,6 +49,13 @@ def test_one_worker_of_any_size_does_all() -> None:
     works = [Work(str(n), (n,), 1, "ab"[n % 2], size=4.0) for n in range(4)]
     SerialExecutor().run(works, Recorder, Hearing())
     assert Recorder.made == before + 1
+
+
+def test_the_given_order_counts_for_works_of_several_affinities() -> None:
+    hearing = Hearing()
+    works = [Work(str(n), (n,), cost, "aab"[n % 3]) for n, cost in enumerate([3, 1, 2, 9, 5, 1])]
+    SerialExecutor().run(works, Recorder, hearing)
+    assert hearing.begun == [0, 1, 2, 3, 4, 5]
 
 
 def test_an_error_of_one_is_reported_and_the_rest_continues() -> None:
