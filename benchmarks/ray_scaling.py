@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from steereval.common.activity import Activity
 from steereval.harness.assets import fetch
 from steereval.harness.config.grid import parse_grid
 from steereval.harness.planning.cell import Cell
@@ -34,6 +36,8 @@ from steereval.harness.run.progress import display
 from steereval.harness.run.tracker import Tracker
 from steereval.ray_jobs.ray_executor import RayExecutor
 from steereval.ray_jobs.work import Done, Outcome, Work
+from steereval.results.store.cell_record import CellFacts
+from steereval.results.store.lease import driving
 from steereval.results.store.run_folder import RunFolder
 from steereval.results.store.schema import ITEM_SCHEMA, RESPONSE_SCHEMA
 
@@ -88,11 +92,14 @@ def _many(count: int) -> dict[str, Any]:
 def _seconds(cells: Sequence[Cell], worker: Callable[[], Any] | None) -> tuple[float, float]:
     """Time until the first of `cells` begins, and from then to the end of the last, through
     executor, tracker and run folder."""
-    with tempfile.TemporaryDirectory() as name, display("lines") as screen:
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        screen = stack.enter_context(display("lines"))
         store = RunFolder(name)
         store.create()
+        lease = stack.enter_context(driving(store.place))
         weights = {cell.id: 1.0 for cell in cells}
-        tracker = Tracker(store, len(cells), frozenset(), weights, _Mute(screen), "")
+        tracker = Tracker(store, len(cells), frozenset(), weights, _Mute(screen), lease.id)
         works = [Work(cell.id, (cell,), 1.0, "model", load=1.0) for cell in cells]
         start = time.perf_counter()
         heard = _Timed(tracker)
@@ -118,6 +125,9 @@ class _Timed:
         self.first = self.first or time.perf_counter()
         self.tracker.began(units, worker)
 
+    def advanced(self, units: tuple[Cell, ...], activity: Activity) -> None:
+        self.tracker.advanced(units, activity)
+
     def ended(self, outcome: Outcome) -> None:
         self.tracker.ended(outcome)
         self.last = time.perf_counter()
@@ -130,6 +140,9 @@ class _Mute:
     screen: Any
 
     def show(self, *_: Any) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         pass
 
 
@@ -149,7 +162,7 @@ class Storing:
     def run(self, units: tuple[Cell, ...], last: bool) -> Done:  # noqa: ARG002
         for cell in units:
             items = pa.Table.from_pylist([_row(cell)], schema=ITEM_SCHEMA)
-            record = {"name": str(cell), "identity": cell.identity}
+            record = CellFacts(name=str(cell), identity=cell.identity)
             RunFolder(self.folder).write_cell(cell.id, items, RESPONSE_SCHEMA.empty_table(), record)
         return Done(GroupResult({}, 1))
 
