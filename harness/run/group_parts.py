@@ -1,4 +1,4 @@
-"""Groups in parts of about ten minutes, which is the most that a kill costs."""
+"""Groups divided into parts of about ten minutes: a kill loses one part. A cell is not divided."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def parts_of(group: Sequence[Cell], cost: Cost, largest: float) -> list[tuple[Ce
 
 
 def _undivided(group: Sequence[Cell], cost: Cost, largest: float) -> Iterator[list[Cell]]:
-    """Cells that stay together: those of an arm, or single ones of an arm that costs too much."""
+    """Cells that stay together: whole arms, or single cells of an arm that costs too much."""
     for _, same in itertools.groupby(group, key=lambda cell: cell.arm):
         arm = list(same)
         if cost(arm) <= largest:

@@ -41,7 +41,7 @@ class Conclusion:
 
 
 def conclusion(rows: Sequence[Row]) -> Conclusion:
-    """The conclusion of those of `rows` that were compared."""
+    """The conclusion of the rows that were compared."""
     compared = sorted((row for row in rows if row.comparison is not None), key=_unclear)
     return Conclusion(
         compared=tuple(compared),

@@ -210,8 +210,8 @@ def _rows_of(
 def _matching(
     firsts: Sequence[Candidate], others: Sequence[Candidate]
 ) -> Iterator[tuple[Candidate, Candidate]]:
-    """The settings of two runs that belong together: the rows of both, or where each strength is a
-    row, those of one strength."""
+    """Pairs of settings of two runs: their rows, or rows of equal strength where each strength is a
+    row."""
     if len(firsts) == len(others) == 1 and NOT_CHOSEN not in (
         firsts[0].how_chosen,
         others[0].how_chosen,

@@ -79,8 +79,8 @@ class _Room:
         return SMALL + LARGEST_RATIO * self.archive.stat().st_size
 
     def read(self, source: IO[bytes] | gzip.GzipFile, size: int = -1) -> bytes:
-        """A file's content, or up to `size` bytes of it; StoreError, before it is all in memory, if
-        there is no room for it."""
+        """A file's content, or up to `size` bytes of it. Raises StoreError before it exceeds the
+        limit in memory."""
         data = source.read(self.left + 1 if size < 0 else min(size, self.left + 1))
         self.left -= len(data)
         if self.left < 0:
@@ -99,7 +99,7 @@ class _Expanded(io.RawIOBase):
         self._source, self._room = source, room
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes. Raises StoreError once there is no room for them."""
+        """The next bytes. Raises StoreError where they exceed the limit."""
         return self._room.read(self._source, size)
 
 

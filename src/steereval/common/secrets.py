@@ -39,7 +39,7 @@ _FORMS = (
     re.compile(r"(?<=-----BEGIN )[A-Z ]*PRIVATE KEY-----.*?(?:-----END|\Z)", re.DOTALL),
 )
 """Tokens of Hugging Face, OpenAI and others, GitHub, GitLab, Slack, AWS and Google, JSON web
-tokens, those of HTTP headers, and private keys."""
+tokens, bearer tokens, and private keys."""
 _IN_URI = (
     re.compile(r"(?<=://)[^/\s@'\"]{1,1000}(?=@)"),
     # A password with a slash; a port is none.

@@ -88,7 +88,7 @@ def scores(out: Path) -> dict[tuple[str, str, str], float]:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["choosing", "writing"])
 def test_only_the_item_is_lost(tiny_folder: str, tmp_path: Path, task: str) -> None:
-    """Rows of the others are those of a task without it."""
+    """The other items have the rows that a task without the item gives them."""
     good, bad = GOOD[task], BAD[task]
     summary = run(tiny_folder, tmp_path / "with", task, [*good[:2], *bad, *good[2:]])
     assert summary.failed == ()
