@@ -262,7 +262,7 @@ def _fill_shared_prefix(model: nn.Module, cache: DynamicCache, ids: Tensor, mask
 
 
 def module_that_runs(model: nn.Module) -> nn.Module:
-    """The module whose forward `generate` calls: wrappers of PEFT and `torch.compile` are skipped."""
+    """The module whose forward `generate` calls, inside wrappers of PEFT and `torch.compile`."""
     model = getattr(model, "_orig_mod", model)
     inner: nn.Module = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     return inner
